@@ -1,0 +1,234 @@
+#ifndef STORAGE_LOG_H
+#define STORAGE_LOG_H
+
+/* One partition's log: segments as one sequence of record batches.
+ *
+ *   log start offset <= high watermark (the partition's business) <= flushed end <= log end offset
+ *
+ * A log belongs to one loop; everything here runs on it, except what is marked [pool]: those block on
+ * the disk. Between log_x_begin and log_x_end of a pool call the loop goes on using the log.
+ *
+ * A log whose write or flush failed is offline: each later call answers KAFKA_STORAGE_ERROR, and what
+ * was acknowledged before stays on the disk for the next start. Files appear at the first append;
+ * an empty log that was never written has no directory. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base/arena.h"
+#include "protocol/base/clock.h"
+#include "protocol/base/span.h"
+#include "protocol/base/status.h"
+#include "protocol/base/uuid.h"
+#include "storage/files.h"
+#include "storage/log_config.h"
+
+struct log;
+struct segment;
+
+struct log_args {
+    struct files *files;
+    struct clock *clock;
+    const char *directory; /* "<log dir>/<topic>-<partition>"; copied */
+    struct uuid topic_id;  /* for partition.metadata; a directory with another id is refused */
+    const struct log_config *config; /* borrowed until log_set_config or close; shared by a topic's logs */
+    int64_t producer_id_expiration_ms;
+    /* What the checkpoints of the log directory say; 0 where they say nothing. */
+    int64_t recovery_point;
+    int64_t log_start_offset;
+    /* How far the files can be trusted (DESIGN: recovery).
+     * CLEAN: indexes and snapshots as they are. SAME_BOOT: the process died, the page cache did not: the
+     * last batches of the newest segment are checked before serving. OTHER_BOOT: everything from the
+     * recovery point on is checked first. */
+    enum log_trust { LOG_TRUST_CLEAN, LOG_TRUST_SAME_BOOT, LOG_TRUST_OTHER_BOOT } trust;
+};
+
+struct log_recovery_report {
+    int64_t truncated_bytes; /* of a torn or damaged tail */
+    int64_t truncated_to;    /* log end after that */
+    bool indexes_rebuilt;
+    bool damaged;            /* more than a torn tail: something below the recovery point was bad */
+};
+
+/* [pool] Opens and recovers. *out is owned by the caller. Errors leave nothing open:
+ * KAFKA_STORAGE_ERROR     an I/O error (sys_errno), or files that cannot be a log.
+ * INCONSISTENT_TOPIC_ID   partition.metadata names another topic. */
+struct status log_open(const struct log_args *args, struct log **out, struct log_recovery_report *report);
+
+/* [pool] Syncs, trims the indexes, writes a producer snapshot at the log end when clean; frees the log. */
+struct status log_close(struct log *l, bool clean);
+
+void log_set_config(struct log *l, const struct log_config *config);
+
+int64_t log_start_offset(const struct log *l);
+int64_t log_end_offset(const struct log *l);
+int64_t log_flushed_end_offset(const struct log *l); /* = recovery point: all below is durable */
+int64_t log_size_bytes(const struct log *l);
+bool log_offline(const struct log *l);
+/* The newest epoch in the leader epoch cache; -1 when empty. */
+int32_t log_latest_epoch(const struct log *l);
+/* Least offset of an open transaction, or the log end: the last stable offset is the lesser of it and
+ * the high watermark. */
+int64_t log_first_unstable_offset(const struct log *l);
+
+/* ---- writing ---- */
+
+enum log_origin {
+    LOG_ORIGIN_CLIENT,      /* validated as deeply as Kafka validates a produce request */
+    LOG_ORIGIN_COORDINATOR, /* a broker's own records, control batches among them */
+    LOG_ORIGIN_RAFT,        /* the metadata log: no producer state, no timestamp checks */
+};
+
+struct log_record_error {
+    int32_t batch_index;   /* index of the record in its batch */
+    const char *message;   /* static */
+};
+
+struct log_appended {
+    int64_t base_offset; /* of the first record; of the old append when `duplicate` */
+    int64_t last_offset;
+    int64_t log_append_time_ms; /* -1 with CreateTime */
+    int64_t log_start_offset;
+    bool duplicate; /* an idempotent producer's batch that is there already: nothing written */
+};
+
+/* What is wrong with a refused batch, for ProduceResponse.RecordErrors / ErrorMessage. */
+struct log_refusal {
+    const char *message; /* static; NULL: none */
+    struct log_record_error errors[8];
+    size_t error_count;
+};
+
+/* Appends whole v2 batches to a log this broker leads.
+ *
+ * records  The wire bytes. Borrowed; base offset and leader epoch of each batch are rewritten in place
+ *          (and with LogAppendTime the max timestamp, the type bit and the CRC).
+ * refusal  May be NULL. Written only when the answer is an error.
+ *
+ * NONE                          In the page cache, not yet flushed.
+ * CORRUPT_MESSAGE               Length, magic, CRC or records do not fit.         Nothing written.
+ * MESSAGE_TOO_LARGE / RECORD_LIST_TOO_LARGE                                       Nothing written.
+ * INVALID_RECORD, INVALID_TIMESTAMP, UNSUPPORTED_COMPRESSION_TYPE, UNSUPPORTED_FOR_MESSAGE_FORMAT
+ * OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, DUPLICATE_SEQUENCE_NUMBER Nothing written.
+ * KAFKA_STORAGE_ERROR           The write failed; the log is offline. */
+struct status log_append_as_leader(struct log *l, struct bytes_mut records, int32_t leader_epoch,
+                                   enum log_origin origin, struct log_appended *out,
+                                   struct log_refusal *refusal);
+
+/* Appends batches as a leader gave them: offsets and epochs stay. CORRUPT_MESSAGE, or OFFSET_OUT_OF_RANGE
+ * when they do not follow the log end: nothing written. A partial batch at the end is ignored (Kafka
+ * cuts an answer at its byte limit). */
+struct status log_append_as_follower(struct log *l, struct bytes_mut records, enum log_origin origin,
+                                     struct log_appended *out);
+
+/* ---- flushing ---- */
+
+/* What one flush covers. Zeroed before log_flush_begin; holds references until log_flush_end. */
+struct log_flush {
+    int64_t end_offset; /* durable up to here when it succeeded */
+    int file_count;     /* files and directories that it will sync */
+    void *impl;
+};
+
+/* Fills *out and answers true when there is something to flush. One at a time per log. */
+bool log_flush_begin(struct log *l, struct log_flush *out);
+/* [pool] Syncs segment files (and directory entries that are new). */
+struct status log_flush_run(struct log_flush *f);
+/* Moves the flushed end, or takes the log offline when result failed. */
+void log_flush_end(struct log *l, struct log_flush *f, struct status result);
+
+/* ---- reading ---- */
+
+/* Bytes of one segment that hold whole batches, with a reference on the segment: deletion and truncation
+ * of the log leave the bytes readable until log_slice_release. */
+struct log_slice {
+    struct segment *segment; /* owned reference; NULL when empty */
+    int64_t position;        /* in the segment's .log file */
+    size_t size;             /* 0: nothing to read at that offset now */
+    int64_t base_offset;     /* of the first batch (may be below the asked offset) */
+    int64_t log_start_offset;
+    bool cold;               /* the lookup itself would have waited for the disk: see log_slice_locate */
+    /* what log_slice_locate needs */
+    int64_t wanted_offset;
+    int64_t end_offset;
+    size_t max_bytes;
+    bool min_one;
+};
+
+struct log_read_args {
+    int64_t offset;
+    int64_t end_offset; /* exclusive: high watermark, last stable offset or log end, as the reader may */
+    size_t max_bytes;
+    bool min_one; /* give the first batch even if it is larger than max_bytes */
+};
+
+/* Finds the bytes; reads at most index entries and batch heads, and none of them from the disk: where
+ * they are not in memory the slice is `cold`, holds the segment, and is to be located in the pool.
+ *
+ * OFFSET_OUT_OF_RANGE  Below the log start or above the log end. *out untouched. */
+struct status log_read(struct log *l, const struct log_read_args *args, struct log_slice *out);
+/* [pool] Completes a cold slice. */
+struct status log_slice_locate(struct log_slice *s);
+/* [pool] or when warm: copies part of a slice. `cold_out` NULL: waits for the disk. */
+struct status log_slice_read(const struct log_slice *s, size_t at, void *buffer, size_t size, bool *cold_out);
+/* Whether all bytes of the slice are, as far as can be told cheaply, in the page cache. */
+bool log_slice_is_warm(const struct log_slice *s);
+/* A descriptor for sendfile (-1: none, use log_slice_read), valid until unpin. Any thread. */
+int log_slice_pin(const struct log_slice *s);
+void log_slice_unpin(const struct log_slice *s);
+/* Any thread. */
+void log_slice_release(struct log_slice *s);
+
+/* ---- looking things up; [pool] where the files may be cold ---- */
+
+struct log_time_offset {
+    int64_t offset; /* -1: no such record */
+    int64_t timestamp_ms;
+    int32_t leader_epoch;
+};
+
+/* The first record whose timestamp is at least timestamp_ms, below end_offset. */
+struct status log_find_by_time(struct log *l, int64_t timestamp_ms, int64_t end_offset, struct log_time_offset *out);
+/* The record with the largest timestamp (ListOffsets -3), the first of them. */
+struct status log_find_max_timestamp(struct log *l, struct log_time_offset *out);
+
+/* Leader epoch that an offset belongs to; -1 when unknown. */
+int32_t log_epoch_of_offset(const struct log *l, int64_t offset);
+/* OffsetForLeaderEpoch: the largest known epoch <= epoch, and where it ends. {-1, -1} when unknown. */
+void log_end_of_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out, int64_t *end_offset_out);
+/* The leader of `epoch` starts at the log end. */
+struct status log_start_epoch(struct log *l, int32_t epoch);
+
+/* Aborted transactions that a read-committed reader of [from, to) must know, in the arena. NULL *out and
+ * count 0 when there are none. */
+struct log_aborted {
+    int64_t producer_id;
+    int64_t first_offset;
+};
+struct status log_aborted_transactions(struct log *l, int64_t from, int64_t to, struct arena *a,
+                                       struct log_aborted **out, size_t *count);
+
+/* ---- shrinking ---- */
+
+/* Drops everything from offset on. The caller has made sure no one was promised it. Waits for no reader:
+ * readers of old segments keep them. Syncs before it returns [pool or the metadata log]. */
+struct status log_truncate_to(struct log *l, int64_t offset);
+/* Drops everything and starts again at offset. */
+struct status log_truncate_fully(struct log *l, int64_t offset);
+/* DeleteRecords and followers: raises the log start; whole segments below go at the next maintenance. */
+struct status log_raise_start_offset(struct log *l, int64_t offset);
+
+/* Rolls by time, applies retention by time, size and log start to segments wholly below high_watermark:
+ * renames them to .deleted and forgets them. Their files are removed by log_delete_expired after
+ * file.delete.delay.ms. True when something changed. */
+bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms);
+/* [pool] Takes over what is due for removal, and removes it. */
+struct log_garbage;
+struct log_garbage *log_take_garbage(struct log *l, int64_t now_ms); /* NULL: nothing due */
+struct status log_garbage_run(struct log_garbage *g);               /* frees g */
+
+/* [pool] The log's directory is renamed to "….<uuid>-delete" and removed later by the log directory; frees l. */
+struct status log_delete(struct log *l, struct uuid unique);
+
+#endif
