@@ -21,6 +21,7 @@
 #include "protocol/base/span.h"
 #include "protocol/base/status.h"
 #include "protocol/base/uuid.h"
+#include "protocol/record_batch_validate.h"
 #include "storage/files.h"
 #include "storage/log_config.h"
 
@@ -80,24 +81,12 @@ enum log_origin {
     LOG_ORIGIN_RAFT,        /* the metadata log: no producer state, no timestamp checks */
 };
 
-struct log_record_error {
-    int32_t batch_index;   /* index of the record in its batch */
-    const char *message;   /* static */
-};
-
 struct log_appended {
     int64_t base_offset; /* of the first record; of the old append when `duplicate` */
     int64_t last_offset;
     int64_t log_append_time_ms; /* -1 with CreateTime */
     int64_t log_start_offset;
     bool duplicate; /* an idempotent producer's batch that is there already: nothing written */
-};
-
-/* What is wrong with a refused batch, for ProduceResponse.RecordErrors / ErrorMessage. */
-struct log_refusal {
-    const char *message; /* static; NULL: none */
-    struct log_record_error errors[8];
-    size_t error_count;
 };
 
 /* Appends whole v2 batches to a log this broker leads.
@@ -114,7 +103,7 @@ struct log_refusal {
  * KAFKA_STORAGE_ERROR           The write failed; the log is offline. */
 struct status log_append_as_leader(struct log *l, struct bytes_mut records, int32_t leader_epoch,
                                    enum log_origin origin, struct log_appended *out,
-                                   struct log_refusal *refusal);
+                                   struct record_refusal *refusal);
 
 /* Appends batches as a leader gave them: offsets and epochs stay. CORRUPT_MESSAGE, or OFFSET_OUT_OF_RANGE
  * when they do not follow the log end: nothing written. A partial batch at the end is ignored (Kafka
