@@ -1,0 +1,146 @@
+#ifndef STORAGE_SEGMENT_H
+#define STORAGE_SEGMENT_H
+
+/* One segment of a log: a .log file of record batches back to back, and its three indexes.
+ *
+ * The files are named by the base offset in 20 digits. A segment is reference counted: whoever reads it
+ * keeps its bytes readable, also when the log has deleted or truncated it in the meantime.
+ *
+ * Threads: the log's loop (the owner) appends and changes; any thread may read below a size that it got
+ * from the owner, retain and release. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/base/span.h"
+#include "protocol/base/status.h"
+#include "protocol/record_batch.h"
+#include "storage/files.h"
+#include "storage/offset_index.h"
+#include "storage/time_index.h"
+#include "storage/txn_index.h"
+
+#define SEGMENT_PATH_BYTES  1024 /* longest path of a file in a partition's directory, with its NUL */
+#define SEGMENT_NAME_DIGITS 20
+#define SEGMENT_BYTES_MAX   INT32_MAX /* positions are int32 in the offset index */
+
+struct segment {
+    atomic_int references;
+    atomic_int readers; /* slices; while there are any, the files are not cut short in place */
+    struct files *files;
+    int64_t base_offset;
+    _Atomic(struct file *) log_file; /* opened at first need */
+    int64_t size;                    /* bytes of whole, valid batches: where the next one goes */
+    struct offset_index offsets;
+    struct time_index times;
+    struct txn_index txns;
+    /* Largest timestamp so far and the last offset of the first batch that has it. -1: none. */
+    struct time_offset largest;
+    bool largest_known;
+    int64_t first_timestamp_ms;    /* largest timestamp of the first batch, for segment.ms; -1: unknown */
+    int64_t created_ms;
+    int64_t last_indexed_position; /* where the batch of the newest index entry starts; 0 at first */
+    int64_t index_written_to;      /* entries of batches before this position are in the index files */
+    int64_t write_out_started_to;  /* for sync_start hints */
+    int64_t mtime_ms;              /* of the .log file when the log was opened */
+    bool sealed;                   /* rolled: never appended to again */
+    bool names_new;                /* directory entries not yet synced */
+    atomic_bool pinned;            /* descriptors held open although the names are gone */
+    char path[];                   /* of the files, without suffix */
+};
+
+/* out = path + suffix; ENAMETOOLONG when it does not fit. */
+struct status segment_path(char out[SEGMENT_PATH_BYTES], const char *path, const char *suffix);
+
+/* A segment with one reference. fresh: it has no files yet; they are made by the first append.
+ * ENOMEM, ENAMETOOLONG: nothing made. */
+struct status segment_new(struct files *files, const char *directory, int64_t base_offset, bool fresh,
+                          struct segment **out);
+
+/* Any thread. Release closes the files of the last reference. */
+struct segment *segment_retain(struct segment *s);
+void segment_release(struct segment *s);
+
+/* The .log file, opened when it is not. Any thread; may wait for the disk the first time. */
+struct status segment_log_file(struct segment *s, struct file **out);
+
+/* Loads the three indexes. Any thread; free when done before. */
+struct status segment_load_indexes(struct segment *s);
+bool segment_indexes_loaded(const struct segment *s);
+
+/* Writes whole batches at the end with one write. Size and indexes are moved on by
+ * segment_note_batch, once for each of them. Nothing counts as written after a failure: the next open
+ * cuts what is there. Owner. */
+struct status segment_write(struct segment *s, struct bytes batches);
+
+/* Counts one batch that lies at s->size: largest timestamp, index entries, size. `head` is its header.
+ * Owner. */
+struct status segment_note_batch(struct segment *s, const uint8_t *head, int64_t interval_bytes);
+
+/* Writes the tails of the indexes to their files. Owner. */
+struct status segment_write_out_indexes(struct segment *s);
+
+/* No more appends: the last time index entry is added, tails written out and empty index files made, as
+ * Apache Kafka wants to find them. Owner. */
+struct status segment_seal(struct segment *s);
+
+/* Fills `largest` from the time index and the batches behind its last entry. Owner; may wait. */
+struct status segment_load_largest(struct segment *s);
+
+/* Cuts the segment in front of the first batch that holds `offset` or a later one; the owner has made
+ * sure that there are no readers. May wait. */
+struct status segment_truncate(struct segment *s, int64_t offset);
+
+/* Holds the descriptors of all open files until the last release, since their names are about to go. */
+void segment_pin(struct segment *s);
+
+/* ---- walking over batches ---- */
+
+#define SEGMENT_WALK_BLOCK_BYTES 8192
+
+/* Visits the heads of batches in [position, limit). */
+struct segment_walk {
+    struct segment *segment;
+    int64_t position; /* of the batch that `head` is of; after the end: limit */
+    int64_t limit;
+    const uint8_t *head; /* RECORD_BATCH_HEADER_BYTES bytes; NULL at the end */
+    int64_t size;        /* of that batch */
+    bool *cold;          /* NULL: wait for the disk */
+    int64_t block_at;
+    size_t block_size;
+    uint8_t block[SEGMENT_WALK_BLOCK_BYTES];
+};
+
+/* Starts at `position`, where a batch starts, and reads its head.
+ * CORRUPT_MESSAGE when what is there cannot be a batch of this segment that ends by limit. */
+struct status segment_walk_begin(struct segment_walk *w, struct segment *s, int64_t position,
+                                 int64_t limit, bool *cold);
+struct status segment_walk_next(struct segment_walk *w);
+
+/* ---- finding a range ---- */
+
+struct segment_range {
+    /* in */
+    int64_t wanted_offset;
+    int64_t end_offset; /* exclusive */
+    int64_t max_bytes;
+    bool min_one;
+    int64_t limit;             /* size of the segment, from the owner */
+    int64_t limit_offset;      /* the offset that follows its last batch */
+    uint32_t index_entries;    /* of the offset index that may be searched */
+    int64_t start_position;    /* of the batch with wanted_offset if known, else -1 */
+    int64_t floor;             /* where else to start looking at the earliest; 0 when nothing is known */
+    int64_t end_position;      /* of end_offset if known, else -1 */
+    /* out */
+    int64_t position;
+    int64_t size;        /* 0: nothing below end_offset */
+    int64_t base_offset; /* of the first batch */
+    int64_t next_offset; /* what follows the range; -1: not known */
+};
+
+/* Whole batches from the one that holds wanted_offset up to end_offset and max_bytes. With `cold`, *cold
+ * says that the answer would have had to wait for the disk. Any thread, within what index_entries says. */
+struct status segment_find_range(struct segment *s, struct segment_range *r, bool *cold);
+
+#endif
