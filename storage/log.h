@@ -18,6 +18,7 @@
 
 #include "protocol/base/arena.h"
 #include "protocol/base/clock.h"
+#include "protocol/base/logger.h"
 #include "protocol/base/span.h"
 #include "protocol/base/status.h"
 #include "protocol/base/uuid.h"
@@ -35,6 +36,8 @@ struct log_args {
     struct uuid topic_id;  /* for partition.metadata; a directory with another id is refused */
     const struct log_config *config; /* borrowed until log_set_config or close; shared by a topic's logs */
     int64_t producer_id_expiration_ms;
+    struct compression_scratch *scratch; /* the loop's; borrowed. NULL: compressed batches are refused */
+    struct logger *logger;               /* may be NULL */
     /* What the checkpoints of the log directory say; 0 where they say nothing. */
     int64_t recovery_point;
     int64_t log_start_offset;
@@ -69,9 +72,15 @@ int64_t log_size_bytes(const struct log *l);
 bool log_offline(const struct log *l);
 /* The newest epoch in the leader epoch cache; -1 when empty. */
 int32_t log_latest_epoch(const struct log *l);
-/* Least offset of an open transaction, or the log end: the last stable offset is the lesser of it and
- * the high watermark. */
+/* Why it is offline: the failed step; STATUS_OK while it is not. */
+struct status log_offline_reason(const struct log *l);
+/* Takes the log offline for a reason found elsewhere: its directory failed. */
+void log_fail(struct log *l, struct status reason);
+/* Least offset of a transaction that is open, or whose marker is not yet below the high watermark; else
+ * the log end. The last stable offset is the lesser of it and the high watermark. */
 int64_t log_first_unstable_offset(const struct log *l);
+/* To be called when the high watermark moves: ended transactions below it become stable. */
+void log_high_watermark_moved(struct log *l, int64_t high_watermark);
 
 /* ---- writing ---- */
 
@@ -99,7 +108,8 @@ struct log_appended {
  * CORRUPT_MESSAGE               Length, magic, CRC or records do not fit.         Nothing written.
  * MESSAGE_TOO_LARGE / RECORD_LIST_TOO_LARGE                                       Nothing written.
  * INVALID_RECORD, INVALID_TIMESTAMP, UNSUPPORTED_COMPRESSION_TYPE, UNSUPPORTED_FOR_MESSAGE_FORMAT
- * OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, DUPLICATE_SEQUENCE_NUMBER Nothing written.
+ * OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE,
+ * TRANSACTION_COORDINATOR_FENCED                                                  Nothing written.
  * KAFKA_STORAGE_ERROR           The write failed; the log is offline. */
 struct status log_append_as_leader(struct log *l, struct bytes_mut records, int32_t leader_epoch,
                                    enum log_origin origin, struct log_appended *out,
@@ -124,6 +134,9 @@ struct log_flush {
 bool log_flush_begin(struct log *l, struct log_flush *out);
 /* [pool] Syncs segment files (and directory entries that are new). */
 struct status log_flush_run(struct log_flush *f);
+/* [pool] Instead of log_flush_run, when the caller then syncs the whole file system: only writes what is
+ * kept beside the segments (epochs, producer snapshot). */
+struct status log_flush_write(struct log_flush *f);
 /* Moves the flushed end, or takes the log offline when result failed. */
 void log_flush_end(struct log *l, struct log_flush *f, struct status result);
 
@@ -143,6 +156,9 @@ struct log_slice {
     int64_t end_offset;
     size_t max_bytes;
     bool min_one;
+    int64_t limit;          /* bytes of the segment that could be read then */
+    int64_t limit_offset;   /* what follows them */
+    uint32_t index_entries; /* of its offset index, in the file then */
 };
 
 struct log_read_args {

@@ -130,7 +130,6 @@ struct segment_range {
     int64_t limit_offset;      /* the offset that follows its last batch */
     uint32_t index_entries;    /* of the offset index that may be searched */
     int64_t start_position;    /* of the batch with wanted_offset if known, else -1 */
-    int64_t floor;             /* where else to start looking at the earliest; 0 when nothing is known */
     int64_t end_position;      /* of end_offset if known, else -1 */
     /* out */
     int64_t position;

@@ -120,7 +120,7 @@ static struct status find_start(struct segment *s, struct segment_range *r, stru
     st = offset_index_lookup(&s->offsets, r->index_entries, r->wanted_offset, &from, cold);
     if (status_failed(st) || is_cold(cold))
         return st;
-    st = segment_walk_begin(w, s, from.position > r->floor ? from.position : r->floor, r->limit, cold);
+    st = segment_walk_begin(w, s, from.position, r->limit, cold);
     if (!status_failed(st) && !is_cold(cold))
         st = walk_until(w, reaches_offset, r->wanted_offset);
     if (status_failed(st) || is_cold(cold))

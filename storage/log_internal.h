@@ -1,0 +1,129 @@
+#ifndef STORAGE_LOG_INTERNAL_H
+#define STORAGE_LOG_INTERNAL_H
+
+/* What the files of the log share: log.c (state, flushing, closing), log_append.c, log_read.c,
+ * log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c.
+ *
+ * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments with
+ * a reference on each, and go on without it; so the loop holds it whenever it changes what they copy:
+ * the array of segments, and size, largest timestamp and index counts of a segment. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/epoch_cache.h"
+#include "storage/log.h"
+#include "storage/producer_state.h"
+#include "storage/segment.h"
+
+/* A batch boundary that was met lately, so that the next read starts without a search. */
+struct log_hint {
+    int64_t segment_base; /* -1: empty */
+    int64_t offset;
+    int64_t position;
+};
+
+#define LOG_READ_HINTS 8 /* readers that go on where they stopped */
+#define LOG_END_HINTS  4 /* flushed ends: high watermarks that readers are bound by */
+
+/* Files of a segment or a snapshot that wait for file.delete.delay.ms under their .deleted name. */
+struct log_doomed {
+    struct log_doomed *next;
+    struct segment *segment; /* owned reference; NULL for a snapshot */
+    int64_t base_offset;
+    int64_t due_ms;
+};
+
+struct log {
+    struct files *files;
+    struct clock *clock;
+    struct logger *logger;
+    struct compression_scratch *scratch;
+    const struct log_config *config;
+    char *directory; /* owned */
+    struct uuid topic_id;
+    int64_t producer_id_expiration_ms;
+
+    pthread_mutex_t lock;
+    struct segment **segments; /* ascending; empty until the first append */
+    size_t segment_count;
+    size_t segment_capacity;
+
+    int64_t start_offset;
+    int64_t end_offset;
+    int64_t flushed_end;
+    int64_t size_bytes;
+    struct status failure; /* offline when it is one */
+
+    bool directory_exists;
+    bool directory_new;       /* partition.metadata and the directory's own name are not synced yet */
+    bool flushing;
+    uint32_t truncations;     /* a flush that began before one says nothing about the log after it */
+    int64_t roll_jitter_ms;   /* of the active segment */
+
+    struct epoch_cache epochs;
+    struct producer_state producers;
+    int64_t snapshot_offset;      /* of the newest snapshot file; -1: none */
+    int64_t snapshot_size_bytes;  /* log bytes appended since it */
+    int64_t verify_from;          /* batches in [verify_from, verify_to) were not checked at open */
+    int64_t verify_to;
+
+    struct log_hint read_hints[LOG_READ_HINTS];
+    struct log_hint end_hints[LOG_END_HINTS];
+    uint8_t read_hint_next;
+    uint8_t end_hint_next;
+
+    struct log_doomed *doomed; /* oldest first */
+};
+
+/* ---- log.c ---- */
+
+/* Takes the log offline, once, and gives back the reason as KAFKA_STORAGE_ERROR. */
+struct status log_go_offline(struct log *l, struct status reason);
+/* STATUS_OK, or why nothing more can be done. */
+struct status log_check_online(const struct log *l);
+struct segment *log_active_segment(const struct log *l); /* NULL when there is none */
+/* Index of the segment whose range holds offset; the first one when it is below. Not of an empty log. */
+size_t log_segment_index(const struct log *l, int64_t offset);
+struct status log_add_segment(struct log *l, struct segment *s); /* takes the reference; ENOMEM: not */
+/* Path of a file in the log's directory. */
+struct status log_path(const struct log *l, char out[SEGMENT_PATH_BYTES], const char *name);
+struct status log_snapshot_path(const char *directory, char out[SEGMENT_PATH_BYTES], int64_t offset,
+                                const char *suffix);
+void log_add_hint(struct log_hint *ring, uint8_t count, uint8_t *next, struct log_hint hint);
+const struct log_hint *log_find_hint(const struct log_hint *ring, uint8_t count, int64_t offset);
+void log_clear_hints(struct log *l);
+/* Writes a file in one go, not synced. */
+struct status log_write_file(struct files *files, const char *path, struct bytes content);
+/* Makes directory and partition.metadata when they are missing. Not synced. */
+struct status log_make_directory(struct log *l);
+/* Applies one batch that is in the log to the producer state, and to the transaction index of s. */
+struct status log_apply_batch(struct producer_state *producers, struct segment *s, struct bytes batch,
+                              bool with_txn_index);
+
+/* ---- log_append.c ---- */
+
+/* Seals the active segment and starts one at the log end (at base_offset). */
+struct status log_roll(struct log *l, int64_t base_offset);
+/* Writes <offset>.snapshot of the producer state as it is now; not synced. */
+struct status log_write_snapshot(struct log *l, int64_t offset);
+
+/* ---- log_recovery.c ---- */
+
+/* Reads whole batches of [position, limit) of a segment in order. */
+typedef struct status log_scan_visit(void *arg, struct bytes batch, int64_t position);
+/* Stops at the first failure of visit, or CORRUPT_MESSAGE at the first bytes that are no valid batch; *end
+ * is where it stopped. check_crc_from: batches that start at or after it have their CRC checked. */
+struct status log_scan(struct segment *s, int64_t position, int64_t limit, int64_t check_crc_from,
+                       log_scan_visit *visit, void *arg, int64_t *end);
+/* Producer state as of offset `end`: newest usable snapshot, then the batches behind it. */
+struct status log_rebuild_producers(struct log *l, int64_t end);
+
+/* ---- log_retention.c ---- */
+
+/* Renames the files of segments [first, first + count) to .deleted and forgets them. */
+struct status log_drop_segments(struct log *l, size_t first, size_t count);
+void log_free_doomed(struct log *l);
+
+#endif
