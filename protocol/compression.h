@@ -42,10 +42,17 @@ struct compression_levels compression_levels(enum compression_type type);
 
 struct compression_scratch;
 
-/* NULL when the heap is exhausted. Contexts are made at their first use; what one use left larger than
- * a few MiB is given back when it ends. */
+/* NULL when the heap is exhausted. Contexts and buffers are made at their first use, and kept. */
 struct compression_scratch *compression_scratch_new(void);
 void compression_scratch_free(struct compression_scratch *s); /* NULL is fine */
+
+/* Gives back buffers that one large batch left larger than a few MiB, with what lived in them. Cheap: to
+ * be called after each batch by whoever lives long. */
+void compression_scratch_trim(struct compression_scratch *s);
+
+/* A buffer of COMPRESSION_WINDOW_BYTES for whoever reads a stream; NULL when the heap is exhausted. */
+#define COMPRESSION_WINDOW_BYTES ((size_t)64 * 1024)
+uint8_t *compression_scratch_window(struct compression_scratch *s);
 
 /* ---- decompression as a stream, for what only needs to be looked at ----
  *
@@ -89,8 +96,8 @@ struct status compression_decompress(struct compression_scratch *s, int type, st
 
 /* Compresses all of `in`, which must not lie in the scratch's output buffer. head_bytes are left free in
  * front of the compressed bytes for a header that the caller will write; *out covers both. *out lives in
- * the scratch until its next compression_compress or free. `level` is used as it is; see
- * compression_levels. UNKNOWN_SERVER_ERROR when the heap is exhausted. */
+ * the scratch until its next compression_compress or free. `level` must lie within compression_levels
+ * (lz4 at its initial level is the fast compressor, as in Kafka; others are those of lz4 HC). UNKNOWN_SERVER_ERROR when the heap is exhausted. */
 struct status compression_compress(struct compression_scratch *s, enum compression_type type, int level,
                                    size_t head_bytes, struct bytes in, struct bytes_mut *out);
 

@@ -5,7 +5,8 @@
  * offset deltas are 0, 1, 2 … (Kafka would rewrite or store a batch whose deltas are not).
  *
  * One pass, no copies, no allocation for uncompressed batches; compressed ones stream through a 64 KiB
- * window, so that a bomb costs no memory and at most decompressed_max bytes of work. */
+ * window, so that a bomb costs no memory beyond its codec's (compression.h) and at most
+ * decompressed_max bytes of work. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,8 +30,8 @@ struct record_refusal {
 };
 
 struct record_validation {
-    bool from_client;     /* control batches, gaps and odd producer fields are refused */
-    bool compacted;       /* the topic's cleanup.policy has compact: keys must not be null */
+    bool from_client;      /* control batches, a base offset and odd producer fields are refused */
+    bool compacted;        /* the topic's cleanup.policy has compact: keys must not be null */
     bool check_timestamps; /* false for LogAppendTime and for a node's own records */
     int64_t now_ms;
     int64_t timestamp_before_max_ms;
@@ -60,11 +61,11 @@ struct status record_batch_check_produce(struct bytes records, int16_t api_versi
  * out      Written only on success.
  * refusal  May be NULL. Written only on failure.
  *
- * INVALID_RECORD     Header and records do not agree, a record is malformed, a null key where the topic is
- *                    compacted, or something that only brokers may write.
+ * INVALID_RECORD     Header and records do not agree, a record is malformed, the records cannot be
+ *                    decompressed (the CRC was right, so sending again cannot help), a null key where the
+ *                    topic is compacted, or something that only brokers may write.
  * INVALID_TIMESTAMP  A record's timestamp is out of the window, or the producer set LogAppendTime.
  * MESSAGE_TOO_LARGE  More than decompressed_max bytes of records.
- * CORRUPT_MESSAGE    The records cannot be decompressed.
  * UNSUPPORTED_COMPRESSION_TYPE, UNKNOWN_SERVER_ERROR (no memory) */
 struct status record_batch_validate(struct bytes batch, const struct record_validation *rules,
                                     struct compression_scratch *scratch, struct record_validated *out,

@@ -39,8 +39,9 @@ static inline int64_t unzigzag64(uint64_t v)
 
 /* ---- reading ---- */
 
-/* The general case of varint_read_u32. */
-static inline const uint8_t *varint_read_u32_long(const uint8_t *p, const uint8_t *end, uint32_t *out)
+/* The general case, kept out of line so that the common one stays small where it is inlined. */
+static __attribute__((noinline, unused)) const uint8_t *
+varint_read_u32_long(const uint8_t *p, const uint8_t *end, uint32_t *out)
 {
     uint32_t value = 0;
 
@@ -61,7 +62,8 @@ static inline const uint8_t *varint_read_u32_long(const uint8_t *p, const uint8_
     return NULL;
 }
 
-static inline const uint8_t *varint_read_u64_long(const uint8_t *p, const uint8_t *end, uint64_t *out)
+static __attribute__((noinline, unused)) const uint8_t *
+varint_read_u64_long(const uint8_t *p, const uint8_t *end, uint64_t *out)
 {
     uint64_t value = 0;
 
@@ -84,6 +86,8 @@ static inline const uint8_t *varint_read_u64_long(const uint8_t *p, const uint8_
 
 static inline const uint8_t *varint_read_u32(const uint8_t *p, const uint8_t *end, uint32_t *out)
 {
+    uint32_t value; /* so that *out can stay in a register */
+
     if (__builtin_expect(end - p >= 2, 1)) { /* nearly every length is below 2^14 */
         if (p[0] < 0x80) {
             *out = p[0];
@@ -94,11 +98,16 @@ static inline const uint8_t *varint_read_u32(const uint8_t *p, const uint8_t *en
             return p + 2;
         }
     }
-    return varint_read_u32_long(p, end, out);
+    p = varint_read_u32_long(p, end, &value);
+    if (p)
+        *out = value;
+    return p;
 }
 
 static inline const uint8_t *varint_read_u64(const uint8_t *p, const uint8_t *end, uint64_t *out)
 {
+    uint64_t value; /* so that *out can stay in a register */
+
     if (__builtin_expect(end - p >= 2, 1)) {
         if (p[0] < 0x80) {
             *out = p[0];
@@ -109,7 +118,10 @@ static inline const uint8_t *varint_read_u64(const uint8_t *p, const uint8_t *en
             return p + 2;
         }
     }
-    return varint_read_u64_long(p, end, out);
+    p = varint_read_u64_long(p, end, &value);
+    if (p)
+        *out = value;
+    return p;
 }
 
 static inline const uint8_t *varint_read_i32(const uint8_t *p, const uint8_t *end, int32_t *out)
