@@ -1,0 +1,182 @@
+"""Starts, watches and ends one broker: trivetd, or Apache Kafka beside it. Python standard library only.
+
+Both read the same server.properties, so that a test or a measurement differs only in the program.
+A Broker owns a folder: <folder>/server.properties, <folder>/broker.log and its data in <folder>/data.
+"""
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
+API_VERSIONS_V0 = struct.pack(">ihhih", 10, 18, 0, 7, -1)
+
+# What Apache Kafka's own start script gives the server.
+KAFKA_JVM = ["-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+             "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
+             "-Djava.awt.headless=true"]
+
+
+class BrokerFailed(Exception):
+    """The broker did not start, or ended by itself."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def kafka_libs():
+    return subprocess.run([os.path.join(ROOT, "tests/kafka/setup")], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def answers(port, timeout=1.0):
+    """Whether a broker on the port answers ApiVersions."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
+            s.sendall(API_VERSIONS_V0)
+            head = s.recv(10)
+            return len(head) == 10 and struct.unpack(">ih", head[4:])[0] == 7
+    except OSError:
+        return False
+
+
+class Broker:
+    """One node, controller and broker in one process, on 127.0.0.1."""
+
+    def __init__(self, kind, folder, binary=None, port=None, properties=None):
+        self.kind = kind  # "trivet" or "kafka"
+        self.folder = os.path.abspath(folder)
+        self.data = os.path.join(self.folder, "data")
+        self.log_path = os.path.join(self.folder, "broker.log")
+        self.binary = binary and os.path.abspath(binary)
+        self.port = port or free_port()
+        self.controller_port = free_port()
+        self.properties = dict(properties or {})
+        self.process = None
+        os.makedirs(self.folder, exist_ok=True)
+
+    @property
+    def bootstrap(self):
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def _write_properties(self):
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "log.dirs": self.data,
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            **self.properties,
+        }
+        path = os.path.join(self.folder, "server.properties")
+        with open(path, "w", encoding="utf-8") as out:
+            for key, value in settings.items():
+                out.write(f"{key}={value}\n")
+        return path
+
+    def _java(self, *arguments, jvm=()):
+        here = os.path.join(ROOT, "tests/kafka")
+        return ["java", *jvm, "-cp", f"{here}:{kafka_libs()}/*",
+                f"-Dlog4j2.configurationFile={here}/log4j2.xml", *arguments]
+
+    def format(self):
+        """Formats the data folder for Apache Kafka; trivetd does so itself at its first start."""
+        path = self._write_properties()
+        if self.kind == "kafka" and not os.path.exists(os.path.join(self.data, "meta.properties")):
+            subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", path,
+                                      jvm=("-Dtests.log.level=WARN",)),
+                           check=True, stdout=subprocess.DEVNULL)
+        return path
+
+    def start(self, wait=60.0):
+        """Starts it on its folder; answers the seconds from exec to its first answer."""
+        path = self.format()
+        if self.kind == "kafka":
+            command = self._java("kafka.Kafka", path, jvm=KAFKA_JVM)
+        else:
+            command = [self.binary, "--config", path]
+        environment = dict(os.environ, CLUSTER_ID=CLUSTER_ID)
+        with open(self.log_path, "ab") as log:
+            started = time.monotonic()
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, env=environment, cwd=self.folder,
+                                            start_new_session=True)
+        if wait:
+            self.wait_answer(started, wait)
+        return time.monotonic() - started
+
+    def wait_answer(self, started, wait=60.0):
+        while not answers(self.port):
+            if self.process.poll() is not None:
+                raise BrokerFailed(f"{self.kind} ended with {self.process.returncode} at its start\n{self.log_tail()}")
+            if time.monotonic() - started > wait:
+                raise BrokerFailed(f"{self.kind} did not answer in {wait} s\n{self.log_tail()}")
+            time.sleep(0.001)
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill9(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, wait=60.0):
+        """Ends it with SIGTERM; kills it when that takes too long, and answers the exit code."""
+        if not self.alive():
+            return self.process and self.process.returncode
+        self.process.terminate()
+        try:
+            self.process.wait(wait)
+        except subprocess.TimeoutExpired:
+            self.kill9()
+        return self.process.returncode
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log_tail(self, lines=30):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                return "".join(log.readlines()[-lines:])
+        except OSError:
+            return ""
+
+    def log_text(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                return log.read()
+        except OSError:
+            return ""
+
+    def rss_bytes(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def cpu_seconds(self):
+        """User and system time of the process so far."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

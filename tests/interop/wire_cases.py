@@ -1,0 +1,4 @@
+class Skip(Exception):
+    pass
+def cases():
+    return []
