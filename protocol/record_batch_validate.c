@@ -207,20 +207,35 @@ static bool stream_ensure(struct record_stream *s, size_t size)
     return kept + got >= size;
 }
 
-/* The varint at hand within the next *left bytes, which it takes from *left. */
-static bool stream_read_i64(struct record_stream *s, int64_t *left, int64_t *out)
+/* Where a varint at hand must end: within the next `left` bytes, and within the stream. */
+static const uint8_t *stream_varint_limit(struct record_stream *s, int64_t left)
 {
-    const uint8_t *limit;
-    const uint8_t *p;
-
     stream_ensure(s, VARINT64_BYTES_MAX); /* fewer near the end is fine */
-    limit = (int64_t)stream_available(s) > *left ? s->next + *left : s->end;
-    p = varint_read_i64(s->next, limit, out);
+    return (int64_t)stream_available(s) > left ? s->next + left : s->end;
+}
+
+/* Goes on behind a varint, whose end p is NULL when it was none. */
+static bool stream_take_varint(struct record_stream *s, int64_t *left, const uint8_t *p)
+{
     if (!p)
         return false;
     *left -= p - s->next;
     s->next = p;
     return true;
+}
+
+static bool stream_read_i64(struct record_stream *s, int64_t *left, int64_t *out)
+{
+    const uint8_t *limit = stream_varint_limit(s, *left);
+
+    return stream_take_varint(s, left, varint_read_i64(s->next, limit, out));
+}
+
+static bool stream_read_i32(struct record_stream *s, int64_t *left, int32_t *out)
+{
+    const uint8_t *limit = stream_varint_limit(s, *left);
+
+    return stream_take_varint(s, left, varint_read_i32(s->next, limit, out));
 }
 
 static bool stream_skip(struct record_stream *s, int64_t *left, int64_t size)
@@ -243,9 +258,9 @@ static bool stream_skip(struct record_stream *s, int64_t *left, int64_t size)
 /* A size and that many bytes; any negative size is null. */
 static bool stream_skip_field(struct record_stream *s, int64_t *left, bool *is_null)
 {
-    int64_t size;
+    int32_t size;
 
-    if (!stream_read_i64(s, left, &size) || size > INT32_MAX)
+    if (!stream_read_i32(s, left, &size))
         return false;
     *is_null = size < 0;
     return size < 0 || stream_skip(s, left, size);
@@ -253,10 +268,10 @@ static bool stream_skip_field(struct record_stream *s, int64_t *left, bool *is_n
 
 static bool stream_skip_headers(struct record_stream *s, int64_t *left)
 {
-    int64_t count;
+    int32_t count;
     bool is_null;
 
-    if (!stream_read_i64(s, left, &count) || count < 0 || count > *left)
+    if (!stream_read_i32(s, left, &count) || count < 0 || count > *left)
         return false;
     for (; count > 0; count--) {
         if (!stream_skip_field(s, left, &is_null) || is_null)
@@ -271,14 +286,12 @@ static bool stream_skip_headers(struct record_stream *s, int64_t *left)
 static bool stream_walk_record(struct record_stream *s, int64_t left, struct record_view *r)
 {
     static const uint8_t present;
-    int64_t offset_delta;
     bool is_null;
 
     if (!stream_skip(s, &left, 1) || /* the attributes */
-        !stream_read_i64(s, &left, &r->timestamp_delta) || !stream_read_i64(s, &left, &offset_delta) ||
-        offset_delta != (int32_t)offset_delta || !stream_skip_field(s, &left, &is_null))
+        !stream_read_i64(s, &left, &r->timestamp_delta) ||
+        !stream_read_i32(s, &left, &r->offset_delta) || !stream_skip_field(s, &left, &is_null))
         return false;
-    r->offset_delta = (int32_t)offset_delta;
     r->key = (struct bytes){is_null ? NULL : &present, 0};
     return stream_skip_field(s, &left, &is_null) && stream_skip_headers(s, &left) && left == 0;
 }
