@@ -1,4 +1,5 @@
-/* The codecs' common part: the scratch, budgets, whole buffers. See compression_codecs.c for the rest. */
+/* The codecs' common part: the scratch, budgets, whole buffers. See compression_codecs.c for the
+ * rest. */
 
 #include "protocol/compression.h"
 
@@ -8,7 +9,7 @@
 #include "protocol/base/check.h"
 #include "protocol/compression_internal.h"
 
-#define BUFFER_KEPT_BYTES ((size_t)4 << 20) /* what a scratch may hold on to, each */
+#define BUFFER_KEPT_BYTES ((size_t)4 << 20)   /* what a scratch may hold on to, each */
 #define INPUT_BYTES_MAX   ((size_t)INT32_MAX) /* of a batch; fits zlib's counters */
 
 const char *compression_name(int type)
@@ -109,14 +110,13 @@ struct status decompressor_open(struct decompressor *d, struct compression_scrat
         return status_error(KERR_UNSUPPORTED_COMPRESSION_TYPE, "no such codec");
     if (in.size > INPUT_BYTES_MAX)
         return status_error(KERR_MESSAGE_TOO_LARGE, "compressed input too large");
-    *d = (struct decompressor){.scratch = s,
-                               .codec = &compression_codecs[type],
-                               .in = in,
-                               .budget = out_max};
+    *d = (struct decompressor){
+        .scratch = s, .codec = &compression_codecs[type], .in = in, .budget = out_max};
     return d->codec->open(d);
 }
 
-/* At the end of the budget one more byte is asked for, to tell a stream that ends there from a larger one. */
+/* At the end of the budget one more byte is asked for, to tell a stream that ends there from a
+ * larger one. */
 static struct status decompressor_expect_end(struct decompressor *d)
 {
     uint8_t extra;
@@ -206,8 +206,9 @@ struct status compression_decompress(struct compression_scratch *s, int type, st
     return st;
 }
 
-struct status compression_compress(struct compression_scratch *s, enum compression_type type, int level,
-                                   size_t head_bytes, struct bytes in, struct bytes_mut *out)
+struct status compression_compress(struct compression_scratch *s, enum compression_type type,
+                                   int level, size_t head_bytes, struct bytes in,
+                                   struct bytes_mut *out)
 {
     const struct codec *codec = &compression_codecs[type];
     struct compression_buffer *buffer = &s->compressed;

@@ -20,8 +20,9 @@ static struct status no_memory(const char *where)
 
 /* ---- gzip ---- */
 
-#define GZIP_WINDOW_BITS (15 + 16) /* the largest window; + 16: gzip's head and tail, nothing else */
-#define GZIP_MEMORY_LEVEL 8        /* zlib's default */
+#define GZIP_WINDOW_BITS                                                                           \
+    (15 + 16)               /* the largest window; + 16: gzip's head and tail, nothing else */
+#define GZIP_MEMORY_LEVEL 8 /* zlib's default */
 
 static struct status gzip_open(struct decompressor *d)
 {
@@ -114,10 +115,11 @@ static struct status gzip_compress(struct compression_scratch *s, int level, str
  *
  * Raw: one block. snappy-java: a head of 16 bytes, then blocks behind an int32 length each. */
 
-#define SNAPPY_BLOCK_BYTES_MAX ((size_t)64 << 20) /* of a decoded block: what a hostile one may cost */
-#define SNAPPY_EXPANSION_MAX   22                 /* three bytes can copy 64 */
-#define SNAPPY_JAVA_BLOCK      ((size_t)32 * 1024)
-#define SNAPPY_JAVA_HEAD       16
+#define SNAPPY_BLOCK_BYTES_MAX                                                                     \
+    ((size_t)64 << 20)          /* of a decoded block: what a hostile one may cost */
+#define SNAPPY_EXPANSION_MAX 22 /* three bytes can copy 64 */
+#define SNAPPY_JAVA_BLOCK    ((size_t)32 * 1024)
+#define SNAPPY_JAVA_HEAD     16
 
 /* Magic, version 1, readable by version 1. */
 static const uint8_t snappy_java_head[SNAPPY_JAVA_HEAD] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0,
@@ -243,8 +245,9 @@ static struct status snappy_compress_java(struct compression_scratch *s, int lev
 
 /* ---- lz4 ---- */
 
-#define LZ4_FLG_MUST_MASK 0xe3 /* version, independent blocks, and the two bits Kafka calls reserved */
-#define LZ4_FLG_MUST      0x60 /* version 1, independent blocks, no dictionary */
+#define LZ4_FLG_MUST_MASK                                                                          \
+    0xe3                  /* version, independent blocks, and the two bits Kafka calls reserved */
+#define LZ4_FLG_MUST 0x60 /* version 1, independent blocks, no dictionary */
 
 static const uint8_t lz4_magic[4] = {0x04, 0x22, 0x4d, 0x18};
 
@@ -273,7 +276,8 @@ static struct status lz4_read(struct decompressor *d, uint8_t *out, size_t size,
     while (*got < size && !d->ended) {
         size_t room = size - *got;
         size_t input = d->in.size;
-        size_t hint = LZ4F_decompress(d->scratch->lz4_reader, out + *got, &room, d->in.data, &input, NULL);
+        size_t hint =
+            LZ4F_decompress(d->scratch->lz4_reader, out + *got, &room, d->in.data, &input, NULL);
 
         if (LZ4F_isError(hint))
             return corrupt("lz4 frame");
@@ -312,8 +316,8 @@ static size_t lz4_bound(size_t size)
     return LZ4F_compressFrameBound(size, &p);
 }
 
-static struct status lz4_compress(struct compression_scratch *s, int level, struct bytes in, uint8_t *out,
-                                  size_t capacity, size_t *size)
+static struct status lz4_compress(struct compression_scratch *s, int level, struct bytes in,
+                                  uint8_t *out, size_t capacity, size_t *size)
 {
     LZ4F_preferences_t p = lz4_preferences(level);
 
@@ -396,8 +400,9 @@ static struct status zstd_compress(struct compression_scratch *s, int level, str
 const struct codec compression_codecs[COMPRESSION_COUNT] = {
     [COMPRESSION_NONE] = {"none", {0, 0, 0}, NULL, NULL, NULL, NULL},
     [COMPRESSION_GZIP] = {"gzip", {1, 9, -1}, gzip_open, gzip_read, gzip_bound, gzip_compress},
-    [COMPRESSION_SNAPPY] = {"snappy", {0, 0, 0}, snappy_open, snappy_read, snappy_bound,
-                            snappy_compress_java},
+    [COMPRESSION_SNAPPY] =
+        {"snappy", {0, 0, 0}, snappy_open, snappy_read, snappy_bound, snappy_compress_java},
     [COMPRESSION_LZ4] = {"lz4", {1, 17, 9}, lz4_open, lz4_read, lz4_bound, lz4_compress},
-    [COMPRESSION_ZSTD] = {"zstd", {-131072, 22, 3}, zstd_open, zstd_read, zstd_bound, zstd_compress},
+    [COMPRESSION_ZSTD] =
+        {"zstd", {-131072, 22, 3}, zstd_open, zstd_read, zstd_bound, zstd_compress},
 };

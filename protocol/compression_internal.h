@@ -40,8 +40,8 @@ struct codec {
     /* Most bytes that compressing `size` bytes can give. */
     size_t (*bound)(size_t size);
     /* Writes at most `capacity` = bound(in.size) bytes to out. */
-    struct status (*compress)(struct compression_scratch *s, int level, struct bytes in, uint8_t *out,
-                              size_t capacity, size_t *size);
+    struct status (*compress)(struct compression_scratch *s, int level, struct bytes in,
+                              uint8_t *out, size_t capacity, size_t *size);
 };
 
 extern const struct codec compression_codecs[COMPRESSION_COUNT];

@@ -15,7 +15,8 @@ void record_batch_set_crc(struct bytes_mut batch)
     store_be32(batch.data + RECORD_BATCH_AT_CRC, record_batch_compute_crc(batch.data, batch.size));
 }
 
-void record_batch_set_max_timestamp(struct bytes_mut batch, bool log_append_time, int64_t max_timestamp_ms)
+void record_batch_set_max_timestamp(struct bytes_mut batch, bool log_append_time,
+                                    int64_t max_timestamp_ms)
 {
     uint16_t attributes = record_batch_attributes(batch.data);
     uint16_t wanted = (uint16_t)((attributes & ~RECORD_BATCH_LOG_APPEND_TIME) |
@@ -41,7 +42,8 @@ bool record_batches_next(struct record_batches *it, struct bytes *batch)
         it->status = status_error(KERR_CORRUPT_MESSAGE, "batch length");
         return false;
     }
-    if (it->rest.size > RECORD_BATCH_AT_MAGIC && record_batch_magic(it->rest.data) != RECORD_BATCH_MAGIC) {
+    if (it->rest.size > RECORD_BATCH_AT_MAGIC &&
+        record_batch_magic(it->rest.data) != RECORD_BATCH_MAGIC) {
         it->status = status_error(KERR_CORRUPT_MESSAGE, "batch magic");
         return false;
     }
@@ -149,9 +151,11 @@ bool record_iter_next(struct record_iter *it, struct record *out)
     it->next = next;
     *out = (struct record){
         .offset = wrapping_add(it->base_offset, v.offset_delta),
-        .timestamp_ms = it->log_append_time ? it->log_append_time_ms
-                                            : wrapping_add(it->base_timestamp_ms, v.timestamp_delta),
-        .sequence = it->base_sequence < 0 ? NO_SEQUENCE : sequence_add(it->base_sequence, v.offset_delta),
+        .timestamp_ms = it->log_append_time
+                            ? it->log_append_time_ms
+                            : wrapping_add(it->base_timestamp_ms, v.timestamp_delta),
+        .sequence =
+            it->base_sequence < 0 ? NO_SEQUENCE : sequence_add(it->base_sequence, v.offset_delta),
         .offset_delta = v.offset_delta,
         .attributes = v.attributes,
         .key = v.key,

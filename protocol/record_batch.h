@@ -11,8 +11,8 @@
  *
  * Base offset and leader epoch lie outside the CRC: the leader sets them in place.
  *
- * Accessors read the first 61 bytes of a batch and check nothing; everything else here takes bytes that
- * may be anything. Validation of what producers send: record_batch_validate.h. Making batches:
+ * Accessors read the first 61 bytes of a batch and check nothing; everything else here takes bytes
+ * that may be anything. Validation of what producers send: record_batch_validate.h. Making batches:
  * record_batch_build.h. */
 
 #include <stdbool.h>
@@ -63,10 +63,10 @@ enum control_type {
     CONTROL_KRAFT_VOTERS = 6,
 };
 
-#define NO_PRODUCER_ID    (-1) /* also of the producer epoch */
-#define NO_SEQUENCE       (-1)
-#define NO_TIMESTAMP      (-1)
-#define NO_LEADER_EPOCH   (-1)
+#define NO_PRODUCER_ID  (-1) /* also of the producer epoch */
+#define NO_SEQUENCE     (-1)
+#define NO_TIMESTAMP    (-1)
+#define NO_LEADER_EPOCH (-1)
 
 /* ---- fields of the header; p has RECORD_BATCH_HEADER_BYTES bytes at least ---- */
 
@@ -75,8 +75,8 @@ static inline int64_t record_batch_base_offset(const uint8_t *p)
     return (int64_t)load_be64(p + RECORD_BATCH_AT_BASE_OFFSET);
 }
 
-/* Of the whole batch, the first 12 bytes included. Negative or small when the length field is nonsense:
- * compare with RECORD_BATCH_HEADER_BYTES before use. Needs the first 12 bytes only. */
+/* Of the whole batch, the first 12 bytes included. Negative or small when the length field is
+ * nonsense: compare with RECORD_BATCH_HEADER_BYTES before use. Needs the first 12 bytes only. */
 static inline int64_t record_batch_size_bytes(const uint8_t *p)
 {
     return (int64_t)(int32_t)load_be32(p + RECORD_BATCH_AT_LENGTH) + RECORD_BATCH_OVERHEAD_BYTES;
@@ -176,7 +176,8 @@ static inline int32_t record_batch_last_sequence(const uint8_t *p)
 {
     int32_t base = record_batch_base_sequence(p);
 
-    return base == NO_SEQUENCE ? NO_SEQUENCE : sequence_add(base, record_batch_last_offset_delta(p));
+    return base == NO_SEQUENCE ? NO_SEQUENCE
+                               : sequence_add(base, record_batch_last_offset_delta(p));
 }
 
 /* ---- changes in place ---- */
@@ -192,7 +193,8 @@ static inline void record_batch_set_leader_epoch(uint8_t *p, int32_t epoch)
 }
 
 /* Sets timestamp type and max timestamp of a whole batch, and its CRC if that changed anything. */
-void record_batch_set_max_timestamp(struct bytes_mut batch, bool log_append_time, int64_t max_timestamp_ms);
+void record_batch_set_max_timestamp(struct bytes_mut batch, bool log_append_time,
+                                    int64_t max_timestamp_ms);
 
 /* Writes the CRC over what is there now. The batch is whole. */
 void record_batch_set_crc(struct bytes_mut batch);
@@ -210,8 +212,9 @@ static inline struct record_batches record_batches(struct bytes records)
     return (struct record_batches){.rest = records, .status = STATUS_OK};
 }
 
-/* The next whole batch; its length is at least a header's and its magic is 2, nothing else was looked
- * at. At false: rest.size is 0 at a clean end; otherwise rest is a partial batch, or bad: see status. */
+/* The next whole batch; its length is at least a header's and its magic is 2, nothing else was
+ * looked at. At false: rest.size is 0 at a clean end; otherwise rest is a partial batch, or bad:
+ * see status. */
 bool record_batches_next(struct record_batches *it, struct bytes *batch);
 
 /* One whole batch: length, magic, CRC. CORRUPT_MESSAGE, with the step that failed. */
@@ -224,8 +227,8 @@ struct record {
     int64_t timestamp_ms; /* the batch's max timestamp with LogAppendTime */
     int32_t sequence;     /* NO_SEQUENCE without idempotence */
     int32_t offset_delta;
-    int8_t attributes;    /* unused by Kafka so far */
-    struct bytes key;     /* data NULL: null */
+    int8_t attributes; /* unused by Kafka so far */
+    struct bytes key;  /* data NULL: null */
     struct bytes value;
     int32_t header_count;
     struct bytes headers; /* as encoded: record_headers_next */
@@ -250,24 +253,26 @@ struct record_iter {
 };
 
 /* Starts on the records of one whole batch (the CRC is not checked). Uncompressed: no copy, records
- * point into the batch. Compressed: decompressed into the scratch, at most decompressed_max bytes, and
- * records live until the scratch's next compression_decompress. `scratch` may be NULL for batches
- * that are known to be uncompressed.
+ * point into the batch. Compressed: decompressed into the scratch, at most decompressed_max bytes,
+ * and records live until the scratch's next compression_decompress. `scratch` may be NULL for
+ * batches that are known to be uncompressed.
  *
- * CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, UNSUPPORTED_COMPRESSION_TYPE, UNKNOWN_SERVER_ERROR (no memory, or
- * no scratch for a compressed batch); *it is then an iterator at its end. */
+ * CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, UNSUPPORTED_COMPRESSION_TYPE, UNKNOWN_SERVER_ERROR (no
+ * memory, or no scratch for a compressed batch); *it is then an iterator at its end. */
 struct status record_iter_open(struct record_iter *it, struct bytes batch,
                                struct compression_scratch *scratch, size_t decompressed_max);
 
-/* False at the end, or at the first record that does not fit its bounds, or when bytes are left behind the
- * last record: it->status is then CORRUPT_MESSAGE. Headers are checked before the record is given out. */
+/* False at the end, or at the first record that does not fit its bounds, or when bytes are left
+ * behind the last record: it->status is then CORRUPT_MESSAGE. Headers are checked before the record
+ * is given out. */
 bool record_iter_next(struct record_iter *it, struct record *out);
 
-/* Takes the next header off `headers`, a copy of a record's; false at the end. Cannot fail: the record's
- * headers were checked. */
+/* Takes the next header off `headers`, a copy of a record's; false at the end. Cannot fail: the
+ * record's headers were checked. */
 bool record_headers_next(struct bytes *headers, struct record_header *out);
 
-/* Type of a control record from its key: an enum control_type or a later one; -1 when the key is none. */
+/* Type of a control record from its key: an enum control_type or a later one; -1 when the key is
+ * none. */
 int control_record_type(const struct record *r);
 
 #endif

@@ -45,7 +45,8 @@ static bool builder_reserve(struct record_batch_builder *b, size_t size)
     return true;
 }
 
-void record_batch_builder_begin(struct record_batch_builder *b, const struct record_batch_head *head)
+void record_batch_builder_begin(struct record_batch_builder *b,
+                                const struct record_batch_head *head)
 {
     CHECK((head->attributes & RECORD_BATCH_COMPRESSION_MASK) == 0);
     b->head = *head;
@@ -189,7 +190,8 @@ static struct status batch_compress(struct bytes records, enum compression_type 
 }
 
 struct status record_batch_builder_finish(struct record_batch_builder *b,
-                                          struct compression_scratch *scratch, struct bytes_mut *out)
+                                          struct compression_scratch *scratch,
+                                          struct bytes_mut *out)
 {
     struct bytes_mut batch = {b->data, b->size};
     struct status st;
@@ -200,9 +202,9 @@ struct status record_batch_builder_finish(struct record_batch_builder *b,
         return status_error(KERR_INVALID_RECORD, "batch without records");
     if (b->head.compression != COMPRESSION_NONE) {
         CHECK(scratch != NULL);
-        st = batch_compress(
-            (struct bytes){b->data + RECORD_BATCH_HEADER_BYTES, b->size - RECORD_BATCH_HEADER_BYTES},
-            b->head.compression, b->head.compression_level, scratch, &batch);
+        st = batch_compress((struct bytes){b->data + RECORD_BATCH_HEADER_BYTES,
+                                           b->size - RECORD_BATCH_HEADER_BYTES},
+                            b->head.compression, b->head.compression_level, scratch, &batch);
         if (status_failed(st))
             return st;
     }
@@ -223,8 +225,8 @@ struct status record_batch_recompress(struct bytes batch, enum compression_type 
     uint16_t attributes;
     struct status st;
 
-    st = compression_decompress(scratch, record_batch_compression(batch.data), records, decompressed_max,
-                                &records);
+    st = compression_decompress(scratch, record_batch_compression(batch.data), records,
+                                decompressed_max, &records);
     if (status_failed(st))
         return st;
     st = batch_compress(records, to, level, scratch, &made);
@@ -234,7 +236,8 @@ struct status record_batch_recompress(struct bytes batch, enum compression_type 
     attributes = record_batch_attributes(made.data);
     attributes = (uint16_t)((attributes & ~RECORD_BATCH_COMPRESSION_MASK) | (int)to);
     store_be16(made.data + RECORD_BATCH_AT_ATTRIBUTES, attributes);
-    store_be32(made.data + RECORD_BATCH_AT_LENGTH, (uint32_t)(made.size - RECORD_BATCH_OVERHEAD_BYTES));
+    store_be32(made.data + RECORD_BATCH_AT_LENGTH,
+               (uint32_t)(made.size - RECORD_BATCH_OVERHEAD_BYTES));
     record_batch_set_crc(made);
     *out = made;
     return STATUS_OK;

@@ -5,12 +5,12 @@
  *
  *     record_batch_builder_init(&b);                               once
  *     record_batch_builder_begin(&b, &head);                       for each batch
- *     record_batch_builder_append(&b, &(struct record_content){…}); 
+ *     record_batch_builder_append(&b, &(struct record_content){…});
  *     st = record_batch_builder_finish(&b, scratch, &batch);
  *     record_batch_builder_free(&b);
  *
- * The builder owns its buffer and uses it again. It remembers its first failure, so only finish needs
- * to be checked. */
+ * The builder owns its buffer and uses it again. It remembers its first failure, so only finish
+ * needs to be checked. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -60,31 +60,35 @@ void record_batch_builder_init(struct record_batch_builder *b);
 void record_batch_builder_free(struct record_batch_builder *b);
 
 /* Drops what was there and starts a batch. */
-void record_batch_builder_begin(struct record_batch_builder *b, const struct record_batch_head *head);
+void record_batch_builder_begin(struct record_batch_builder *b,
+                                const struct record_batch_head *head);
 
 /* Adds a record with the next offset. */
 void record_batch_builder_append(struct record_batch_builder *b, const struct record_content *r);
 
-/* Adds a control record; the head's attributes have RECORD_BATCH_CONTROL. value: as encoded by the caller. */
+/* Adds a control record; the head's attributes have RECORD_BATCH_CONTROL. value: as encoded by the
+ * caller. */
 void record_batch_builder_append_control(struct record_batch_builder *b, enum control_type type,
                                          int64_t timestamp_ms, struct bytes value);
 
-/* Size that the batch has now, uncompressed; with one more record: record_size_bytes more at most. */
+/* Size that the batch has now, uncompressed; with one more record: record_size_bytes more at most.
+ */
 size_t record_batch_builder_size(const struct record_batch_builder *b);
 size_t record_size_bytes_max(const struct record_content *r);
 
-/* Finishes the batch. *out lives in the builder (compressed: in the scratch, which may be NULL otherwise)
- * until its next use; writable, so that offsets can be set in place.
+/* Finishes the batch. *out lives in the builder (compressed: in the scratch, which may be NULL
+ * otherwise) until its next use; writable, so that offsets can be set in place.
  *
  * INVALID_RECORD        No records.
  * MESSAGE_TOO_LARGE     Larger than a batch can be (2 GiB).
  * UNKNOWN_SERVER_ERROR  The heap is exhausted. */
 struct status record_batch_builder_finish(struct record_batch_builder *b,
-                                          struct compression_scratch *scratch, struct bytes_mut *out);
+                                          struct compression_scratch *scratch,
+                                          struct bytes_mut *out);
 
-/* The same records under another codec: header fields, offsets, record bytes stay, length, codec bits and
- * CRC change. For a batch that passed record_batch_validate. *out lives in the scratch until its next use.
- * Errors as compression_decompress, and MESSAGE_TOO_LARGE. */
+/* The same records under another codec: header fields, offsets, record bytes stay, length, codec
+ * bits and CRC change. For a batch that passed record_batch_validate. *out lives in the scratch
+ * until its next use. Errors as compression_decompress, and MESSAGE_TOO_LARGE. */
 struct status record_batch_recompress(struct bytes batch, enum compression_type to, int level,
                                       size_t decompressed_max, struct compression_scratch *scratch,
                                       struct bytes_mut *out);

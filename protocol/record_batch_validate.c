@@ -23,8 +23,10 @@ struct status record_batch_check_produce(struct bytes records, int16_t api_versi
     struct bytes second;
     int codec;
 
-    if (records.size > RECORD_BATCH_AT_MAGIC && record_batch_magic(records.data) != RECORD_BATCH_MAGIC)
-        return refuse(refusal, KERR_INVALID_RECORD, "Only record batches of magic version 2 are accepted");
+    if (records.size > RECORD_BATCH_AT_MAGIC &&
+        record_batch_magic(records.data) != RECORD_BATCH_MAGIC)
+        return refuse(refusal, KERR_INVALID_RECORD,
+                      "Only record batches of magic version 2 are accepted");
     if (!record_batches_next(&it, &batch))
         return records.size == 0
                    ? refuse(refusal, KERR_INVALID_RECORD, "There is no record batch")
@@ -58,19 +60,23 @@ static struct status validate_header(const uint8_t *p, const struct record_valid
     if (!rules->from_client)
         return STATUS_OK;
     if (record_batch_base_offset(p) != 0)
-        return refuse(refusal, KERR_INVALID_RECORD, "The base offset of a producer's batch must be 0");
+        return refuse(refusal, KERR_INVALID_RECORD,
+                      "The base offset of a producer's batch must be 0");
     if (record_batch_is_control(p))
         return refuse(refusal, KERR_INVALID_RECORD, "Clients may not write control records");
     if (record_batch_is_log_append_time(p))
         return refuse(refusal, KERR_INVALID_TIMESTAMP, "Clients may not set LogAppendTime");
     if (record_batch_producer_id(p) < 0)
         return record_batch_is_transactional(p)
-                   ? refuse(refusal, KERR_INVALID_RECORD, "A transactional batch needs a producer id")
+                   ? refuse(refusal, KERR_INVALID_RECORD,
+                            "A transactional batch needs a producer id")
                    : STATUS_OK;
     if (record_batch_base_sequence(p) < 0)
-        return refuse(refusal, KERR_INVALID_RECORD, "A batch with a producer id needs a sequence number");
+        return refuse(refusal, KERR_INVALID_RECORD,
+                      "A batch with a producer id needs a sequence number");
     if (record_batch_producer_epoch(p) < 0)
-        return refuse(refusal, KERR_INVALID_RECORD, "A batch with a producer id needs a producer epoch");
+        return refuse(refusal, KERR_INVALID_RECORD,
+                      "A batch with a producer id needs a producer epoch");
     return STATUS_OK;
 }
 
@@ -113,7 +119,8 @@ static void validation_init(struct validation *v, const uint8_t *batch,
 }
 
 /* Out of line: refusals are rare. */
-static void __attribute__((noinline, cold)) validation_add_error(struct validation *v, const char *message)
+static void __attribute__((noinline, cold))
+validation_add_error(struct validation *v, const char *message)
 {
     struct record_refusal *r = &v->refusal;
 
@@ -131,7 +138,8 @@ static inline bool validation_accept(struct validation *v, const struct record_v
         return false;
     if (__builtin_expect(v->key_required && !r->key.data, 0)) {
         validation_add_error(v, "Compacted topic cannot accept message without key");
-    } else if (__builtin_expect(timestamp < v->timestamp_min_ms || timestamp > v->timestamp_max_ms, 0) &&
+    } else if (__builtin_expect(timestamp < v->timestamp_min_ms || timestamp > v->timestamp_max_ms,
+                                0) &&
                timestamp != NO_TIMESTAMP) {
         v->bad_timestamp = true;
         validation_add_error(v, "Timestamp is out of range");
@@ -165,8 +173,8 @@ static const char *validate_plain(struct validation *v, struct bytes records, in
 
 /* ---- compressed records ----
  *
- * Records that fit the window are read in it like uncompressed ones; larger ones are walked field by
- * field, so that their size costs no memory. */
+ * Records that fit the window are read in it like uncompressed ones; larger ones are walked field
+ * by field, so that their size costs no memory. */
 
 struct record_stream {
     struct decompressor decompressor;
@@ -183,7 +191,8 @@ static size_t stream_available(const struct record_stream *s)
     return (size_t)(s->end - s->next);
 }
 
-/* Makes `size` bytes, at most a window, readable at s->next; false: the stream ends before, or failed. */
+/* Makes `size` bytes, at most a window, readable at s->next; false: the stream ends before, or
+ * failed. */
 static bool stream_ensure(struct record_stream *s, size_t size)
 {
     size_t kept = stream_available(s);
@@ -335,7 +344,8 @@ static const char *validate_stream(struct validation *v, struct record_stream *s
     return NULL;
 }
 
-static struct status validate_compressed(struct validation *v, struct bytes records, const uint8_t *batch,
+static struct status validate_compressed(struct validation *v, struct bytes records,
+                                         const uint8_t *batch,
                                          const struct record_validation *rules,
                                          struct compression_scratch *scratch)
 {
@@ -365,8 +375,8 @@ static struct status validate_compressed(struct validation *v, struct bytes reco
 /* ---- the whole ---- */
 
 struct status record_batch_validate(struct bytes batch, const struct record_validation *rules,
-                                    struct compression_scratch *scratch, struct record_validated *out,
-                                    struct record_refusal *refusal)
+                                    struct compression_scratch *scratch,
+                                    struct record_validated *out, struct record_refusal *refusal)
 {
     struct bytes records = {batch.data + RECORD_BATCH_HEADER_BYTES,
                             batch.size - RECORD_BATCH_HEADER_BYTES};

@@ -1,11 +1,11 @@
 #ifndef PROTOCOL_RECORD_BATCH_VALIDATE_H
 #define PROTOCOL_RECORD_BATCH_VALIDATE_H
 
-/* What a leader checks in a batch before it appends it: all that Kafka's LogValidator checks, and that
- * offset deltas are 0, 1, 2 … (Kafka would rewrite or store a batch whose deltas are not).
+/* What a leader checks in a batch before it appends it: all that Kafka's LogValidator checks, and
+ * that offset deltas are 0, 1, 2 … (Kafka would rewrite or store a batch whose deltas are not).
  *
- * One pass, no copies, no allocation for uncompressed batches; compressed ones stream through a 64 KiB
- * window, so that a bomb costs no memory beyond its codec's (compression.h) and at most
+ * One pass, no copies, no allocation for uncompressed batches; compressed ones stream through a 64
+ * KiB window, so that a bomb costs no memory beyond its codec's (compression.h) and at most
  * decompressed_max bytes of work. */
 
 #include <stdbool.h>
@@ -46,8 +46,8 @@ struct record_validated {
     size_t records_bytes; /* of the records, uncompressed */
 };
 
-/* The records field of a produce request: exactly one whole batch of magic 2, of a codec that this version
- * of the request may carry. Looks at the header only.
+/* The records field of a produce request: exactly one whole batch of magic 2, of a codec that this
+ * version of the request may carry. Looks at the header only.
  *
  * INVALID_RECORD                None, several, or of another magic.
  * CORRUPT_MESSAGE               A length that is impossible, or bytes that are no whole batch.
@@ -62,13 +62,13 @@ struct status record_batch_check_produce(struct bytes records, int16_t api_versi
  * refusal  May be NULL. Written only on failure.
  *
  * INVALID_RECORD     Header and records do not agree, a record is malformed, the records cannot be
- *                    decompressed (the CRC was right, so sending again cannot help), a null key where the
- *                    topic is compacted, or something that only brokers may write.
- * INVALID_TIMESTAMP  A record's timestamp is out of the window, or the producer set LogAppendTime.
- * MESSAGE_TOO_LARGE  More than decompressed_max bytes of records.
- * UNSUPPORTED_COMPRESSION_TYPE, UNKNOWN_SERVER_ERROR (no memory) */
+ *                    decompressed (the CRC was right, so sending again cannot help), a null key
+ * where the topic is compacted, or something that only brokers may write. INVALID_TIMESTAMP  A
+ * record's timestamp is out of the window, or the producer set LogAppendTime. MESSAGE_TOO_LARGE
+ * More than decompressed_max bytes of records. UNSUPPORTED_COMPRESSION_TYPE, UNKNOWN_SERVER_ERROR
+ * (no memory) */
 struct status record_batch_validate(struct bytes batch, const struct record_validation *rules,
-                                    struct compression_scratch *scratch, struct record_validated *out,
-                                    struct record_refusal *refusal);
+                                    struct compression_scratch *scratch,
+                                    struct record_validated *out, struct record_refusal *refusal);
 
 #endif

@@ -1,8 +1,8 @@
 #ifndef PROTOCOL_RECORD_INTERNAL_H
 #define PROTOCOL_RECORD_INTERNAL_H
 
-/* One encoded record, as the iterator and the validation read it: inline, because a produce request is
- * mostly this loop.
+/* One encoded record, as the iterator and the validation read it: inline, because a produce request
+ * is mostly this loop.
  *
  *   size varint (of what follows)  attributes i8  timestamp delta varlong  offset delta varint
  *   key size varint, key           value size varint, value (size -1: null)
@@ -47,8 +47,9 @@ bool record_headers_fit(struct bytes headers, int32_t count);
 
 /* The record at p, its size included. The byte after it, or NULL: something does not fit.
  *
- * Fields are read with the bound of the whole buffer, not of the record: that they end where the record
- * ends is checked once, and bytes enough for the short way through a varint are nearly always there. */
+ * Fields are read with the bound of the whole buffer, not of the record: that they end where the
+ * record ends is checked once, and bytes enough for the short way through a varint are nearly
+ * always there. */
 static inline __attribute__((always_inline)) const uint8_t *
 record_view_read(const uint8_t *p, const uint8_t *end, struct record_view *v)
 {
@@ -79,8 +80,8 @@ record_view_read(const uint8_t *p, const uint8_t *end, struct record_view *v)
     if (__builtin_expect((v->header_count | (record_end - p)) != 0, 0) &&
         !record_headers_fit(v->headers, v->header_count))
         return NULL;
-    /* Not p, though they are equal: the next record then waits for this one's size only, not for all of
-     * its fields. */
+    /* Not p, though they are equal: the next record then waits for this one's size only, not for
+     * all of its fields. */
     return record_end;
 }
 

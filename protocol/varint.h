@@ -6,10 +6,9 @@
  * the fields of records.
  *
  * Reading: from p, never touching `end` or beyond. Answers the byte after the number, or NULL, *out
- * untouched, when the bytes run out or the number does not fit its type. Longer forms than needed are
- * accepted, as Kafka does.
- * Writing: to p, which must have room (VARINT32_BYTES_MAX, VARINT64_BYTES_MAX or the exact size).
- * Answers the byte after the number. */
+ * untouched, when the bytes run out or the number does not fit its type. Longer forms than needed
+ * are accepted, as Kafka does. Writing: to p, which must have room (VARINT32_BYTES_MAX,
+ * VARINT64_BYTES_MAX or the exact size). Answers the byte after the number. */
 
 #include <stddef.h>
 #include <stdint.h>

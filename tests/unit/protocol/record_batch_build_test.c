@@ -77,7 +77,8 @@ static void a_commit_marker_has_the_bytes_of_apache_kafka(void **state)
                                      .producer_id = 1001,
                                      .producer_epoch = 1,
                                      .base_sequence = NO_SEQUENCE,
-                                     .attributes = RECORD_BATCH_CONTROL | RECORD_BATCH_TRANSACTIONAL};
+                                     .attributes =
+                                         RECORD_BATCH_CONTROL | RECORD_BATCH_TRANSACTIONAL};
 
     record_batch_builder_begin(&w->builder, &head);
     record_batch_builder_append_control(&w->builder, CONTROL_COMMIT, 0x1a2079080df,
@@ -209,7 +210,8 @@ static void a_builder_starts_afresh_with_each_batch(void **state)
     append(w, 1, "a", "b");
     finish(w);
     record_batch_builder_begin(&w->builder, &RECORD_BATCH_HEAD_PLAIN);
-    assert_int_equal(record_batch_builder_finish(&w->builder, NULL, &out).code, KERR_INVALID_RECORD);
+    assert_int_equal(record_batch_builder_finish(&w->builder, NULL, &out).code,
+                     KERR_INVALID_RECORD);
     append(w, 1, "c", "d");
     assert_int_equal(record_batch_record_count(finish(w).data), 1);
 }
@@ -225,11 +227,13 @@ static void a_record_larger_than_a_batch_is_refused(void **state)
     append(w, 1, "a", "b");
     record_batch_builder_append(&w->builder, &r);
     append(w, 1, "c", "d");
-    assert_int_equal(record_batch_builder_finish(&w->builder, NULL, &out).code, KERR_MESSAGE_TOO_LARGE);
+    assert_int_equal(record_batch_builder_finish(&w->builder, NULL, &out).code,
+                     KERR_MESSAGE_TOO_LARGE);
     r.value.size = SIZE_MAX;
     record_batch_builder_begin(&w->builder, &RECORD_BATCH_HEAD_PLAIN);
     record_batch_builder_append(&w->builder, &r);
-    assert_int_equal(record_batch_builder_finish(&w->builder, NULL, &out).code, KERR_MESSAGE_TOO_LARGE);
+    assert_int_equal(record_batch_builder_finish(&w->builder, NULL, &out).code,
+                     KERR_MESSAGE_TOO_LARGE);
 }
 
 /* ---- codecs ---- */
@@ -307,8 +311,8 @@ static void another_codec_keeps_records_and_producer(void **state)
             struct bytes_mut made;
             struct bytes_mut copy;
 
-            assert_int_equal(record_batch_recompress(bytes_of(batch), (enum compression_type)to, level,
-                                                     DECOMPRESSED_MAX, w->scratch, &made)
+            assert_int_equal(record_batch_recompress(bytes_of(batch), (enum compression_type)to,
+                                                     level, DECOMPRESSED_MAX, w->scratch, &made)
                                  .code,
                              KERR_NONE);
             copy = heap_copy(bytes_of(made));
@@ -336,20 +340,24 @@ static void recompression_is_bounded(void **state)
         record_batch_recompress(bytes_of(batch), COMPRESSION_LZ4, 9, 1000, w->scratch, &out).code,
         KERR_MESSAGE_TOO_LARGE);
     batch.data[RECORD_BATCH_HEADER_BYTES] ^= 0xff;
-    assert_int_equal(
-        record_batch_recompress(bytes_of(batch), COMPRESSION_LZ4, 9, DECOMPRESSED_MAX, w->scratch, &out)
-            .code,
-        KERR_CORRUPT_MESSAGE);
+    assert_int_equal(record_batch_recompress(bytes_of(batch), COMPRESSION_LZ4, 9, DECOMPRESSED_MAX,
+                                             w->scratch, &out)
+                         .code,
+                     KERR_CORRUPT_MESSAGE);
     free(batch.data);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_producers_batch_has_the_bytes_of_apache_kafka, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_commit_marker_has_the_bytes_of_apache_kafka, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_metadata_snapshot_has_the_bytes_of_apache_kafka, setup, teardown),
-        cmocka_unit_test_setup_teardown(nulls_empties_headers_and_timestamps_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_producers_batch_has_the_bytes_of_apache_kafka, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_commit_marker_has_the_bytes_of_apache_kafka, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_metadata_snapshot_has_the_bytes_of_apache_kafka, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(nulls_empties_headers_and_timestamps_come_back, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_max_timestamp_is_the_largest, setup, teardown),
         cmocka_unit_test_setup_teardown(size_is_known_before_a_record_is_added, setup, teardown),
         cmocka_unit_test_setup_teardown(a_builder_starts_afresh_with_each_batch, setup, teardown),

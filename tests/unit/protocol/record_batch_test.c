@@ -279,18 +279,27 @@ static void a_record_that_does_not_fit_is_corrupt(void **state)
 {
     (void)state;
     assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 0).code, KERR_NONE);
-    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 0, 9).code, KERR_CORRUPT_MESSAGE); /* behind it */
-    assert_int_equal(RECORD_STATUS(14, 0, 0, 0, 1, 1, 0, 9).code, KERR_CORRUPT_MESSAGE); /* inside it */
-    assert_int_equal(RECORD_STATUS(10, 0, 0, 0, 1, 1, 0).code, KERR_CORRUPT_MESSAGE); /* size too small */
+    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 0, 9).code,
+                     KERR_CORRUPT_MESSAGE); /* behind it */
+    assert_int_equal(RECORD_STATUS(14, 0, 0, 0, 1, 1, 0, 9).code,
+                     KERR_CORRUPT_MESSAGE); /* inside it */
+    assert_int_equal(RECORD_STATUS(10, 0, 0, 0, 1, 1, 0).code,
+                     KERR_CORRUPT_MESSAGE); /* size too small */
     assert_int_equal(RECORD_STATUS(0).code, KERR_CORRUPT_MESSAGE);
-    assert_int_equal(RECORD_STATUS(1).code, KERR_CORRUPT_MESSAGE);                    /* size -1 */
-    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 4, 1, 0).code, KERR_CORRUPT_MESSAGE); /* key too long */
-    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 4, 0).code, KERR_CORRUPT_MESSAGE); /* value too long */
-    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 2).code, KERR_CORRUPT_MESSAGE); /* a header missing */
-    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 1).code, KERR_CORRUPT_MESSAGE); /* -1 headers */
-    assert_int_equal(RECORD_STATUS(16, 0, 0, 0, 1, 1, 2, 1, 1).code, KERR_CORRUPT_MESSAGE); /* null name */
+    assert_int_equal(RECORD_STATUS(1).code, KERR_CORRUPT_MESSAGE); /* size -1 */
+    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 4, 1, 0).code,
+                     KERR_CORRUPT_MESSAGE); /* key too long */
+    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 4, 0).code,
+                     KERR_CORRUPT_MESSAGE); /* value too long */
+    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 2).code,
+                     KERR_CORRUPT_MESSAGE); /* a header missing */
+    assert_int_equal(RECORD_STATUS(12, 0, 0, 0, 1, 1, 1).code,
+                     KERR_CORRUPT_MESSAGE); /* -1 headers */
+    assert_int_equal(RECORD_STATUS(16, 0, 0, 0, 1, 1, 2, 1, 1).code,
+                     KERR_CORRUPT_MESSAGE); /* null name */
     assert_int_equal(RECORD_STATUS(16, 0, 0, 0, 1, 1, 2, 0, 1).code, KERR_NONE);
-    assert_int_equal(RECORD_STATUS(0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(RECORD_STATUS(0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0).code,
+                     KERR_CORRUPT_MESSAGE);
 }
 
 static void an_unknown_codec_is_refused(void **state)
@@ -308,7 +317,8 @@ static void an_unknown_codec_is_refused(void **state)
     s.data[RECORD_BATCH_AT_ATTRIBUTES + 1] = COMPRESSION_GZIP;
     assert_int_equal(record_iter_open(&it, sample_bytes(&s), scratch, DECOMPRESSED_MAX).code,
                      KERR_CORRUPT_MESSAGE);
-    assert_int_equal(record_iter_open(&it, sample_bytes(&s), NULL, 0).code, KERR_UNKNOWN_SERVER_ERROR);
+    assert_int_equal(record_iter_open(&it, sample_bytes(&s), NULL, 0).code,
+                     KERR_UNKNOWN_SERVER_ERROR);
     compression_scratch_free(scratch);
 }
 

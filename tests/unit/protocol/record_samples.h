@@ -12,11 +12,13 @@
 static const char kafka_data_hex[] =
     "00000000000000000000003c000000000201a1b4e0000000000000000001a207907c3c000001a207907c3c"
     "00000000000003e80000000000000000000114000000046b3004763000";
-static const char kafka_marker_hex[] =
-    "0000000000000006000000420000000002" "99bb750d003000000000000001a2079080df000001a2079080df"
-    "00000000000003e90001ffffffff0000000120000000080000" "00010c00000000000000";
+static const char kafka_marker_hex[] = "0000000000000006000000420000000002"
+                                       "99bb750d003000000000000001a2079080df000001a2079080df"
+                                       "00000000000003e90001ffffffff0000000120000000080000"
+                                       "00010c00000000000000";
 
-/* A metadata snapshot: snapshot header, KRaft version and voters; six feature levels; the footer. */
+/* A metadata snapshot: snapshot header, KRaft version and voters; six feature levels; the footer.
+ */
 static const char kafka_snapshot_hex[] =
     "00000000000000000000009a0000000002ad0d661d002000000002000001a207"
     "8f14d6000001a2078f14d6ffffffffffffffffffffffffffff000000032a0000"
