@@ -60,7 +60,8 @@ struct log_recovery_report {
  * INCONSISTENT_TOPIC_ID   partition.metadata names another topic. */
 struct status log_open(const struct log_args *args, struct log **out, struct log_recovery_report *report);
 
-/* [pool] Syncs, trims the indexes, writes a producer snapshot at the log end when clean; frees the log. */
+/* [pool] Syncs, trims the indexes, writes a producer snapshot at the log end when clean; frees the log, also
+ * when that fails. No flush is under way. */
 struct status log_close(struct log *l, bool clean);
 
 void log_set_config(struct log *l, const struct log_config *config);
@@ -233,7 +234,20 @@ struct log_garbage;
 struct log_garbage *log_take_garbage(struct log *l, int64_t now_ms); /* NULL: nothing due */
 struct status log_garbage_run(struct log_garbage *g);               /* frees g */
 
-/* [pool] The log's directory is renamed to "….<uuid>-delete" and removed later by the log directory; frees l. */
+/* ---- checking in the background ---- */
+
+/* After a start on the same boot the batches between the recovery point and the newest ones were not
+ * checked. Begin holds references on their segments; NULL when there is nothing to check. */
+struct log_verify;
+struct log_verify *log_verify_begin(struct log *l);
+/* [pool] Checks about bytes_max further bytes, so that others get a turn; *done after the last step.
+ * CORRUPT_MESSAGE: a batch is damaged; KAFKA_STORAGE_ERROR: reading failed. */
+struct status log_verify_run(struct log_verify *v, int64_t bytes_max, bool *done);
+/* Frees v; a failed result takes the log offline. l NULL: the log is gone meanwhile. */
+void log_verify_end(struct log *l, struct log_verify *v, struct status result);
+
+/* [pool] The log's directory is renamed to "….<uuid>-delete" and removed later by the log directory; frees l,
+ * also when that fails. No flush is under way. */
 struct status log_delete(struct log *l, struct uuid unique);
 
 #endif

@@ -6,7 +6,7 @@
  *
  * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments with
  * a reference on each, and go on without it; so the loop holds it whenever it changes what they copy:
- * the array of segments, and size, largest timestamp and index counts of a segment. */
+ * the array of segments, size and largest timestamp of a segment, start offset, config and failure. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -16,6 +16,8 @@
 #include "storage/log.h"
 #include "storage/producer_state.h"
 #include "storage/segment.h"
+
+struct log_listing;
 
 /* A batch boundary that was met lately, so that the next read starts without a search. */
 struct log_hint {
@@ -27,10 +29,10 @@ struct log_hint {
 #define LOG_READ_HINTS 8 /* readers that go on where they stopped */
 #define LOG_END_HINTS  4 /* flushed ends: high watermarks that readers are bound by */
 
-/* Files of a segment or a snapshot that wait for file.delete.delay.ms under their .deleted name. */
+/* A segment whose files wait for file.delete.delay.ms under their .deleted names. */
 struct log_doomed {
     struct log_doomed *next;
-    struct segment *segment; /* owned reference; NULL for a snapshot */
+    struct segment *segment; /* owned reference */
     int64_t base_offset;
     int64_t due_ms;
 };
@@ -79,10 +81,14 @@ struct log {
 
 /* ---- log.c ---- */
 
+/* A log that knows nothing of its files; NULL: no memory. log_discard frees one in any state. */
+struct log *log_new(const struct log_args *args);
+void log_discard(struct log *l);
 /* Takes the log offline, once, and gives back the reason as KAFKA_STORAGE_ERROR. */
 struct status log_go_offline(struct log *l, struct status reason);
 /* STATUS_OK, or why nothing more can be done. */
 struct status log_check_online(const struct log *l);
+void log_set_start_offset(struct log *l, int64_t offset);
 struct segment *log_active_segment(const struct log *l); /* NULL when there is none */
 /* Index of the segment whose range holds offset; the first one when it is below. Not of an empty log. */
 size_t log_segment_index(const struct log *l, int64_t offset);
@@ -102,12 +108,16 @@ struct status log_make_directory(struct log *l);
 struct status log_apply_batch(struct producer_state *producers, struct segment *s, struct bytes batch,
                               bool with_txn_index);
 
+/* False when the batch is no COMMIT or ABORT marker. */
+bool log_parse_marker(struct bytes batch, struct producer_marker *out);
+struct producer_batch log_producer_batch(const uint8_t *head);
+/* Writes <offset>.snapshot of the producer state as it is now; not synced. */
+struct status log_write_snapshot(struct log *l, int64_t offset);
+
 /* ---- log_append.c ---- */
 
 /* Seals the active segment and starts one at the log end (at base_offset). */
 struct status log_roll(struct log *l, int64_t base_offset);
-/* Writes <offset>.snapshot of the producer state as it is now; not synced. */
-struct status log_write_snapshot(struct log *l, int64_t offset);
 
 /* ---- log_recovery.c ---- */
 
@@ -118,7 +128,7 @@ typedef struct status log_scan_visit(void *arg, struct bytes batch, int64_t posi
 struct status log_scan(struct segment *s, int64_t position, int64_t limit, int64_t check_crc_from,
                        log_scan_visit *visit, void *arg, int64_t *end);
 /* Producer state as of offset `end`: newest usable snapshot, then the batches behind it. */
-struct status log_rebuild_producers(struct log *l, int64_t end);
+struct status log_rebuild_producers(struct log *l, const struct log_listing *files, int64_t end);
 
 /* ---- log_retention.c ---- */
 

@@ -192,10 +192,12 @@ struct status segment_note_batch(struct segment *s, const uint8_t *head, int64_t
 
 struct status segment_write_out_indexes(struct segment *s)
 {
-    struct status st = index_file_write_out(&s->offsets.file);
+    /* Times first: after a crash in between the time index is ahead, and what is ahead is found again
+     * by the walk from the last offset entry. */
+    struct status st = index_file_write_out(&s->times.file);
 
     if (!status_failed(st))
-        st = index_file_write_out(&s->times.file);
+        st = index_file_write_out(&s->offsets.file);
     if (!status_failed(st))
         st = index_file_write_out(&s->txns.file);
     if (!status_failed(st))
@@ -255,9 +257,7 @@ struct status segment_load_largest(struct segment *s)
     if (!status_failed(st))
         st = time_index_last(&s->times, &largest, NULL);
     if (!status_failed(st))
-        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file),
-                                 largest.timestamp_ms < 0 ? s->base_offset : largest.offset, &from,
-                                 NULL);
+        st = offset_index_last(&s->offsets, &from, NULL); /* the time index covers what is before */
     if (!status_failed(st))
         st = segment_walk_begin(&w, s, from.position, s->size, NULL);
     while (!status_failed(st) && w.head) {
@@ -271,6 +271,63 @@ struct status segment_load_largest(struct segment *s)
     s->largest = largest;
     s->largest_known = true;
     return STATUS_OK;
+}
+
+struct status segment_load_first_timestamp(struct segment *s)
+{
+    struct segment_walk w;
+    struct status st;
+
+    if (s->first_timestamp_ms != SEGMENT_TIMESTAMP_UNREAD)
+        return STATUS_OK;
+    st = segment_walk_begin(&w, s, 0, s->size, NULL);
+    if (!status_failed(st))
+        s->first_timestamp_ms = w.head ? record_batch_max_timestamp(w.head) : -1;
+    return st;
+}
+
+struct status segment_reset_index(struct segment *s, struct index_file *x)
+{
+    char path[SEGMENT_PATH_BYTES];
+    struct file *f;
+    struct status st = segment_path(path, s->path, x->suffix);
+
+    index_file_close(x);
+    if (!status_failed(st))
+        st = s->files->ops->open(s->files, path, FILE_WRITE | FILE_TRUNCATE, &f);
+    if (!status_failed(st))
+        s->files->ops->close(s->files, f);
+    else if (st.sys_errno == ENOENT)
+        st = STATUS_OK;
+    index_file_init(x, s->files, s->path, x->suffix, x->entry_bytes, true);
+    s->times.last_timestamp_ms = -1;
+    s->largest = (struct time_offset){-1, s->base_offset};
+    s->largest_known = true;
+    s->last_indexed_position = 0;
+    s->index_written_to = 0;
+    return st;
+}
+
+struct status segment_rebuild_indexes(struct segment *s, int64_t interval_bytes)
+{
+    const int64_t size = s->size;
+    struct segment_walk w;
+    struct status st = segment_reset_index(s, &s->offsets.file);
+
+    if (!status_failed(st))
+        st = segment_reset_index(s, &s->times.file);
+    if (!status_failed(st))
+        st = segment_walk_begin(&w, s, 0, size, NULL);
+    s->size = 0;
+    while (!status_failed(st) && w.head) {
+        st = segment_note_batch(s, w.head, interval_bytes);
+        if (!status_failed(st))
+            st = segment_walk_next(&w);
+    }
+    s->size = size;
+    if (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE)
+        return st;
+    return segment_seal(s);
 }
 
 struct status segment_truncate(struct segment *s, int64_t offset)

@@ -23,6 +23,7 @@
 
 #define SEGMENT_PATH_BYTES  1024 /* longest path of a file in a partition's directory, with its NUL */
 #define SEGMENT_NAME_DIGITS 20
+#define SEGMENT_TIMESTAMP_UNREAD INT64_MIN
 #define SEGMENT_BYTES_MAX   INT32_MAX /* positions are int32 in the offset index */
 
 struct segment {
@@ -38,13 +39,13 @@ struct segment {
     /* Largest timestamp so far and the last offset of the first batch that has it. -1: none. */
     struct time_offset largest;
     bool largest_known;
-    int64_t first_timestamp_ms;    /* largest timestamp of the first batch, for segment.ms; -1: unknown */
+    int64_t first_timestamp_ms;    /* largest timestamp of the first batch, for segment.ms; -1: none;
+                                    * SEGMENT_TIMESTAMP_UNREAD: see segment_load_first_timestamp */
     int64_t created_ms;
     int64_t last_indexed_position; /* where the batch of the newest index entry starts; 0 at first */
     int64_t index_written_to;      /* entries of batches before this position are in the index files */
     int64_t write_out_started_to;  /* for sync_start hints */
     int64_t mtime_ms;              /* of the .log file when the log was opened */
-    bool sealed;                   /* rolled: never appended to again */
     bool names_new;                /* directory entries not yet synced */
     atomic_bool pinned;            /* descriptors held open although the names are gone */
     char path[];                   /* of the files, without suffix */
@@ -87,6 +88,15 @@ struct status segment_seal(struct segment *s);
 
 /* Fills `largest` from the time index and the batches behind its last entry. Owner; may wait. */
 struct status segment_load_largest(struct segment *s);
+
+/* Fills first_timestamp_ms from the first batch, once. Owner; may wait. */
+struct status segment_load_first_timestamp(struct segment *s);
+
+/* Makes offset and time index anew from all heads of the segment; a bad one ends them early. Owner. */
+struct status segment_rebuild_indexes(struct segment *s, int64_t interval_bytes);
+
+/* Empties one of the three indexes, on the disk too. Owner; before the segment is walked from its start. */
+struct status segment_reset_index(struct segment *s, struct index_file *x);
 
 /* Cuts the segment in front of the first batch that holds `offset` or a later one; the owner has made
  * sure that there are no readers. May wait. */

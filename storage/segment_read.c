@@ -80,6 +80,19 @@ struct status segment_walk_next(struct segment_walk *w)
     return walk_read_head(w);
 }
 
+/* Starts where an index entry points. An entry that points at no batch, or at another one than it names,
+ * is not of this file: the walk then starts at the beginning, which is slow but right. */
+static struct status walk_from_entry(struct segment_walk *w, struct segment *s, struct offset_position entry,
+                                     int64_t limit, bool *cold)
+{
+    struct status st = segment_walk_begin(w, s, entry.position, limit, cold);
+
+    if (entry.position == 0 || (cold && *cold) || (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE) ||
+        (w->head && record_batch_last_offset(w->head) == entry.offset))
+        return st;
+    return segment_walk_begin(w, s, 0, limit, cold);
+}
+
 /* Moves on to the first batch for which `past` is true. */
 static struct status walk_until(struct segment_walk *w, bool (*past)(const struct segment_walk *w, int64_t limit),
                                 int64_t limit)
@@ -120,7 +133,7 @@ static struct status find_start(struct segment *s, struct segment_range *r, stru
     st = offset_index_lookup(&s->offsets, r->index_entries, r->wanted_offset, &from, cold);
     if (status_failed(st) || is_cold(cold))
         return st;
-    st = segment_walk_begin(w, s, from.position, r->limit, cold);
+    st = walk_from_entry(w, s, from, r->limit, cold);
     if (!status_failed(st) && !is_cold(cold))
         st = walk_until(w, reaches_offset, r->wanted_offset);
     if (status_failed(st) || is_cold(cold))
@@ -148,8 +161,10 @@ static struct status find_end(struct segment *s, struct segment_range *r, struct
     st = offset_index_lookup(&s->offsets, r->index_entries, r->end_offset, &from, cold);
     if (status_failed(st) || is_cold(cold))
         return st;
-    st = segment_walk_begin(w, s, from.position > r->position ? from.position : r->position, r->limit,
-                            cold);
+    if (from.position > r->position)
+        st = walk_from_entry(w, s, from, r->limit, cold);
+    else
+        st = segment_walk_begin(w, s, r->position, r->limit, cold);
     if (!status_failed(st) && !is_cold(cold))
         st = walk_until(w, reaches_offset, r->end_offset);
     if (status_failed(st) || is_cold(cold))
@@ -169,7 +184,10 @@ static struct status limit_size(struct segment *s, struct segment_range *r, stru
 
     if (status_failed(st) || is_cold(cold))
         return st;
-    st = segment_walk_begin(w, s, from.position > r->position ? from.position : r->position, end, cold);
+    if (from.position > r->position && from.position < end)
+        st = walk_from_entry(w, s, from, end, cold);
+    else
+        st = segment_walk_begin(w, s, r->position, end, cold);
     if (!status_failed(st) && !is_cold(cold))
         st = walk_until(w, ends_past_position, most);
     if (!status_failed(st) && !is_cold(cold) && w->position == r->position && w->head && r->min_one)

@@ -1,0 +1,46 @@
+#ifndef STORAGE_LOG_LISTING_H
+#define STORAGE_LOG_LISTING_H
+
+/* What the names in a partition's directory say, before any file is opened. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base/status.h"
+#include "storage/files.h"
+
+struct log_listing_segment {
+    int64_t base_offset;
+    bool has_log;
+    bool has_index;
+    bool has_timeindex;
+    bool has_txnindex;
+};
+
+struct log_listing {
+    struct log_listing_segment *segments; /* ascending; after log_listing_tidy all have a .log file */
+    size_t segment_count;
+    size_t segment_capacity;
+    int64_t *snapshots; /* offsets of producer snapshots, ascending */
+    size_t snapshot_count;
+    size_t snapshot_capacity;
+    char **leftovers; /* names ending in .deleted, .cleaned or .swap */
+    size_t leftover_count;
+    size_t leftover_capacity;
+    bool out_of_memory;
+};
+
+/* ENOENT when there is no such directory. */
+struct status log_listing_read(struct log_listing *l, struct files *files, const char *directory);
+void log_listing_free(struct log_listing *l);
+
+/* Finishes or undoes what a crash interrupted: removes .deleted and .cleaned files, puts .swap files in
+ * place of the segments they replace, removes indexes without a segment. */
+struct status log_listing_tidy(struct log_listing *l, struct files *files, const char *directory);
+
+/* Removes snapshots past the log end, and those that are neither at a segment's base nor the one in use. */
+void log_listing_remove_stray_snapshots(const struct log_listing *l, struct files *files,
+                                        const char *directory, int64_t in_use, int64_t end_offset);
+
+#endif

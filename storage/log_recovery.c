@@ -1,0 +1,627 @@
+/* Opening a log: what the files hold, and making index, producer and epoch state agree with it.
+ * The reasoning is in NOTES-recovery.md. Listing the directory: log_listing.c. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/base/check.h"
+#include "storage/log_internal.h"
+#include "storage/log_listing.h"
+
+#define SCAN_BUFFER_BYTES (256 * 1024) /* grows to the largest batch */
+#define SNAPSHOT_BYTES_MAX (64 << 20)
+
+/* ---- walking over whole batches ---- */
+
+struct scan {
+    struct segment *segment;
+    uint8_t *buffer;
+    size_t capacity;
+    int64_t at; /* what the buffer holds */
+    size_t size;
+};
+
+static struct status scan_fill(struct scan *s, int64_t position, size_t need, int64_t limit)
+{
+    struct file *f;
+    size_t want;
+    struct status st;
+
+    if (position >= s->at && position + (int64_t)need <= s->at + (int64_t)s->size)
+        return STATUS_OK;
+    if (need > s->capacity || !s->buffer) {
+        const size_t left = (size_t)(limit - position);
+        const size_t most = left < SCAN_BUFFER_BYTES ? left : SCAN_BUFFER_BYTES;
+        const size_t capacity = need > most ? need : most;
+        uint8_t *buffer = realloc(s->buffer, capacity);
+
+        if (!buffer)
+            return status_errno(ENOMEM, "buffer to scan a segment");
+        s->buffer = buffer;
+        s->capacity = capacity;
+    }
+    want = (size_t)(limit - position) < s->capacity ? (size_t)(limit - position) : s->capacity;
+    st = segment_log_file(s->segment, &f);
+    if (!status_failed(st))
+        st = s->segment->files->ops->read(s->segment->files, f, s->buffer, want, position, &s->size);
+    s->at = position;
+    if (status_failed(st)) {
+        s->size = 0;
+        return st;
+    }
+    return s->size < need ? status_error(KERR_CORRUPT_MESSAGE, "segment ends within a batch") : STATUS_OK;
+}
+
+static struct status scan_batch(struct scan *s, int64_t position, int64_t limit, bool check_crc,
+                                struct bytes *batch)
+{
+    int64_t size;
+    struct status st;
+
+    if (limit - position < RECORD_BATCH_HEADER_BYTES)
+        return status_error(KERR_CORRUPT_MESSAGE, "segment ends within a batch");
+    st = scan_fill(s, position, RECORD_BATCH_HEADER_BYTES, limit);
+    if (status_failed(st))
+        return st;
+    size = record_batch_size_bytes(s->buffer + (position - s->at));
+    if (size < RECORD_BATCH_HEADER_BYTES || size > limit - position)
+        return status_error(KERR_CORRUPT_MESSAGE, "segment ends within a batch");
+    st = scan_fill(s, position, (size_t)size, limit);
+    if (status_failed(st))
+        return st;
+    *batch = (struct bytes){s->buffer + (position - s->at), (size_t)size};
+    if (record_batch_magic(batch->data) != RECORD_BATCH_MAGIC ||
+        record_batch_last_offset_delta(batch->data) < 0)
+        return status_error(KERR_CORRUPT_MESSAGE, "no record batch where one should start");
+    return check_crc ? record_batch_check(*batch) : STATUS_OK;
+}
+
+struct status log_scan(struct segment *s, int64_t position, int64_t limit, int64_t check_crc_from,
+                       log_scan_visit *visit, void *arg, int64_t *end)
+{
+    struct scan scan = {.segment = s};
+    struct status st = STATUS_OK;
+
+    *end = position;
+    while (*end < limit) {
+        struct bytes batch;
+
+        st = scan_batch(&scan, *end, limit, *end >= check_crc_from, &batch);
+        if (!status_failed(st))
+            st = visit(arg, batch, *end);
+        if (status_failed(st))
+            break;
+        *end += (int64_t)batch.size;
+    }
+    free(scan.buffer);
+    return st;
+}
+
+/* ---- producer state ---- */
+
+struct producer_scan {
+    struct producer_state *producers;
+    int64_t from; /* batches below are in the snapshot */
+    int64_t end;
+};
+
+static struct status apply_to_producers(void *arg, struct bytes batch, int64_t position)
+{
+    struct producer_scan *scan = arg;
+
+    (void)position;
+    if (record_batch_base_offset(batch.data) < scan->from ||
+        record_batch_last_offset(batch.data) >= scan->end)
+        return STATUS_OK;
+    return log_apply_batch(scan->producers, NULL, batch, false);
+}
+
+/* Loads the newest usable snapshot at or below `end`; *from is its offset, or the log start. */
+static void load_snapshot(struct log *l, const struct log_listing *files, int64_t end, int64_t *from)
+{
+    *from = l->start_offset;
+    for (size_t i = files->snapshot_count; i-- > 0;) {
+        const int64_t offset = files->snapshots[i];
+        char path[SEGMENT_PATH_BYTES];
+        struct bytes_mut content;
+        struct status st;
+
+        if (offset > end)
+            continue;
+        if (offset < l->start_offset && l->segment_count && offset < l->segments[0]->base_offset)
+            break; /* batches between it and the first segment are gone */
+        st = log_snapshot_path(l->directory, path, offset, "");
+        if (!status_failed(st))
+            st = files_read_whole(l->files, path, SNAPSHOT_BYTES_MAX, &content);
+        if (status_failed(st))
+            continue;
+        st = producer_snapshot_load(&l->producers, (struct bytes){content.data, content.size},
+                                    clock_wall_ms(l->clock), l->producer_id_expiration_ms);
+        free(content.data);
+        if (!status_failed(st)) {
+            *from = offset;
+            l->snapshot_offset = offset;
+            return;
+        }
+        logger_event(l->logger, LOGGER_WARN, "producer_snapshot_ignored", "path=\"%s\" reason=\"%s\"", path,
+                     st.where ? st.where : "");
+    }
+}
+
+/* Applies the batches in [from, end) of the segments. */
+static struct status replay_producers(struct log *l, int64_t from, int64_t end)
+{
+    struct producer_scan scan = {&l->producers, from, end};
+    struct status st = STATUS_OK;
+
+    if (from >= end || !l->segment_count)
+        return STATUS_OK;
+    for (size_t i = log_segment_index(l, from); i < l->segment_count && !status_failed(st); i++) {
+        struct segment *s = l->segments[i];
+        struct offset_position start;
+        int64_t stop;
+
+        if (s->base_offset >= end)
+            break;
+        st = segment_load_indexes(s);
+        if (status_failed(st))
+            break;
+        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), from, &start, NULL);
+        if (!status_failed(st))
+            st = log_scan(s, start.position, s->size, INT64_MAX, apply_to_producers, &scan, &stop);
+    }
+    return st;
+}
+
+struct status log_rebuild_producers(struct log *l, const struct log_listing *files, int64_t end)
+{
+    int64_t from;
+
+    producer_state_clear(&l->producers);
+    load_snapshot(l, files, end, &from);
+    return replay_producers(l, from, end);
+}
+
+/* ---- one segment ---- */
+
+struct recovery {
+    struct log *log;
+    struct segment *segment;
+    int64_t next_offset;    /* what the next batch may start at */
+    int64_t producers_from; /* producers already know what is below */
+    int64_t index_from;     /* batches that start at or below this position are in the indexes */
+};
+
+static struct status recover_batch(void *arg, struct bytes batch, int64_t position)
+{
+    struct recovery *r = arg;
+    struct log *l = r->log;
+    struct segment *s = r->segment;
+    const int64_t base_offset = record_batch_base_offset(batch.data);
+    const int64_t last_offset = record_batch_last_offset(batch.data);
+    const int32_t epoch = record_batch_leader_epoch(batch.data);
+    struct status st = STATUS_OK;
+
+    if (base_offset < r->next_offset || last_offset < base_offset ||
+        last_offset - s->base_offset > INT32_MAX)
+        return status_error(KERR_CORRUPT_MESSAGE, "batch is out of order in its segment");
+    r->next_offset = last_offset + 1;
+    if (epoch >= 0 && epoch > epoch_cache_latest(&l->epochs))
+        epoch_cache_assign(&l->epochs, epoch, base_offset);
+    CHECK(s->size == position);
+    if (position > r->index_from)
+        st = segment_note_batch(s, batch.data, l->config->index_interval_bytes);
+    else
+        s->size += (int64_t)batch.size;
+    if (!status_failed(st) && base_offset >= r->producers_from)
+        st = log_apply_batch(&l->producers, s, batch, true);
+    return st;
+}
+
+/* Walks over [position, file_size) and cuts the segment behind its last valid batch. Index entries of
+ * batches behind the last index entry are made again. */
+static struct status recover_segment(struct log *l, struct segment *s, int64_t file_size, int64_t position,
+                                     int64_t first_offset, int64_t producers_from, int64_t check_crc_from,
+                                     struct log_recovery_report *report)
+{
+    struct recovery r = {l, s, first_offset, producers_from, s->last_indexed_position};
+    struct file *f;
+    int64_t end;
+    struct status st;
+
+    if (r.index_from == 0)
+        r.index_from = -1; /* no entry yet: the first batch counts too */
+    s->size = position;
+    st = log_scan(s, position, file_size, check_crc_from, recover_batch, &r, &end);
+    if (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE)
+        return st;
+    s->size = end;
+    l->end_offset = r.next_offset;
+    if (end < file_size) {
+        report->truncated_bytes += file_size - end;
+        report->truncated_to = r.next_offset;
+        logger_event(l->logger, LOGGER_WARN, "log_cut",
+                     "path=\"%s.log\" position=%lld bytes=%lld end_offset=%lld reason=\"%s\"", s->path,
+                     (long long)end, (long long)(file_size - end), (long long)r.next_offset,
+                     st.where ? st.where : "");
+        st = segment_log_file(s, &f);
+        if (!status_failed(st))
+            st = l->files->ops->truncate(l->files, f, end);
+        if (status_failed(st))
+            return st;
+    }
+    st = offset_index_truncate(&s->offsets, r.next_offset);
+    if (!status_failed(st))
+        st = time_index_truncate(&s->times, r.next_offset);
+    if (!status_failed(st))
+        st = txn_index_truncate(&s->txns, r.next_offset);
+    s->write_out_started_to = s->size;
+    return st;
+}
+
+/* Empties the indexes of a segment that is to be walked from its start. */
+static struct status reset_indexes(struct segment *s)
+{
+    struct status st = segment_reset_index(s, &s->offsets.file);
+
+    if (!status_failed(st))
+        st = segment_reset_index(s, &s->times.file);
+    if (!status_failed(st))
+        st = segment_reset_index(s, &s->txns.file);
+    return st;
+}
+
+/* Loads the indexes of the newest segment, and what appending needs of them. CORRUPT_MESSAGE when
+ * they cannot belong to the .log file. */
+static struct status load_tail_state(struct segment *s, int64_t file_size)
+{
+    struct offset_position last;
+    struct time_offset largest = {-1, s->base_offset};
+    struct status st = segment_load_indexes(s);
+
+    if (!status_failed(st))
+        st = offset_index_check(&s->offsets, file_size);
+    if (!status_failed(st))
+        st = time_index_check(&s->times);
+    if (!status_failed(st))
+        st = txn_index_check(&s->txns, s->base_offset);
+    if (!status_failed(st))
+        st = offset_index_last(&s->offsets, &last, NULL);
+    if (!status_failed(st))
+        st = time_index_last(&s->times, &largest, NULL);
+    if (status_failed(st))
+        return st;
+    s->last_indexed_position = last.position;
+    s->index_written_to = last.position;
+    s->largest = largest;
+    s->largest_known = true;
+    return STATUS_OK;
+}
+
+/* ---- the log ---- */
+
+/* The newest segment of a log whose earlier ones can be trusted: from its last index entry, or from the
+ * newest producer snapshot if that is further back. */
+static struct status recover_newest(struct log *l, const struct log_listing *files,
+                                    struct log_recovery_report *report)
+{
+    struct segment *s = log_active_segment(l);
+    const int64_t file_size = s->size;
+    struct offset_position indexed = {s->base_offset, 0}, from = {s->base_offset, 0};
+    int64_t snapshot, first_offset;
+    struct segment_walk w;
+    struct status st = load_tail_state(s, file_size);
+
+    if (st.code == KERR_CORRUPT_MESSAGE) {
+        report->indexes_rebuilt = true;
+        st = reset_indexes(s);
+    }
+    load_snapshot(l, files, INT64_MAX, &snapshot);
+    if (!status_failed(st) && snapshot < s->base_offset)
+        st = replay_producers(l, snapshot, s->base_offset);
+    if (!status_failed(st))
+        st = offset_index_last(&s->offsets, &indexed, NULL);
+    if (!status_failed(st) && snapshot > s->base_offset)
+        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), snapshot, &from, NULL);
+    if (status_failed(st))
+        return st;
+    if (from.position > indexed.position)
+        from = indexed;
+    first_offset = s->base_offset;
+    if (from.position > 0) {
+        st = segment_walk_begin(&w, s, from.position, file_size, NULL);
+        if (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE)
+            return st;
+        if (status_failed(st) || record_batch_last_offset(w.head) != from.offset) {
+            /* The index points between batches, or at another one: it is not of this file. */
+            report->indexes_rebuilt = true;
+            st = reset_indexes(s);
+            if (status_failed(st))
+                return st;
+            from = indexed = (struct offset_position){s->base_offset, 0};
+        } else {
+            first_offset = record_batch_base_offset(w.head);
+        }
+    }
+    l->verify_to = first_offset;
+    st = recover_segment(l, s, file_size, from.position, first_offset, snapshot, indexed.position, report);
+    if (!status_failed(st) && snapshot > l->end_offset)
+        st = log_rebuild_producers(l, files, l->end_offset);
+    return st;
+}
+
+/* Segments that may hold batches at or above the recovery point, from the first of them: everything is
+ * checked and rebuilt; the first bad batch ends the log. */
+static struct status recover_from(struct log *l, const struct log_listing *files, int64_t recovery_point,
+                                  struct log_recovery_report *report)
+{
+    const size_t first = log_segment_index(l, recovery_point);
+    const int64_t first_base = l->segments[first]->base_offset;
+    struct status st = log_rebuild_producers(l, files, first_base);
+
+    for (size_t i = first; i < l->segment_count && !status_failed(st); i++) {
+        struct segment *s = l->segments[i];
+        const int64_t file_size = s->size;
+        const int64_t cut_before = report->truncated_bytes;
+
+        if (i > first && s->base_offset < l->end_offset)
+            return status_error(KERR_KAFKA_STORAGE_ERROR, "segments overlap");
+        st = reset_indexes(s);
+        if (!status_failed(st))
+            st = recover_segment(l, s, file_size, 0, s->base_offset, first_base, 0, report);
+        report->indexes_rebuilt = true;
+        if (status_failed(st))
+            return st;
+        if (i + 1 < l->segment_count) {
+            st = segment_seal(s);
+            if (report->truncated_bytes == cut_before || status_failed(st))
+                continue;
+            for (size_t j = i + 1; j < l->segment_count; j++)
+                report->truncated_bytes += l->segments[j]->size;
+            return log_drop_segments(l, i + 1, l->segment_count - i - 1);
+        }
+    }
+    if (!status_failed(st))
+        st = segment_write_out_indexes(log_active_segment(l));
+    return st;
+}
+
+static struct status load_epochs(struct log *l)
+{
+    char path[SEGMENT_PATH_BYTES];
+    struct checkpoint_error error = {0};
+    struct status st = log_path(l, path, "leader-epoch-checkpoint");
+
+    if (status_failed(st))
+        return st;
+    st = epoch_cache_load(&l->epochs, l->files, path, &error);
+    if (!status_failed(st) || st.sys_errno)
+        return st;
+    logger_event(l->logger, LOGGER_WARN, "epochs_rebuilt", "path=\"%s\" line=%d reason=\"%s\"", path,
+                 error.line, error.message ? error.message : "");
+    return STATUS_OK;
+}
+
+/* Assigns the epochs of all batches of [from, l->verify_to), in order, to the cache. */
+static struct status walk_epochs(struct log *l, int64_t from)
+{
+    struct status st = STATUS_OK;
+
+    epoch_cache_truncate_from_end(&l->epochs, from);
+    for (size_t i = log_segment_index(l, from); i < l->segment_count && !status_failed(st); i++) {
+        struct segment *s = l->segments[i];
+        struct segment_walk w;
+
+        st = segment_walk_begin(&w, s, 0, s->size, NULL);
+        while (!status_failed(st) && w.head) {
+            const int32_t epoch = record_batch_leader_epoch(w.head);
+
+            if (epoch >= 0 && epoch > epoch_cache_latest(&l->epochs))
+                epoch_cache_assign(&l->epochs, epoch, record_batch_base_offset(w.head));
+            st = segment_walk_next(&w);
+        }
+    }
+    return st;
+}
+
+/* Epochs are saved by flushes. When the batch where the walk started is of an epoch that the checkpoint
+ * does not know, entries may be missing before it too. */
+static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_t recovery_point)
+{
+    struct segment *s = log_active_segment(l);
+    struct offset_position from;
+    struct segment_walk w;
+    struct status st;
+
+    if (!s || s->size == 0)
+        return STATUS_OK;
+    if (checkpointed < 0)
+        return walk_epochs(l, l->segments[0]->base_offset);
+    st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), l->verify_to, &from, NULL);
+    if (!status_failed(st))
+        st = segment_walk_begin(&w, s, from.position, s->size, NULL);
+    if (status_failed(st) || !w.head || record_batch_leader_epoch(w.head) <= checkpointed)
+        return st;
+    return walk_epochs(l, recovery_point);
+}
+
+static struct status sync_recovered(struct log *l)
+{
+    struct log_flush flush = {0};
+
+    /* Past another boot what was read back came from the disk, but cuts and rebuilt indexes did not. */
+    l->flushed_end = l->segments[0]->base_offset < l->end_offset ? l->segments[0]->base_offset : l->end_offset;
+    if (log_flush_begin(l, &flush))
+        log_flush_end(l, &flush, log_flush_run(&flush));
+    return l->failure;
+}
+
+static struct status recover(struct log *l, const struct log_args *args, const struct log_listing *files,
+                             struct log_recovery_report *report)
+{
+    int64_t recovery_point = args->recovery_point;
+    int32_t checkpointed;
+    struct status st = load_epochs(l);
+
+    if (status_failed(st))
+        return st;
+    checkpointed = epoch_cache_latest(&l->epochs);
+    if (recovery_point < l->segments[0]->base_offset)
+        recovery_point = l->segments[0]->base_offset;
+    l->verify_from = recovery_point;
+    if (args->trust == LOG_TRUST_OTHER_BOOT) {
+        l->verify_to = 0;
+        st = recover_from(l, files, recovery_point, report);
+    } else {
+        st = recover_newest(l, files, report);
+        if (!status_failed(st))
+            st = complete_epochs(l, checkpointed, recovery_point);
+    }
+    if (status_failed(st))
+        return st;
+    if (l->end_offset < args->recovery_point || (args->trust == LOG_TRUST_CLEAN && report->truncated_bytes))
+        report->damaged = true;
+    l->flushed_end = recovery_point < l->end_offset ? recovery_point : l->end_offset;
+    if (args->trust == LOG_TRUST_CLEAN && !report->truncated_bytes) {
+        l->flushed_end = l->end_offset;
+        l->verify_to = 0;
+    }
+    return args->trust == LOG_TRUST_OTHER_BOOT ? sync_recovered(l) : STATUS_OK;
+}
+
+/* ---- opening ---- */
+
+static struct status check_topic_id(struct log *l)
+{
+    static const char prefix[] = "version: 0\ntopic_id: ";
+    char path[SEGMENT_PATH_BYTES];
+    struct bytes_mut content;
+    struct uuid id = UUID_ZERO;
+    bool parsed;
+    struct status st = log_path(l, path, "partition.metadata");
+
+    if (!status_failed(st))
+        st = files_read_whole(l->files, path, 1024, &content);
+    if (status_failed(st))
+        return st.sys_errno == ENOENT ? STATUS_OK : st;
+    parsed = content.size >= sizeof prefix - 1 + UUID_TEXT_CHARS &&
+             memcmp(content.data, prefix, sizeof prefix - 1) == 0 &&
+             uuid_parse((struct str){(const char *)content.data + sizeof prefix - 1, UUID_TEXT_CHARS}, &id);
+    free(content.data);
+    if (!parsed)
+        return status_error(KERR_KAFKA_STORAGE_ERROR, "partition.metadata is damaged");
+    if (!uuid_is_zero(l->topic_id) && !uuid_equal(id, l->topic_id))
+        return status_error(KERR_INCONSISTENT_TOPIC_ID, "partition.metadata names another topic");
+    l->topic_id = id;
+    return STATUS_OK;
+}
+
+static struct status add_segments(struct log *l, const struct log_listing *files)
+{
+    for (size_t i = 0; i < files->segment_count; i++) {
+        char path[SEGMENT_PATH_BYTES];
+        struct file_stat info;
+        struct segment *s;
+        struct status st = segment_new(l->files, l->directory, files->segments[i].base_offset, false, &s);
+
+        if (status_failed(st))
+            return st;
+        st = segment_path(path, s->path, ".log");
+        if (!status_failed(st))
+            st = l->files->ops->stat(l->files, path, &info);
+        if (!status_failed(st) && info.size > SEGMENT_BYTES_MAX)
+            st = status_error(KERR_KAFKA_STORAGE_ERROR, "segment file is larger than 2 GiB");
+        if (!status_failed(st))
+            st = log_add_segment(l, s);
+        if (status_failed(st)) {
+            segment_release(s);
+            return st;
+        }
+        s->size = info.size;
+        s->mtime_ms = info.mtime_ms;
+        s->created_ms = clock_wall_ms(l->clock);
+        s->first_timestamp_ms = SEGMENT_TIMESTAMP_UNREAD;
+        atomic_store(&s->offsets.file.loaded, !files->segments[i].has_index);
+        atomic_store(&s->times.file.loaded, !files->segments[i].has_timeindex);
+        atomic_store(&s->txns.file.loaded, !files->segments[i].has_txnindex);
+    }
+    return STATUS_OK;
+}
+
+/* Sealed segments whose index files are missing get them again. */
+static struct status rebuild_missing_indexes(struct log *l, const struct log_listing *files,
+                                             struct log_recovery_report *report)
+{
+    for (size_t i = 0; i + 1 < files->segment_count; i++) {
+        struct segment *s = l->segments[i];
+        struct status st;
+
+        if (files->segments[i].has_index && files->segments[i].has_timeindex)
+            continue;
+        report->indexes_rebuilt = true;
+        st = segment_rebuild_indexes(s, l->config->index_interval_bytes);
+        if (status_failed(st))
+            return st;
+    }
+    return STATUS_OK;
+}
+
+static struct status open_files(struct log *l, const struct log_args *args, struct log_listing *files,
+                                struct log_recovery_report *report)
+{
+    struct status st = check_topic_id(l);
+
+    if (!status_failed(st))
+        st = log_listing_tidy(files, l->files, l->directory);
+    if (!status_failed(st))
+        st = add_segments(l, files);
+    if (status_failed(st) || !l->segment_count)
+        return st;
+    st = rebuild_missing_indexes(l, files, report);
+    if (!status_failed(st) && args->log_start_offset < l->segments[0]->base_offset)
+        l->start_offset = l->segments[0]->base_offset;
+    if (!status_failed(st))
+        st = recover(l, args, files, report);
+    if (!status_failed(st) && l->end_offset < l->start_offset) {
+        /* What the log start promises to be gone is gone, and more: nothing of it may be served. */
+        st = log_drop_segments(l, 0, l->segment_count);
+        producer_state_clear(&l->producers);
+        epoch_cache_clear(&l->epochs);
+        l->end_offset = l->flushed_end = l->start_offset;
+    }
+    if (status_failed(st))
+        return st;
+    epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
+    epoch_cache_truncate_from_start(&l->epochs, l->start_offset);
+    for (size_t i = 0; i < l->segment_count; i++)
+        l->size_bytes += l->segments[i]->size;
+    log_listing_remove_stray_snapshots(files, l->files, l->directory, l->snapshot_offset, l->end_offset);
+    return STATUS_OK;
+}
+
+struct status log_open(const struct log_args *args, struct log **out, struct log_recovery_report *report)
+{
+    struct log_listing files = {0};
+    struct log *l = log_new(args);
+    struct status st;
+
+    *report = (struct log_recovery_report){0};
+    if (!l)
+        return status_errno(ENOMEM, "log");
+    st = log_listing_read(&files, l->files, l->directory);
+    if (!status_failed(st)) {
+        l->directory_exists = true;
+        st = open_files(l, args, &files, report);
+    } else if (st.sys_errno == ENOENT) {
+        st = STATUS_OK;
+    }
+    log_listing_free(&files);
+    if (status_failed(st)) {
+        if (st.code == KERR_CORRUPT_MESSAGE)
+            st.code = KERR_KAFKA_STORAGE_ERROR;
+        log_discard(l);
+        return st;
+    }
+    *out = l;
+    return STATUS_OK;
+}
