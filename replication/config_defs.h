@@ -1,18 +1,19 @@
 #ifndef REPLICATION_CONFIG_DEFS_H
 #define REPLICATION_CONFIG_DEFS_H
 
-/* The settings of topics, brokers and groups: one table, which the properties file, DescribeConfigs,
- * AlterConfigs and the docs all go by. Names, types, defaults and ranges are those of Apache Kafka 4.4;
- * where a default of ours differs, the table's row says so.
+/* The one table of settings: what exists, its type, default and range, who may change it while running.
+ * Names, defaults and ranges are those of Apache Kafka 4.4; our additions and the defaults that differ are
+ * marked in config_table.c. The command line, server.properties, CreateTopics, IncrementalAlterConfigs and
+ * DescribeConfigs all go by it.
  *
- * A setting's effective value comes from layers, the first that has it:
+ * Which value counts, strongest first (config_resolve):
  *
- *   topic or group (metadata) > broker (metadata) > all brokers (metadata) > properties file > default
+ *   topic:  set for the topic > its synonyms among the broker settings, each of them
+ *           set for this broker > set for all brokers > given at start > default
+ *   group:  set for the group > its broker-wide synonym as above
+ *   broker: set for this broker > set for all brokers > given at start > default
  *
- * A topic's setting is looked up in the broker's layers under its synonyms there (retention.ms:
- * log.retention.ms, log.retention.minutes, log.retention.hours), in units of their own.
- *
- * Everything here is pure. What is const may be read by any thread. */
+ * Everything here is immutable after config_values was filled, hence readable from any thread. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,13 +22,12 @@
 #include "protocol/base/arena.h"
 #include "protocol/base/span.h"
 #include "protocol/base/status.h"
+#include "replication/config_set.h"
 #include "storage/log_config.h"
 
-/* ---- the table ---- */
+enum config_kind { CONFIG_OF_TOPIC, CONFIG_OF_BROKER, CONFIG_OF_GROUP, CONFIG_KIND_COUNT };
 
-enum config_scope { CONFIG_TOPIC, CONFIG_BROKER, CONFIG_GROUP, CONFIG_SCOPE_COUNT };
-
-/* Numbers are DescribeConfigs' ConfigType. */
+/* As DescribeConfigs numbers them. */
 enum config_type {
     CONFIG_BOOLEAN = 1,
     CONFIG_STRING = 2,
@@ -37,164 +37,151 @@ enum config_type {
     CONFIG_DOUBLE = 6,
     CONFIG_LIST = 7,
     CONFIG_CLASS = 8,
-    CONFIG_PASSWORD = 9, /* sensitive: never shown */
+    CONFIG_PASSWORD = 9, /* never shown, never logged */
 };
 
-/* Whether a broker's setting can be changed while it runs, and for whom. */
+/* As DescribeConfigs numbers them. */
+enum config_source {
+    CONFIG_SOURCE_TOPIC = 1,
+    CONFIG_SOURCE_BROKER = 2,         /* set for one broker while running */
+    CONFIG_SOURCE_DEFAULT_BROKER = 3, /* set for all brokers while running */
+    CONFIG_SOURCE_STATIC = 4,         /* given at start */
+    CONFIG_SOURCE_DEFAULT = 5,
+    CONFIG_SOURCE_GROUP = 8,
+};
+
+/* Where a broker setting may be changed while running. */
 enum config_update { CONFIG_READ_ONLY, CONFIG_PER_BROKER, CONFIG_CLUSTER_WIDE };
-
-enum config_check {
-    CONFIG_CHECK_NONE,
-    CONFIG_CHECK_RANGE,              /* min … max, both inclusive */
-    CONFIG_CHECK_RANGE_OR_MINUS_ONE,
-    CONFIG_CHECK_ONE_OF,             /* also for each item of a list */
-    CONFIG_CHECK_ONE_OF_ANY_CASE,
-    CONFIG_CHECK_NOT_EMPTY,
-    CONFIG_CHECK_THROTTLED_REPLICAS, /* "*" or partition:broker,… */
-    CONFIG_CHECK_OFFSET_RESET,       /* latest, earliest or by_duration:PnDTnHnMn.nS */
-};
 
 struct config_def {
     const char *name;
     enum config_type type;
-    enum config_update update;
-    const char *default_value; /* as text; NULL: null, or the setting has to be given */
-    enum config_check check;
-    int64_t min;
-    int64_t max;
-    const char *choices; /* "a, b, c" for CONFIG_CHECK_ONE_OF* */
-    const char *doc;     /* one line; NULL for a broker setting that needs none */
+    enum config_update update; /* of broker settings; topic and group settings always change */
+    const char *default_value; /* NULL: null */
+    /* Numbers: both ends inclusive; unused when min > max. */
+    double min;
+    double max;
+    const char *choices;  /* "compact,delete": what a string may be, or a list may hold; NULL: anything */
+    bool any_case;        /* choices in capitals and small letters alike */
+    bool not_empty;
+    const char *synonyms; /* topic, group: broker settings that stand behind it, strongest first, by comma */
+    const char *doc;      /* one line, or "" */
 };
 
-/* All settings of a scope, sorted by name. */
-const struct config_def *config_defs(enum config_scope scope, size_t *count);
+/* All settings of a kind, in name order. */
+const struct config_def *config_defs(enum config_kind kind, size_t *count);
 
 /* NULL when there is none of that name. */
-const struct config_def *config_find(enum config_scope scope, struct str name);
+const struct config_def *config_def_find(enum config_kind kind, struct str name);
 
-/* The known setting whose name is nearest by edit distance, for "did you mean"; NULL when none is near. */
-const struct config_def *config_nearest(enum config_scope scope, struct str name);
+/* The known name most like `name`, for a warning; NULL when none is like it. */
+const struct config_def *config_def_nearest(enum config_kind kind, struct str name);
 
-/* "[0,...]", "[compact, delete]" …; empty when anything goes. Always NUL-terminated. */
-void config_describe_valid(const struct config_def *def, char *out, size_t size);
-
-/* ---- one value ---- */
-
-/* A sentence for whoever gave the value, as Apache Kafka words it. */
+/* A sentence for whoever gave the value. */
 struct config_error {
     char text[512];
 };
 
-/* INVALID_CONFIG with error->text "Invalid value x for configuration y: …" when text is no such value; the value
- * of a PASSWORD is left out of it. Blanks around a value are ignored. */
-struct status config_validate(const struct config_def *def, struct str text, struct config_error *error);
+/* Whether `value` fits: type, range, choices. False with error->text (error may be NULL). */
+bool config_check(const struct config_def *def, struct str value, struct config_error *error);
 
-/* As config_validate for a name and value from a client. An unknown name is INVALID_CONFIG too: "Unknown topic config
- * name: x". */
-struct status config_validate_named(enum config_scope scope, struct str name, struct str value,
-                                    struct config_error *error);
+/* Parse text of the given type as Kafka does (blanks around it, true/false in any case). False: not one. */
+bool config_parse_boolean(struct str text, bool *out);
+bool config_parse_integer(struct str text, enum config_type type, int64_t *out);
+bool config_parse_double(struct str text, double *out);
+/* The next item of a comma-separated list, blanks trimmed; false at its end. *rest moves on. */
+bool config_list_next(struct str *rest, struct str *item);
 
-/* Takes the next item off the front of a list's text ("a, b,c"), without blanks around it; false at the end. */
-bool config_list_next(struct str *list, struct str *item);
-
-/* ---- the settings a process was started with ---- */
+/* ---- what a broker was started with ---- */
 
 struct config_values;
 
-/* With every setting at its default. The caller frees it. */
-struct config_values *config_values_new(void);
+struct config_values *config_values_create(void);
 void config_values_free(struct config_values *v); /* NULL is fine */
 
-/* Gives a broker setting its value; a later call wins. INVALID_CONFIG as config_validate, also for a name that is not
- * known (text "Unknown configuration x"); v is as it was then. Before anyone reads. */
+/* Sets a broker setting; the later call wins. Before any thread shares `v`.
+ *
+ * INVALID_CONFIG      The value does not fit; error->text says why.            Nothing set.
+ * RESOURCE_NOT_FOUND  No such setting; error->text names it and the nearest.   Nothing set.
+ * `error` may be NULL. Secret values do not appear in it. */
 struct status config_values_set(struct config_values *v, struct str name, struct str value,
                                 struct config_error *error);
 
-/* Another default for this process, which still counts as a default (the embedded single node). Same errors. */
+/* Another default for this process, which still counts as a default (an embedded single node). Same errors. */
 struct status config_values_set_default(struct config_values *v, struct str name, struct str value,
                                         struct config_error *error);
 
-/* Whether config_values_set was called for it. The name has to be known, here and below: a bug otherwise, as is
- * the wrong type. */
-bool config_is_set(const struct config_values *v, const char *name);
+/* The value given, else the default; NULL for null. The name must be a broker setting of that type.
+ * Borrowed from `v`, NUL-terminated. */
+const char *config_values_text(const struct config_values *v, const char *name);
+/* INT, SHORT and LONG. A null gives `if_null`. */
+int64_t config_values_integer(const struct config_values *v, const char *name);
+int64_t config_values_integer_or(const struct config_values *v, const char *name, int64_t if_null);
+bool config_values_boolean(const struct config_values *v, const char *name);
+double config_values_double(const struct config_values *v, const char *name);
+/* Whether it was given at all. */
+bool config_values_given(const struct config_values *v, const char *name);
 
-/* What was given, or the default. Strings are NUL-terminated, without blanks around them, and live as long as v; NULL
- * is null. config_int reads SHORT too, config_string every type. A number that is null (log.retention.ms) or has to
- * be given (node.id) is config_has() == false; reading it is a bug. */
-bool config_has(const struct config_values *v, const char *name);
-bool config_bool(const struct config_values *v, const char *name);
-int32_t config_int(const struct config_values *v, const char *name);
-int64_t config_long(const struct config_values *v, const char *name); /* INT and SHORT too */
-double config_double(const struct config_values *v, const char *name);
-const char *config_string(const struct config_values *v, const char *name);
-/* For config_list_next; null when null. */
-struct str config_list(const struct config_values *v, const char *name);
+/* ---- which value counts ---- */
 
-/* ---- layers ---- */
-
-/* From metadata records. Borrowed. */
-struct config_pair {
-    struct str name;
-    struct str value;
-};
-
-struct config_pairs {
-    const struct config_pair *pairs;
-    size_t count;
-};
-
+/* What lies over what; each may be NULL. Borrowed. */
 struct config_layers {
-    struct config_pairs resource;     /* of the topic or group; none for a broker */
-    struct config_pairs broker;       /* ConfigRecords of this broker */
-    struct config_pairs all_brokers;  /* ConfigRecords of the broker resource "" */
-    const struct config_values *node; /* NULL: only defaults */
+    const struct config_set *resource;    /* of the topic or group itself */
+    const struct config_set *broker;      /* set for this broker while running */
+    const struct config_set *all_brokers; /* set for all brokers while running */
+    const struct config_values *given;    /* at start */
 };
 
-/* What a topic's replicas and leaders go by. */
-struct topic_config {
+struct config_synonym {
+    const char *name; /* of the setting in that layer: log.retention.hours, say */
+    struct str value; /* NULL data: null. Borrowed from the layers */
+    enum config_source source;
+};
+
+#define CONFIG_SYNONYMS_MAX 16
+
+/* Every layer that has something to say about a setting, strongest first; returns how many. */
+size_t config_synonyms(enum config_kind kind, const struct config_def *def,
+                       const struct config_layers *layers,
+                       struct config_synonym out[CONFIG_SYNONYMS_MAX]);
+
+struct config_resolved {
+    struct str value; /* in the unit of the setting itself; NULL data: null */
+    enum config_source source;
+    char text[32]; /* where value points when it had to be converted */
+};
+
+/* The value that counts, with hours and minutes turned into the setting's own unit. */
+void config_resolve(enum config_kind kind, const struct config_def *def,
+                    const struct config_layers *layers, struct config_resolved *out);
+
+/* One setting as DescribeConfigs tells it. Of a broker resource "" (broker and given are NULL) only what has the source
+ * CONFIG_SOURCE_DEFAULT_BROKER is shown: the caller leaves out the rest. */
+struct config_described {
+    struct str value; /* printed as Apache Kafka prints it; NULL data: null, or secret */
+    enum config_source source;
+    bool sensitive;
+    bool read_only;
+    const struct config_synonym *synonyms; /* values of secrets are null */
+    size_t synonym_count;
+};
+
+/* Resolves one setting; text and synonyms come from the arena and the layers. False: the arena is spent. */
+bool config_describe(enum config_kind kind, const struct config_def *def,
+                     const struct config_layers *layers, struct arena *arena,
+                     struct config_described *out);
+
+/* What a topic's settings come to. */
+struct topic_settings {
     struct log_config log;
     int32_t min_insync_replicas;
     bool unclean_leader_election;
 };
 
-/* The effective settings of a topic. INVALID_CONFIG: an override has a bad value, an unknown name, or two contradict
- * each other (min.compaction.lag.ms > max.compaction.lag.ms …); *out is untouched. layers->broker and all_brokers
- * come from records that were validated: a bad value there counts as not set. */
-struct status config_parse_topic(const struct config_layers *layers, struct topic_config *out,
-                                 struct config_error *error);
+/* Fills *out from checked layers; an override that cannot be parsed all the same counts as unset. */
+void config_topic_settings(const struct config_layers *layers, struct topic_settings *out);
 
-/* DescribeConfigsResponse.ConfigSource */
-enum config_source {
-    CONFIG_SOURCE_TOPIC = 1,
-    CONFIG_SOURCE_BROKER = 2,
-    CONFIG_SOURCE_ALL_BROKERS = 3,
-    CONFIG_SOURCE_STATIC = 4,
-    CONFIG_SOURCE_DEFAULT = 5,
-    CONFIG_SOURCE_GROUP = 8,
-};
-
-struct config_synonym {
-    const char *name; /* static */
-    struct str value; /* null: none, or sensitive */
-    enum config_source source;
-};
-
-/* One setting as DescribeConfigs tells it. */
-struct config_described {
-    const struct config_def *def;
-    struct str value; /* printed as Apache Kafka prints it; null: null, or sensitive */
-    enum config_source source;
-    bool sensitive;
-    bool read_only;
-    const struct config_synonym *synonyms; /* who says what, in order of precedence */
-    size_t synonym_count;
-    const char *doc; /* "" when there is none */
-};
-
-/* Resolves one setting of `scope`; strings and synonyms come from the arena or the layers. A broker resource "" has
- * node NULL and broker empty, and shows only settings whose source is CONFIG_SOURCE_ALL_BROKERS: the caller
- * filters. False: the arena's budget is spent. */
-bool config_describe(enum config_scope scope, const struct config_def *def, const struct config_layers *layers,
-                     struct arena *arena, struct config_described *out);
+/* Whether the settings of a topic agree with each other, given all of its overrides. False with error->text. */
+bool config_check_topic(const struct config_layers *layers, struct config_error *error);
 
 #endif
