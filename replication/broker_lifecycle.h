@@ -1,0 +1,88 @@
+#ifndef REPLICATION_BROKER_LIFECYCLE_H
+#define REPLICATION_BROKER_LIFECYCLE_H
+
+/* A broker's life in the cluster, as told to the active controller by BrokerRegistration and
+ * BrokerHeartbeat through the transport (to ourselves too, when we lead the quorum).
+ *
+ *   STARTING --registered--> CATCHING_UP --image has it, logs ready--> UNFENCING --not fenced--> RUNNING
+ *                                                                         ^                        |
+ *                                                                         +------- fenced ---------+
+ *   RUNNING --shut down--> LEAVING --should shut down--> GONE
+ *
+ * Nothing on the way from STARTING to RUNNING waits for a timer: each step is sent when its condition
+ * comes true. Timers only repeat what failed, and keep the session alive.
+ *
+ * Everything runs on the control loop. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base/clock.h"
+#include "protocol/base/logger.h"
+#include "protocol/base/span.h"
+#include "protocol/base/status.h"
+#include "protocol/base/uuid.h"
+#include "replication/metadata_image.h"
+#include "replication/transport.h"
+#include "storage/executor.h"
+
+enum lifecycle_state {
+    LIFECYCLE_STARTING,
+    LIFECYCLE_CATCHING_UP,
+    LIFECYCLE_UNFENCING,
+    LIFECYCLE_RUNNING,
+    LIFECYCLE_LEAVING,
+    LIFECYCLE_GONE,
+};
+
+struct broker_lifecycle;
+
+struct broker_lifecycle_args {
+    struct loop *loop;
+    struct transport *transport;
+    struct logger *logger; /* may be NULL */
+    int32_t node_id;
+    /* All borrowed for the lifecycle's life. */
+    struct str cluster_id;
+    struct uuid incarnation; /* random, of this process */
+    const struct metadata_listener *listeners;
+    size_t listener_count;
+    struct str rack; /* NULL data: none */
+    const struct uuid *log_dirs;
+    size_t log_dir_count;
+    int64_t previous_epoch;       /* -1: unknown, or something was lost */
+    int64_t heartbeat_us;         /* broker.heartbeat.interval.ms */
+    int64_t registration_us_max;  /* initial.broker.registration.timeout.ms */
+    int64_t shutdown_us_max;      /* leave without the controller's consent after that */
+    void *arg;
+    /* The controller took us in with this epoch: to be kept beside the logs. */
+    void (*on_registered)(void *arg, int64_t epoch);
+    void (*on_state)(void *arg, enum lifecycle_state state);
+    /* Refused for good (wrong cluster, invalid registration, unsupported features), or not taken in within
+     * registration_us_max. Told once. */
+    void (*on_failed)(void *arg, struct status why);
+};
+
+struct broker_lifecycle *broker_lifecycle_create(const struct broker_lifecycle_args *args);
+/* Cancels what is under way. */
+void broker_lifecycle_free(struct broker_lifecycle *l); /* NULL is fine */
+
+/* Where the active controller is; host NULL data: unknown. host is copied. */
+void broker_lifecycle_controller(struct broker_lifecycle *l, const struct transport_node *node);
+/* This node's shards act on a newer image. */
+void broker_lifecycle_image(struct broker_lifecycle *l, const struct metadata_image *image);
+/* The logs of the broker's partitions are open and may be served. */
+void broker_lifecycle_ready(struct broker_lifecycle *l);
+/* A log directory went offline. */
+void broker_lifecycle_offline_dir(struct broker_lifecycle *l, struct uuid directory);
+/* Begins to leave; on_state tells GONE. */
+void broker_lifecycle_leave(struct broker_lifecycle *l);
+
+enum lifecycle_state broker_lifecycle_state(const struct broker_lifecycle *l);
+int64_t broker_lifecycle_epoch(const struct broker_lifecycle *l); /* -1: not registered */
+
+/* The feature ranges that our brokers and controllers register with. */
+const struct metadata_feature_range *supported_features(size_t *count);
+
+#endif
