@@ -43,10 +43,15 @@ typedef bool checkpoint_visit(void *arg, const struct checkpoint_row *row, struc
 struct status checkpoint_parse(struct bytes text, size_t field_count, checkpoint_visit *visit, void *arg,
                                struct checkpoint_error *error);
 
-/* A base-10 number of at most `max`, nothing else around it; false when it is none. */
+/* Blocks. The whole text of a checkpoint file, the caller's to free(); a missing file is empty. */
+struct status checkpoint_read_file(struct files *fs, const char *path, struct bytes_mut *out);
+
+/* A base-10 number from -max-1 to max, nothing else around it; false when it is none. */
 bool checkpoint_parse_number(struct str text, int64_t max, int64_t *out);
 
 /* ---- offsets of partitions ---- */
+
+#define OFFSET_MAP_TOPIC_CHARS_MAX 249 /* what Kafka allows a topic */
 
 /* A map (topic, partition) -> offset. One owner, one thread at a time. Zeroed is empty. */
 struct offset_map {
@@ -57,6 +62,7 @@ typedef void offset_map_visit(void *arg, const char *topic, int32_t partition, i
 
 void offset_map_free(struct offset_map *m); /* empty again */
 bool offset_map_get(const struct offset_map *m, struct str topic, int32_t partition, int64_t *out);
+/* topic: 1 to OFFSET_MAP_TOPIC_CHARS_MAX characters. */
 void offset_map_set(struct offset_map *m, struct str topic, int32_t partition, int64_t offset);
 void offset_map_remove(struct offset_map *m, struct str topic, int32_t partition); /* fine when not there */
 size_t offset_map_count(const struct offset_map *m);

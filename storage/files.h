@@ -83,7 +83,8 @@ struct files {
 struct status files_read_whole(struct files *fs, const char *path, size_t size_max, struct bytes_mut *out);
 
 /* Replaces path by content, atomically and durably: writes path + ".tmp", syncs, renames, syncs the
- * directory. After a failure path is as it was; a left-over .tmp is overwritten the next time. */
+ * directory. After a failure path is as it was, or (when only the last sync failed) has all of the new
+ * content, not surely durable; a left-over .tmp is overwritten the next time. */
 struct status files_replace(struct files *fs, const char *path, struct bytes content);
 
 /* Makes a directory and its missing parents; fine when it is there. */
