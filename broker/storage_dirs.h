@@ -1,0 +1,95 @@
+#ifndef BROKER_STORAGE_DIRS_H
+#define BROKER_STORAGE_DIRS_H
+
+/* All log directories of a node, as one: whose they are, what the run before left in them, which of them
+ * holds a partition.
+ *
+ * Opened before any thread runs. Afterwards what is marked [any] may be called from any thread (a mutex
+ * guards what changes; none of it is on the data path); what is marked [pool] blocks on the disk. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base/clock.h"
+#include "protocol/base/logger.h"
+#include "protocol/base/span.h"
+#include "protocol/base/status.h"
+#include "protocol/base/uuid.h"
+#include "storage/checkpoint.h"
+#include "storage/log_dir.h"
+
+struct storage_dirs;
+
+struct storage_dirs_args {
+    struct files *files;
+    struct random *random;
+    struct logger *logger;
+    const char *const *paths; /* log.dirs */
+    size_t path_count;
+    const char *metadata_path; /* metadata.log.dir; may be one of the above. NULL: the first of them */
+    int32_t node_id;
+    const char *cluster_id; /* NULL: what the directories say; when they are empty a new random one */
+    struct str boot_id;     /* empty: unknown */
+};
+
+/* Locks, checks and (when empty) formats every directory, reads what the run before left, begins the run.
+ * Blocks. A directory that cannot be read or written is offline from the start, with a logged reason, as long
+ * as another one and the metadata directory can be used. A directory of another cluster or node, a non-empty
+ * one that is no log directory, or one in use refuses the start. error->text is a sentence for the operator. */
+struct status storage_dirs_open(const struct storage_dirs_args *args, struct storage_dirs **out,
+                                struct meta_error *error);
+
+/* Unlocks and frees. */
+void storage_dirs_close(struct storage_dirs *d); /* NULL is fine */
+
+const char *storage_dirs_cluster_id(const struct storage_dirs *d);
+size_t storage_dirs_count(const struct storage_dirs *d);
+const char *storage_dirs_path(const struct storage_dirs *d, size_t dir);
+struct uuid storage_dirs_id(const struct storage_dirs *d, size_t dir);
+bool storage_dirs_online(struct storage_dirs *d, size_t dir); /* [any] */
+/* To be told as PreviousBrokerEpoch: the epoch all directories agree on; -1 when one does not know, is offline, or
+ * lost something. */
+int64_t storage_dirs_previous_epoch(const struct storage_dirs *d);
+
+/* "<metadata dir>/__cluster_metadata-0", its directory id and how far its files can be trusted. */
+const char *storage_dirs_metadata_path(const struct storage_dirs *d);
+struct uuid storage_dirs_metadata_id(const struct storage_dirs *d);
+enum log_trust storage_dirs_metadata_trust(const struct storage_dirs *d);
+/* The metadata directory has no log or snapshot yet: raft_node_format it. */
+bool storage_dirs_metadata_empty(const struct storage_dirs *d);
+
+/* Where a partition's log is, or is to be. */
+struct storage_place {
+    size_t dir;
+    bool exists; /* its folder was there at the start: opening it reads the disk */
+    enum log_trust trust;
+    int64_t recovery_point; /* the checkpoints; 0 where they say nothing */
+    int64_t log_start_offset;
+    int64_t high_watermark;
+    char path[4096];
+};
+
+/* [any] The directory that holds the partition, or the one online with the fewest, which it then belongs to.
+ * KAFKA_STORAGE_ERROR: it belongs to one that is offline, or none is online. */
+struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32_t partition,
+                                 struct storage_place *out);
+/* [any] The partition is gone from this node. */
+void storage_dirs_forget(struct storage_dirs *d, struct str topic, int32_t partition);
+
+/* [any] A write or sync failed there: nothing is placed or checkpointed in it any more. False when it was
+ * offline already. */
+bool storage_dirs_fail(struct storage_dirs *d, size_t dir);
+
+/* [pool] One directory's three checkpoints (enum log_dir_checkpoint). One call at a time per directory. Does nothing
+ * offline. */
+struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
+                                             const struct offset_map maps[LOG_DIR_CHECKPOINT_COUNT]);
+/* [pool] Registration: to be told after a crash, in every directory (-1: a crash may lose something). */
+struct status storage_dirs_record_epoch(struct storage_dirs *d, int64_t broker_epoch);
+/* [pool] The last step of a clean stop. */
+struct status storage_dirs_end_run(struct storage_dirs *d, int64_t broker_epoch);
+/* [pool] Removes the folders of deleted partitions that were there at the start, or were made since by log_delete. */
+struct status storage_dirs_sweep(struct storage_dirs *d, size_t dir);
+
+#endif
