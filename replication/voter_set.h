@@ -44,12 +44,20 @@ struct voter_set; /* immutable once made; owns its strings */
 
 /* A deep copy, or NULL when there are none, too many, an id twice, or no memory. Owned by the caller. */
 struct voter_set *voter_set_create(const struct raft_voter *voters, size_t count);
-void voter_set_free(struct voter_set *vs); /* NULL is fine */
+struct voter_set *voter_set_copy(const struct voter_set *vs); /* NULL without memory. Owned by the caller. */
+void voter_set_free(struct voter_set *vs);                    /* NULL is fine */
 
 size_t voter_set_count(const struct voter_set *vs);
 /* In rising id order. Borrowed from the set. */
 const struct raft_voter *voter_set_at(const struct voter_set *vs, size_t index);
 /* NULL when no voter has that id. */
 const struct raft_voter *voter_set_find(const struct voter_set *vs, int32_t id);
+
+/* Whether voter `id` is in the set with other endpoints than these. */
+bool voter_set_endpoints_differ(const struct voter_set *vs, int32_t id, const struct raft_endpoint *endpoints,
+                                size_t count);
+/* A copy of the set in which voter `id` has these endpoints; NULL without memory. Owned by the caller. */
+struct voter_set *voter_set_with_endpoints(const struct voter_set *vs, int32_t id,
+                                           const struct raft_endpoint *endpoints, size_t count);
 
 #endif

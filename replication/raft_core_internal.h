@@ -1,0 +1,34 @@
+#ifndef REPLICATION_RAFT_CORE_INTERNAL_H
+#define REPLICATION_RAFT_CORE_INTERNAL_H
+
+/* Between raft_core.c (roles and elections) and raft_core_log.c (what is replicated and committed). */
+
+#include "replication/raft_core.h"
+
+#define RAFT_NEVER INT64_MAX
+
+/* raft_core.c */
+void raft_become_unattached(struct raft_core *c, int32_t epoch, int64_t now_ms);
+void raft_become_follower(struct raft_core *c, int32_t epoch, int32_t leader_id, int64_t now_ms);
+struct raft_peer *raft_find_peer(struct raft_core *c, struct raft_replica_key key);
+size_t raft_majority(const struct raft_core *c);
+struct raft_message *raft_send(struct raft_core *c, enum raft_message_type type, struct raft_replica_key to);
+void raft_answer_with(const struct raft_core *c, struct raft_effects *fx, enum kerr error);
+/* Takes in what an answer says of epochs and leaders. False when its sender lives in an older epoch. */
+bool raft_learn(struct raft_core *c, const struct raft_answer_head *head, int64_t now_ms);
+uint64_t raft_random(struct raft_core *c);
+
+/* raft_core_log.c: event handlers, and what polls do for the log */
+void raft_on_appended(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+void raft_on_flushed(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+void raft_on_truncated(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+void raft_on_snapshot(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+void raft_on_fetch_request(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                           struct raft_effects *fx);
+void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                          struct raft_effects *fx);
+void raft_advance_high_watermark(struct raft_core *c);
+void raft_poll_fetch(struct raft_core *c, int64_t now_ms);
+int64_t raft_fetch_deadline(const struct raft_core *c);
+
+#endif
