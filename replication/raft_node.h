@@ -22,6 +22,7 @@
 #include "protocol/base/span.h"
 #include "protocol/base/status.h"
 #include "protocol/base/uuid.h"
+#include "replication/raft_types.h"
 #include "replication/transport.h"
 #include "replication/voter_set.h"
 #include "storage/executor.h"
@@ -29,12 +30,6 @@
 #include "storage/log.h"
 
 struct raft_node;
-
-/* The state after a prefix of the log: end_offset is exclusive, epoch that of the last record in it. */
-struct raft_snapshot_id {
-    int64_t end_offset;
-    int32_t epoch;
-};
 
 /* Committed data records of one batch. Borrowed for the call. */
 struct raft_commit {
@@ -70,13 +65,6 @@ struct raft_listener {
     void (*failed)(void *arg, struct status why);
 };
 
-struct raft_timeouts {
-    int64_t election_ms;         /* controller.quorum.election.timeout.ms */
-    int64_t fetch_ms;            /* controller.quorum.fetch.timeout.ms */
-    int64_t election_backoff_max_ms;
-    int64_t request_ms;
-};
-
 struct raft_node_args {
     struct loop *loop;
     struct pool *pool;
@@ -92,7 +80,12 @@ struct raft_node_args {
     const struct raft_endpoint *endpoints;
     size_t endpoint_count;
     enum log_trust trust;
+    int64_t recovery_point; /* of the log, from the log directory's checkpoint; 0: unknown */
     struct raft_timeouts timeouts;
+    int32_t segment_bytes;   /* metadata.log.segment.bytes */
+    int64_t segment_ms;      /* metadata.log.segment.ms */
+    int64_t retention_bytes; /* metadata.max.retention.bytes; -1: unlimited */
+    int64_t retention_ms;    /* metadata.max.retention.ms; -1: unlimited */
     struct raft_listener listener;
 };
 
@@ -102,7 +95,7 @@ struct raft_node_args {
  * KAFKA_STORAGE_ERROR   I/O (sys_errno), or a log that cannot be opened.
  * CORRUPT_MESSAGE       quorum-state or a snapshot is damaged; `where` says which and why.
  * UNSUPPORTED_VERSION   data_version, kraft.version or a control record newer than we know.
- * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted.
+ * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted; or other voters than us, and no transport.
  * Nothing stays open then. */
 struct status raft_node_open(const struct raft_node_args *args, struct raft_node **out,
                              struct log_recovery_report *report);
@@ -111,12 +104,12 @@ struct status raft_node_open(const struct raft_node_args *args, struct raft_node
  * without waiting for a timer. */
 void raft_node_start(struct raft_node *n);
 
-/* [blocks] Waits for nothing: call raft_node_resign first for a polite end. No job of the node may be
- * under way: see raft_node_stop. Flushes and closes the log; frees the node. */
-struct status raft_node_close(struct raft_node *n, bool clean);
-
-/* Stops all activity; `stopped` runs on the loop once no job or request is under way (then close it). */
+/* Stops all activity; `stopped` runs on the loop once no job or request is under way: then close it. The listener
+ * hears nothing any more. Not needed for a node that was never started. */
 void raft_node_stop(struct raft_node *n, void (*stopped)(void *arg), void *arg);
+
+/* [blocks] Flushes and closes the log of a stopped node, and frees it. clean: as in log_close. */
+struct status raft_node_close(struct raft_node *n, bool clean);
 
 /* Appends metadata records as the leader of `epoch`; they are durable and replicated when they come back as commits.
  *

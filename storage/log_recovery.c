@@ -486,8 +486,6 @@ static struct status recover(struct log *l, const struct log_args *args, const s
         l->flushed_end = l->end_offset;
         l->verify_to = 0;
     }
-    l->unsettled = args->trust != LOG_TRUST_CLEAN || report->truncated_bytes ||
-                   l->snapshot_offset != l->end_offset;
     return args->trust == LOG_TRUST_OTHER_BOOT ? sync_recovered(l) : STATUS_OK;
 }
 

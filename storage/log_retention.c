@@ -95,15 +95,12 @@ static int64_t segment_end(const struct log *l, size_t index)
 }
 
 /* The largest timestamp; of a segment without any, when its file was last written. */
-static struct status largest_timestamp(struct log *l, struct segment *s, int64_t *out)
+static struct status largest_timestamp(struct segment *s, int64_t *out)
 {
     char path[SEGMENT_PATH_BYTES];
     struct file_stat info;
-    struct status st;
+    struct status st = segment_load_largest(s);
 
-    pthread_mutex_lock(&l->lock);
-    st = segment_load_largest(s);
-    pthread_mutex_unlock(&l->lock);
     *out = s->largest.timestamp_ms;
     if (status_failed(st) || *out >= 0)
         return st;
@@ -135,7 +132,7 @@ static struct status count_expired(struct log *l, int64_t high_watermark, int64_
         if (!expired && config->cleanup_delete && config->retention_bytes >= 0)
             expired = excess - s->size >= 0;
         if (!expired && config->cleanup_delete && config->retention_ms >= 0) {
-            st = largest_timestamp(l, s, &timestamp_ms);
+            st = largest_timestamp(s, &timestamp_ms);
             if (status_failed(st))
                 return st;
             expired = now_ms - timestamp_ms > config->retention_ms;
@@ -155,7 +152,6 @@ static struct status expire_segments(struct log *l, size_t count)
     int64_t start;
 
     if (count == l->segment_count) {
-        l->unsettled = true;
         st = log_roll(l, l->end_offset);
         if (!status_failed(st))
             st = segment_write(log_active_segment(l), (struct bytes){(const uint8_t *)"", 0});

@@ -1,0 +1,140 @@
+#include "tests/unit/replication/test_loop.h"
+
+#include <string.h>
+
+#include "protocol/base/check.h"
+
+static struct test_loop *of_loop(struct loop *l)
+{
+    return CONTAINER_OF(l, struct test_loop, loop);
+}
+
+static void post(struct loop *l, struct task *t)
+{
+    struct test_loop *tl = of_loop(l);
+
+    CHECK(tl->task_count < TEST_QUEUE_MAX);
+    tl->tasks[tl->task_count++] = t;
+}
+
+static void submit(struct pool *p, struct job *j)
+{
+    struct test_loop *tl = CONTAINER_OF(p, struct test_loop, pool);
+
+    CHECK(tl->job_count < TEST_QUEUE_MAX);
+    tl->jobs[tl->job_count++] = j;
+}
+
+static struct test_timer *find_timer(struct test_loop *l, struct timer *t)
+{
+    for (size_t i = 0; i < TEST_TIMERS_MAX; i++)
+        if (l->timers[i].timer == t)
+            return &l->timers[i];
+    return NULL;
+}
+
+static void init_timer(struct loop *l, struct timer *t, void (*fire)(struct timer *t))
+{
+    struct test_timer *slot = find_timer(of_loop(l), NULL);
+
+    CHECK(slot != NULL);
+    t->fire = fire;
+    *slot = (struct test_timer){t, INT64_MAX};
+}
+
+static void start_timer(struct loop *l, struct timer *t, int64_t delay_us)
+{
+    find_timer(of_loop(l), t)->at_us = of_loop(l)->now_us + delay_us;
+}
+
+static void stop_timer(struct loop *l, struct timer *t)
+{
+    find_timer(of_loop(l), t)->at_us = INT64_MAX;
+}
+
+static void free_timer(struct loop *l, struct timer *t)
+{
+    struct test_timer *slot = find_timer(of_loop(l), t);
+
+    if (slot)
+        slot->timer = NULL;
+}
+
+static int64_t wall_ms(struct clock *c)
+{
+    return 1700000000000 + CONTAINER_OF(c, struct test_loop, clock)->now_us / 1000;
+}
+
+static int64_t monotonic_us(struct clock *c)
+{
+    return CONTAINER_OF(c, struct test_loop, clock)->now_us;
+}
+
+static void fill(struct random *r, void *out, size_t size)
+{
+    struct test_loop *l = CONTAINER_OF(r, struct test_loop, random);
+
+    for (size_t i = 0; i < size; i++)
+        ((uint8_t *)out)[i] = (uint8_t)((l->seed = l->seed * 6364136223846793005u + 1442695040888963407u) >> 56);
+}
+
+void test_loop_init(struct test_loop *l)
+{
+    static const struct loop_ops ops = {
+        .post = post,
+        .timer_init = init_timer,
+        .timer_start = start_timer,
+        .timer_stop = stop_timer,
+        .timer_free = free_timer,
+    };
+
+    *l = (struct test_loop){
+        .loop = {.ops = &ops, .clock = &l->clock},
+        .pool = {.submit = submit},
+        .clock = {wall_ms, monotonic_us},
+        .random = {fill},
+        .seed = 1,
+        .now_us = 1000000,
+    };
+}
+
+static bool run_round(struct test_loop *l)
+{
+    struct task *tasks[TEST_QUEUE_MAX];
+    struct job *jobs[TEST_QUEUE_MAX];
+    size_t task_count = l->task_count;
+    size_t job_count = l->pool_stuck ? 0 : l->job_count;
+
+    memcpy(tasks, l->tasks, task_count * sizeof tasks[0]);
+    memcpy(jobs, l->jobs, job_count * sizeof jobs[0]);
+    l->task_count = 0;
+    if (!l->pool_stuck)
+        l->job_count = 0;
+    for (size_t i = 0; i < task_count; i++)
+        tasks[i]->run(tasks[i]);
+    for (size_t i = 0; i < job_count; i++) {
+        struct job *j = jobs[l->reorder ? job_count - 1 - i : i];
+
+        j->run(j);
+        l->jobs_run++;
+        post(j->home, &j->done);
+    }
+    return task_count + job_count > 0;
+}
+
+void test_loop_run(struct test_loop *l, int64_t ms)
+{
+    for (int64_t end = l->now_us + ms * 1000;; l->now_us += 1000) {
+        while (run_round(l))
+            ;
+        for (size_t i = 0; i < TEST_TIMERS_MAX; i++)
+            if (l->timers[i].timer && l->timers[i].at_us <= l->now_us) {
+                l->timers[i].at_us = INT64_MAX;
+                l->timers[i].timer->fire(l->timers[i].timer);
+            }
+        while (run_round(l))
+            ;
+        if (l->now_us >= end)
+            return;
+    }
+}
