@@ -31,8 +31,9 @@ def free_port():
         return s.getsockname()[1]
 
 
-def kafka_libs():
-    return subprocess.run([os.path.join(ROOT, "tests/kafka/setup")], check=True,
+def kafka_libs(which="server"):
+    """The folder of Apache Kafka's jars: of the server, or of the tools."""
+    return subprocess.run([os.path.join(ROOT, "tests/kafka/setup"), which], check=True,
                           stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
