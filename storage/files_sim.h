@@ -8,9 +8,9 @@
  * tears what is volatile, as a seed says; files_sim_kill keeps all of it. After either, the handles of the
  * dead process may only be closed.
  *
- * Deterministic: no clock, no randomness but the seed given. A mutex makes it safe for threads that a test
- * starts; a simulation runs it on one. Paths are taken as they are: "a/b" and "a//b" differ; the root and "."
- * exist. Cheap: an extent of 4 KiB is copied when it is first written after a sync, nothing else is. */
+ * Deterministic: no clock but the one given, no randomness but the seed given. A mutex makes it safe for
+ * threads that a test starts; a simulation runs it on one. There is one root: "/a", "a" and "./a" are the same.
+ * Cheap: an extent of 4 KiB is copied when it is first written after a sync, nothing else is. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,7 +41,7 @@ enum files_call {
 
 /* clock may be NULL: modification times are then 0. Borrowed. Aborts when out of memory. */
 struct files *files_sim_create(struct clock *clock);
-void files_sim_free(struct files *fs); /* open handles die with it */
+void files_sim_free(struct files *fs); /* every handle closed before */
 
 /* ---- crashes ---- */
 
@@ -49,8 +49,8 @@ void files_sim_free(struct files *fs); /* open handles die with it */
 void files_sim_kill(struct files *fs);
 
 /* The machine dies: of what was not synced each 512-byte sector is kept or lost, each size change too (lost
- * sectors in a grown part read as zeros), each name change is kept or lost whole, in any subset but in
- * an order that the file system could have had: a rename is never half done. */
+ * sectors in a grown part read as zeros), and each name change is kept or lost whole: a rename is never half
+ * done. The seed also says how much is kept: from nothing to everything. */
 void files_sim_crash(struct files *fs, uint64_t seed);
 
 /* As files_sim_crash, but everything volatile is lost: the worst that a disk may do. */
@@ -60,7 +60,7 @@ void files_sim_crash_losing_all(struct files *fs);
 
 struct files_fault {
     enum files_call call;  /* or FILES_CALL_ANY */
-    const char *prefix;    /* only paths that start with it; NULL: any. Copied. */
+    const char *prefix;    /* only paths (as opened) that start with it; NULL: any. Copied. */
     uint64_t after;        /* so many matching calls pass first */
     uint64_t times;        /* then so many fail; 0: all from then on */
     int sys_errno;
@@ -72,7 +72,8 @@ struct files_fault {
 void files_sim_fail(struct files *fs, const struct files_fault *fault);
 void files_sim_heal(struct files *fs); /* no more faults */
 
-/* Bytes that all files together may take; beyond: ENOSPC, after a part of the write was done. 0: no bound. */
+/* Bytes that all files together may take, in blocks of 4 KiB; beyond: ENOSPC, after a part of the write was
+ * done. 0: no bound. */
 void files_sim_set_capacity(struct files *fs, int64_t bytes);
 
 /* Flips one bit, in memory and on the disk. False when there is no such byte. */
