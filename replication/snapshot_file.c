@@ -44,14 +44,15 @@ bool snapshot_name_parse(struct str name, struct raft_snapshot_id *out)
     return true;
 }
 
+#define LEFT_OVER_MAX        64 /* removed at one start; more wait for the next one */
+#define LEFT_OVER_NAME_BYTES 128
+
 struct listing {
     struct raft_snapshot_id *ids;
     size_t count;
-    char (*left_over)[SNAPSHOT_NAME_BYTES];
+    char (*left_over)[LEFT_OVER_NAME_BYTES];
     size_t left_over_count;
 };
-
-#define LEFT_OVER_MAX 64 /* removed at one start; more wait for the next one */
 
 static int by_end(const void *a, const void *b)
 {
@@ -79,21 +80,27 @@ static void add_snapshot(struct listing *l, struct raft_snapshot_id id)
     l->count++;
 }
 
+static bool ends_with(const char *name, const char *suffix)
+{
+    size_t size = strlen(name);
+    size_t suffix_size = strlen(suffix);
+
+    return size >= suffix_size && strcmp(name + size - suffix_size, suffix) == 0;
+}
+
 static void visit(void *arg, const char *name, bool is_directory)
 {
     struct listing *l = arg;
     struct raft_snapshot_id id;
     size_t size = strlen(name);
-    size_t whole = 31 + sizeof SUFFIX - 1;
 
     if (is_directory)
         return;
     if (snapshot_name_parse((struct str){name, size}, &id)) {
         add_snapshot(l, id);
-    } else if (size > whole && size < SNAPSHOT_NAME_BYTES && l->left_over_count < LEFT_OVER_MAX &&
-               snapshot_name_parse((struct str){name, whole}, &id) &&
-               (strcmp(name + whole, ".part") == 0 || strcmp(name + whole, ".deleted") == 0)) {
-        memcpy(l->left_over[l->left_over_count++], name, size + 1);
+    } else if (size < LEFT_OVER_NAME_BYTES && l->left_over_count < LEFT_OVER_MAX &&
+               (ends_with(name, SUFFIX ".part") || ends_with(name, SUFFIX ".deleted"))) {
+        memcpy(l->left_over[l->left_over_count++], name, size + 1); /* Kafka's have random names */
     }
 }
 
@@ -119,7 +126,7 @@ static struct status remove_named(struct files *fs, const char *directory, const
 struct status snapshot_list(struct files *fs, const char *directory, struct raft_snapshot_id out[SNAPSHOTS_MAX],
                             size_t *count)
 {
-    char left_over[LEFT_OVER_MAX][SNAPSHOT_NAME_BYTES];
+    char left_over[LEFT_OVER_MAX][LEFT_OVER_NAME_BYTES];
     struct listing l = {.ids = out, .left_over = left_over};
     struct status st = fs->ops->list(fs, directory, visit, &l);
 

@@ -220,9 +220,10 @@ static void truncate_log(struct world *w, int id, int64_t to)
     struct raft_event ev = {.type = RAFT_TRUNCATED};
 
     for (int64_t i = to; i < n->log_end; i++) {
-        size_t used = strlen(n->dropped);
+        char entry[24];
 
-        snprintf(n->dropped + used, sizeof n->dropped - used, " %s@%d", n->log[i].name, n->log[i].epoch);
+        snprintf(entry, sizeof entry, " %.7s@%d", n->log[i].name, n->log[i].epoch);
+        strncat(n->dropped, entry, sizeof n->dropped - strlen(n->dropped) - 1);
     }
     n->log_end = to;
     if (n->flushed > to)
