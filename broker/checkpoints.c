@@ -1,0 +1,199 @@
+#include "broker/checkpoints.h"
+
+#include <stdlib.h>
+
+#include "broker/hosting.h"
+#include "broker/storage_dirs.h"
+#include "protocol/base/check.h"
+
+/* A round on its way from shard to shard, into the pool and back. */
+struct checkpoints {
+    struct node *node;
+    struct loop *loop;
+    struct timer timer;
+    bool ticking;
+    struct task visit; /* posted to one shard after the other */
+    size_t shard;
+    struct job write;
+    bool running;
+    struct offset_map (*maps)[LOG_DIR_CHECKPOINT_COUNT]; /* one set a directory */
+    struct status *results;
+    void (*done)(void *arg); /* of the round that runs, or of the one after it */
+    void *arg;
+    bool again; /* done is for another round, still to come */
+    struct job end;
+    int64_t epoch;
+    void (*ended)(void *arg);
+    void *ended_arg;
+};
+
+static void round_start(struct checkpoints *c);
+
+static void round_over(struct task *t)
+{
+    struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, write.done);
+    void (*done)(void *arg) = c->done;
+
+    c->running = false;
+    for (size_t i = 0; i < c->node->dir_count; i++) {
+        if (status_failed(c->results[i]))
+            node_dir_failed(c->node, i, c->results[i]);
+        for (size_t k = 0; k < LOG_DIR_CHECKPOINT_COUNT; k++)
+            offset_map_free(&c->maps[i][k]);
+    }
+    if (c->again) {
+        c->again = false;
+        round_start(c);
+        return;
+    }
+    if (c->ticking)
+        timer_start(c->loop, &c->timer, c->node->options->checkpoint_ms * 1000);
+    c->done = NULL;
+    if (done)
+        done(c->arg);
+}
+
+static void round_write(struct job *j)
+{
+    struct checkpoints *c = CONTAINER_OF(j, struct checkpoints, write);
+
+    for (size_t i = 0; i < c->node->dir_count; i++)
+        c->results[i] = storage_dirs_write_checkpoints(c->node->dirs, i, c->maps[i]);
+}
+
+static void round_visit(struct task *t)
+{
+    struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, visit);
+
+    hosting_checkpoint(c->node->shards[c->shard], c->maps);
+    if (++c->shard < c->node->shard_count)
+        loop_post(c->node->shards[c->shard]->loop, &c->visit);
+    else
+        pool_submit(c->node->env.pool, &c->write);
+}
+
+static void round_start(struct checkpoints *c)
+{
+    c->running = true;
+    c->shard = 0;
+    loop_post(c->node->shards[0]->loop, &c->visit);
+}
+
+static void on_timer(struct timer *t)
+{
+    struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, timer);
+
+    if (!c->running)
+        round_start(c);
+}
+
+struct checkpoints *checkpoints_create(struct node *n)
+{
+    struct checkpoints *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->node = n;
+    c->loop = n->env.control_loop;
+    c->maps = calloc(n->dir_count, sizeof *c->maps);
+    c->results = calloc(n->dir_count, sizeof *c->results);
+    CHECK(c->maps && c->results);
+    c->visit.run = round_visit;
+    c->write = (struct job){.home = c->loop, .run = round_write, .done = {.run = round_over}};
+    timer_init(c->loop, &c->timer, on_timer);
+    return c;
+}
+
+void checkpoints_start(struct checkpoints *c)
+{
+    c->ticking = true;
+    timer_start(c->loop, &c->timer, c->node->options->checkpoint_ms * 1000);
+}
+
+void checkpoints_stop(struct checkpoints *c)
+{
+    c->ticking = false;
+    timer_stop(c->loop, &c->timer);
+}
+
+void checkpoints_write(struct checkpoints *c, void (*done)(void *arg), void *arg)
+{
+    CHECK(!c->done);
+    c->done = done;
+    c->arg = arg;
+    if (c->running)
+        c->again = true;
+    else
+        round_start(c);
+}
+
+/* ---- epochs ---- */
+
+struct epoch_job {
+    struct job job;
+    struct checkpoints *checkpoints;
+    int64_t epoch;
+    struct status result;
+};
+
+static void epoch_run(struct job *j)
+{
+    struct epoch_job *e = (struct epoch_job *)j;
+
+    e->result = storage_dirs_record_epoch(e->checkpoints->node->dirs, e->epoch);
+}
+
+static void epoch_done(struct task *t)
+{
+    struct epoch_job *e = CONTAINER_OF(t, struct epoch_job, job.done);
+
+    if (status_failed(e->result))
+        logger_event(e->checkpoints->node->env.logger, LOGGER_WARN, "broker_epoch_not_recorded",
+                     "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
+    free(e);
+}
+
+void checkpoints_record_epoch(struct checkpoints *c, int64_t epoch)
+{
+    struct epoch_job *e = calloc(1, sizeof *e);
+
+    CHECK(e);
+    *e = (struct epoch_job){.job = {.home = c->loop, .run = epoch_run, .done = {.run = epoch_done}},
+                            .checkpoints = c,
+                            .epoch = epoch};
+    pool_submit(c->node->env.pool, &e->job);
+}
+
+static void end_run(struct job *j)
+{
+    struct checkpoints *c = CONTAINER_OF(j, struct checkpoints, end);
+    struct status st = storage_dirs_end_run(c->node->dirs, c->epoch);
+
+    if (status_failed(st))
+        logger_event(c->node->env.logger, LOGGER_ERROR, "clean_end_not_recorded", "where=\"%s\" errno=%d",
+                     st.where ? st.where : "", st.sys_errno);
+}
+
+static void end_done(struct task *t)
+{
+    struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, end.done);
+
+    c->ended(c->ended_arg);
+}
+
+void checkpoints_end_run(struct checkpoints *c, int64_t epoch, void (*done)(void *arg), void *arg)
+{
+    c->epoch = epoch;
+    c->ended = done;
+    c->ended_arg = arg;
+    c->end = (struct job){.home = c->loop, .run = end_run, .done = {.run = end_done}};
+    pool_submit(c->node->env.pool, &c->end);
+}
+
+void checkpoints_free(struct checkpoints *c)
+{
+    timer_free(c->loop, &c->timer);
+    free(c->maps);
+    free(c->results);
+    free(c);
+}

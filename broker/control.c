@@ -1,0 +1,509 @@
+#include "broker/control.h"
+
+#include <stdlib.h>
+
+#include "broker/checkpoints.h"
+#include "broker/format.h"
+#include "broker/producer_ids.h"
+#include "broker/self_transport.h"
+#include "broker/shard.h"
+#include "broker/storage_dirs.h"
+#include "protocol/base/check.h"
+#include "replication/broker_lifecycle.h"
+
+struct control {
+    struct node *node;
+    struct loop *loop;
+    struct self_transport *transport;
+    struct raft_node *raft;
+    struct controller *controller;
+    struct broker_lifecycle *lifecycle;
+    struct checkpoints *checkpoints;
+    _Atomic int32_t leader_id;
+    /* what the shards have opened, by the offset of the image */
+    int64_t *opened_offsets;
+    bool logs_ready;
+    bool served; /* `ready` was told */
+    struct producer_ids *producer_ids;
+    /* the end */
+    bool stopping;
+    bool clean;
+    size_t shards_left;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+    struct raft_endpoint endpoint;
+    struct metadata_listener listeners[NODE_LISTENERS_MAX];
+    struct metadata_listener controller_listeners[NODE_LISTENERS_MAX];
+    size_t listener_count, controller_count, log_dir_count;
+    struct uuid log_dirs[NODE_LOG_DIRS_MAX];
+    struct uuid incarnation;
+};
+
+/* ---- images to the shards ---- */
+
+struct image_post {
+    struct task task;
+    struct shard *shard;
+    const struct metadata_image *image;
+    const struct metadata_delta *delta;
+};
+
+static void image_post_run(struct task *t)
+{
+    struct image_post *post = (struct image_post *)t;
+
+    shard_image_changed(post->shard, post->image, post->delta);
+    metadata_image_release(post->image);
+    metadata_delta_release(post->delta);
+    free(post);
+}
+
+static void on_publish(void *arg, const struct metadata_image *image, const struct metadata_delta *delta)
+{
+    struct control *c = arg;
+
+    for (size_t i = 0; i < c->node->shard_count; i++) {
+        struct image_post *post = malloc(sizeof *post);
+
+        CHECK(post);
+        *post = (struct image_post){.task = {.run = image_post_run},
+                                    .shard = c->node->shards[i],
+                                    .image = metadata_image_acquire(image),
+                                    .delta = metadata_delta_acquire(delta)};
+        loop_post(post->shard->loop, &post->task);
+    }
+    broker_lifecycle_image(c->lifecycle, image);
+}
+
+/* ---- the logs are open ---- */
+
+struct opened_post {
+    struct task task;
+    struct control *control;
+    size_t shard;
+    int64_t offset;
+};
+
+/* The broker may be unfenced once each shard has opened what the image with our registration names. */
+static void control_maybe_ready(struct control *c)
+{
+    int64_t epoch = broker_lifecycle_epoch(c->lifecycle);
+
+    if (c->logs_ready || epoch < 0)
+        return;
+    for (size_t i = 0; i < c->node->shard_count; i++)
+        if (c->opened_offsets[i] < epoch)
+            return;
+    c->logs_ready = true;
+    broker_lifecycle_ready(c->lifecycle);
+}
+
+static void opened_post_run(struct task *t)
+{
+    struct opened_post *post = (struct opened_post *)t;
+    struct control *c = post->control;
+
+    c->opened_offsets[post->shard] = post->offset;
+    free(post);
+    control_maybe_ready(c);
+}
+
+static void on_shard_opened(struct shard *s)
+{
+    struct opened_post *post;
+
+    if (atomic_load_explicit(&s->node->serving, memory_order_relaxed))
+        return;
+    post = malloc(sizeof *post);
+    CHECK(post);
+    *post = (struct opened_post){.task = {.run = opened_post_run},
+                                 .control = s->node->control,
+                                 .shard = s->index,
+                                 .offset = metadata_image_offset(s->image)};
+    loop_post(s->node->env.control_loop, &post->task);
+}
+
+/* ---- what the parts tell ---- */
+
+static void control_failed(void *arg, struct status why)
+{
+    struct control *c = arg;
+
+    logger_event(c->node->env.logger, LOGGER_ERROR, "node_failed", "where=\"%s\" errno=%d reason=%s",
+                 why.where ? why.where : "", why.sys_errno, kerr_name(why.code));
+    if (c->node->failed)
+        c->node->failed(c->node->arg, why);
+}
+
+static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
+{
+    struct control *c = arg;
+    struct transport_node node = {.id = leader_id};
+
+    logger_event(c->node->env.logger, LOGGER_INFO, "controller_leader", "leader=%d epoch=%d", leader_id, epoch);
+    atomic_store(&c->leader_id, leader_id);
+    if (leader_id == c->node->options->node_id) {
+        node.host = c->endpoint.host;
+        node.port = c->endpoint.port;
+    }
+    broker_lifecycle_controller(c->lifecycle, &node);
+}
+
+static void on_registered(void *arg, int64_t epoch)
+{
+    struct control *c = arg;
+
+    logger_event(c->node->env.logger, LOGGER_INFO, "broker_registered", "epoch=%lld", (long long)epoch);
+    checkpoints_record_epoch(c->checkpoints, c->node->options->flush_before_ack ? epoch : -1);
+    control_maybe_ready(c);
+}
+
+static void control_left(struct control *c);
+
+static void on_state(void *arg, enum lifecycle_state state)
+{
+    struct control *c = arg;
+
+    if (state == LIFECYCLE_RUNNING && !c->served) {
+        c->served = true;
+        atomic_store(&c->node->serving, true);
+        if (c->node->ready)
+            c->node->ready(c->node->arg, STATUS_OK);
+    }
+    if (state == LIFECYCLE_GONE && c->stopping)
+        control_left(c);
+}
+
+/* ---- requests of shards ---- */
+
+static void call_home(struct task *t)
+{
+    struct control_call *call = (struct control_call *)t;
+
+    call->finished(call);
+}
+
+static void call_done(struct controller_request *r, struct controller_result result)
+{
+    struct control_call *call = CONTAINER_OF(r, struct control_call, request);
+
+    call->result = result;
+    call->task.run = call_home;
+    loop_post(call->rq->shard->loop, &call->task);
+}
+
+static void call_submit(struct task *t)
+{
+    struct control_call *call = (struct control_call *)t;
+
+    controller_submit(call->rq->shard->node->control->controller, &call->request);
+}
+
+void control_call(struct control_call *call)
+{
+    call->request.arena = &call->rq->arena;
+    call->request.done = call_done;
+    call->task.run = call_submit;
+    loop_post(call->rq->shard->node->env.control_loop, &call->task);
+}
+
+int32_t control_leader_id(const struct control *c)
+{
+    return atomic_load(&c->leader_id);
+}
+
+struct producer_ids *control_producer_ids(struct control *c)
+{
+    return c->producer_ids;
+}
+
+int64_t control_broker_epoch(const struct control *c)
+{
+    return broker_lifecycle_epoch(c->lifecycle);
+}
+
+/* ---- life ---- */
+
+static void control_fill(struct control *c)
+{
+    const struct node_options *o = c->node->options;
+    struct storage_dirs *dirs = c->node->dirs;
+
+    for (size_t i = 0; i < o->listener_count; i++) {
+        const struct node_listener *l = &o->listeners[i];
+
+        (l->controller ? c->controller_listeners : c->listeners)[l->controller ? c->controller_count++
+                                                                               : c->listener_count++] =
+            (struct metadata_listener){.name = str_from(l->name),
+                                       .host = str_from(l->advertised_host),
+                                       .port = l->advertised_port};
+    }
+    for (size_t i = 0; i < storage_dirs_count(dirs); i++)
+        if (storage_dirs_online(dirs, i))
+            c->log_dirs[c->log_dir_count++] = storage_dirs_id(dirs, i);
+    c->endpoint = (struct raft_endpoint){c->controller_listeners[0].name, c->controller_listeners[0].host,
+                                         c->controller_listeners[0].port};
+    random_fill(c->node->env.random, c->incarnation.bytes, sizeof c->incarnation.bytes);
+    c->incarnation = uuid_from_random(c->incarnation.bytes);
+}
+
+static struct controller *control_make_controller(struct control *c)
+{
+    const struct node_env *env = &c->node->env;
+    size_t feature_count;
+    const struct metadata_feature_range *features = supported_features(&feature_count);
+    struct controller_args args = {
+        .loop = env->control_loop,
+        .clock = env->clock,
+        .random = env->random,
+        .logger = env->logger,
+        .node_id = c->node->options->node_id,
+        .cluster_id = str_from(storage_dirs_cluster_id(c->node->dirs)),
+        .given = c->node->options->config,
+        .may_lead = true,
+        .self = {.id = c->node->options->node_id,
+                 .incarnation = c->incarnation,
+                 .listeners = c->controller_listeners,
+                 .listener_count = c->controller_count,
+                 .features = features,
+                 .feature_count = feature_count},
+        .arg = c,
+        .on_publish = on_publish,
+        .on_leader = on_leader,
+        .on_failed = control_failed,
+    };
+
+    return controller_create(&args);
+}
+
+static struct broker_lifecycle *control_make_lifecycle(struct control *c)
+{
+    const struct node_env *env = &c->node->env;
+    const struct node_options *o = c->node->options;
+    struct broker_lifecycle_args args = {
+        .loop = env->control_loop,
+        .transport = self_transport_base(c->transport),
+        .logger = env->logger,
+        .node_id = o->node_id,
+        .cluster_id = str_from(storage_dirs_cluster_id(c->node->dirs)),
+        .incarnation = c->incarnation,
+        .listeners = c->listeners,
+        .listener_count = c->listener_count,
+        .rack = str_from(o->rack),
+        .log_dirs = c->log_dirs,
+        .log_dir_count = c->log_dir_count,
+        .previous_epoch = storage_dirs_previous_epoch(c->node->dirs),
+        .heartbeat_us = config_values_integer(o->config, "broker.heartbeat.interval.ms") * 1000,
+        .registration_us_max = config_values_integer(o->config, "initial.broker.registration.timeout.ms") * 1000,
+        .shutdown_us_max = 5 * 1000 * 1000,
+        .arg = c,
+        .on_registered = on_registered,
+        .on_state = on_state,
+        .on_failed = control_failed,
+    };
+
+    return broker_lifecycle_create(&args);
+}
+
+static struct status control_open_raft(struct control *c)
+{
+    const struct node_env *env = &c->node->env;
+    const struct config_values *config = c->node->options->config;
+    struct storage_dirs *dirs = c->node->dirs;
+    struct log_recovery_report report = {0};
+    struct raft_node_args args = {
+        .loop = env->control_loop,
+        .pool = env->pool,
+        .files = env->files,
+        .random = env->random,
+        .logger = env->logger,
+        .transport = self_transport_base(c->transport),
+        .directory = storage_dirs_metadata_path(dirs),
+        .self = {c->node->options->node_id, storage_dirs_metadata_id(dirs)},
+        .cluster_id = str_from(storage_dirs_cluster_id(dirs)),
+        .endpoints = &c->endpoint,
+        .endpoint_count = 1,
+        .trust = storage_dirs_metadata_trust(dirs),
+        .timeouts = {.election_ms = config_values_integer(config, "controller.quorum.election.timeout.ms"),
+                     .fetch_ms = config_values_integer(config, "controller.quorum.fetch.timeout.ms"),
+                     .request_ms = config_values_integer(config, "controller.quorum.request.timeout.ms"),
+                     .retry_backoff_ms = config_values_integer(config, "controller.quorum.retry.backoff.ms")},
+        .listener = controller_raft_listener(c->controller),
+    };
+    struct status st = STATUS_OK;
+
+    if (storage_dirs_metadata_empty(dirs))
+        st = format_metadata(env->files, env->clock, args.directory, args.self, &c->endpoint);
+    if (!status_failed(st))
+        st = raft_node_open(&args, &c->raft, &report);
+    if (!status_failed(st))
+        controller_set_raft(c->controller, c->raft);
+    return st;
+}
+
+struct status control_create(struct node *n, struct control **out)
+{
+    struct control *c = calloc(1, sizeof *c);
+    struct status st;
+
+    CHECK(c);
+    c->node = n;
+    c->loop = n->env.control_loop;
+    atomic_init(&c->leader_id, -1);
+    control_fill(c);
+    c->opened_offsets = calloc(n->shard_count, sizeof(int64_t));
+    c->transport = self_transport_create(n);
+    CHECK(c->opened_offsets && c->transport);
+    for (size_t i = 0; i < n->shard_count; i++) {
+        c->opened_offsets[i] = -1;
+        n->shards[i]->opened = on_shard_opened;
+    }
+    c->controller = control_make_controller(c);
+    c->lifecycle = control_make_lifecycle(c);
+    c->producer_ids = producer_ids_create(n, self_transport_base(c->transport));
+    c->checkpoints = checkpoints_create(n);
+    CHECK(c->controller && c->lifecycle && c->producer_ids && c->checkpoints);
+    st = control_open_raft(c);
+    if (status_failed(st)) {
+        control_free(c);
+        return st;
+    }
+    *out = c;
+    return STATUS_OK;
+}
+
+void control_start(struct control *c)
+{
+    checkpoints_start(c->checkpoints);
+    raft_node_start(c->raft);
+}
+
+void control_dir_failed(struct control *c, size_t dir, struct status why)
+{
+    struct uuid id = storage_dirs_id(c->node->dirs, dir);
+    size_t online = 0;
+
+    for (size_t i = 0; i < storage_dirs_count(c->node->dirs); i++)
+        online += storage_dirs_online(c->node->dirs, i);
+    if (online == 0 || uuid_equal(id, storage_dirs_metadata_id(c->node->dirs)))
+        control_failed(c, why);
+    else
+        broker_lifecycle_offline_dir(c->lifecycle, id);
+}
+
+/* ---- the end: leave, the last checkpoints, close the partitions, the metadata log, the marks of a clean end ---- */
+
+static void control_end(struct control *c)
+{
+    c->stopped(c->stopped_arg);
+}
+
+static void on_checkpoints_ended(void *arg)
+{
+    control_end(arg);
+}
+
+static void on_raft_stopped(void *arg)
+{
+    struct control *c = arg;
+    struct status st = raft_node_close(c->raft, c->clean);
+
+    c->raft = NULL;
+    if (status_failed(st)) {
+        logger_event(c->node->env.logger, LOGGER_ERROR, "metadata_log_close_failed", "where=\"%s\" errno=%d",
+                     st.where ? st.where : "", st.sys_errno);
+        c->clean = false;
+    }
+    if (c->clean)
+        checkpoints_end_run(c->checkpoints, broker_lifecycle_epoch(c->lifecycle), on_checkpoints_ended, c);
+    else
+        control_end(c);
+}
+
+struct shard_stop_post {
+    struct task task;
+    struct control *control;
+    struct shard *shard;
+};
+
+static void shard_stopped_run(struct task *t)
+{
+    struct shard_stop_post *post = (struct shard_stop_post *)t;
+    struct control *c = post->control;
+
+    c->clean = c->clean && !post->shard->close_failed;
+    free(post);
+    if (--c->shards_left > 0)
+        return;
+    controller_stop(c->controller);
+    raft_node_stop(c->raft, on_raft_stopped, c);
+}
+
+static void on_shard_emptied(struct shard *s)
+{
+    struct shard_stop_post *post = malloc(sizeof *post);
+
+    CHECK(post);
+    *post = (struct shard_stop_post){{.run = shard_stopped_run}, s->node->control, s};
+    loop_post(s->node->env.control_loop, &post->task);
+}
+
+static void shard_stop_run(struct task *t)
+{
+    struct shard_stop_post *post = (struct shard_stop_post *)t;
+    struct shard *s = post->shard;
+
+    free(post);
+    s->emptied = on_shard_emptied;
+    shard_stop(s, true);
+}
+
+static void on_final_checkpoint(void *arg)
+{
+    struct control *c = arg;
+
+    c->shards_left = c->node->shard_count;
+    for (size_t i = 0; i < c->node->shard_count; i++) {
+        struct shard_stop_post *post = malloc(sizeof *post);
+
+        CHECK(post);
+        *post = (struct shard_stop_post){{.run = shard_stop_run}, c, c->node->shards[i]};
+        loop_post(post->shard->loop, &post->task);
+    }
+}
+
+/* We lead nothing any more. What is appended after the last checkpoint was not acknowledged. */
+static void control_left(struct control *c)
+{
+    checkpoints_stop(c->checkpoints);
+    checkpoints_write(c->checkpoints, on_final_checkpoint, c);
+}
+
+void control_stop(struct control *c, void (*stopped)(void *arg), void *arg)
+{
+    c->stopping = true;
+    c->clean = true;
+    c->stopped = stopped;
+    c->stopped_arg = arg;
+    if (broker_lifecycle_state(c->lifecycle) == LIFECYCLE_RUNNING)
+        broker_lifecycle_leave(c->lifecycle);
+    else
+        control_left(c);
+}
+
+void control_free(struct control *c)
+{
+    if (!c)
+        return;
+    broker_lifecycle_free(c->lifecycle);
+    controller_free(c->controller);
+    if (c->raft)
+        raft_node_close(c->raft, false);
+    if (c->producer_ids)
+        producer_ids_free(c->producer_ids);
+    if (c->checkpoints)
+        checkpoints_free(c->checkpoints);
+    self_transport_free(c->transport);
+    free(c->opened_offsets);
+    free(c);
+}

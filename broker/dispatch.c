@@ -1,0 +1,45 @@
+#include "broker/dispatch.h"
+
+#include "broker/node.h"
+
+static const struct {
+    int16_t key;
+    void (*handle)(struct request *rq);
+} handlers[] = {
+    {API_PRODUCE, handle_produce},
+    {API_FETCH, handle_fetch},
+    {API_LIST_OFFSETS, handle_list_offsets},
+    {API_METADATA, handle_metadata},
+    {API_API_VERSIONS, handle_api_versions},
+    {API_CREATE_TOPICS, handle_create_topics},
+    {API_DELETE_TOPICS, handle_delete_topics},
+    {API_DELETE_RECORDS, handle_delete_records},
+    {API_INIT_PRODUCER_ID, handle_init_producer_id},
+    {API_OFFSET_FOR_LEADER_EPOCH, handle_offset_for_leader_epoch},
+    {API_DESCRIBE_CONFIGS, handle_describe_configs},
+    {API_CREATE_PARTITIONS, handle_create_partitions},
+    {API_INCREMENTAL_ALTER_CONFIGS, handle_incremental_alter_configs},
+    {API_DESCRIBE_CLUSTER, handle_describe_cluster},
+    {API_BROKER_REGISTRATION, handle_broker_registration},
+    {API_BROKER_HEARTBEAT, handle_broker_heartbeat},
+    {API_ALLOCATE_PRODUCER_IDS, handle_allocate_producer_ids},
+    {API_DESCRIBE_TOPIC_PARTITIONS, handle_describe_topic_partitions},
+};
+
+void dispatch_init(struct api_handler table[API_KEY_COUNT])
+{
+    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++)
+        table[handlers[i].key] = (struct api_handler){
+            .api = api_find(handlers[i].key),
+            .request = message_type_by_key(MESSAGE_REQUEST, handlers[i].key),
+            .response = message_type_by_key(MESSAGE_RESPONSE, handlers[i].key),
+            .handle = handlers[i].handle,
+        };
+}
+
+const struct api_handler *dispatch_find(const struct node *n, int16_t key)
+{
+    if (key < 0 || key >= API_KEY_COUNT || !n->handlers[key].api)
+        return NULL;
+    return &n->handlers[key];
+}

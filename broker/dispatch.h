@@ -1,0 +1,47 @@
+#ifndef BROKER_DISPATCH_H
+#define BROKER_DISPATCH_H
+
+/* The table of APIs this node serves: one row each. What ApiVersions advertises comes from it, so nothing
+ * is advertised that no one handles. */
+
+#include "protocol/api.h"
+#include "protocol/message_type.h"
+
+struct node;
+struct request;
+
+struct api_handler {
+    const struct api *api; /* NULL: not served */
+    const struct message_type *request;
+    const struct message_type *response;
+    /* Answers rq, now or later; see request.h. */
+    void (*handle)(struct request *rq);
+};
+
+/* Fills a table of API_KEY_COUNT rows. */
+void dispatch_init(struct api_handler table[API_KEY_COUNT]);
+
+/* NULL: not served. */
+const struct api_handler *dispatch_find(const struct node *n, int16_t key);
+
+/* The handlers; handlers/<family>.c. Each answers its request. */
+void handle_produce(struct request *rq);
+void handle_fetch(struct request *rq);
+void handle_list_offsets(struct request *rq);
+void handle_metadata(struct request *rq);
+void handle_api_versions(struct request *rq);
+void handle_create_topics(struct request *rq);
+void handle_delete_topics(struct request *rq);
+void handle_create_partitions(struct request *rq);
+void handle_delete_records(struct request *rq);
+void handle_init_producer_id(struct request *rq);
+void handle_offset_for_leader_epoch(struct request *rq);
+void handle_describe_configs(struct request *rq);
+void handle_incremental_alter_configs(struct request *rq);
+void handle_describe_cluster(struct request *rq);
+void handle_describe_topic_partitions(struct request *rq);
+void handle_allocate_producer_ids(struct request *rq);
+void handle_broker_registration(struct request *rq);
+void handle_broker_heartbeat(struct request *rq);
+
+#endif

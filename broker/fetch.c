@@ -1,0 +1,515 @@
+#include "broker/fetch.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "broker/request.h"
+#include "broker/shard.h"
+
+#define READ_BYTES_MIN 1 /* a partition's share of a spent budget: nothing but what min_one gives */
+
+/* The entries of one call that belong to one shard. Posted to its owner and back by `task`. While the owner
+ * watches, home may post `stop`, and then waits for it to come back too: both may be under way at once. */
+struct fetch_part {
+    struct task task;
+    struct task stop;
+    struct fetch_call *call;
+    struct shard *owner;
+    struct fetch_entry *first, *last;
+    size_t budget_bytes;
+    /* the owner's, while it is away */
+    size_t found_bytes;
+    bool has_error;
+    bool watching; /* watchers are in place, it will report when something moves */
+    bool ready;    /* in the owner's fetch_ready */
+    bool stopped;  /* `stop` ended the watching: there is no report to come */
+    struct fetch_part *prev, *next;
+    /* home's */
+    bool away;
+};
+
+static void part_report(struct fetch_part *part);
+static void part_stopped(struct task *t);
+static void call_deliver(struct fetch_call *call);
+
+static void entry_drop_payload(struct fetch_entry *e)
+{
+    if (e->payload.slice.segment)
+        log_slice_release(&e->payload.slice);
+    free(e->payload.memory);
+    e->payload = (struct payload){0};
+}
+
+/* What it adds to the answer; a cold one, not located yet, counts as what it may be at most. */
+static size_t entry_size(const struct fetch_entry *e)
+{
+    return e->payload.slice.cold ? e->payload.slice.max_bytes : e->payload.slice.size;
+}
+
+/* ---- on the owner ---- */
+
+/* KIP-595's truncation check: where the follower's last epoch ends in our log, if that is before its offset. */
+static bool entry_diverges(struct fetch_entry *e, const struct partition *p)
+{
+    int32_t epoch;
+    int64_t end;
+
+    if (e->last_fetched_epoch < 0)
+        return false;
+    log_end_of_epoch(p->log, e->last_fetched_epoch, &epoch, &end);
+    if (epoch == e->last_fetched_epoch && end >= e->offset)
+        return false;
+    e->diverging_epoch = epoch;
+    e->diverging_end_offset = end;
+    return true;
+}
+
+static struct status entry_read_log(struct fetch_entry *e, struct partition *p, size_t max_bytes, bool min_one)
+{
+    const struct fetch_call *call = e->part->call;
+    struct log_read_args args = {
+        .offset = e->offset,
+        .end_offset = call->read_committed ? e->last_stable_offset : e->high_watermark,
+        .max_bytes = max_bytes,
+        .min_one = min_one,
+    };
+    struct status st = log_read(p->log, &args, &e->payload.slice);
+
+    if (status_failed(st) || !call->read_committed || !e->payload.slice.segment)
+        return st;
+    return log_aborted_transactions(p->log, e->offset, args.end_offset, &call->rq->arena, &e->aborted,
+                                    &e->aborted_count);
+}
+
+/* Fills the entry's answer. Adds to the part's bytes. */
+static void entry_read(struct fetch_part *part, struct fetch_entry *e)
+{
+    struct partition *p = shard_partition(part->owner, e->topic_id, e->index);
+    size_t left = part->budget_bytes > part->found_bytes ? part->budget_bytes - part->found_bytes : 0;
+    size_t max_bytes = e->max_bytes > 0 ? (size_t)e->max_bytes : 0;
+    bool min_one = part->found_bytes == 0;
+    struct status st;
+
+    entry_drop_payload(e);
+    e->code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
+    if (p) {
+        e->leader_id = p->leader_id;
+        e->leader_epoch = p->leader_epoch;
+    }
+    if (e->code)
+        return;
+    e->high_watermark = partition_high_watermark(p);
+    e->last_stable_offset = partition_last_stable_offset(p);
+    e->log_start_offset = log_start_offset(p->log);
+    if (entry_diverges(e, p))
+        return;
+    if (max_bytes > left)
+        max_bytes = left;
+    if (max_bytes == 0 && !min_one) {
+        if (e->offset < e->log_start_offset || e->offset > log_end_offset(p->log))
+            e->code = KERR_OFFSET_OUT_OF_RANGE;
+        return;
+    }
+    st = entry_read_log(e, p, max_bytes ? max_bytes : READ_BYTES_MIN, min_one);
+    e->code = st.code;
+    if (!status_failed(st))
+        part->found_bytes += entry_size(e);
+}
+
+static void part_read(struct fetch_part *part)
+{
+    part->found_bytes = 0;
+    part->has_error = false;
+    for (struct fetch_entry *e = part->first; e; e = e->next) {
+        entry_read(part, e);
+        part->has_error = part->has_error || e->code != KERR_NONE || e->diverging_epoch >= 0;
+    }
+}
+
+static void part_unwatch(struct fetch_part *part)
+{
+    if (!part->watching)
+        return;
+    for (struct fetch_entry *e = part->first; e; e = e->next)
+        partition_unwatch(&e->watcher);
+    part->watching = false;
+}
+
+static void entry_changed(struct partition_watcher *w)
+{
+    struct fetch_part *part = CONTAINER_OF(w, struct fetch_entry, watcher)->part;
+    struct shard *s = part->owner;
+
+    if (part->ready)
+        return;
+    part->ready = true;
+    DL_APPEND(s->fetch_ready, part);
+    if (!s->fetch_ready_posted) {
+        s->fetch_ready_posted = true;
+        loop_post(s->loop, &s->fetch_ready_task);
+    }
+}
+
+static void part_watch(struct fetch_part *part)
+{
+    part->watching = true;
+    for (struct fetch_entry *e = part->first; e; e = e->next) {
+        struct partition *p = shard_partition(part->owner, e->topic_id, e->index);
+
+        e->watcher.changed = entry_changed;
+        if (p)
+            partition_watch(p, &e->watcher);
+    }
+}
+
+/* Any growth is news to home, which knows what the other shards found. */
+static void part_read_again(struct fetch_part *part)
+{
+    size_t before = part->found_bytes;
+
+    part_read(part);
+    if (!part->has_error && part->found_bytes <= before)
+        return;
+    part_unwatch(part);
+    part_report(part);
+}
+
+/* What moved in this turn of the loop, each part once. */
+static void fetch_ready_run(struct task *t)
+{
+    struct shard *s = CONTAINER_OF(t, struct shard, fetch_ready_task);
+    struct fetch_part *part;
+
+    s->fetch_ready_posted = false;
+    while ((part = s->fetch_ready)) {
+        DL_DELETE(s->fetch_ready, part);
+        part->ready = false;
+        part_read_again(part);
+    }
+}
+
+static void part_run(struct task *t)
+{
+    struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
+
+    part_read(part);
+    part_report(part);
+}
+
+/* Home was not content: watch, unless something came while the question was on its way. */
+static void part_wait(struct task *t)
+{
+    struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
+
+    part_watch(part);
+    part_read_again(part);
+}
+
+static void part_stop(struct task *t)
+{
+    struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, stop);
+    struct shard *home = part->call->rq->shard;
+
+    if (part->ready)
+        DL_DELETE(part->owner->fetch_ready, part);
+    part->ready = false;
+    part->stopped = part->watching; /* else its report is on the way */
+    part_unwatch(part);
+    part->stop.run = part_stopped;
+    if (part->owner == home)
+        part_stopped(&part->stop);
+    else
+        loop_post(home->loop, &part->stop);
+}
+
+void fetch_init(struct shard *s)
+{
+    s->fetch_ready_task.run = fetch_ready_run;
+}
+
+/* ---- at home ---- */
+
+static void part_send(struct fetch_part *part, void (*run)(struct task *t))
+{
+    part->away = true;
+    part->call->away++;
+    part->task.run = run;
+    if (part->owner == part->call->rq->shard)
+        run(&part->task);
+    else
+        loop_post(part->owner->loop, &part->task);
+}
+
+static size_t part_count(const struct fetch_call *call)
+{
+    return call->rq->shard->node->shard_count;
+}
+
+static bool call_content(const struct fetch_call *call)
+{
+    size_t found = 0;
+
+    if (call->wait_over)
+        return true;
+    for (size_t i = 0; i < part_count(call); i++) {
+        if (call->parts[i].away) /* what it found is still the owner's to know */
+            continue;
+        if (call->parts[i].has_error)
+            return true;
+        found += call->parts[i].found_bytes;
+    }
+    return found >= (size_t)(call->min_bytes > 0 ? call->min_bytes : 0);
+}
+
+/* Calls the watching owners back. */
+static void call_stop(struct fetch_call *call)
+{
+    call->finishing = true;
+    call->away++; /* ours: the last one back must not finish while we are at it */
+    for (size_t i = 0; i < part_count(call); i++) {
+        struct fetch_part *part = &call->parts[i];
+
+        if (!part->away)
+            continue;
+        call->away++;
+        part->stop.run = part_stop;
+        if (part->owner == call->rq->shard)
+            part_stop(&part->stop);
+        else
+            loop_post(part->owner->loop, &part->stop);
+    }
+    call->away--;
+}
+
+/* Sends those parts that are home out to watch. */
+static void call_wait(struct fetch_call *call)
+{
+    if (!call->waiting) {
+        call->waiting = true;
+        timer_start(call->rq->shard->loop, &call->wait, (int64_t)call->max_wait_ms * 1000);
+    }
+    for (size_t i = 0; i < part_count(call) && !call->finishing; i++)
+        if (call->parts[i].first && !call->parts[i].away)
+            part_send(&call->parts[i], part_wait);
+}
+
+static bool call_any_home(const struct fetch_call *call)
+{
+    for (size_t i = 0; i < part_count(call); i++)
+        if (call->parts[i].first && !call->parts[i].away)
+            return true;
+    return false;
+}
+
+/* Something came back. Not reentered: parts of this very shard come back from within call_wait. */
+static void call_step(struct fetch_call *call)
+{
+    if (call->stepping)
+        return;
+    call->stepping = true;
+    if (!call->finishing && (call->waiting || call->away == 0)) {
+        while (!call_content(call) && call_any_home(call))
+            call_wait(call);
+        if (call_content(call))
+            call_stop(call);
+    }
+    call->stepping = false;
+    if (call->finishing && call->away == 0)
+        call_deliver(call);
+}
+
+static void part_returned(struct task *t)
+{
+    struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
+
+    part->away = false;
+    part->call->away--;
+    call_step(part->call);
+}
+
+static void part_stopped(struct task *t)
+{
+    struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, stop);
+
+    part->call->away--;
+    if (part->stopped) {
+        part->away = false;
+        part->call->away--;
+    }
+    call_step(part->call);
+}
+
+/* From the owner's thread. */
+static void part_report(struct fetch_part *part)
+{
+    struct shard *home = part->call->rq->shard;
+
+    part->task.run = part_returned;
+    if (part->owner == home)
+        part_returned(&part->task);
+    else
+        loop_post(home->loop, &part->task);
+}
+
+static void on_wait_over(struct timer *t)
+{
+    struct fetch_call *call = CONTAINER_OF(t, struct fetch_call, wait);
+
+    call->wait_over = true;
+    call_step(call);
+}
+
+/* ---- cold bytes ---- */
+
+/* One cold payload being read into memory. */
+struct cold_read {
+    struct job job;
+    struct fetch_call *call;
+    struct fetch_entry *entry;
+    struct status result;
+};
+
+static void cold_run(struct job *j)
+{
+    struct cold_read *c = (struct cold_read *)j;
+    struct payload *payload = &c->entry->payload;
+
+    if (payload->slice.cold)
+        c->result = log_slice_locate(&payload->slice);
+    if (status_failed(c->result) || payload->slice.size == 0)
+        return;
+    payload->memory = malloc(payload->slice.size);
+    if (!payload->memory) {
+        c->result = status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for a cold read");
+        return;
+    }
+    c->result = log_slice_read(&payload->slice, 0, payload->memory, payload->slice.size, NULL);
+}
+
+static void cold_done(struct task *t)
+{
+    struct cold_read *c = CONTAINER_OF(t, struct cold_read, job.done);
+    struct fetch_call *call = c->call;
+
+    if (status_failed(c->result)) {
+        c->entry->code = c->result.code;
+        entry_drop_payload(c->entry);
+    }
+    free(c);
+    if (--call->cold_left == 0)
+        call->finished(call);
+}
+
+static void entry_read_cold(struct fetch_entry *e, struct fetch_call *call)
+{
+    struct shard *s = call->rq->shard;
+    struct cold_read *c = calloc(1, sizeof *c);
+
+    if (!c) {
+        e->code = KERR_UNKNOWN_SERVER_ERROR;
+        entry_drop_payload(e);
+        return;
+    }
+    c->job.home = s->loop;
+    c->job.run = cold_run;
+    c->job.done.run = cold_done;
+    c->call = call;
+    c->entry = e;
+    call->cold_left++;
+    pool_submit(s->partition_env.pool, &c->job);
+}
+
+/* Each shard had its share of the budget, and at least one batch: in the session's order, what is over the
+ * budget goes again. */
+static void call_trim(struct fetch_call *call)
+{
+    size_t total = 0, budget = call->max_bytes > 0 ? (size_t)call->max_bytes : 0;
+
+    for (size_t i = 0; i < call->entry_count; i++) {
+        struct fetch_entry *e = &call->entries[i];
+
+        if (!e->payload.slice.segment)
+            continue;
+        if (e->code || (total > 0 && total + entry_size(e) > budget))
+            entry_drop_payload(e);
+        else
+            total += entry_size(e);
+    }
+}
+
+static void call_deliver(struct fetch_call *call)
+{
+    timer_free(call->rq->shard->loop, &call->wait);
+    call_trim(call);
+    call->cold_left = 1; /* ours, until all are on their way */
+    for (size_t i = 0; i < call->entry_count; i++) {
+        struct fetch_entry *e = &call->entries[i];
+
+        if (e->payload.slice.segment && !log_slice_is_warm(&e->payload.slice))
+            entry_read_cold(e, call);
+    }
+    if (--call->cold_left == 0)
+        call->finished(call);
+}
+
+/* ---- start and end ---- */
+
+static void call_split(struct fetch_call *call)
+{
+    struct node *node = call->rq->shard->node;
+
+    for (size_t i = 0; i < call->entry_count; i++) {
+        struct fetch_entry *e = &call->entries[i];
+        struct fetch_part *part;
+
+        e->diverging_epoch = -1;
+        if (e->code) {
+            call->wait_over = true; /* an error is an answer */
+            continue;
+        }
+        part = &call->parts[node_shard_of(node, e->topic_id, e->index)];
+        e->part = part;
+        if (part->last)
+            part->last->next = e;
+        else
+            part->first = e;
+        part->last = e;
+    }
+}
+
+bool fetch_start(struct fetch_call *call)
+{
+    struct shard *home = call->rq->shard;
+    size_t count = part_count(call), used = 0;
+
+    call->parts = arena_array(&call->rq->arena, struct fetch_part, count);
+    if (!call->parts)
+        return false;
+    timer_init(home->loop, &call->wait, on_wait_over);
+    call->wait_over = call->max_wait_ms <= 0;
+    call_split(call);
+    for (size_t i = 0; i < count; i++)
+        used += call->parts[i].first != NULL;
+    call->stepping = true; /* until all are on their way */
+    for (size_t i = 0; i < count; i++) {
+        struct fetch_part *part = &call->parts[i];
+
+        if (!part->first)
+            continue;
+        part->call = call;
+        part->owner = home->node->shards[i];
+        part->budget_bytes = call->max_bytes > 0 ? (size_t)call->max_bytes / used : 0;
+        part_send(part, part_run);
+    }
+    call->stepping = false;
+    call_step(call);
+    return true;
+}
+
+void fetch_release(void *owner)
+{
+    struct fetch_call *call = owner;
+
+    for (size_t i = 0; i < call->entry_count; i++)
+        entry_drop_payload(&call->entries[i]);
+}

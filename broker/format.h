@@ -1,0 +1,16 @@
+#ifndef BROKER_FORMAT_H
+#define BROKER_FORMAT_H
+
+/* What a fresh cluster begins with, as Apache Kafka's storage tool formats it. */
+
+#include "protocol/base/clock.h"
+#include "protocol/base/status.h"
+#include "replication/voter_set.h"
+#include "storage/files.h"
+
+/* [blocks] Writes the 0-0 snapshot of an empty metadata directory: `self` as the only voter, and the default level
+ * of every feature. As raft_node_format. */
+struct status format_metadata(struct files *files, struct clock *clock, const char *directory,
+                              struct raft_replica_key self, const struct raft_endpoint *endpoint);
+
+#endif

@@ -1,0 +1,427 @@
+#include "broker/hosting.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+
+#include "broker/storage_dirs.h"
+#include "protocol/base/check.h"
+
+#define OPENS_A_JOB 64 /* enough to make posting cheap, few enough that all pool threads get some */
+
+struct hosted_key {
+    struct uuid topic_id;
+    int32_t index;
+};
+
+struct hosted_partition {
+    struct hosted_key key;
+    UT_hash_handle hh;
+    struct shard *shard;
+    struct partition *partition;
+    bool removed; /* the topic is gone: its log is deleted once it is free */
+};
+
+struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t index)
+{
+    struct hosted_key key;
+    struct hosted_partition *h;
+
+    memset(&key, 0, sizeof key);
+    key.topic_id = topic_id;
+    key.index = index;
+    HASH_FIND(hh, s->partitions, &key, sizeof key, h);
+    return h && !h->removed ? h->partition : NULL;
+}
+
+static struct hosted_partition *hosting_find(struct shard *s, struct uuid topic_id, int32_t index)
+{
+    struct hosted_key key;
+    struct hosted_partition *h;
+
+    memset(&key, 0, sizeof key);
+    key.topic_id = topic_id;
+    key.index = index;
+    HASH_FIND(hh, s->partitions, &key, sizeof key, h);
+    return h;
+}
+
+/* ---- what the metadata says ---- */
+
+static struct partition_assignment assignment_of(const struct shard *s, const struct metadata_topic *topic,
+                                                 const struct metadata_partition *mp)
+{
+    return (struct partition_assignment){
+        .leader_id = mp->leader,
+        .leader_epoch = mp->leader_epoch,
+        .partition_epoch = mp->partition_epoch,
+        .membership =
+            {
+                .self_id = s->node->options->node_id,
+                .replicas = mp->replicas.ids,
+                .replica_count = mp->replicas.count,
+                .isr = mp->isr.ids,
+                .isr_count = mp->isr.count,
+                .min_insync_replicas = topic->config->settings.min_insync_replicas,
+            },
+        .config = &topic->config->settings.log,
+    };
+}
+
+static void hosted_assign(struct hosted_partition *h)
+{
+    struct shard *s = h->shard;
+    const struct metadata_topic *topic = metadata_image_topic_by_id(s->image, h->key.topic_id);
+    const struct metadata_partition *mp = metadata_topic_partition(topic, h->key.index);
+    struct partition_assignment a;
+
+    if (!mp)
+        return; /* removed meanwhile: its turn comes with the delta */
+    a = assignment_of(s, topic, mp);
+    partition_assign(h->partition, &a);
+}
+
+/* ---- letting go ---- */
+
+struct log_end_job {
+    struct job job;
+    struct shard *shard;
+    struct log *log;
+    bool remove;
+    bool clean;
+    struct uuid unique;
+    struct status result;
+};
+
+static void log_end_run(struct job *j)
+{
+    struct log_end_job *e = (struct log_end_job *)j;
+
+    e->result = e->remove ? log_delete(e->log, e->unique) : log_close(e->log, e->clean);
+}
+
+static void hosting_maybe_emptied(struct shard *s)
+{
+    if (s->closing && !s->partitions && s->log_jobs == 0 && !s->emptied_posted) {
+        s->emptied_posted = true;
+        s->emptied(s);
+    }
+}
+
+static void log_end_done(struct task *t)
+{
+    struct log_end_job *e = CONTAINER_OF(t, struct log_end_job, job.done);
+    struct shard *s = e->shard;
+
+    if (status_failed(e->result))
+        logger_event(s->logger, LOGGER_ERROR, e->remove ? "log_deletion_failed" : "log_close_failed",
+                     "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
+    s->log_jobs--;
+    s->close_failed = s->close_failed || (status_failed(e->result) && !e->remove);
+    free(e);
+    hosting_maybe_emptied(s);
+}
+
+/* The partition is stopped: frees it and sends its log off. */
+static void hosted_end(struct hosted_partition *h)
+{
+    struct shard *s = h->shard;
+    struct log_end_job *e = calloc(1, sizeof *e);
+    struct log *log;
+
+    CHECK(e);
+    HASH_DEL(s->partitions, h);
+    if (h->removed)
+        storage_dirs_forget(s->node->dirs, h->partition->topic, h->partition->index);
+    log = partition_free(h->partition);
+    *e = (struct log_end_job){.shard = s, .log = log, .remove = h->removed, .clean = s->closing_clean};
+    free(h);
+    if (!log) {
+        free(e);
+        hosting_maybe_emptied(s);
+        return;
+    }
+    e->job.home = s->loop;
+    e->job.run = log_end_run;
+    e->job.done.run = log_end_done;
+    random_fill(s->node->env.random, e->unique.bytes, sizeof e->unique.bytes);
+    s->log_jobs++;
+    pool_submit(s->node->env.pool, &e->job);
+}
+
+static void on_partition_stopped(void *arg, struct partition *p)
+{
+    struct hosted_partition *h = hosting_find(arg, p->topic_id, p->index);
+
+    CHECK(h);
+    hosted_end(h);
+}
+
+/* An opening partition waits for its log first; see hosted_opened. */
+static void hosted_remove(struct hosted_partition *h)
+{
+    h->removed = true;
+    if (h->partition->state != PARTITION_OPENING)
+        partition_stop(h->partition, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+/* ---- opening ---- */
+
+struct open_item {
+    struct hosted_partition *hosted;
+    struct storage_place place;
+    const struct log_config *config;
+    struct log *log;
+    struct log_recovery_report report;
+    struct status result;
+};
+
+struct open_job {
+    struct job job;
+    struct shard *shard;
+    const struct metadata_image *image; /* holds the settings that the logs are opened with */
+    size_t count;
+    struct open_item items[OPENS_A_JOB];
+};
+
+static void item_open(struct shard *s, struct open_item *item)
+{
+    const struct partition *p = item->hosted->partition;
+    struct log_args args = {
+        .files = s->node->env.files,
+        .clock = s->node->env.clock,
+        .directory = item->place.path,
+        .topic_id = p->topic_id,
+        .config = item->config,
+        .producer_id_expiration_ms = s->node->options->producer_id_expiration_ms,
+        .scratch = s->scratch,
+        .logger = s->logger,
+        .recovery_point = item->place.recovery_point,
+        .log_start_offset = item->place.log_start_offset,
+        .trust = item->place.trust,
+    };
+
+    item->result = log_open(&args, &item->log, &item->report);
+}
+
+static void log_recovery(struct shard *s, const struct open_item *item)
+{
+    const struct partition *p = item->hosted->partition;
+
+    if (item->report.truncated_bytes > 0 || item->report.damaged)
+        logger_event(s->logger, LOGGER_WARN, "log_recovered",
+                     "topic=\"%s\" partition=%d truncated_bytes=%lld log_end=%lld damaged=%d", p->topic.data,
+                     p->index, (long long)item->report.truncated_bytes, (long long)item->report.truncated_to,
+                     item->report.damaged);
+}
+
+static void hosted_opened(struct open_item *item)
+{
+    struct hosted_partition *h = item->hosted;
+    struct shard *s = h->shard;
+    struct partition *p = h->partition;
+
+    if (!status_failed(item->result))
+        log_recovery(s, item);
+    p->log_dir = item->place.dir;
+    partition_opened(p, item->log, item->result, item->place.high_watermark, s->flushers[item->place.dir]);
+    if (h->removed || s->closing)
+        partition_stop(p, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    else
+        hosted_assign(h);
+}
+
+static void open_job_run(struct job *j)
+{
+    struct open_job *o = (struct open_job *)j;
+
+    for (size_t i = 0; i < o->count; i++)
+        item_open(o->shard, &o->items[i]);
+}
+
+static void hosting_maybe_opened(struct shard *s)
+{
+    if (s->opening == 0 && s->opened)
+        s->opened(s);
+}
+
+static void open_job_done(struct task *t)
+{
+    struct open_job *o = CONTAINER_OF(t, struct open_job, job.done);
+    struct shard *s = o->shard;
+
+    for (size_t i = 0; i < o->count; i++)
+        hosted_opened(&o->items[i]);
+    s->opening -= o->count;
+    metadata_image_release(o->image);
+    free(o);
+    hosting_maybe_opened(s);
+}
+
+static void open_job_submit(struct shard *s)
+{
+    struct open_job *o = s->open_job;
+
+    if (!o)
+        return;
+    s->open_job = NULL;
+    o->job.home = s->loop;
+    o->job.run = open_job_run;
+    o->job.done.run = open_job_done;
+    o->image = metadata_image_acquire(s->image);
+    pool_submit(s->node->env.pool, &o->job);
+}
+
+static void hosting_open_later(struct shard *s, const struct open_item *item)
+{
+    if (!s->open_job) {
+        s->open_job = calloc(1, sizeof *s->open_job);
+        CHECK(s->open_job);
+        s->open_job->shard = s;
+    }
+    s->open_job->items[s->open_job->count++] = *item;
+    s->opening++;
+    if (s->open_job->count == OPENS_A_JOB)
+        open_job_submit(s);
+}
+
+static void hosting_add(struct shard *s, const struct metadata_topic *topic, int32_t index)
+{
+    struct hosted_partition *h = calloc(1, sizeof *h);
+    struct partition *p = partition_create(&s->partition_env, topic->name, topic->id, index);
+    struct open_item item = {.hosted = h, .config = &topic->config->settings.log};
+
+    CHECK(h && p);
+    h->key.topic_id = topic->id;
+    h->key.index = index;
+    h->shard = s;
+    h->partition = p;
+    HASH_ADD(hh, s->partitions, key, sizeof h->key, h);
+    item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
+    if (!status_failed(item.result) && item.place.exists) {
+        hosting_open_later(s, &item);
+        return;
+    }
+    if (!status_failed(item.result))
+        item_open(s, &item);
+    hosted_opened(&item);
+}
+
+/* ---- following the metadata ---- */
+
+static void hosting_topic_changed(struct shard *s, const struct metadata_topic *topic)
+{
+    for (size_t i = 0; i < topic->partition_count; i++) {
+        struct hosted_partition *h;
+
+        if (node_shard_of(s->node, topic->id, (int32_t)i) != s->index)
+            continue;
+        h = hosting_find(s, topic->id, (int32_t)i);
+        if (h)
+            hosted_assign(h);
+        else if (id_list_contains(topic->partitions[i]->replicas, s->node->options->node_id))
+            hosting_add(s, topic, (int32_t)i);
+    }
+}
+
+static void hosting_all_changed(struct shard *s)
+{
+    struct metadata_topic_cursor cursor;
+    const struct metadata_topic *topic;
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    if (!metadata_image_topic_by_id(s->image, h->key.topic_id))
+        hosted_remove(h);
+    metadata_topics_begin(&cursor, s->image);
+    while ((topic = metadata_topics_next(&cursor)))
+        hosting_topic_changed(s, topic);
+}
+
+static void hosting_topic_removed(struct shard *s, struct uuid topic_id)
+{
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    if (uuid_equal(h->key.topic_id, topic_id) && !h->removed)
+        hosted_remove(h);
+}
+
+void hosting_image_changed(struct shard *s, const struct metadata_delta *delta)
+{
+    if (delta->snapshot) {
+        hosting_all_changed(s);
+    } else {
+        for (size_t i = 0; i < delta->removed_topic_count; i++)
+            hosting_topic_removed(s, delta->removed_topics[i].id);
+        for (size_t i = 0; i < delta->changed_topic_count; i++)
+            hosting_topic_changed(s, metadata_image_topic_by_id(s->image, delta->changed_topics[i]));
+    }
+    open_job_submit(s);
+    hosting_maybe_opened(s);
+}
+
+/* ---- upkeep ---- */
+
+void hosting_maintain(struct shard *s)
+{
+    int64_t now_ms = clock_wall_ms(s->node->env.clock);
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    partition_maintain(h->partition, now_ms);
+}
+
+void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECKPOINT_COUNT])
+{
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    {
+        const struct partition *p = h->partition;
+        struct offset_map *map = maps[p->log_dir];
+
+        if (!p->log || p->state == PARTITION_OFFLINE || h->removed)
+            continue;
+        offset_map_set(&map[LOG_DIR_RECOVERY_POINTS], p->topic, p->index, log_flushed_end_offset(p->log));
+        offset_map_set(&map[LOG_DIR_HIGH_WATERMARKS], p->topic, p->index, partition_high_watermark(p));
+        if (log_start_offset(p->log) > 0)
+            offset_map_set(&map[LOG_DIR_LOG_STARTS], p->topic, p->index, log_start_offset(p->log));
+    }
+}
+
+void hosting_fail_dir(struct shard *s, size_t dir, struct status why)
+{
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    if (h->partition->log && h->partition->log_dir == dir)
+        partition_fail(h->partition, why);
+}
+
+static void on_storage_failed(void *arg, struct partition *p, struct status why)
+{
+    struct shard *s = arg;
+
+    if (p->log || p->log_dir < s->node->dir_count)
+        node_dir_failed(s->node, p->log_dir, why);
+}
+
+void hosting_init(struct shard *s)
+{
+    s->partition_env.storage_failed = on_storage_failed;
+    s->partition_env.stopped = on_partition_stopped;
+    s->partition_env.arg = s;
+}
+
+void hosting_close_all(struct shard *s, bool clean)
+{
+    struct hosted_partition *h, *next;
+
+    s->closing = true;
+    s->closing_clean = clean;
+    HASH_ITER(hh, s->partitions, h, next)
+    if (h->partition->state != PARTITION_OPENING && !h->partition->stopping)
+        partition_stop(h->partition, KERR_NOT_LEADER_OR_FOLLOWER);
+    hosting_maybe_emptied(s);
+}

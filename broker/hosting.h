@@ -1,0 +1,32 @@
+#ifndef BROKER_HOSTING_H
+#define BROKER_HOSTING_H
+
+/* The partitions a shard hosts: makes them when the metadata says so, opens their logs, tells them who leads,
+ * lets them go, and keeps them up (retention, checkpoints).
+ *
+ * A partition whose folder exists is opened in the pool, many in one job; a new one at once: there is
+ * nothing to read. Runs on the shard. */
+
+#include "broker/shard.h"
+#include "storage/log_dir.h"
+
+/* Fills the shard's partition_env. */
+void hosting_init(struct shard *s);
+
+/* Follows the metadata. The shard's image is the newer one already. */
+void hosting_image_changed(struct shard *s, const struct metadata_delta *delta);
+
+/* Rolls, retires and deletes segments of every log. */
+void hosting_maintain(struct shard *s);
+
+/* Adds every partition's offsets to the maps of its directory: maps[directory][enum log_dir_checkpoint]. */
+void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECKPOINT_COUNT]);
+
+/* A log directory failed: all of its partitions here go offline. */
+void hosting_fail_dir(struct shard *s, size_t dir, struct status why);
+
+/* The end: stops all partitions and hands their logs to be closed cleanly in the pool; s->emptied
+ * is called when all are. */
+void hosting_close_all(struct shard *s, bool clean);
+
+#endif

@@ -1,0 +1,83 @@
+#ifndef BROKER_NODE_H
+#define BROKER_NODE_H
+
+/* A whole node as one value: shards, control, log directories. It knows no socket and no thread of its
+ * own: both come in through node_env, so that a test can hold five nodes in one process and the simulator
+ * can run one in virtual time. server.h puts sockets and threads around it. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/dispatch.h"
+#include "broker/node_options.h"
+#include "protocol/base/clock.h"
+#include "protocol/base/logger.h"
+#include "protocol/base/status.h"
+#include "protocol/base/uuid.h"
+#include "storage/executor.h"
+#include "storage/files.h"
+
+struct control;
+struct event_base;
+struct metadata_delta;
+struct metadata_image;
+struct node;
+struct shard;
+struct storage_dirs;
+
+struct node_env {
+    struct files *files;
+    struct clock *clock;
+    struct random *random;
+    struct logger *logger;
+    struct pool *pool;
+    struct loop *control_loop;
+    struct loop **shard_loops;
+    struct event_base **shard_events; /* NULL: no sockets */
+    size_t shard_count;
+    const char *boot_id; /* the kernel's; page caches survive as long as it stays the same */
+};
+
+struct node {
+    struct node_env env;
+    const struct node_options *options; /* borrowed */
+    size_t shard_count;
+    struct shard **shards;
+    struct control *control;
+    struct storage_dirs *dirs;
+    size_t dir_count;
+    /* queued.max.request.bytes: request bytes in memory, all shards */
+    struct api_handler handlers[API_KEY_COUNT];
+    _Atomic size_t request_bytes;
+    size_t request_bytes_max;
+    _Atomic size_t stalled_shards; /* how often a connection had to wait: 0 keeps the check cheap */
+    _Atomic bool serving; /* clients are served */
+    void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
+    void (*failed)(void *arg, struct status why);   /* any loop: cannot go on, stop the process */
+    void *arg;
+};
+
+/* Opens the log directories (formats empty ones) and prepares all; nothing runs before node_start.
+ * Blocks. Errors name the step and leave nothing open. */
+struct status node_create(const struct node_env *env, const struct node_options *options, struct node **out);
+
+/* Starts the quorum and registration; `ready` is told when clients can be served. From any thread. */
+void node_start(struct node *n);
+
+/* Clean stop: leaves the cluster politely, then closes all logs and writes the clean-shutdown files; `stopped`
+ * runs on the control loop. From any thread. */
+void node_stop(struct node *n, void (*stopped)(void *arg), void *arg);
+
+/* After `stopped`, or, without a clean end, when no loop runs any more. */
+void node_free(struct node *n);
+
+/* A log directory failed: it and its partitions go offline; the last one, or the metadata's, ends the node. From
+ * any thread. */
+void node_dir_failed(struct node *n, size_t dir, struct status why);
+
+/* Which shard owns a partition. In memory only: the number of shards may differ at the next start. */
+size_t node_shard_of(const struct node *n, struct uuid topic_id, int32_t index);
+
+#endif

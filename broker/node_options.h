@@ -1,0 +1,48 @@
+#ifndef BROKER_NODE_OPTIONS_H
+#define BROKER_NODE_OPTIONS_H
+
+/* What a node is started with: the settings that its parts act on, out of the table of settings. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "replication/config_defs.h"
+
+#define NODE_LISTENERS_MAX 8
+#define NODE_LOG_DIRS_MAX  16
+
+struct node_listener {
+    const char *name;
+    const char *host;            /* what to bind; "" for every address */
+    uint16_t port;
+    const char *advertised_host; /* what clients are told */
+    uint16_t advertised_port;
+    bool controller;             /* for controllers and brokers, not for clients */
+};
+
+/* Strings belong to the settings they came from and live as long as the process. */
+struct node_options {
+    const struct config_values *config; /* every setting, for DescribeConfigs and topic defaults */
+    int32_t node_id;
+    const char *rack;       /* NULL: none */
+    const char *cluster_id; /* NULL: what the directories say, or a new one */
+    struct node_listener listeners[NODE_LISTENERS_MAX];
+    size_t listener_count;
+    const char *log_dirs[NODE_LOG_DIRS_MAX];
+    size_t log_dir_count;
+    const char *metadata_log_dir; /* one of log_dirs or of its own */
+    bool flush_before_ack;
+    bool auto_create_topics;
+    int32_t frame_bytes_max;      /* socket.request.max.bytes */
+    int64_t request_bytes_max;    /* queued.max.request.bytes */
+    int64_t idle_ms_max;          /* connections.max.idle.ms */
+    int32_t fetch_bytes_max;      /* fetch.max.bytes */
+    int32_t fetch_sessions_max;   /* max.incremental.fetch.session.cache.slots */
+    int64_t producer_id_expiration_ms;
+    int64_t retention_check_ms;
+    int64_t checkpoint_ms;        /* replica.high.watermark.checkpoint.interval.ms */
+    int64_t recovery_checkpoint_ms; /* log.flush.offset.checkpoint.interval.ms */
+};
+
+#endif

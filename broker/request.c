@@ -1,0 +1,153 @@
+#include "broker/request.h"
+
+#include <stdlib.h>
+
+#include "broker/dispatch.h"
+#include "broker/shard.h"
+#include "protocol/base/check.h"
+#include "protocol/frame.h"
+
+#define RESPONSE_BYTES_MAX ((size_t)256 << 20) /* of an encoded answer, file ranges not counted */
+
+/* What a decoded request may take beside its frame: an array element is a few dozen bytes where the
+ * wire needs four at least. */
+#define ARENA_BYTES_MIN    ((size_t)256 << 10)
+#define ARENA_FRAME_FACTOR 24
+
+void response_free(struct response *r)
+{
+    writer_free(&r->writer);
+    if (r->release)
+        r->release(r->owner);
+    *r = (struct response){0};
+}
+
+int16_t frame_api_key(const struct frame *f)
+{
+    return f->size < 2 ? -1 : (int16_t)load_be16(f->data);
+}
+
+struct request *request_create(struct client *client, struct frame *frame)
+{
+    struct request *rq = calloc(1, sizeof *rq);
+
+    if (!rq) {
+        free(frame);
+        return NULL;
+    }
+    rq->client = client;
+    rq->shard = client->shard;
+    rq->frame = frame;
+    rq->received_us = clock_monotonic_us(client->shard->loop->clock);
+    arena_init(&rq->arena, ARENA_BYTES_MIN + frame->size * ARENA_FRAME_FACTOR);
+    writer_init(&rq->response.writer, RESPONSE_BYTES_MAX);
+    return rq;
+}
+
+void request_free(struct request *rq)
+{
+    response_free(&rq->response);
+    arena_free(&rq->arena);
+    free(rq->frame);
+    if (rq->charged_bytes)
+        shard_release_bytes(rq->shard, rq->charged_bytes);
+    free(rq);
+}
+
+static void request_finish(struct request *rq)
+{
+    struct client *client = rq->client;
+
+    CHECK(!rq->answered);
+    rq->answered = true;
+    if (client)
+        client->answered(client, rq);
+    else
+        request_free(rq);
+}
+
+void request_answer(struct request *rq, const void *message)
+{
+    struct writer *w = &rq->response.writer;
+    int16_t version = rq->answer_version_0 ? 0 : rq->version;
+    struct frame_start start;
+
+    start = frame_begin_response(w, rq->handler->api, version, rq->correlation_id);
+    rq->handler->response->encode(message, w, version);
+    if (!frame_end(w, start)) {
+        logger_event(rq->shard->logger, LOGGER_ERROR, "response_not_encodable", "api=%s version=%d reason=%s",
+                     rq->handler->api->name, version, kerr_name(w->failure));
+        rq->refusal = "the answer could not be encoded";
+    }
+    request_finish(rq);
+}
+
+void request_answer_nothing(struct request *rq)
+{
+    rq->answered_nothing = true;
+    request_finish(rq);
+}
+
+void request_refuse(struct request *rq, const char *reason)
+{
+    rq->refusal = reason;
+    request_finish(rq);
+}
+
+/* The head of the frame and who handles it. NULL, or why the connection is to be closed. */
+static const char *request_identify(struct request *rq, struct reader *r)
+{
+    struct request_head head;
+
+    if (!frame_read_request_head(r, &head))
+        return r->failure == KERR_UNSUPPORTED_VERSION ? "unknown api key" : "malformed request header";
+    rq->api_key = head.api_key;
+    rq->version = head.api_version;
+    rq->correlation_id = head.correlation_id;
+    rq->client_id = head.client_id;
+    rq->handler = dispatch_find(rq->shard->node, rq->api_key);
+    if (!rq->handler)
+        return "api not served";
+    if (!(rq->handler->api->listeners & rq->client->api_listener))
+        return "api not served on this listener";
+    if (rq->version >= rq->handler->api->version_min && rq->version <= rq->handler->api->version_max)
+        return NULL;
+    if (rq->api_key != API_API_VERSIONS)
+        return "unsupported version of an api";
+    /* KIP-511: a newer client than we are learns what we speak from a version 0 answer. */
+    rq->answer_version_0 = true;
+    return NULL;
+}
+
+static const char *request_decode(struct request *rq, struct reader *r)
+{
+    const struct message_type *type = rq->handler->request;
+
+    rq->message = arena_alloc(&rq->arena, type->size);
+    if (!rq->message)
+        return REQUEST_OVER_BUDGET;
+    type->init(rq->message);
+    if (rq->answer_version_0)
+        return NULL;
+    if (!type->decode(rq->message, r, &rq->arena, rq->version))
+        return "malformed request";
+    return reader_left(r) ? "bytes after the end of a request" : NULL;
+}
+
+void request_dispatch(struct request *rq)
+{
+    struct reader r;
+    const char *refusal;
+
+    r = reader_of(rq->frame->data, rq->frame->size);
+    refusal = request_identify(rq, &r);
+    if (!refusal)
+        refusal = request_decode(rq, &r);
+    if (!refusal) {
+        rq->handler->handle(rq);
+        return;
+    }
+    logger_event(rq->shard->logger, LOGGER_WARN, "request_refused", "peer=%s api_key=%d version=%d reason=\"%s\"",
+                 rq->client->host, rq->api_key, rq->version, refusal);
+    request_refuse(rq, refusal);
+}

@@ -1,0 +1,17 @@
+#ifndef BROKER_SELF_TRANSPORT_H
+#define BROKER_SELF_TRANSPORT_H
+
+/* Requests of this node to itself: the same frames, dispatch and handlers as over a socket, without one. */
+
+#include "replication/transport.h"
+
+struct node;
+struct self_transport;
+
+/* Requests are sent from the control loop and served by the first shard. */
+struct self_transport *self_transport_create(struct node *n);
+struct transport *self_transport_base(struct self_transport *t);
+/* Nothing is under way any more. */
+void self_transport_free(struct self_transport *t);
+
+#endif

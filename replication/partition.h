@@ -1,0 +1,142 @@
+#ifndef REPLICATION_PARTITION_H
+#define REPLICATION_PARTITION_H
+
+/* One partition of a topic that this node hosts: its log, who leads it, its high watermark, and those
+ * who wait for it to move.
+ *
+ *   opening --(log open)--> following <--(metadata)--> leading
+ *      |                        |                         |
+ *      +------------------------+----> offline <----------+   (a read, write or flush failed)
+ *
+ * Belongs to the shard that owns it; everything runs there except what is marked [pool]. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/base/logger.h"
+#include "protocol/base/span.h"
+#include "protocol/base/uuid.h"
+#include "replication/isr_core.h"
+#include "storage/executor.h"
+#include "storage/flusher.h"
+#include "storage/log.h"
+
+enum partition_state { PARTITION_OPENING, PARTITION_FOLLOWING, PARTITION_LEADING, PARTITION_OFFLINE };
+
+struct partition;
+
+/* Told when the high watermark is at or above `offset`, or when that can no longer be promised:
+ * NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR. Embedded in its owner;
+ * once, from within whatever moved it, never from within partition_wait. */
+struct watermark_waiter {
+    struct watermark_waiter *prev, *next;
+    int64_t offset;
+    void (*reached)(struct watermark_waiter *w, enum kerr code);
+};
+
+/* Told each time there may be something new to fetch, or the partition stops serving. Stays until
+ * partition_unwatch. */
+struct partition_watcher {
+    struct partition_watcher *prev, *next;
+    struct partition *partition;
+    void (*changed)(struct partition_watcher *w);
+};
+
+struct partition_env {
+    struct loop *loop;
+    struct pool *pool;
+    struct files *files;
+    struct clock *clock;
+    struct logger *logger;
+    int32_t node_id;
+    bool flush_before_ack; /* log.flush.before.ack */
+    int64_t producer_id_expiration_ms;
+    /* A storage error took the partition offline: told once per partition. */
+    void (*storage_failed)(void *arg, struct partition *p, struct status why);
+    /* partition_stop is through: no flush is under way any more, partition_free may be called. */
+    void (*stopped)(void *arg, struct partition *p);
+    void *arg;
+};
+
+/* What the metadata says of it. Borrowed for the call. */
+struct partition_assignment {
+    int32_t leader_id; /* -1: none */
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    struct isr_membership membership;
+    const struct log_config *config; /* borrowed until the next assignment or the end */
+};
+
+struct partition {
+    struct partition_env *env;
+    struct str topic; /* owned, NUL-terminated */
+    struct uuid topic_id;
+    int32_t index;
+    enum partition_state state;
+    bool stopping; /* partition_stop waits for a flush */
+    int32_t leader_id;
+    int32_t leader_epoch;
+    int32_t partition_epoch;
+    struct isr isr; /* while leading */
+    int64_t high_watermark; /* while following: as the leader said, or the checkpoint */
+    struct log *log; /* NULL while opening, and when opening failed */
+    struct flusher *flusher; /* of its log directory */
+    struct flusher_entry flush_entry;
+    struct watermark_waiter *waiters;
+    struct partition_watcher *watchers;
+    const struct log_config *config;
+    size_t log_dir; /* index of its log directory */
+};
+
+/* A partition whose log is not open yet. name is copied. NULL: out of memory. */
+struct partition *partition_create(struct partition_env *env, struct str topic, struct uuid topic_id,
+                                   int32_t index);
+
+/* The log is open (taken over), with the checkpointed high watermark; or opening failed: offline. */
+void partition_opened(struct partition *p, struct log *log, struct status result, int64_t high_watermark,
+                      struct flusher *flusher);
+
+/* The metadata moved on: leads, follows or changes its members. Idempotent. */
+void partition_assign(struct partition *p, const struct partition_assignment *a);
+
+/* Takes everything down with `code` for those who wait; env->stopped follows, maybe at once. Keeps the log
+ * open. Not while opening. */
+void partition_stop(struct partition *p, enum kerr code);
+
+/* Takes it offline for a reason found elsewhere: its log directory failed. */
+void partition_fail(struct partition *p, struct status why);
+
+/* Frees a stopped partition. The log is handed back to be closed or deleted; may be NULL. */
+struct log *partition_free(struct partition *p);
+
+/* Whether the partition is led here: NONE, NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH (the caller's epoch is
+ * older), UNKNOWN_LEADER_EPOCH (newer), KAFKA_STORAGE_ERROR (offline). epoch -1: the caller does not know. */
+enum kerr partition_check_leader(const struct partition *p, int32_t epoch);
+
+/* Appends to the partition we lead, and asks for a flush.
+ *
+ * As log_append_as_leader, and besides:
+ * NOT_LEADER_OR_FOLLOWER  Not ours to lead.                                         Nothing written.
+ * NOT_ENOUGH_REPLICAS     acks=all while the ISR is below the minimum.              Nothing written. */
+struct status partition_append(struct partition *p, struct bytes_mut records, bool acks_all,
+                               struct log_appended *out, struct record_refusal *refusal);
+
+/* High watermark, as clients may see it. */
+int64_t partition_high_watermark(const struct partition *p);
+int64_t partition_last_stable_offset(const struct partition *p);
+
+/* Waits for the high watermark to reach w->offset. True: it has already, w is not kept. */
+bool partition_wait(struct partition *p, struct watermark_waiter *w);
+void partition_unwait(struct partition *p, struct watermark_waiter *w);
+
+void partition_watch(struct partition *p, struct partition_watcher *w);
+void partition_unwatch(struct partition_watcher *w);
+
+/* DeleteRecords: OFFSET_OUT_OF_RANGE beyond the high watermark, POLICY_VIOLATION when the policy is not delete.
+ * offset -1: the high watermark. *low_watermark is the log start after it. */
+struct status partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark);
+
+/* Rolls and retires segments; garbage goes to the pool. Called now and then. */
+void partition_maintain(struct partition *p, int64_t now_ms);
+
+#endif
