@@ -53,18 +53,31 @@ enum config_source {
 /* Where a broker setting may be changed while running. */
 enum config_update { CONFIG_READ_ONLY, CONFIG_PER_BROKER, CONFIG_CLUSTER_WIDE };
 
+/* What a text has to look like beyond its type. */
+enum config_format {
+    CONFIG_FORMAT_ANY,
+    CONFIG_FORMAT_GZIP_LEVEL,         /* 1 … 9 or -1 */
+    CONFIG_FORMAT_THROTTLED_REPLICAS, /* "*", or items partition:broker */
+    CONFIG_FORMAT_OFFSET_RESET,       /* latest, earliest or by_duration:PnDTnHnMn.nS */
+};
+
+#define CONFIG_NO_MAX __builtin_inf()
+
 struct config_def {
     const char *name;
     enum config_type type;
     enum config_update update; /* of broker settings; topic and group settings always change */
     const char *default_value; /* NULL: null */
-    /* Numbers: both ends inclusive; unused when min > max. */
+    /* Numbers: both ends inclusive; no range when both are 0. */
     double min;
     double max;
     const char *choices;  /* "compact,delete": what a string may be, or a list may hold; NULL: anything */
     bool any_case;        /* choices in capitals and small letters alike */
     bool not_empty;
-    const char *synonyms; /* topic, group: broker settings that stand behind it, strongest first, by comma */
+    enum config_format format;
+    /* Topic, group: broker settings that stand behind it, strongest first, by comma. Broker: the family it
+     * belongs to, when that has several members (log.retention.ms, .minutes, .hours). NULL: none. */
+    const char *synonyms;
     const char *doc;      /* one line, or "" */
 };
 
