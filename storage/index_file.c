@@ -181,7 +181,7 @@ static struct status floor_in_file(struct index_file *x, uint32_t limit, index_k
                                    int64_t target, int64_t *slot, uint8_t *entry, bool *cold)
 {
     uint8_t block[SEARCH_BLOCK_BYTES];
-    const uint32_t block_entries = SEARCH_BLOCK_BYTES / x->entry_bytes;
+    const uint32_t block_entries = (uint32_t)SEARCH_BLOCK_BYTES / x->entry_bytes;
     uint32_t low = 0, high = limit; /* the answer is in [low - 1, high - 1] */
     uint32_t below;
     struct status st;
