@@ -1,312 +1,204 @@
-/* The bodies are a few fixed fields in the flexible encoding: compact arrays and strings carry their
- * length plus one, structs end with a count of tagged fields. */
+/* Maps the generated codecs of protocol/schemas/raft_records.schema to the values that Raft works with. */
 
 #include "replication/control_records.h"
 
 #include <string.h>
 
-#include "protocol/base/byteorder.h"
-#include "protocol/varint.h"
+#include "protocol/messages/raft_records.h"
+#include "protocol/reader.h"
+#include "protocol/writer.h"
 
-#define VOTER_BYTES_MIN    (4 + 16 + 1 + 2 + 2 + 1 + 1) /* no endpoints */
-#define ENDPOINT_BYTES_MIN (1 + 1 + 2 + 1)
+#define VALUE_BYTES_MAX ((size_t)1024 * 1024)
 
-/* ---- writing: into space that was measured before ---- */
+/* ---- writing ---- */
 
-static uint8_t *put_i16(uint8_t *p, int16_t v)
+/* Moves what was written into the arena. */
+static struct bytes finish(struct writer *w, struct arena *a)
 {
-    store_be16(p, (uint16_t)v);
-    return p + 2;
+    uint8_t *kept = writer_ok(w) ? arena_alloc(a, w->size) : NULL;
+    struct bytes value = {kept, kept ? w->size : 0};
+
+    if (kept)
+        memcpy(kept, w->data, w->size);
+    writer_free(w);
+    return value;
 }
 
-static uint8_t *put_i32(uint8_t *p, int32_t v)
+static struct leader_change_message_voter *leader_voters(struct arena *a, const int32_t *ids, size_t count)
 {
-    store_be32(p, (uint32_t)v);
-    return p + 4;
-}
+    struct leader_change_message_voter *voters = arena_array(a, struct leader_change_message_voter, count);
 
-static uint8_t *put_count(uint8_t *p, size_t count)
-{
-    return varint_write_u32(p, (uint32_t)count + 1);
-}
-
-static uint8_t *put_no_tags(uint8_t *p)
-{
-    *p = 0;
-    return p + 1;
-}
-
-static uint8_t *put_str(uint8_t *p, struct str s)
-{
-    p = put_count(p, s.size);
-    if (s.size)
-        memcpy(p, s.data, s.size);
-    return p + s.size;
-}
-
-static struct bytes finish(uint8_t *start, uint8_t *end)
-{
-    return (struct bytes){start, start ? (size_t)(end - start) : 0};
-}
-
-static uint8_t *put_ids(uint8_t *p, const int32_t *ids, size_t count)
-{
-    p = put_count(p, count);
-    for (size_t i = 0; i < count; i++)
-        p = put_no_tags(put_i32(p, ids[i]));
-    return p;
+    for (size_t i = 0; voters && i < count; i++) {
+        leader_change_message_voter_init(&voters[i]);
+        voters[i].voter_id = ids[i];
+    }
+    return voters;
 }
 
 /* Version 0 also under kraft.version 1, as Kafka 4.4 writes it. */
 struct bytes control_leader_change(struct arena *a, int32_t leader_id, const int32_t *voters, size_t voter_count,
                                    const int32_t *granting, size_t granting_count)
 {
-    uint8_t *start = arena_alloc(a, 2 + 4 + 2 * VARINT32_BYTES_MAX + 5 * (voter_count + granting_count) + 1);
-    uint8_t *p = start;
+    struct leader_change_message m;
+    struct writer w;
 
-    if (!start)
+    writer_init(&w, VALUE_BYTES_MAX);
+    leader_change_message_init(&m);
+    m.leader_id = leader_id;
+    m.voters = leader_voters(a, voters, voter_count);
+    m.voters_count = voter_count;
+    m.granting_voters = leader_voters(a, granting, granting_count);
+    m.granting_voters_count = granting_count;
+    if (!m.voters || !m.granting_voters)
         return (struct bytes){NULL, 0};
-    p = put_i16(p, 0);
-    p = put_i32(p, leader_id);
-    p = put_ids(p, voters, voter_count);
-    p = put_ids(p, granting, granting_count);
-    return finish(start, put_no_tags(p));
+    leader_change_message_encode(&m, &w, 0);
+    return finish(&w, a);
 }
 
 struct bytes control_kraft_version(struct arena *a, int16_t kraft_version)
 {
-    uint8_t *start = arena_alloc(a, 5);
+    struct kraft_version_record m;
+    struct writer w;
 
-    return start ? finish(start, put_no_tags(put_i16(put_i16(start, 0), kraft_version))) : (struct bytes){0};
+    writer_init(&w, VALUE_BYTES_MAX);
+    kraft_version_record_init(&m);
+    m.kraft_version = kraft_version;
+    kraft_version_record_encode(&m, &w, 0);
+    return finish(&w, a);
 }
 
-static size_t voters_bytes_max(const struct voter_set *voters)
+static bool fill_voter(struct arena *a, const struct raft_voter *v, struct voters_record_voter *out)
 {
-    size_t size = 2 + VARINT32_BYTES_MAX + 1;
-
-    for (size_t i = 0; i < voter_set_count(voters); i++) {
-        const struct raft_voter *v = voter_set_at(voters, i);
-
-        size += VOTER_BYTES_MIN + VARINT32_BYTES_MAX;
-        for (size_t k = 0; k < v->endpoint_count; k++)
-            size += ENDPOINT_BYTES_MIN + 2 * VARINT32_BYTES_MAX + v->endpoints[k].listener.size +
-                    v->endpoints[k].host.size;
+    voters_record_voter_init(out);
+    out->voter_id = v->key.id;
+    out->voter_directory_id = v->key.directory_id;
+    out->kraft_version_feature.min_supported_version = v->kraft_version_min;
+    out->kraft_version_feature.max_supported_version = v->kraft_version_max;
+    out->endpoints_count = v->endpoint_count;
+    out->endpoints = arena_array(a, struct voters_record_endpoint, v->endpoint_count);
+    for (size_t i = 0; out->endpoints && i < v->endpoint_count; i++) {
+        voters_record_endpoint_init(&out->endpoints[i]);
+        out->endpoints[i].name = v->endpoints[i].listener;
+        out->endpoints[i].host = v->endpoints[i].host;
+        out->endpoints[i].port = v->endpoints[i].port;
     }
-    return size;
-}
-
-static uint8_t *put_voter(uint8_t *p, const struct raft_voter *v)
-{
-    p = put_i32(p, v->key.id);
-    memcpy(p, v->key.directory_id.bytes, sizeof v->key.directory_id.bytes);
-    p += sizeof v->key.directory_id.bytes;
-    p = put_count(p, v->endpoint_count);
-    for (size_t k = 0; k < v->endpoint_count; k++) {
-        p = put_str(p, v->endpoints[k].listener);
-        p = put_str(p, v->endpoints[k].host);
-        p = put_i16(p, (int16_t)v->endpoints[k].port);
-        p = put_no_tags(p);
-    }
-    p = put_i16(p, v->kraft_version_min);
-    p = put_i16(p, v->kraft_version_max);
-    p = put_no_tags(p);
-    return put_no_tags(p);
+    return out->endpoints != NULL;
 }
 
 struct bytes control_voters(struct arena *a, const struct voter_set *voters)
 {
-    uint8_t *start = arena_alloc(a, voters_bytes_max(voters));
-    uint8_t *p = start;
+    struct voters_record m;
+    struct writer w;
 
-    if (!start)
+    voters_record_init(&m);
+    m.voters_count = voter_set_count(voters);
+    m.voters = arena_array(a, struct voters_record_voter, m.voters_count);
+    if (!m.voters)
         return (struct bytes){NULL, 0};
-    p = put_i16(p, 0);
-    p = put_count(p, voter_set_count(voters));
-    for (size_t i = 0; i < voter_set_count(voters); i++)
-        p = put_voter(p, voter_set_at(voters, i));
-    return finish(start, put_no_tags(p));
+    for (size_t i = 0; i < m.voters_count; i++)
+        if (!fill_voter(a, voter_set_at(voters, i), &m.voters[i]))
+            return (struct bytes){NULL, 0};
+    writer_init(&w, VALUE_BYTES_MAX);
+    voters_record_encode(&m, &w, 0);
+    return finish(&w, a);
 }
 
 struct bytes control_snapshot_header(struct arena *a, int64_t last_contained_timestamp_ms)
 {
-    uint8_t *start = arena_alloc(a, 11);
+    struct snapshot_header_record m;
+    struct writer w;
 
-    if (!start)
-        return (struct bytes){NULL, 0};
-    put_i16(start, 0);
-    store_be64(start + 2, (uint64_t)last_contained_timestamp_ms);
-    return finish(start, put_no_tags(start + 10));
+    writer_init(&w, VALUE_BYTES_MAX);
+    snapshot_header_record_init(&m);
+    m.last_contained_log_timestamp = last_contained_timestamp_ms;
+    snapshot_header_record_encode(&m, &w, 0);
+    return finish(&w, a);
 }
 
 struct bytes control_snapshot_footer(struct arena *a)
 {
-    uint8_t *start = arena_alloc(a, 3);
+    struct snapshot_footer_record m;
+    struct writer w;
 
-    return start ? finish(start, put_no_tags(put_i16(start, 0))) : (struct bytes){0};
+    writer_init(&w, VALUE_BYTES_MAX);
+    snapshot_footer_record_init(&m);
+    snapshot_footer_record_encode(&m, &w, 0);
+    return finish(&w, a);
 }
 
-/* ---- reading: a cursor that remembers its first failure ---- */
+/* ---- reading ---- */
 
-struct cursor {
-    const uint8_t *p; /* NULL once failed */
-    const uint8_t *end;
-};
-
-static bool has(struct cursor *c, size_t size)
+/* Each value says its own version first; another one than 0 may look different. */
+static struct status check_version(struct bytes value, const char *where)
 {
-    if (c->p && (size_t)(c->end - c->p) < size)
-        c->p = NULL;
-    return c->p != NULL;
-}
+    struct reader r = reader_of(value.data, value.size);
+    int16_t version = read_int16(&r);
 
-static int16_t get_i16(struct cursor *c)
-{
-    int16_t v;
-
-    if (!has(c, 2))
-        return 0;
-    v = (int16_t)load_be16(c->p);
-    c->p += 2;
-    return v;
-}
-
-static int32_t get_i32(struct cursor *c)
-{
-    int32_t v;
-
-    if (!has(c, 4))
-        return 0;
-    v = (int32_t)load_be32(c->p);
-    c->p += 4;
-    return v;
-}
-
-static uint32_t get_varint(struct cursor *c)
-{
-    uint32_t v = 0;
-
-    if (c->p)
-        c->p = varint_read_u32(c->p, c->end, &v);
-    return v;
-}
-
-/* Of elements that take at least size_min bytes each; null counts as bad. */
-static size_t get_count(struct cursor *c, size_t size_min)
-{
-    uint32_t coded = get_varint(c);
-
-    if (!c->p || coded == 0 || coded - 1 > (size_t)(c->end - c->p) / size_min) {
-        c->p = NULL;
-        return 0;
-    }
-    return coded - 1;
-}
-
-static struct str get_str(struct cursor *c)
-{
-    size_t size = get_count(c, 1);
-    struct str s;
-
-    if (!c->p)
-        return STR("");
-    s = (struct str){(const char *)c->p, size};
-    c->p += size;
-    return s;
-}
-
-static void skip_tags(struct cursor *c)
-{
-    for (uint32_t left = get_varint(c); c->p && left > 0; left--) {
-        uint32_t size;
-
-        get_varint(c);
-        size = get_varint(c);
-        if (has(c, size))
-            c->p += size;
-    }
-}
-
-static struct status read_version(struct cursor *c, const char *where)
-{
-    int16_t version = get_i16(c);
-
-    if (!c->p || version < 0)
+    if (!value.data || !reader_ok(&r) || version < 0)
         return status_error(KERR_CORRUPT_MESSAGE, where);
     return version == 0 ? STATUS_OK : status_error(KERR_UNSUPPORTED_VERSION, where);
 }
 
-static struct cursor cursor_on(struct bytes value)
-{
-    return (struct cursor){value.data, value.data ? value.data + value.size : NULL};
-}
-
 struct status control_read_kraft_version(struct bytes value, int16_t *out)
 {
-    struct cursor c = cursor_on(value);
-    struct status st = read_version(&c, "KRAFT_VERSION record");
-    int16_t level;
+    struct status st = check_version(value, "KRAFT_VERSION record");
+    struct reader r = reader_of(value.data, value.size);
+    struct kraft_version_record m;
+    struct arena a;
 
     if (status_failed(st))
         return st;
-    level = get_i16(&c);
-    skip_tags(&c);
-    if (!c.p || level < 0)
+    arena_init(&a, 0); /* it has no arrays */
+    if (!kraft_version_record_decode(&m, &r, &a, 0) || m.kraft_version < 0)
         return status_error(KERR_CORRUPT_MESSAGE, "KRAFT_VERSION record");
-    if (level > KRAFT_VERSION_MAX)
+    if (m.kraft_version > KRAFT_VERSION_MAX)
         return status_error(KERR_UNSUPPORTED_VERSION, "kraft.version");
-    *out = level;
+    *out = m.kraft_version;
     return STATUS_OK;
 }
 
-static size_t read_endpoints(struct cursor *c, struct arena *a, const struct raft_endpoint **out)
+static bool take_voter(struct arena *a, const struct voters_record_voter *v, struct raft_voter *out)
 {
-    size_t count = get_count(c, ENDPOINT_BYTES_MIN);
-    struct raft_endpoint *endpoints = arena_array(a, struct raft_endpoint, count);
+    struct raft_endpoint *endpoints = arena_array(a, struct raft_endpoint, v->endpoints_count);
 
-    if (!endpoints) {
-        c->p = NULL;
-        return 0;
-    }
-    for (size_t i = 0; i < count; i++) {
-        endpoints[i].listener = get_str(c);
-        endpoints[i].host = get_str(c);
-        endpoints[i].port = (uint16_t)get_i16(c);
-        skip_tags(c);
-    }
-    *out = endpoints;
-    return count;
+    if (!endpoints)
+        return false;
+    for (size_t i = 0; i < v->endpoints_count; i++)
+        endpoints[i] = (struct raft_endpoint){v->endpoints[i].name, v->endpoints[i].host, v->endpoints[i].port};
+    *out = (struct raft_voter){
+        .key = {v->voter_id, v->voter_directory_id},
+        .endpoints = endpoints,
+        .endpoint_count = v->endpoints_count,
+        .kraft_version_min = v->kraft_version_feature.min_supported_version,
+        .kraft_version_max = v->kraft_version_feature.max_supported_version,
+    };
+    return true;
+}
+
+static struct voter_set *decode_voters(struct bytes value, struct arena *a)
+{
+    struct raft_voter voters[RAFT_VOTERS_MAX];
+    struct reader r = reader_of(value.data, value.size);
+    struct voters_record m;
+
+    if (!voters_record_decode(&m, &r, a, 0) || m.voters_count > RAFT_VOTERS_MAX)
+        return NULL;
+    for (size_t i = 0; i < m.voters_count; i++)
+        if (!take_voter(a, &m.voters[i], &voters[i]))
+            return NULL;
+    return voter_set_create(voters, m.voters_count);
 }
 
 struct status control_read_voters(struct bytes value, struct voter_set **out)
 {
-    struct cursor c = cursor_on(value);
-    struct status st = read_version(&c, "KRAFT_VOTERS record");
-    struct raft_voter voters[RAFT_VOTERS_MAX] = {0};
-    struct voter_set *made = NULL;
+    struct status st = check_version(value, "KRAFT_VOTERS record");
+    struct voter_set *made;
     struct arena a;
-    size_t count;
 
     if (status_failed(st))
         return st;
-    count = get_count(&c, VOTER_BYTES_MIN);
-    if (count > RAFT_VOTERS_MAX)
-        return status_error(KERR_CORRUPT_MESSAGE, "KRAFT_VOTERS record: too many voters");
-    arena_init(&a, 64 * 1024 + 16 * value.size);
-    for (size_t i = 0; i < count && c.p; i++) {
-        voters[i].key.id = get_i32(&c);
-        if (has(&c, 16)) {
-            memcpy(voters[i].key.directory_id.bytes, c.p, 16);
-            c.p += 16;
-        }
-        voters[i].endpoint_count = read_endpoints(&c, &a, &voters[i].endpoints);
-        voters[i].kraft_version_min = get_i16(&c);
-        voters[i].kraft_version_max = get_i16(&c);
-        skip_tags(&c);
-        skip_tags(&c);
-    }
-    skip_tags(&c);
-    if (c.p)
-        made = voter_set_create(voters, count);
+    arena_init(&a, 64 * 1024 + 32 * value.size);
+    made = decode_voters(value, &a);
     arena_free(&a);
     if (!made)
         return status_error(KERR_CORRUPT_MESSAGE, "KRAFT_VOTERS record");
@@ -316,20 +208,21 @@ struct status control_read_voters(struct bytes value, struct voter_set **out)
 
 struct status control_read_snapshot_header(struct bytes value, int64_t *last_contained_timestamp_ms)
 {
-    struct cursor c = cursor_on(value);
-    struct status st = read_version(&c, "SNAPSHOT_HEADER record");
+    struct status st = check_version(value, "SNAPSHOT_HEADER record");
+    struct reader r = reader_of(value.data, value.size);
+    struct snapshot_header_record m;
+    struct arena a;
 
     if (status_failed(st))
         return st;
-    if (!has(&c, 8))
+    arena_init(&a, 0);
+    if (!snapshot_header_record_decode(&m, &r, &a, 0))
         return status_error(KERR_CORRUPT_MESSAGE, "SNAPSHOT_HEADER record");
-    *last_contained_timestamp_ms = (int64_t)load_be64(c.p);
+    *last_contained_timestamp_ms = m.last_contained_log_timestamp;
     return STATUS_OK;
 }
 
 struct status control_read_snapshot_footer(struct bytes value)
 {
-    struct cursor c = cursor_on(value);
-
-    return read_version(&c, "SNAPSHOT_FOOTER record");
+    return check_version(value, "SNAPSHOT_FOOTER record");
 }

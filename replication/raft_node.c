@@ -51,13 +51,20 @@ void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job
 
 /* ---- opening ---- */
 
+#define WEEK_MS ((int64_t)7 * 24 * 3600 * 1000)
+
+static int64_t or_default(int64_t value, int64_t initial)
+{
+    return value == 0 ? initial : value;
+}
+
 static struct log_config metadata_log_config(const struct raft_node_args *args)
 {
     return (struct log_config){
         .retention_ms = -1, /* only snapshots let go of the log */
         .retention_bytes = -1,
-        .segment_ms = args->segment_ms,
-        .segment_bytes = args->segment_bytes,
+        .segment_ms = or_default(args->segment_ms, WEEK_MS),
+        .segment_bytes = (int32_t)or_default(args->segment_bytes, 1024 * 1024 * 1024),
         .segment_index_bytes = 10 * 1024 * 1024,
         .index_interval_bytes = 4096,
         .max_message_bytes = INT32_MAX,
@@ -84,8 +91,8 @@ static struct raft_node *node_new(const struct raft_node_args *args)
     n->transport = args->transport;
     n->listener = args->listener;
     n->self = args->self;
-    n->retention_bytes = args->retention_bytes;
-    n->retention_ms = args->retention_ms;
+    n->retention_bytes = or_default(args->retention_bytes, 100 * 1024 * 1024);
+    n->retention_ms = or_default(args->retention_ms, WEEK_MS);
     n->log_config = metadata_log_config(args);
     n->told_epoch = -1;
     n->told_leader = RAFT_NO_NODE;
@@ -213,8 +220,8 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     if (n->voter_history_count == 0)
         return status_error(KERR_INCONSISTENT_VOTER_SET, "metadata directory is not formatted");
     core.voters = raft_node_newest_voters(n)->voters;
-    if (voter_set_count(core.voters) > 1 && !n->transport)
-        return status_error(KERR_INCONSISTENT_VOTER_SET, "other voters, and no way to reach them");
+    if (voter_set_count(core.voters) > 1) /* until requests to other voters are spoken here */
+        return status_error(KERR_INCONSISTENT_VOTER_SET, "a quorum of several voters");
     if (core.last_epoch < 0)
         core.last_epoch = core.latest_snapshot.end_offset >= 0 ? core.latest_snapshot.epoch : 0;
     random_fill(args->random, &core.random_seed, sizeof core.random_seed);

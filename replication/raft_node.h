@@ -71,7 +71,7 @@ struct raft_node_args {
     struct files *files;
     struct random *random;
     struct logger *logger;       /* may be NULL */
-    struct transport *transport; /* may be NULL while we are the only voter */
+    struct transport *transport; /* to the other voters; may be NULL */
     const char *directory;       /* "<metadata log dir>/__cluster_metadata-0"; copied */
     struct raft_replica_key self;
     struct str cluster_id;       /* copied */
@@ -82,10 +82,11 @@ struct raft_node_args {
     enum log_trust trust;
     int64_t recovery_point; /* of the log, from the log directory's checkpoint; 0: unknown */
     struct raft_timeouts timeouts;
-    int32_t segment_bytes;   /* metadata.log.segment.bytes */
-    int64_t segment_ms;      /* metadata.log.segment.ms */
-    int64_t retention_bytes; /* metadata.max.retention.bytes; -1: unlimited */
-    int64_t retention_ms;    /* metadata.max.retention.ms; -1: unlimited */
+    /* 0 for Kafka's default; retention -1: unlimited. */
+    int32_t segment_bytes;   /* metadata.log.segment.bytes: 1 GiB */
+    int64_t segment_ms;      /* metadata.log.segment.ms: 7 days */
+    int64_t retention_bytes; /* metadata.max.retention.bytes: 100 MiB */
+    int64_t retention_ms;    /* metadata.max.retention.ms: 7 days */
     struct raft_listener listener;
 };
 
@@ -95,7 +96,8 @@ struct raft_node_args {
  * KAFKA_STORAGE_ERROR   I/O (sys_errno), or a log that cannot be opened.
  * CORRUPT_MESSAGE       quorum-state or a snapshot is damaged; `where` says which and why.
  * UNSUPPORTED_VERSION   data_version, kraft.version or a control record newer than we know.
- * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted; or other voters than us, and no transport.
+ * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted; or one of several voters, which this node
+ *                         cannot be yet.
  * Nothing stays open then. */
 struct status raft_node_open(const struct raft_node_args *args, struct raft_node **out,
                              struct log_recovery_report *report);
