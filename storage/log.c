@@ -1,5 +1,5 @@
-/* The log as a whole: its segments in order, what is made beside them, flushing, closing.
- * Appending: log_append.c. Reading: log_read.c, log_lookup.c. Opening: log_recovery.c. */
+/* The log as a whole: its segments in order, what is made beside them, closing.
+ * Appending: log_append.c. Flushing: log_flush.c. Reading: log_read.c, log_lookup.c. Opening: log_recovery.c. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,10 +8,6 @@
 
 #include "protocol/base/check.h"
 #include "storage/log_internal.h"
-
-/* A producer snapshot is written with the first flush after so many bytes, so that a restart after a
- * kill has only so much to walk over. */
-#define SNAPSHOT_DISTANCE_BYTES (4 << 20)
 
 int64_t log_start_offset(const struct log *l)
 {
@@ -220,12 +216,33 @@ struct status log_write_file(struct files *files, const char *path, struct bytes
     return st;
 }
 
-struct status log_make_directory(struct log *l)
+void log_metadata_text(struct uuid topic_id, char text[64])
+{
+    char id[UUID_TEXT_CHARS + 1];
+
+    uuid_format(topic_id, id);
+    snprintf(text, 64, "version: 0\ntopic_id: %s", id);
+}
+
+struct status log_write_metadata(struct log *l)
 {
     char path[SEGMENT_PATH_BYTES];
-    char text[64], id[UUID_TEXT_CHARS + 1];
+    char text[64];
     struct status st;
-    int size;
+
+    if (uuid_is_zero(l->topic_id))
+        return STATUS_OK;
+    log_metadata_text(l->topic_id, text);
+    l->directory_new = true;
+    st = log_path(l, path, "partition.metadata");
+    if (status_failed(st))
+        return st;
+    return log_write_file(l->files, path, (struct bytes){(const uint8_t *)text, strlen(text)});
+}
+
+struct status log_make_directory(struct log *l)
+{
+    struct status st;
 
     if (l->directory_exists)
         return STATUS_OK;
@@ -233,278 +250,7 @@ struct status log_make_directory(struct log *l)
     if (status_failed(st) && st.sys_errno != EEXIST)
         return st;
     l->directory_exists = l->directory_new = true;
-    if (uuid_is_zero(l->topic_id))
-        return STATUS_OK;
-    uuid_format(l->topic_id, id);
-    size = snprintf(text, sizeof text, "version: 0\ntopic_id: %s", id);
-    st = log_path(l, path, "partition.metadata");
-    if (status_failed(st))
-        return st;
-    return log_write_file(l->files, path, (struct bytes){(const uint8_t *)text, (size_t)size});
-}
-
-/* ---- flushing ---- */
-
-struct flush_work {
-    struct files *files;
-    struct segment **segments; /* owned references */
-    size_t segment_count;
-    bool last_sealed; /* all before it are */
-    char *directory; /* owned */
-    bool sync_directory;
-    bool sync_parent; /* and partition.metadata */
-    struct bytes_mut epochs;   /* data NULL: nothing to write */
-    struct bytes_mut snapshot; /* likewise */
-    int64_t snapshot_offset;
-    int64_t end_offset;
-    struct log_hint end_hint;
-    uint32_t truncations;
-};
-
-static void flush_work_free(struct flush_work *w)
-{
-    for (size_t i = 0; i < w->segment_count; i++)
-        segment_release(w->segments[i]);
-    free(w->segments);
-    free(w->directory);
-    free(w->epochs.data);
-    free(w->snapshot.data);
-    free(w);
-}
-
-/* Segments with batches past the flushed end are the last ones. */
-static size_t unflushed_segments(const struct log *l)
-{
-    size_t count = 0;
-
-    while (count < l->segment_count &&
-           (count == 0 || l->segments[l->segment_count - count]->base_offset > l->flushed_end))
-        count++;
-    return count;
-}
-
-static bool take_segments(struct log *l, struct flush_work *w)
-{
-    const size_t count = unflushed_segments(l);
-
-    w->segments = malloc((count ? count : 1) * sizeof w->segments[0]);
-    if (!w->segments)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        struct segment *s = l->segments[l->segment_count - count + i];
-
-        w->segments[w->segment_count++] = segment_retain(s);
-        w->sync_directory |= s->names_new;
-        s->names_new = false;
-    }
-    return true;
-}
-
-static int flush_file_count(const struct flush_work *w)
-{
-    int count = (int)w->segment_count;
-
-    for (size_t i = 0; i < w->segment_count; i++)
-        count += i + 1 < w->segment_count ? 2 : 0;
-    return count + w->sync_directory + 2 * w->sync_parent + 2 * (w->epochs.data != NULL);
-}
-
-static void take_small_files(struct log *l, struct flush_work *w)
-{
-    w->sync_parent = l->directory_new;
-    w->sync_directory |= l->directory_new;
-    l->directory_new = false;
-    if (l->epochs.dirty) {
-        epoch_cache_encode(&l->epochs, &w->epochs);
-        l->epochs.dirty = false;
-    }
-    if (l->snapshot_size_bytes >= SNAPSHOT_DISTANCE_BYTES && l->snapshot_offset != l->end_offset) {
-        producer_snapshot_encode(&l->producers, &w->snapshot);
-        w->snapshot_offset = l->end_offset;
-        l->snapshot_size_bytes = 0;
-    }
-}
-
-bool log_flush_begin(struct log *l, struct log_flush *out)
-{
-    struct segment *active = log_active_segment(l);
-    struct flush_work *w;
-
-    CHECK(!l->flushing);
-    if (log_offline(l) || !active || l->flushed_end >= l->end_offset)
-        return false;
-    w = calloc(1, sizeof *w);
-    if (!w)
-        return false;
-    w->files = l->files;
-    w->directory = strdup(l->directory);
-    if (!w->directory || !take_segments(l, w)) {
-        flush_work_free(w);
-        return false;
-    }
-    take_small_files(l, w);
-    w->end_offset = l->end_offset;
-    w->end_hint = (struct log_hint){active->base_offset, l->end_offset, active->size};
-    w->truncations = l->truncations;
-    l->flushing = true;
-    *out = (struct log_flush){l->end_offset, flush_file_count(w), w};
-    return true;
-}
-
-static struct status join_path(char out[SEGMENT_PATH_BYTES], const char *directory, const char *name)
-{
-    const int size = snprintf(out, SEGMENT_PATH_BYTES, "%s/%s", directory, name);
-
-    return size < 0 || size >= SEGMENT_PATH_BYTES ? status_errno(ENAMETOOLONG, "path of a log file")
-                                                  : STATUS_OK;
-}
-
-/* With `sync` durable when it returns, else for a sync of the whole file system that follows. */
-static struct status write_epochs(struct flush_work *w, bool sync)
-{
-    char path[SEGMENT_PATH_BYTES], temporary[SEGMENT_PATH_BYTES];
-    const struct bytes text = {w->epochs.data, w->epochs.size};
-    struct status st;
-
-    if (!w->epochs.data)
-        return STATUS_OK;
-    st = join_path(path, w->directory, "leader-epoch-checkpoint");
-    if (!status_failed(st))
-        st = join_path(temporary, w->directory, "leader-epoch-checkpoint.tmp");
-    if (status_failed(st))
-        return st;
-    if (sync)
-        return files_replace(w->files, path, text);
-    st = log_write_file(w->files, temporary, text);
-    if (!status_failed(st))
-        st = w->files->ops->rename(w->files, temporary, path);
-    return st;
-}
-
-static struct status write_snapshot(struct flush_work *w)
-{
-    char path[SEGMENT_PATH_BYTES];
-    struct status st;
-
-    if (!w->snapshot.data)
-        return STATUS_OK;
-    st = log_snapshot_path(w->directory, path, w->snapshot_offset, "");
-    if (status_failed(st))
-        return st;
-    return log_write_file(w->files, path, (struct bytes){w->snapshot.data, w->snapshot.size});
-}
-
-struct status log_flush_write(struct log_flush *f)
-{
-    struct flush_work *w = f->impl;
-    struct status st = write_epochs(w, false);
-
-    return status_failed(st) ? st : write_snapshot(w);
-}
-
-static struct status sync_index(struct files *files, struct index_file *x)
-{
-    struct file *f = atomic_load(&x->file);
-
-    return f ? files->ops->sync(files, f) : STATUS_OK;
-}
-
-/* The indexes of a sealed segment are never rebuilt once the recovery point is past it. */
-static struct status sync_segment(struct segment *s, bool sealed)
-{
-    struct file *f;
-    struct status st = segment_log_file(s, &f);
-
-    if (!status_failed(st))
-        st = s->files->ops->sync(s->files, f);
-    if (status_failed(st) || !sealed)
-        return st;
-    st = sync_index(s->files, &s->offsets.file);
-    if (!status_failed(st))
-        st = sync_index(s->files, &s->times.file);
-    if (!status_failed(st))
-        st = sync_index(s->files, &s->txns.file);
-    return st;
-}
-
-static struct status sync_path(struct files *files, const char *path)
-{
-    struct file *f;
-    struct status st = files->ops->open(files, path, FILE_WRITE, &f);
-
-    if (status_failed(st))
-        return st.sys_errno == ENOENT ? STATUS_OK : st;
-    st = files->ops->sync(files, f);
-    files->ops->close(files, f);
-    return st;
-}
-
-static struct status sync_new_directory(struct flush_work *w)
-{
-    char path[SEGMENT_PATH_BYTES];
-    struct status st = join_path(path, w->directory, "partition.metadata");
-    char *slash;
-
-    if (!status_failed(st))
-        st = sync_path(w->files, path);
-    if (status_failed(st))
-        return st;
-    snprintf(path, sizeof path, "%s", w->directory);
-    slash = strrchr(path, '/');
-    if (slash && slash != path)
-        *slash = '\0';
-    return w->files->ops->sync_directory(w->files, slash ? path : ".");
-}
-
-struct status log_flush_run(struct log_flush *f)
-{
-    struct flush_work *w = f->impl;
-    struct status st = STATUS_OK;
-
-    for (size_t i = 0; i < w->segment_count && !status_failed(st); i++)
-        st = sync_segment(w->segments[i], w->last_sealed || i + 1 < w->segment_count);
-    if (!status_failed(st))
-        st = write_epochs(w, true);
-    if (!status_failed(st) && w->sync_directory)
-        st = w->files->ops->sync_directory(w->files, w->directory);
-    if (!status_failed(st) && w->sync_parent)
-        st = sync_new_directory(w);
-    if (!status_failed(st))
-        st = write_snapshot(w);
-    return st;
-}
-
-/* A snapshot that lies at no segment's base is only of use while it is the newest. */
-static void replace_snapshot(struct log *l, int64_t offset)
-{
-    char path[SEGMENT_PATH_BYTES];
-    const int64_t old = l->snapshot_offset;
-
-    l->snapshot_offset = offset;
-    if (old < 0 || old == offset || !l->segment_count ||
-        l->segments[log_segment_index(l, old)]->base_offset == old)
-        return;
-    if (!status_failed(log_snapshot_path(l->directory, path, old, "")))
-        (void)l->files->ops->remove(l->files, path); /* the next open removes what stays */
-}
-
-void log_flush_end(struct log *l, struct log_flush *f, struct status result)
-{
-    struct flush_work *w = f->impl;
-
-    CHECK(l->flushing);
-    l->flushing = false;
-    if (status_failed(result)) {
-        (void)log_go_offline(l, result);
-    } else if (w->truncations == l->truncations) {
-        if (w->end_offset > l->flushed_end)
-            l->flushed_end = w->end_offset;
-        log_add_hint(l->end_hints, LOG_END_HINTS, &l->end_hint_next, w->end_hint);
-        if (w->snapshot.data)
-            replace_snapshot(l, w->snapshot_offset);
-    }
-    flush_work_free(w);
-    *f = (struct log_flush){0};
+    return log_write_metadata(l);
 }
 
 /* ---- producer snapshots and transactions ---- */
@@ -522,7 +268,7 @@ struct status log_write_snapshot(struct log *l, int64_t offset)
     free(snapshot.data);
     if (status_failed(st))
         return st;
-    replace_snapshot(l, offset);
+    log_replace_snapshot(l, offset);
     l->snapshot_size_bytes = 0;
     return STATUS_OK;
 }
@@ -623,25 +369,32 @@ static void log_free(struct log *l)
     free(l);
 }
 
-/* Everything durable, and left as Apache Kafka leaves it. */
-static struct status settle(struct log *l)
+/* Leaves the files as Apache Kafka leaves them; `sync`: durable. */
+static struct status settle(struct log *l, bool sync)
 {
     struct segment *active = log_active_segment(l);
     struct log_flush flush = {0};
     struct status st;
 
-    if (!active)
+    if (!active || !l->unsettled)
         return STATUS_OK;
     st = segment_seal(active);
     if (!status_failed(st))
         st = log_write_snapshot(l, l->end_offset);
     if (status_failed(st))
         return log_go_offline(l, st);
-    if (log_flush_begin(l, &flush)) {
-        ((struct flush_work *)flush.impl)->last_sealed = true;
-        log_flush_end(l, &flush, log_flush_run(&flush));
-    }
+    if (log_flush_begin_closing(l, &flush))
+        log_flush_end(l, &flush, sync ? log_flush_run(&flush) : log_flush_write(&flush));
+    l->unsettled = status_failed(l->failure);
     return l->failure;
+}
+
+struct status log_settle(struct log *l)
+{
+    const struct status st = log_check_online(l);
+
+    CHECK(!l->flushing);
+    return status_failed(st) ? st : settle(l, false);
 }
 
 struct status log_close(struct log *l, bool clean)
@@ -650,7 +403,7 @@ struct status log_close(struct log *l, bool clean)
 
     CHECK(!l->flushing);
     if (clean && !log_offline(l))
-        st = settle(l);
+        st = settle(l, true);
     log_free(l);
     return st;
 }

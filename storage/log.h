@@ -64,6 +64,10 @@ struct status log_open(const struct log_args *args, struct log **out, struct log
  * when that fails. No flush is under way. */
 struct status log_close(struct log *l, bool clean);
 
+/* [pool] For closing many logs at once: all that a clean close writes, but nothing synced. The caller then
+ * syncs the file system of the log directory, and closes each log with clean = false. */
+struct status log_settle(struct log *l);
+
 void log_set_config(struct log *l, const struct log_config *config);
 
 int64_t log_start_offset(const struct log *l);

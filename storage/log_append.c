@@ -151,6 +151,7 @@ static struct status write_append(const struct append *a)
     if (status_failed(st))
         return log_go_offline(l, st);
     s = log_active_segment(l);
+    l->unsettled = true;
     st = segment_write(s, bytes_const(a->records));
     if (!status_failed(st))
         st = note_batches(a, s);

@@ -1,8 +1,8 @@
 #ifndef STORAGE_LOG_INTERNAL_H
 #define STORAGE_LOG_INTERNAL_H
 
-/* What the files of the log share: log.c (state, flushing, closing), log_append.c, log_read.c,
- * log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c.
+/* What the files of the log share: log.c (state, closing), log_append.c, log_flush.c,
+ * log_read.c, log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c, log_verify.c.
  *
  * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments with
  * a reference on each, and go on without it; so the loop holds it whenever it changes what they copy:
@@ -61,6 +61,7 @@ struct log {
     bool directory_exists;
     bool directory_new;       /* partition.metadata and the directory's own name are not synced yet */
     bool flushing;
+    bool unsettled;           /* not as a clean close leaves it */
     uint32_t truncations;     /* a flush that began before one says nothing about the log after it */
     int64_t roll_jitter_ms;   /* of the active segment */
 
@@ -102,6 +103,9 @@ const struct log_hint *log_find_hint(const struct log_hint *ring, uint8_t count,
 void log_clear_hints(struct log *l);
 /* Writes a file in one go, not synced. */
 struct status log_write_file(struct files *files, const char *path, struct bytes content);
+/* The content of partition.metadata, and writing it: not synced. */
+void log_metadata_text(struct uuid topic_id, char text[64]);
+struct status log_write_metadata(struct log *l);
 /* Makes directory and partition.metadata when they are missing. Not synced. */
 struct status log_make_directory(struct log *l);
 /* Applies one batch that is in the log to the producer state, and to the transaction index of s. */
@@ -113,6 +117,14 @@ bool log_parse_marker(struct bytes batch, struct producer_marker *out);
 struct producer_batch log_producer_batch(const uint8_t *head);
 /* Writes <offset>.snapshot of the producer state as it is now; not synced. */
 struct status log_write_snapshot(struct log *l, int64_t offset);
+
+/* ---- log_flush.c ---- */
+
+/* As log_flush_begin, after the newest segment was sealed and a snapshot written for closing: they are
+ * covered too, also when all batches are flushed. */
+bool log_flush_begin_closing(struct log *l, struct log_flush *out);
+/* The snapshot at `offset` is the newest now; one that it makes useless is removed. */
+void log_replace_snapshot(struct log *l, int64_t offset);
 
 /* ---- log_append.c ---- */
 

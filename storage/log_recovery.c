@@ -316,6 +316,7 @@ static struct status recover_newest(struct log *l, const struct log_listing *fil
         report->indexes_rebuilt = true;
         st = reset_indexes(s);
     }
+    producer_state_clear(&l->producers);
     load_snapshot(l, files, INT64_MAX, &snapshot);
     if (!status_failed(st) && snapshot < s->base_offset)
         st = replay_producers(l, snapshot, s->base_offset);
@@ -350,6 +351,14 @@ static struct status recover_newest(struct log *l, const struct log_listing *fil
     return st;
 }
 
+static struct status drop_from(struct log *l, size_t index, struct log_recovery_report *report)
+{
+    for (size_t i = index; i < l->segment_count; i++)
+        report->truncated_bytes += l->segments[i]->size;
+    report->truncated_to = l->end_offset;
+    return log_drop_segments(l, index, l->segment_count - index);
+}
+
 /* Segments that may hold batches at or above the recovery point, from the first of them: everything is
  * checked and rebuilt; the first bad batch ends the log. */
 static struct status recover_from(struct log *l, const struct log_listing *files, int64_t recovery_point,
@@ -366,6 +375,8 @@ static struct status recover_from(struct log *l, const struct log_listing *files
 
         if (i > first && s->base_offset < l->end_offset)
             return status_error(KERR_KAFKA_STORAGE_ERROR, "segments overlap");
+        if (i > first && s->base_offset > l->end_offset && !l->config->cleanup_compact)
+            return drop_from(l, i, report); /* the end of the one before is lost, at a batch's end */
         st = reset_indexes(s);
         if (!status_failed(st))
             st = recover_segment(l, s, file_size, 0, s->base_offset, first_base, 0, report);
@@ -376,9 +387,7 @@ static struct status recover_from(struct log *l, const struct log_listing *files
             st = segment_seal(s);
             if (report->truncated_bytes == cut_before || status_failed(st))
                 continue;
-            for (size_t j = i + 1; j < l->segment_count; j++)
-                report->truncated_bytes += l->segments[j]->size;
-            return log_drop_segments(l, i + 1, l->segment_count - i - 1);
+            return drop_from(l, i + 1, report);
         }
     }
     if (!status_failed(st))
@@ -486,28 +495,51 @@ static struct status recover(struct log *l, const struct log_args *args, const s
         l->flushed_end = l->end_offset;
         l->verify_to = 0;
     }
+    if (args->trust != LOG_TRUST_CLEAN) {
+        /* Nobody knows what of the names was synced before. */
+        l->directory_new = true;
+        log_active_segment(l)->names_new = true;
+    }
+    l->unsettled = args->trust != LOG_TRUST_CLEAN || report->truncated_bytes ||
+                   l->snapshot_offset != l->end_offset;
     return args->trust == LOG_TRUST_OTHER_BOOT ? sync_recovered(l) : STATUS_OK;
 }
 
 /* ---- opening ---- */
 
+/* The part of a partition.metadata that a crash before its first sync left: a beginning, or zeros where the
+ * disk never got the bytes. No flush ever covered such a log, so it holds nothing that was promised. */
+static bool is_torn(struct bytes content, const char *whole)
+{
+    for (size_t i = 0; i < content.size; i++)
+        if (content.data[i] && (i >= strlen(whole) || content.data[i] != (uint8_t)whole[i]))
+            return false;
+    return true;
+}
+
 static struct status check_topic_id(struct log *l)
 {
     static const char prefix[] = "version: 0\ntopic_id: ";
-    char path[SEGMENT_PATH_BYTES];
+    char path[SEGMENT_PATH_BYTES], whole[64];
     struct bytes_mut content;
     struct uuid id = UUID_ZERO;
-    bool parsed;
+    bool parsed, torn;
     struct status st = log_path(l, path, "partition.metadata");
 
     if (!status_failed(st))
         st = files_read_whole(l->files, path, 1024, &content);
+    if (st.sys_errno == ENOENT)
+        return log_write_metadata(l);
     if (status_failed(st))
-        return st.sys_errno == ENOENT ? STATUS_OK : st;
+        return st;
+    log_metadata_text(l->topic_id, whole);
     parsed = content.size >= sizeof prefix - 1 + UUID_TEXT_CHARS &&
              memcmp(content.data, prefix, sizeof prefix - 1) == 0 &&
              uuid_parse((struct str){(const char *)content.data + sizeof prefix - 1, UUID_TEXT_CHARS}, &id);
+    torn = !parsed && is_torn((struct bytes){content.data, content.size}, whole);
     free(content.data);
+    if (torn)
+        return log_write_metadata(l);
     if (!parsed)
         return status_error(KERR_KAFKA_STORAGE_ERROR, "partition.metadata is damaged");
     if (!uuid_is_zero(l->topic_id) && !uuid_equal(id, l->topic_id))
@@ -548,18 +580,74 @@ static struct status add_segments(struct log *l, const struct log_listing *files
     return STATUS_OK;
 }
 
-/* Sealed segments whose index files are missing get them again. */
-static struct status rebuild_missing_indexes(struct log *l, const struct log_listing *files,
-                                             struct log_recovery_report *report)
+/* Whether the index files that sealed segments need are there, and whole entries long. */
+static bool indexes_look_whole(struct segment *s, const struct log_listing_segment *files)
 {
-    for (size_t i = 0; i + 1 < files->segment_count; i++) {
+    struct index_file *all[] = {&s->offsets.file, &s->times.file, &s->txns.file};
+    const bool there[] = {files->has_index, files->has_timeindex, files->has_txnindex};
+
+    for (size_t i = 0; i < 3; i++) {
+        char path[SEGMENT_PATH_BYTES];
+        struct file_stat info;
+
+        if (!there[i] && all[i] != &s->txns.file)
+            return false;
+        if (there[i] && (status_failed(segment_path(path, s->path, all[i]->suffix)) ||
+                         status_failed(s->files->ops->stat(s->files, path, &info)) ||
+                         info.size % all[i]->entry_bytes))
+            return false;
+    }
+    return true;
+}
+
+static struct status reindex_batch(void *arg, struct bytes batch, int64_t position)
+{
+    struct recovery *r = arg;
+    struct status st = segment_note_batch(r->segment, batch.data, r->log->config->index_interval_bytes);
+
+    (void)position;
+    if (!status_failed(st))
+        st = log_apply_batch(&r->log->producers, r->segment, batch, true);
+    return st;
+}
+
+/* Makes the indexes of a sealed segment anew, without judging its batches: a bad one ends them early. */
+static struct status reindex(struct log *l, const struct log_listing *files, struct segment *s)
+{
+    struct recovery r = {.log = l, .segment = s};
+    const int64_t size = s->size;
+    int64_t end;
+    struct status st = log_rebuild_producers(l, files, s->base_offset);
+
+    if (!status_failed(st))
+        st = reset_indexes(s);
+    if (status_failed(st))
+        return st;
+    s->size = 0;
+    st = log_scan(s, 0, size, INT64_MAX, reindex_batch, &r, &end);
+    s->size = size;
+    producer_state_clear(&l->producers);
+    if (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE)
+        return st;
+    return segment_seal(s);
+}
+
+/* Sealed segments whose index files are missing or cut get them again. Those that are about to be walked
+ * over from their start get them there. */
+static struct status repair_sealed(struct log *l, const struct log_args *args, const struct log_listing *files,
+                                   struct log_recovery_report *report)
+{
+    for (size_t i = 0; i + 1 < l->segment_count; i++) {
         struct segment *s = l->segments[i];
         struct status st;
 
-        if (files->segments[i].has_index && files->segments[i].has_timeindex)
+        if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset > args->recovery_point)
+            break;
+        if (indexes_look_whole(s, &files->segments[i]))
             continue;
         report->indexes_rebuilt = true;
-        st = segment_rebuild_indexes(s, l->config->index_interval_bytes);
+        logger_event(l->logger, LOGGER_WARN, "indexes_rebuilt", "path=\"%s\"", s->path);
+        st = reindex(l, files, s);
         if (status_failed(st))
             return st;
     }
@@ -577,7 +665,7 @@ static struct status open_files(struct log *l, const struct log_args *args, stru
         st = add_segments(l, files);
     if (status_failed(st) || !l->segment_count)
         return st;
-    st = rebuild_missing_indexes(l, files, report);
+    st = repair_sealed(l, args, files, report);
     if (!status_failed(st) && args->log_start_offset < l->segments[0]->base_offset)
         l->start_offset = l->segments[0]->base_offset;
     if (!status_failed(st))

@@ -3,10 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "protocol/base/check.h"
-#include "storage/log_dir.h"
 #include "storage/log_internal.h"
 
 static const char *const segment_suffixes[] = {".log", ".index", ".timeindex", ".txnindex"};
@@ -95,12 +93,15 @@ static int64_t segment_end(const struct log *l, size_t index)
 }
 
 /* The largest timestamp; of a segment without any, when its file was last written. */
-static struct status largest_timestamp(struct segment *s, int64_t *out)
+static struct status largest_timestamp(struct log *l, struct segment *s, int64_t *out)
 {
     char path[SEGMENT_PATH_BYTES];
     struct file_stat info;
-    struct status st = segment_load_largest(s);
+    struct status st;
 
+    pthread_mutex_lock(&l->lock);
+    st = segment_load_largest(s);
+    pthread_mutex_unlock(&l->lock);
     *out = s->largest.timestamp_ms;
     if (status_failed(st) || *out >= 0)
         return st;
@@ -132,7 +133,7 @@ static struct status count_expired(struct log *l, int64_t high_watermark, int64_
         if (!expired && config->cleanup_delete && config->retention_bytes >= 0)
             expired = excess - s->size >= 0;
         if (!expired && config->cleanup_delete && config->retention_ms >= 0) {
-            st = largest_timestamp(s, &timestamp_ms);
+            st = largest_timestamp(l, s, &timestamp_ms);
             if (status_failed(st))
                 return st;
             expired = now_ms - timestamp_ms > config->retention_ms;
@@ -152,6 +153,7 @@ static struct status expire_segments(struct log *l, size_t count)
     int64_t start;
 
     if (count == l->segment_count) {
+        l->unsettled = true;
         st = log_roll(l, l->end_offset);
         if (!status_failed(st))
             st = segment_write(log_active_segment(l), (struct bytes){(const uint8_t *)"", 0});
@@ -250,32 +252,4 @@ struct status log_garbage_run(struct log_garbage *g)
     }
     free(g);
     return result;
-}
-
-/* ---- the whole log ---- */
-
-struct status log_delete(struct log *l, struct uuid unique)
-{
-    char name[LOG_DIR_FOLDER_CHARS_MAX + 1], to[SEGMENT_PATH_BYTES];
-    const char *slash = strrchr(l->directory, '/');
-    const char *folder = slash ? slash + 1 : l->directory;
-    const struct log_dir_entry entry = log_dir_parse_name(str_from(folder));
-    struct status st = STATUS_OK;
-    int size;
-
-    CHECK(!l->flushing);
-    for (size_t i = 0; i < l->segment_count; i++)
-        if (atomic_load(&l->segments[i]->readers) > 0)
-            segment_pin(l->segments[i]);
-    if (l->directory_exists) {
-        if (!log_dir_format_name(entry.topic, entry.partition, LOG_DIR_DELETED, unique, name))
-            st = status_errno(ENAMETOOLONG, "directory of a deleted log");
-        size = snprintf(to, sizeof to, "%.*s%s", (int)(folder - l->directory), l->directory, name);
-        if (size < 0 || size >= (int)sizeof to)
-            st = status_errno(ENAMETOOLONG, "directory of a deleted log");
-        if (!status_failed(st))
-            st = l->files->ops->rename(l->files, l->directory, to);
-    }
-    log_discard(l);
-    return st;
 }

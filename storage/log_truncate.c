@@ -166,6 +166,7 @@ static void measure(struct log *l)
         l->size_bytes += l->segments[i]->size;
     log_clear_hints(l);
     l->truncations++;
+    l->unsettled = true;
 }
 
 /* Producer state as of the new end, from the snapshots that are left. */

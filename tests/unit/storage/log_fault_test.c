@@ -1,0 +1,346 @@
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/files_sim.h"
+#include "tests/unit/storage/log_world.h"
+
+/* What a test may hold the log to. */
+struct promise {
+    int64_t flushed; /* told to be durable */
+    int64_t written; /* accepted */
+};
+
+static void note(struct log_world *w, struct promise *p)
+{
+    p->flushed = log_flushed_end_offset(w->log);
+    p->written = log_end_offset(w->log);
+}
+
+static struct status append_some(struct log_world *w)
+{
+    struct bytes_mut batch;
+    struct status st;
+
+    w->now_ms += 7;
+    if (w->steps++ % 3) {
+        batch = world_batch(w, 1 + (int)world_random(w, 3), 20 + (size_t)world_random(w, 400), w->now_ms);
+        return world_try_append(w, batch, NULL);
+    }
+    batch = world_producer_batch(w, 5, 0, w->sequence, 2, RECORD_BATCH_TRANSACTIONAL);
+    st = world_try_append(w, batch, NULL);
+    if (status_failed(st))
+        return st;
+    w->sequence += 2;
+    return world_try_append(w, world_marker(w, 5, 0, w->steps % 2), NULL);
+}
+
+/* Everything a log does, as long as nothing fails. */
+static struct status live(struct log_world *w, enum log_trust trust, struct promise *p)
+{
+    struct log_garbage *g;
+    struct status st = world_try_open(w, trust);
+
+    if (status_failed(st))
+        return st;
+    note(w, p);
+    for (int i = 0; i < 30 && !status_failed(st); i++) {
+        st = append_some(w);
+        note(w, p);
+        if (i % 8 == 7 && !status_failed(st)) {
+            st = world_try_flush(w);
+            note(w, p);
+        }
+        if (i == 12 && !status_failed(st)) {
+            p->flushed = log_end_offset(w->log) - 5 < p->flushed ? log_end_offset(w->log) - 6 : p->flushed;
+            st = log_truncate_to(w->log, log_end_offset(w->log) - 3);
+            w->sequence = 0;
+            if (!status_failed(st)) /* the producer's past is cut: it starts again as a new epoch would */
+                st = log_raise_start_offset(w->log, 2);
+            p->written = log_end_offset(w->log);
+        }
+    }
+    if (status_failed(st))
+        return st;
+    (void)log_maintain(w->log, p->flushed, w->now_ms);
+    g = log_take_garbage(w->log, w->now_ms + w->config.file_delete_delay_ms);
+    if (g)
+        st = log_garbage_run(g);
+    return status_failed(st) ? st : log_offline_reason(w->log);
+}
+
+static void close_dead(struct log_world *w)
+{
+    if (w->log)
+        world_close(w, false);
+}
+
+static void check_kept(struct log_world *w, const struct promise *p)
+{
+    assert_true(log_end_offset(w->log) >= p->flushed);
+    assert_int_equal(world_read_all(w, log_start_offset(w->log)), log_end_offset(w->log));
+    assert_false(log_offline(w->log));
+    world_append(w, 1, 10);
+    world_flush(w);
+    assert_int_equal(world_read_all(w, log_start_offset(w->log)), log_end_offset(w->log));
+}
+
+/* One life in which the call number `after` fails; then the machine crashes or the process is killed, and the
+ * log must come back with all that was flushed. False when that life made fewer calls. */
+static bool survives_failure(uint64_t after, enum files_call call, int how, int sys_errno)
+{
+    struct log_world w;
+    struct promise p = {0};
+    uint64_t calls;
+    bool failed;
+
+    world_begin(&w);
+    w.config.segment_bytes = 4096;
+    w.config.retention_bytes = 9000;
+    files_sim_fail(w.files, &(struct files_fault){.call = call,
+                                                  .after = after,
+                                                  .times = 1,
+                                                  .sys_errno = sys_errno,
+                                                  .partial = true});
+    calls = files_sim_calls(w.files, call);
+    (void)live(&w, LOG_TRUST_CLEAN, &p);
+    failed = files_sim_calls(w.files, call) - calls > after;
+    files_sim_heal(w.files);
+    if (how == 0)
+        files_sim_kill(w.files);
+    else if (how == 1)
+        files_sim_crash_losing_all(w.files);
+    else
+        files_sim_crash(w.files, after);
+    close_dead(&w);
+    w.recovery_point = 0;
+    world_open(&w, how == 0 ? LOG_TRUST_SAME_BOOT : LOG_TRUST_OTHER_BOOT);
+    if (how == 0 && call != FILES_CALL_ANY && call != FILES_CALL_WRITE)
+        assert_true(log_end_offset(w.log) >= p.flushed);
+    check_kept(&w, &p);
+    world_end(&w);
+    return failed;
+}
+
+/* Every file call of a log's life fails once; a failed write does half of it. */
+static void flushed_records_survive_each_failing_call(void **state)
+{
+    (void)state;
+
+    for (int how = 0; how < 3; how++)
+        for (uint64_t after = 0; survives_failure(after, FILES_CALL_ANY, how, EIO); after++)
+            ;
+}
+
+/* The same for calls that fail while the log is being opened after a kill: the next try finds all. */
+static void failing_open_harms_nothing(void **state)
+{
+    (void)state;
+
+    for (int trust = 0; trust < 3; trust++) {
+        bool failed = true;
+
+        for (uint64_t after = 0; failed; after++) {
+            struct log_world w;
+            struct promise p = {0};
+            uint64_t calls;
+
+            world_begin(&w);
+            w.config.segment_bytes = 4096;
+            assert_false(status_failed(live(&w, LOG_TRUST_CLEAN, &p)));
+            if (trust == LOG_TRUST_CLEAN)
+                world_close(&w, true);
+            files_sim_kill(w.files);
+            close_dead(&w);
+            files_sim_fail(w.files, &(struct files_fault){
+                                        .call = FILES_CALL_ANY, .after = after, .times = 1, .sys_errno = EIO});
+            calls = files_sim_calls(w.files, FILES_CALL_ANY);
+            if (!status_failed(world_try_open(&w, (enum log_trust)trust)))
+                assert_int_equal(log_end_offset(w.log), p.written);
+            failed = files_sim_calls(w.files, FILES_CALL_ANY) - calls > after;
+            files_sim_heal(w.files);
+            files_sim_kill(w.files);
+            close_dead(&w);
+            world_open(&w, trust == LOG_TRUST_CLEAN ? LOG_TRUST_SAME_BOOT : (enum log_trust)trust);
+            assert_int_equal(log_end_offset(w.log), p.written);
+            check_kept(&w, &p);
+            world_end(&w);
+        }
+    }
+}
+
+/* A failed fsync is never tried again: the log is offline, and says so to everyone. */
+static void failed_sync_takes_the_log_offline(void **state)
+{
+    struct log_world w;
+    struct log_flush f = {0};
+    struct log_slice slice;
+    const struct log_read_args all = {0, INT64_MAX, 1000, true};
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 1, 10);
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO});
+    assert_int_equal(world_try_flush(&w).code, KERR_KAFKA_STORAGE_ERROR);
+    assert_true(log_offline(w.log));
+    assert_int_equal(log_offline_reason(w.log).sys_errno, EIO);
+    assert_int_equal(log_flushed_end_offset(w.log), 0);
+    assert_false(log_flush_begin(w.log, &f));
+    assert_int_equal(append_some(&w).code, KERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(log_read(w.log, &all, &slice).code, KERR_KAFKA_STORAGE_ERROR);
+    world_end(&w);
+}
+
+/* ENOSPC half way into a batch: refused, nothing of it is ever served, and all before it is there. */
+static void full_disk_serves_nothing_half_written(void **state)
+{
+    (void)state;
+
+    for (int64_t spare = 0; spare < 2000; spare += 37) {
+        struct log_world w;
+        struct promise p = {0};
+        struct status st = STATUS_OK;
+
+        world_begin(&w);
+        world_open(&w, LOG_TRUST_CLEAN);
+        for (int i = 0; i < 20; i++)
+            assert_false(status_failed(append_some(&w)));
+        world_flush(&w);
+        files_sim_set_capacity(w.files, files_sim_used_bytes(w.files) + spare);
+        note(&w, &p);
+        while (!status_failed(st)) {
+            note(&w, &p);
+            st = append_some(&w);
+        }
+        assert_int_equal(st.code, KERR_KAFKA_STORAGE_ERROR);
+        assert_int_equal(log_offline_reason(w.log).sys_errno, ENOSPC);
+        files_sim_set_capacity(w.files, 0);
+        files_sim_kill(w.files);
+        close_dead(&w);
+        world_open(&w, LOG_TRUST_SAME_BOOT);
+        assert_true(log_end_offset(w.log) >= p.written);
+        check_kept(&w, &p);
+        world_end(&w);
+    }
+}
+
+/* Lives that end in kills and crashes with lost and torn writes, one seed each. */
+static void seeded_crashes_keep_what_was_flushed(void **state)
+{
+    (void)state;
+
+    for (uint64_t seed = 1; seed <= 2000; seed++) {
+        struct log_world w;
+        struct promise p = {0};
+        enum log_trust trust = LOG_TRUST_CLEAN;
+
+        world_begin(&w);
+        w.random = seed * 0x9e3779b97f4a7c15u;
+        w.config.segment_bytes = 2048 + (int32_t)world_random(&w, 6000);
+        w.config.index_interval_bytes = (int32_t)world_random(&w, 700);
+        for (int life = 0; life < 4; life++) {
+            const int64_t checkpointed = w.recovery_point;
+            int64_t before;
+
+            world_open(&w, trust);
+            assert_true(log_end_offset(w.log) >= p.flushed);
+            assert_int_equal(world_read_all(&w, 0), log_end_offset(w.log));
+            assert_false(w.report.damaged);
+            before = log_end_offset(w.log);
+            if (trust == LOG_TRUST_SAME_BOOT)
+                assert_int_equal(before, p.written);
+            for (uint64_t n = world_random(&w, 25); n > 0; n--) {
+                assert_false(status_failed(append_some(&w)));
+                if (world_random(&w, 5) == 0)
+                    world_flush(&w);
+                if (world_random(&w, 8) == 0)
+                    w.recovery_point = log_flushed_end_offset(w.log);
+            }
+            note(&w, &p);
+            assert_true(w.recovery_point >= checkpointed);
+            switch (world_random(&w, 4)) {
+            case 0:
+                world_close(&w, true);
+                trust = LOG_TRUST_CLEAN;
+                p.flushed = p.written;
+                break;
+            case 1:
+                files_sim_kill(w.files);
+                trust = LOG_TRUST_SAME_BOOT;
+                break;
+            case 2:
+                files_sim_crash_losing_all(w.files);
+                trust = LOG_TRUST_OTHER_BOOT;
+                break;
+            default:
+                files_sim_crash(w.files, world_random(&w, UINT64_MAX));
+                trust = LOG_TRUST_OTHER_BOOT;
+            }
+            close_dead(&w);
+            /* What the crash took of the producer's past, the producer does not know: it starts over. */
+            if (trust == LOG_TRUST_OTHER_BOOT)
+                w.sequence = -1;
+            if (w.sequence < 0)
+                break;
+        }
+        if (trust == LOG_TRUST_OTHER_BOOT) {
+            world_open(&w, trust);
+            check_kept(&w, &p);
+        }
+        world_end(&w);
+    }
+}
+
+/* Cold reads: nothing is read from the disk on the loop, and the pool finds the same bytes. */
+static void cold_reads_are_located_in_the_pool(void **state)
+{
+    struct log_world w;
+    const struct log_read_args args = {3, INT64_MAX, 700, true};
+    struct log_slice slice;
+    uint8_t head[RECORD_BATCH_HEADER_BYTES];
+    bool cold;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 200; i++)
+        world_append(&w, 2, 150);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    files_sim_set_cold(w.files, true);
+    assert_false(status_failed(log_read(w.log, &args, &slice)));
+    assert_true(slice.cold);
+    assert_int_equal(slice.size, 0);
+    assert_false(status_failed(log_slice_locate(&slice)));
+    assert_false(slice.cold);
+    assert_int_equal(slice.base_offset, 2);
+    assert_true(slice.size > 0);
+    assert_true(slice.size <= 700);
+    files_sim_set_cold(w.files, true); /* all over again */
+    assert_false(log_slice_is_warm(&slice));
+    assert_false(status_failed(log_slice_read(&slice, 0, head, sizeof head, &cold)));
+    assert_true(cold);
+    assert_false(status_failed(log_slice_read(&slice, 0, head, sizeof head, NULL)));
+    assert_int_equal(record_batch_base_offset(head), 2);
+    files_sim_set_cold(w.files, false);
+    assert_true(log_slice_is_warm(&slice));
+    log_slice_release(&slice);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flushed_records_survive_each_failing_call),
+        cmocka_unit_test(failing_open_harms_nothing),
+        cmocka_unit_test(failed_sync_takes_the_log_offline),
+        cmocka_unit_test(full_disk_serves_nothing_half_written),
+        cmocka_unit_test(seeded_crashes_keep_what_was_flushed),
+        cmocka_unit_test(cold_reads_are_located_in_the_pool),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,482 @@
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/base/crc32c.h"
+#include "tests/unit/storage/log_world.h"
+
+#define FIRST_LOG "00000000000000000000.log"
+
+static struct file *open_file(struct log_world *w, const char *name, int flags)
+{
+    char path[256];
+    struct file *f;
+
+    snprintf(path, sizeof path, LOG_DIRECTORY "/%s", name);
+    assert_false(status_failed(w->files->ops->open(w->files, path, flags, &f)));
+    return f;
+}
+
+static void write_file(struct log_world *w, const char *name, const void *bytes, size_t size, int64_t at)
+{
+    struct iovec part = {(void *)(uintptr_t)bytes, size};
+    struct file *f = open_file(w, name, FILE_WRITE | FILE_CREATE);
+
+    assert_false(status_failed(w->files->ops->write(w->files, f, &part, 1, at)));
+    w->files->ops->close(w->files, f);
+}
+
+static void resize_file(struct log_world *w, const char *name, int64_t size)
+{
+    struct file *f = open_file(w, name, FILE_WRITE);
+
+    assert_false(status_failed(w->files->ops->truncate(w->files, f, size)));
+    w->files->ops->close(w->files, f);
+}
+
+static void remove_file(struct log_world *w, const char *name)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, LOG_DIRECTORY "/%s", name);
+    assert_false(status_failed(w->files->ops->remove(w->files, path)));
+}
+
+/* A kill or a crash may end the file at any byte of the last write. Whole batches before it stay. */
+static void log_cut_at_every_byte_of_its_last_batch_loses_only_that(void **state)
+{
+    struct log_world w;
+    int64_t before, after;
+    (void)state;
+
+    for (int other_boot = 0; other_boot < 2; other_boot++) {
+        world_begin(&w);
+        world_open(&w, LOG_TRUST_CLEAN);
+        for (int i = 0; i < 12; i++)
+            world_append(&w, 2, 100);
+        before = log_size_bytes(w.log);
+        world_append(&w, 1, 60);
+        after = log_size_bytes(w.log);
+        for (int64_t size = after - 1; size >= before; size--) {
+            world_close(&w, false);
+            resize_file(&w, FIRST_LOG, size);
+            world_open(&w, other_boot ? LOG_TRUST_OTHER_BOOT : LOG_TRUST_SAME_BOOT);
+            assert_int_equal(log_end_offset(w.log), 24);
+            assert_int_equal(log_size_bytes(w.log), before);
+            assert_int_equal(w.report.truncated_bytes, size - before);
+            assert_false(w.report.damaged);
+            assert_int_equal(world_read_all(&w, 0), 24);
+            assert_int_equal(world_append(&w, 1, 60), 24);
+        }
+        world_end(&w);
+    }
+}
+
+/* Any single flipped bit past the recovery point: what is served after the start is valid and a prefix. */
+static void flipped_bits_are_never_served_after_another_boot(void **state)
+{
+    struct log_world w;
+    uint8_t *content;
+    int64_t size;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 8; i++)
+        world_append(&w, 1, 40);
+    world_close(&w, true);
+    content = world_file(&w, FIRST_LOG, &size);
+    for (int64_t at = 0; at < size; at += 3) {
+        const int64_t batch = at / (size / 8), in_batch = at % (size / 8);
+        const uint8_t flipped = content[at] ^ (uint8_t)(1 << at % 8);
+
+        write_file(&w, FIRST_LOG, content, (size_t)size, 0);
+        write_file(&w, FIRST_LOG, &flipped, 1, at);
+        world_open(&w, LOG_TRUST_OTHER_BOOT);
+        /* Base offset and leader epoch are outside the CRC; the offsets' order is checked all the same. */
+        if (in_batch >= RECORD_BATCH_AT_MAGIC)
+            assert_int_equal(log_end_offset(w.log), batch);
+        if (in_batch >= RECORD_BATCH_AT_LEADER_EPOCH)
+            assert_int_equal(world_read_all(&w, 0), log_end_offset(w.log));
+        world_close(&w, false);
+    }
+    free(content);
+    world_end(&w);
+}
+
+static const char *const index_names[] = {".index", ".timeindex", ".txnindex"};
+
+static uint32_t index_fingerprint(struct log_world *w, int64_t base)
+{
+    uint32_t crc = 0;
+
+    for (int i = 0; i < 3; i++) {
+        char name[64];
+        int64_t size;
+        uint8_t *content;
+
+        snprintf(name, sizeof name, "%020lld%s", (long long)base, index_names[i]);
+        content = world_file(w, name, &size);
+        crc = crc32c_extend(crc, &size, size < 0 ? 0 : sizeof size);
+        if (size > 0)
+            crc = crc32c_extend(crc, content, (size_t)size);
+        free(content);
+    }
+    return crc;
+}
+
+static void remove_indexes(struct log_world *w, int64_t base)
+{
+    for (int i = 0; i < 2; i++) {
+        char name[64];
+
+        snprintf(name, sizeof name, "%020lld%s", (long long)base, index_names[i]);
+        remove_file(w, name);
+    }
+}
+
+static void append_mixture(struct log_world *w, int count)
+{
+    for (int n = 0; n < count; n++) {
+        const int i = w->steps++;
+
+        w->now_ms += (int64_t)world_random(w, 50) - 10;
+        if (i % 5 == 0) {
+            assert_false(status_failed(world_try_append(
+                w, world_producer_batch(w, 9, 0, w->sequence, 2, RECORD_BATCH_TRANSACTIONAL), NULL)));
+            w->sequence += 2;
+            assert_false(status_failed(world_try_append(w, world_marker(w, 9, 0, i % 2), NULL)));
+        }
+        world_append(w, 1 + i % 3, 20 + (size_t)world_random(w, 200));
+    }
+}
+
+/* Whatever way the indexes came about, by appending or from the batches, their bytes are the same. */
+static void rebuilt_indexes_equal_the_original_ones(void **state)
+{
+    struct log_world w;
+    uint32_t first;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    append_mixture(&w, 60);
+    world_append(&w, 1, 7000);
+    while (log_size_bytes(w.log) < 40000)
+        append_mixture(&w, 1);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_close(&w, true);
+    first = index_fingerprint(&w, 0);
+
+    /* Of a sealed segment, gone missing. */
+    remove_indexes(&w, 0);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_true(w.report.indexes_rebuilt);
+    world_close(&w, true);
+    assert_int_equal(index_fingerprint(&w, 0), first);
+
+    /* All of them, after another boot. */
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    assert_int_equal(world_read_all(&w, 0), log_end_offset(w.log));
+    world_close(&w, true);
+    assert_int_equal(index_fingerprint(&w, 0), first);
+    world_end(&w);
+}
+
+static uint32_t indexes_after(int batches, int kill_every)
+{
+    struct log_world w;
+    uint32_t fingerprint;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1 << 20;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 1; i <= batches; i++) {
+        append_mixture(&w, 1);
+        if (kill_every && i % kill_every == 0) {
+            world_close(&w, false);
+            world_open(&w, LOG_TRUST_SAME_BOOT);
+        }
+    }
+    world_close(&w, true);
+    fingerprint = index_fingerprint(&w, 0);
+    world_end(&w);
+    return fingerprint;
+}
+
+/* A kill leaves the newest index entries unwritten: the same boot finds them again by a short walk. */
+static void index_tails_lost_by_a_kill_come_back(void **state)
+{
+    (void)state;
+
+    for (int batches = 1; batches < 60; batches += 4)
+        for (int kill_every = 1; kill_every < 8; kill_every += 3)
+            assert_int_equal(indexes_after(batches, kill_every), indexes_after(batches, 0));
+}
+
+/* Apache Kafka leaves the active indexes preallocated after a crash: zeros behind the entries. */
+static void zero_padding_behind_index_entries_is_no_entry(void **state)
+{
+    struct log_world w;
+    uint32_t before;
+    int64_t size;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 40; i++) {
+        w.now_ms++;
+        world_append(&w, 2, 100);
+    }
+    world_close(&w, true);
+    before = index_fingerprint(&w, 0);
+    resize_file(&w, "00000000000000000000.index", 8000);
+    resize_file(&w, "00000000000000000000.timeindex", 12000);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_false(w.report.indexes_rebuilt);
+    assert_int_equal(world_read_all(&w, 0), 80);
+    world_close(&w, true);
+    assert_int_equal(index_fingerprint(&w, 0), before);
+    free(world_file(&w, "00000000000000000000.index", &size));
+    assert_true(size < 8000);
+    world_end(&w);
+}
+
+/* Damaged index files of the newest segment, in each way that can be told: made anew. */
+static void damaged_indexes_are_made_anew(void **state)
+{
+    static const uint8_t junk[24] = {0x7f, 1, 2, 3, 0x7f, 5, 6, 7, 0x7f, 9, 1, 2, 0x7f, 4, 5, 6};
+    const char *const names[] = {"00000000000000000000.index", "00000000000000000000.timeindex"};
+    struct log_world w;
+    uint32_t before;
+    (void)state;
+
+    for (int which = 0; which < 2; which++) {
+        for (size_t size = 1; size <= sizeof junk; size++) {
+            world_begin(&w);
+            world_open(&w, LOG_TRUST_CLEAN);
+            for (int i = 0; i < 40; i++)
+                world_append(&w, 2, 100);
+            world_close(&w, true);
+            before = index_fingerprint(&w, 0);
+            resize_file(&w, names[which], 0);
+            write_file(&w, names[which], junk, size, 0);
+            world_open(&w, LOG_TRUST_SAME_BOOT);
+            assert_int_equal(world_read_all(&w, 0), 80);
+            world_close(&w, false);
+            world_open(&w, LOG_TRUST_OTHER_BOOT);
+            world_close(&w, true);
+            assert_int_equal(index_fingerprint(&w, 0), before);
+            world_end(&w);
+        }
+    }
+}
+
+static void exists(void *arg, const char *name, bool is_directory)
+{
+    const char **wanted = arg;
+
+    (void)is_directory;
+    if (*wanted && strcmp(*wanted, name) == 0)
+        *wanted = NULL;
+}
+
+static bool has_file(struct log_world *w, const char *name)
+{
+    const char *wanted = name;
+
+    assert_false(status_failed(w->files->ops->list(w->files, LOG_DIRECTORY, exists, &wanted)));
+    return wanted == NULL;
+}
+
+/* What interrupted deletions, compactions and snapshots left is removed; files of others stay. */
+static void leftovers_are_tidied_away(void **state)
+{
+    static const char *const gone[] = {
+        "00000000000000000000.log.deleted",   "00000000000000000003.index.deleted",
+        "00000000000000000000.log.cleaned",   "00000000000000000999.snapshot",
+        "00000000000000000777.index",         "00000000000000000777.timeindex",
+    };
+    static const char *const kept[] = {
+        "00000000000000000005-0000000001.checkpoint",
+        "00000000000000000005-0000000001.checkpoint.deleted",
+        "quorum-state",
+    };
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 10; i++)
+        world_append(&w, 2, 100);
+    world_close(&w, true);
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
+        write_file(&w, gone[i], "12345678", 8, 0);
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        write_file(&w, kept[i], "x", 1, 0);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
+        assert_false(has_file(&w, gone[i]));
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        assert_true(has_file(&w, kept[i]));
+    assert_int_equal(world_read_all(&w, 0), 20);
+    world_end(&w);
+}
+
+/* From .swap on an interrupted compaction is carried through: the new segment replaces the old ones. */
+static void swap_files_take_the_place_of_what_they_replace(void **state)
+{
+    struct log_world w;
+    uint8_t *content;
+    int64_t size, end, second;
+    char name[64];
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 100; i++)
+        world_append(&w, 2, 300);
+    end = log_end_offset(w.log);
+    world_close(&w, true);
+    content = world_file(&w, FIRST_LOG, &size);
+    write_file(&w, FIRST_LOG ".swap", content, (size_t)size, 0);
+    second = record_batch_last_offset(content) + 1; /* the old first segment loses its end */
+    resize_file(&w, FIRST_LOG, size / 2);
+    free(content);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_end_offset(w.log), end);
+    assert_int_equal(world_read_all(&w, 0), end);
+    snprintf(name, sizeof name, "%s.swap", FIRST_LOG);
+    assert_false(has_file(&w, name));
+    assert_true(second > 0);
+    world_end(&w);
+}
+
+/* A damaged snapshot costs a longer walk, never the producers. */
+static void producers_survive_damaged_snapshots(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 20; i++)
+        assert_false(
+            status_failed(world_try_append(&w, world_producer_batch(&w, 3, 0, 2 * i, 2, 0), NULL)));
+    world_close(&w, true);
+    write_file(&w, "00000000000000000040.snapshot", "\0\1xxxxxxxx", 10, 0);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 3, 0, 38, 2, 0), &out)));
+    assert_true(out.duplicate);
+    assert_int_equal(out.base_offset, 38);
+    world_end(&w);
+}
+
+/* A batch that went bad below what a quick start looks at: found in the background, taken offline. */
+static void background_check_takes_a_damaged_log_offline(void **state)
+{
+    struct log_world w;
+    struct log_verify *v;
+    uint8_t byte = 0xff;
+    bool done = false;
+    struct status st = STATUS_OK;
+    int steps;
+    (void)state;
+
+    for (int damaged = 0; damaged < 2; damaged++) {
+        world_begin(&w);
+        world_open(&w, LOG_TRUST_CLEAN);
+        for (int i = 0; i < 400; i++)
+            world_append(&w, 2, 100);
+        world_close(&w, false);
+        if (damaged)
+            write_file(&w, FIRST_LOG, &byte, 1, 500);
+        world_open(&w, LOG_TRUST_SAME_BOOT);
+        assert_int_equal(log_end_offset(w.log), 800);
+        v = log_verify_begin(w.log);
+        assert_non_null(v);
+        for (steps = 0; !done && !status_failed(st); steps++)
+            st = log_verify_run(v, 4096, &done);
+        log_verify_end(w.log, v, st);
+        assert_int_equal(log_offline(w.log), damaged);
+        assert_int_equal(damaged ? steps < 3 : steps > 10, 1);
+        assert_null(log_verify_begin(w.log));
+        done = false;
+        st = STATUS_OK;
+        world_end(&w);
+    }
+}
+
+/* What was flushed counts as flushed after a clean stop, up to the recovery point after a kill. */
+static void flushed_end_after_a_start_is_what_is_known_to_be_durable(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 5, 10);
+    world_flush(&w);
+    w.recovery_point = 5;
+    world_append(&w, 5, 10);
+    assert_int_equal(log_flushed_end_offset(w.log), 5);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_flushed_end_offset(w.log), 5);
+    world_flush(&w);
+    assert_int_equal(log_flushed_end_offset(w.log), 10);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    assert_int_equal(log_flushed_end_offset(w.log), 10);
+    world_append(&w, 1, 10);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_flushed_end_offset(w.log), 11);
+    world_end(&w);
+}
+
+/* A log that ends below its recovery point lost what was durable: that is told. */
+static void loss_below_the_recovery_point_is_reported(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 10; i++)
+        world_append(&w, 1, 100);
+    world_flush(&w);
+    w.recovery_point = 10;
+    world_close(&w, false);
+    resize_file(&w, FIRST_LOG, 500);
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    assert_true(w.report.damaged);
+    assert_true(log_end_offset(w.log) < 10);
+    assert_int_equal(w.report.truncated_to, log_end_offset(w.log));
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(log_cut_at_every_byte_of_its_last_batch_loses_only_that),
+        cmocka_unit_test(flipped_bits_are_never_served_after_another_boot),
+        cmocka_unit_test(rebuilt_indexes_equal_the_original_ones),
+        cmocka_unit_test(index_tails_lost_by_a_kill_come_back),
+        cmocka_unit_test(zero_padding_behind_index_entries_is_no_entry),
+        cmocka_unit_test(damaged_indexes_are_made_anew),
+        cmocka_unit_test(leftovers_are_tidied_away),
+        cmocka_unit_test(swap_files_take_the_place_of_what_they_replace),
+        cmocka_unit_test(producers_survive_damaged_snapshots),
+        cmocka_unit_test(background_check_takes_a_damaged_log_offline),
+        cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
+        cmocka_unit_test(loss_below_the_recovery_point_is_reported),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,370 @@
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/files_sim.h"
+#include "tests/unit/storage/log_world.h"
+
+struct names {
+    size_t logs;
+    size_t doomed;
+    size_t snapshots;
+    size_t all;
+};
+
+static bool ends_with(const char *name, const char *end)
+{
+    return strlen(name) >= strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0;
+}
+
+static void count_name(void *arg, const char *name, bool is_directory)
+{
+    struct names *n = arg;
+
+    (void)is_directory;
+    n->all++;
+    n->logs += ends_with(name, ".log");
+    n->doomed += ends_with(name, ".deleted");
+    n->snapshots += ends_with(name, ".snapshot");
+}
+
+static struct names names_in(struct log_world *w)
+{
+    struct names n = {0};
+
+    assert_false(status_failed(w->files->ops->list(w->files, LOG_DIRECTORY, count_name, &n)));
+    return n;
+}
+
+static void fill(struct log_world *w, int batches)
+{
+    for (int i = 0; i < batches; i++) {
+        world_append(w, 2, 200);
+        w->now_ms += 1000;
+    }
+}
+
+static void old_segments_go_by_size_and_their_files_after_the_delay(void **state)
+{
+    struct log_world w;
+    struct names before, after;
+    struct log_garbage *g;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 200);
+    before = names_in(&w);
+    assert_true(before.logs > 4);
+    assert_false(log_maintain(w.log, log_end_offset(w.log), w.now_ms));
+    w.config.retention_bytes = 40 * 1024;
+    assert_false(log_maintain(w.log, 0, w.now_ms)); /* nothing is below the high watermark */
+    assert_true(log_maintain(w.log, log_end_offset(w.log), w.now_ms));
+    assert_true(log_size_bytes(w.log) >= w.config.retention_bytes);
+    assert_true(log_size_bytes(w.log) < w.config.retention_bytes + w.config.segment_bytes);
+    assert_true(log_start_offset(w.log) > 0);
+    after = names_in(&w);
+    assert_true(after.logs < before.logs);
+    assert_true(after.doomed > 0);
+    assert_null(log_take_garbage(w.log, w.now_ms));
+    g = log_take_garbage(w.log, w.now_ms + w.config.file_delete_delay_ms);
+    assert_non_null(g);
+    assert_false(status_failed(log_garbage_run(g)));
+    assert_int_equal(names_in(&w).doomed, 0);
+    assert_int_equal(world_read_all(&w, log_start_offset(w.log)), log_end_offset(w.log));
+    world_end(&w);
+}
+
+/* The largest timestamp of a segment decides; when all of it is old, an empty segment takes over. */
+static void old_segments_go_by_time_even_the_newest(void **state)
+{
+    struct log_world w;
+    const struct log_read_args gone = {0, INT64_MAX, 100, true};
+    struct log_slice slice;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    w.config.retention_ms = 50 * 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 100);
+    end = log_end_offset(w.log);
+    assert_true(log_maintain(w.log, end, w.now_ms));
+    assert_true(log_start_offset(w.log) > 0);
+    assert_true(log_start_offset(w.log) < end);
+    w.now_ms += 1000 * 1000;
+    assert_true(log_maintain(w.log, end, w.now_ms));
+    assert_int_equal(log_start_offset(w.log), end);
+    assert_int_equal(log_end_offset(w.log), end);
+    assert_int_equal(log_size_bytes(w.log), 0);
+    assert_false(log_maintain(w.log, end, w.now_ms));
+    assert_int_equal(log_read(w.log, &gone, &slice).code, KERR_OFFSET_OUT_OF_RANGE);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_end_offset(w.log), end);
+    assert_int_equal(world_append(&w, 1, 10), end);
+    world_end(&w);
+}
+
+/* DeleteRecords: what lies below the log start cannot be read at once, and goes with the next maintenance. */
+static void records_below_a_raised_start_are_gone(void **state)
+{
+    struct log_world w;
+    const struct log_read_args gone = {149, INT64_MAX, 100, true};
+    struct log_slice slice;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 200);
+    assert_int_equal(log_raise_start_offset(w.log, 401).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_false(status_failed(log_raise_start_offset(w.log, 150)));
+    assert_int_equal(log_start_offset(w.log), 150);
+    assert_int_equal(log_read(w.log, &gone, &slice).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_true(log_maintain(w.log, 400, w.now_ms));
+    assert_int_equal(log_start_offset(w.log), 150);
+    assert_int_equal(world_read_all(&w, 150), 400);
+    w.log_start_offset = 150;
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_start_offset(w.log), 150);
+    world_end(&w);
+}
+
+/* segment.ms counts from the first record's timestamp to that of the batch that comes. */
+static void segments_roll_by_age(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_ms = 10 * 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 11);
+    assert_int_equal(names_in(&w).logs, 1);
+    fill(&w, 1);
+    assert_int_equal(names_in(&w).logs, 2);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    fill(&w, 10);
+    assert_int_equal(names_in(&w).logs, 2);
+    fill(&w, 1);
+    assert_int_equal(names_in(&w).logs, 3);
+    world_end(&w);
+}
+
+static void segments_roll_when_their_index_is_full(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    w.config.index_interval_bytes = 0;
+    w.config.segment_index_bytes = 12 * 10;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 30);
+    assert_true(names_in(&w).logs >= 3);
+    assert_int_equal(world_read_all(&w, 0), 60);
+    world_end(&w);
+}
+
+/* A follower's log may have gaps that no relative offset can bridge. */
+static void segments_roll_before_a_relative_offset_overflows(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    struct bytes_mut batch;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 1, 10);
+    batch = world_batch(&w, 1, 10, w.now_ms);
+    record_batch_set_base_offset(batch.data, (int64_t)1 << 40);
+    assert_false(status_failed(log_append_as_follower(w.log, batch, LOG_ORIGIN_CLIENT, &out)));
+    assert_int_equal(names_in(&w).logs, 2);
+    assert_int_equal(log_end_offset(w.log), ((int64_t)1 << 40) + 1);
+    world_end(&w);
+}
+
+/* A reader that holds a slice sees the old bytes, although the log was cut and written again. */
+static void truncation_leaves_a_reader_its_bytes(void **state)
+{
+    struct log_world w;
+    struct log_slice slice;
+    uint8_t *before, *after;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 20);
+    slice = world_read(&w, 0, INT64_MAX, 1 << 20, true);
+    before = malloc(slice.size);
+    after = malloc(slice.size);
+    assert_false(status_failed(log_slice_read(&slice, 0, before, slice.size, NULL)));
+    assert_false(status_failed(log_truncate_to(w.log, 7)));
+    assert_int_equal(log_end_offset(w.log), 6); /* the batch of 6 and 7 went whole */
+    world_append(&w, 3, 500);
+    assert_int_equal(world_read_all(&w, 0), 9);
+    assert_false(status_failed(log_slice_read(&slice, 0, after, slice.size, NULL)));
+    assert_memory_equal(before, after, slice.size);
+    log_slice_release(&slice);
+    free(before);
+    free(after);
+    world_flush(&w);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(world_read_all(&w, 0), 9);
+    world_end(&w);
+}
+
+static void deletion_leaves_a_reader_its_bytes(void **state)
+{
+    struct log_world w;
+    struct log_slice slice;
+    struct log_garbage *g;
+    uint8_t head[RECORD_BATCH_HEADER_BYTES];
+    (void)state;
+
+    world_begin(&w);
+    w.config.retention_bytes = 0;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 100);
+    slice = world_read(&w, 0, INT64_MAX, 1 << 20, true);
+    assert_true(log_maintain(w.log, log_end_offset(w.log), w.now_ms));
+    g = log_take_garbage(w.log, w.now_ms + w.config.file_delete_delay_ms);
+    assert_false(status_failed(log_garbage_run(g)));
+    assert_false(status_failed(log_slice_read(&slice, 0, head, sizeof head, NULL)));
+    assert_int_equal(record_batch_base_offset(head), 0);
+    world_close(&w, true);
+    assert_false(status_failed(log_slice_read(&slice, 0, head, sizeof head, NULL)));
+    log_slice_release(&slice);
+    world_end(&w);
+}
+
+/* Truncation to each offset, and what follows agrees with a log that never had more. */
+static void truncated_log_is_as_if_it_had_ended_there(void **state)
+{
+    (void)state;
+
+    for (int64_t to = 0; to <= 160; to += 3) {
+        struct log_world w;
+        int64_t end;
+
+        world_begin(&w);
+        world_open(&w, LOG_TRUST_CLEAN);
+        for (int i = 0; i < 80; i++) {
+            assert_false(status_failed(
+                world_try_append(&w, world_producer_batch(&w, 7, 0, 2 * i, 2, 0), NULL)));
+            if (i == 40)
+                assert_false(status_failed(log_start_epoch(w.log, 0)));
+        }
+        world_flush(&w);
+        assert_false(status_failed(log_truncate_to(w.log, to)));
+        end = log_end_offset(w.log);
+        assert_int_equal(end, to / 2 * 2);
+        assert_true(log_flushed_end_offset(w.log) <= end);
+        assert_int_equal(world_read_all(&w, 0), end);
+        /* The producer goes on behind the cut, not behind what was lost. */
+        assert_false(status_failed(
+            world_try_append(&w, world_producer_batch(&w, 7, 0, (int32_t)end, 2, 0), NULL)));
+        world_close(&w, to % 2);
+        world_open(&w, to % 2 ? LOG_TRUST_CLEAN : LOG_TRUST_SAME_BOOT);
+        assert_int_equal(world_read_all(&w, 0), end + 2);
+        world_end(&w);
+    }
+}
+
+static void log_starts_afresh_at_any_offset(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 100);
+    assert_false(status_failed(log_truncate_fully(w.log, 5000)));
+    assert_int_equal(log_start_offset(w.log), 5000);
+    assert_int_equal(log_end_offset(w.log), 5000);
+    assert_int_equal(log_size_bytes(w.log), 0);
+    assert_int_equal(log_latest_epoch(w.log), -1);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_start_offset(w.log), 5000);
+    assert_int_equal(log_end_offset(w.log), 5000);
+    assert_int_equal(world_append(&w, 1, 10), 5000);
+    world_end(&w);
+}
+
+/* OffsetForLeaderEpoch: where epochs begin survives all kinds of restart. */
+static void epochs_are_known_after_each_kind_of_start(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    int32_t epoch;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 5; i++)
+        assert_false(status_failed(log_append_as_leader(w.log, world_batch(&w, 4, 10, w.now_ms), 3 * i,
+                                                        LOG_ORIGIN_CLIENT, &out, NULL)));
+    for (int round = 0; round < 5; round++) {
+        assert_int_equal(log_latest_epoch(w.log), 12);
+        assert_int_equal(log_epoch_of_offset(w.log, 5), 3);
+        log_end_of_epoch(w.log, 4, &epoch, &end);
+        assert_int_equal(epoch, 3);
+        assert_int_equal(end, 8);
+        log_end_of_epoch(w.log, 12, &epoch, &end);
+        assert_int_equal(end, 20);
+        if (round == 1)
+            world_flush(&w);
+        world_close(&w, round == 2);
+        world_open(&w, round == 2 ? LOG_TRUST_CLEAN : round % 2 ? LOG_TRUST_OTHER_BOOT : LOG_TRUST_SAME_BOOT);
+    }
+    world_end(&w);
+}
+
+static void foreign_directory_is_refused(void **state)
+{
+    static const char other[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABQ";
+    struct log_world w;
+    struct iovec part = {(void *)(uintptr_t)other, sizeof other - 1};
+    struct file *f;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 1);
+    world_close(&w, true);
+    assert_false(status_failed(
+        w.files->ops->open(w.files, LOG_DIRECTORY "/partition.metadata", FILE_WRITE, &f)));
+    assert_false(status_failed(w.files->ops->write(w.files, f, &part, 1, 0)));
+    w.files->ops->close(w.files, f);
+    assert_int_equal(world_try_open(&w, LOG_TRUST_CLEAN).code, KERR_INCONSISTENT_TOPIC_ID);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(old_segments_go_by_size_and_their_files_after_the_delay),
+        cmocka_unit_test(old_segments_go_by_time_even_the_newest),
+        cmocka_unit_test(records_below_a_raised_start_are_gone),
+        cmocka_unit_test(segments_roll_by_age),
+        cmocka_unit_test(segments_roll_when_their_index_is_full),
+        cmocka_unit_test(segments_roll_before_a_relative_offset_overflows),
+        cmocka_unit_test(truncation_leaves_a_reader_its_bytes),
+        cmocka_unit_test(deletion_leaves_a_reader_its_bytes),
+        cmocka_unit_test(truncated_log_is_as_if_it_had_ended_there),
+        cmocka_unit_test(log_starts_afresh_at_any_offset),
+        cmocka_unit_test(epochs_are_known_after_each_kind_of_start),
+        cmocka_unit_test(foreign_directory_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,213 @@
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/files_sim.h"
+#include "tests/unit/storage/log_world.h"
+
+/* An empty log has no directory; the first append makes it, with partition.metadata as Kafka writes it. */
+static void files_appear_at_the_first_append(void **state)
+{
+    static const char metadata[] = "version: 0\ntopic_id: AQIDAAAAAAAAAAAAAAAAAA";
+    struct log_world w;
+    struct file_stat info;
+    uint8_t *content;
+    int64_t size;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(w.files->ops->stat(w.files, LOG_DIRECTORY, &info).sys_errno, ENOENT);
+    assert_int_equal(log_end_offset(w.log), 0);
+    assert_int_equal(world_append(&w, 3, 50), 0);
+    content = world_file(&w, "partition.metadata", &size);
+    assert_int_equal(size, 43);
+    assert_memory_equal(content, metadata, 43);
+    free(content);
+    world_end(&w);
+}
+
+static void every_offset_can_be_read_over_many_segments(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 400; i++)
+        world_append(&w, 1 + i % 4, 30 + (size_t)i % 200);
+    for (int64_t offset = 0; offset < log_end_offset(w.log); offset++) {
+        struct log_slice slice = world_read(&w, offset, INT64_MAX, 1, true);
+        uint8_t head[RECORD_BATCH_HEADER_BYTES];
+
+        assert_true(slice.size > RECORD_BATCH_HEADER_BYTES);
+        assert_false(status_failed(log_slice_read(&slice, 0, head, sizeof head, NULL)));
+        assert_int_equal(record_batch_size_bytes(head), slice.size);
+        assert_int_equal(record_batch_base_offset(head), slice.base_offset);
+        assert_true(slice.base_offset <= offset);
+        assert_true(record_batch_last_offset(head) >= offset);
+        log_slice_release(&slice);
+    }
+    assert_int_equal(world_read_all(&w, 0), log_end_offset(w.log));
+    world_end(&w);
+}
+
+/* Readers get nothing at or above what they may see, and never part of a batch. */
+static void reads_are_bound_by_end_offset_and_size(void **state)
+{
+    struct log_world w;
+    struct log_slice slice;
+    const struct log_read_args beyond = {31, INT64_MAX, 100, true};
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 10; i++)
+        world_append(&w, 3, 100);
+    for (int64_t end = 0; end <= 30; end++) {
+        slice = world_read(&w, 0, end, 1 << 20, true);
+        assert_int_equal(slice.size, (size_t)(end / 3) * (size_t)(log_size_bytes(w.log) / 10));
+        log_slice_release(&slice);
+    }
+    slice = world_read(&w, 0, 30, 10, false);
+    assert_int_equal(slice.size, 0);
+    log_slice_release(&slice);
+    slice = world_read(&w, 30, 30, 10, true);
+    assert_int_equal(slice.size, 0);
+    assert_int_equal(log_read(w.log, &beyond, &slice).code, KERR_OFFSET_OUT_OF_RANGE);
+    world_end(&w);
+}
+
+/* A clean stop and a kill both bring back every record, and appending goes on behind them. */
+static void reopened_log_goes_on_where_it_ended(void **state)
+{
+    const enum log_trust trusts[] = {LOG_TRUST_CLEAN, LOG_TRUST_SAME_BOOT, LOG_TRUST_OTHER_BOOT};
+    struct log_world w;
+    int64_t end = 0;
+    (void)state;
+
+    world_begin(&w);
+    for (int round = 0; round < 9; round++) {
+        world_open(&w, round ? trusts[round % 3] : LOG_TRUST_CLEAN);
+        assert_int_equal(w.report.truncated_bytes, 0);
+        assert_false(w.report.damaged);
+        assert_int_equal(log_end_offset(w.log), end);
+        assert_int_equal(world_read_all(&w, 0), end);
+        for (int i = 0; i < 57; i++)
+            world_append(&w, 2, 100 + (size_t)i);
+        world_flush(&w);
+        end = log_end_offset(w.log);
+        w.recovery_point = end;
+        world_close(&w, trusts[(round + 1) % 3] == LOG_TRUST_CLEAN);
+    }
+    world_end(&w);
+}
+
+/* Index entries as Apache Kafka 4.4 writes them: more than index.interval.bytes since the last one. */
+static void index_files_equal_those_of_kafka(void **state)
+{
+    static const uint8_t index[] = {0, 0, 0, 2, 0, 0, 0, 0x90, 0, 0, 0, 4, 0, 0, 1, 0x20};
+    static const uint8_t times[] = {0, 0, 1, 0xa2, 0x07, 0x90, 0x7d, 0xea, 0, 0, 0, 2,
+                                    0, 0, 1, 0xa2, 0x07, 0x90, 0x7e, 0x20, 0, 0, 0, 4};
+    static const int64_t timestamps[] = {0x1a207907c3c, 0x1a207907dc0, 0x1a207907dea, 0x1a207907e00,
+                                         0x1a207907e20};
+    struct log_world w;
+    uint8_t *content;
+    int64_t size;
+    (void)state;
+
+    world_begin(&w);
+    w.config.index_interval_bytes = 100;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 5; i++) {
+        struct bytes_mut batch = world_batch(&w, 1, 4, timestamps[i]);
+
+        assert_int_equal(batch.size, 72);
+        assert_false(status_failed(world_try_append(&w, batch, NULL)));
+    }
+    world_close(&w, true);
+    content = world_file(&w, "00000000000000000000.index", &size);
+    assert_int_equal(size, sizeof index);
+    assert_memory_equal(content, index, sizeof index);
+    free(content);
+    content = world_file(&w, "00000000000000000000.timeindex", &size);
+    assert_int_equal(size, sizeof times);
+    assert_memory_equal(content, times, sizeof times);
+    free(content);
+    content = world_file(&w, "00000000000000000005.snapshot", &size);
+    assert_int_equal(size, 10);
+    assert_memory_equal(content, "\0\1\x48\x67\x4b\xc7\0\0\0\0", 10);
+    free(content);
+    world_end(&w);
+}
+
+static void produced_batch_that_is_damaged_leaves_no_trace(void **state)
+{
+    struct log_world w;
+    struct bytes_mut batch;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    batch = world_batch(&w, 2, 100, w.now_ms);
+    batch.data[100] ^= 1;
+    assert_int_equal(world_try_append(&w, batch, NULL).code, KERR_CORRUPT_MESSAGE);
+    batch = world_batch(&w, 2, 100, w.now_ms);
+    batch.size--;
+    assert_int_equal(world_try_append(&w, batch, NULL).code, KERR_CORRUPT_MESSAGE);
+    batch = world_batch(&w, 2, 100, w.now_ms);
+    record_batch_set_base_offset(batch.data, 5);
+    assert_int_equal(world_try_append(&w, batch, NULL).code, KERR_INVALID_RECORD);
+    batch = world_batch(&w, 1, 9000, w.now_ms);
+    assert_int_equal(world_try_append(&w, batch, NULL).code, KERR_MESSAGE_TOO_LARGE);
+    assert_int_equal(log_end_offset(w.log), 0);
+    assert_int_equal(world_append(&w, 1, 10), 0);
+    world_end(&w);
+}
+
+/* KIP-98: a batch sent again is answered with its old offsets, also after a restart. */
+static void duplicates_get_their_old_offsets(void **state)
+{
+    struct log_world w;
+    struct log_appended first, again;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 5, 10);
+    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &first)));
+    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &again)));
+    assert_true(again.duplicate);
+    assert_int_equal(again.base_offset, 5);
+    assert_int_equal(again.last_offset, 7);
+    assert_int_equal(log_end_offset(w.log), 8);
+    assert_int_equal(world_try_append(&w, world_producer_batch(&w, 7, 0, 9, 3, 0), NULL).code,
+                     KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    for (int clean = 0; clean < 2; clean++) {
+        world_close(&w, clean);
+        world_open(&w, clean ? LOG_TRUST_CLEAN : LOG_TRUST_SAME_BOOT);
+        assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &again)));
+        assert_true(again.duplicate);
+        assert_int_equal(again.base_offset, 5);
+    }
+    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 3, 1, 0), &again)));
+    assert_false(again.duplicate);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_appear_at_the_first_append),
+        cmocka_unit_test(every_offset_can_be_read_over_many_segments),
+        cmocka_unit_test(reads_are_bound_by_end_offset_and_size),
+        cmocka_unit_test(reopened_log_goes_on_where_it_ended),
+        cmocka_unit_test(index_files_equal_those_of_kafka),
+        cmocka_unit_test(produced_batch_that_is_damaged_leaves_no_trace),
+        cmocka_unit_test(duplicates_get_their_old_offsets),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
