@@ -23,7 +23,6 @@ static const struct {
     {API_BROKER_REGISTRATION, handle_broker_registration},
     {API_BROKER_HEARTBEAT, handle_broker_heartbeat},
     {API_ALLOCATE_PRODUCER_IDS, handle_allocate_producer_ids},
-    {API_DESCRIBE_TOPIC_PARTITIONS, handle_describe_topic_partitions},
 };
 
 void dispatch_init(struct api_handler table[API_KEY_COUNT])

@@ -1,0 +1,225 @@
+/* DescribeConfigs from the table of settings and the shard's image; IncrementalAlterConfigs by the controller. */
+
+#include <stdio.h>
+
+#include "broker/control.h"
+#include "broker/request.h"
+#include "broker/shard.h"
+#include "protocol/messages/describe_configs.h"
+#include "protocol/messages/incremental_alter_configs.h"
+
+/* ---- DescribeConfigs ---- */
+
+/* What a resource's settings are looked up in. */
+struct described {
+    enum config_kind kind;
+    struct config_layers layers;
+    bool defaults_only; /* of the default of all brokers only what was set is shown */
+};
+
+static bool wanted(const struct describe_configs_request_resource *r, const char *name)
+{
+    if (!r->configuration_keys)
+        return true;
+    for (size_t i = 0; i < r->configuration_keys_count; i++)
+        if (str_equal(r->configuration_keys[i], str_from(name)))
+            return true;
+    return false;
+}
+
+static bool fill_synonyms(struct describe_configs_response_resource_result *out, struct arena *arena,
+                          const struct config_described *d)
+{
+    out->synonyms = arena_array(arena, struct describe_configs_response_synonym, d->synonym_count);
+    if (!out->synonyms)
+        return false;
+    out->synonyms_count = d->synonym_count;
+    for (size_t i = 0; i < d->synonym_count; i++)
+        out->synonyms[i] = (struct describe_configs_response_synonym){
+            str_from(d->synonyms[i].name), d->synonyms[i].value, (int8_t)d->synonyms[i].source};
+    return true;
+}
+
+static bool fill_configs(struct describe_configs_response_result *out, struct request *rq,
+                         const struct describe_configs_request_resource *r, const struct described *what)
+{
+    const struct describe_configs_request *m = rq->message;
+    size_t count;
+    const struct config_def *defs = config_defs(what->kind, &count);
+
+    out->configs = arena_array(&rq->arena, struct describe_configs_response_resource_result, count);
+    if (!out->configs)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct describe_configs_response_resource_result *c = &out->configs[out->configs_count];
+        struct config_described d;
+
+        if (!wanted(r, defs[i].name))
+            continue;
+        if (!config_describe(what->kind, &defs[i], &what->layers, &rq->arena, &d))
+            return false;
+        if (what->defaults_only && d.source != CONFIG_SOURCE_DEFAULT_BROKER)
+            continue;
+        describe_configs_response_resource_result_init(c);
+        c->name = str_from(defs[i].name);
+        c->value = d.value;
+        c->read_only = d.read_only;
+        c->config_source = (int8_t)d.source;
+        c->is_sensitive = d.sensitive;
+        c->config_type = (int8_t)defs[i].type;
+        c->documentation = m->include_documentation ? str_from(defs[i].doc) : STR_NULL;
+        if (m->include_synonyms && !fill_synonyms(c, &rq->arena, &d))
+            return false;
+        out->configs_count++;
+    }
+    return true;
+}
+
+static const char *describe_topic(struct request *rq, struct str name, struct described *what, enum kerr *code)
+{
+    const struct metadata_topic *topic = metadata_image_topic(rq->shard->image, name);
+    const struct node_options *o = rq->shard->node->options;
+
+    what->kind = CONFIG_OF_TOPIC;
+    *code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (!topic)
+        return "This server does not host this topic-partition.";
+    *code = KERR_NONE;
+    what->layers = metadata_image_layers(rq->shard->image, o->node_id, o->config, topic->config->overrides);
+    return NULL;
+}
+
+static const char *describe_broker(struct request *rq, struct str name, struct described *what, enum kerr *code)
+{
+    const struct node_options *o = rq->shard->node->options;
+    char own[16];
+    int size = snprintf(own, sizeof own, "%d", o->node_id);
+
+    what->kind = CONFIG_OF_BROKER;
+    *code = KERR_NONE;
+    what->layers = metadata_image_layers(rq->shard->image, o->node_id, o->config, NULL);
+    if (name.size == 0) { /* the default of all brokers: what was set for it, and nothing else */
+        what->defaults_only = true;
+        what->layers.broker = NULL;
+        what->layers.given = NULL;
+        return NULL;
+    }
+    if (str_equal(name, (struct str){own, (size_t)size}))
+        return NULL;
+    *code = KERR_INVALID_REQUEST;
+    return "Unexpected broker id: a broker describes itself, or all with an empty name.";
+}
+
+static const char *describe_group(struct request *rq, struct str name, struct described *what, enum kerr *code)
+{
+    const struct node_options *o = rq->shard->node->options;
+
+    what->kind = CONFIG_OF_GROUP;
+    *code = name.size ? KERR_NONE : KERR_INVALID_REQUEST;
+    what->layers = metadata_image_layers(rq->shard->image, o->node_id, o->config,
+                                         metadata_image_configs(rq->shard->image, CONFIG_RESOURCE_GROUP, name));
+    return name.size ? NULL : "Group name must not be empty.";
+}
+
+static bool describe(struct request *rq, const struct describe_configs_request_resource *r,
+                     struct describe_configs_response_result *out)
+{
+    struct described what = {0};
+    enum kerr code = KERR_INVALID_REQUEST;
+    const char *message = "Unsupported resource type.";
+
+    describe_configs_response_result_init(out);
+    out->resource_type = r->resource_type;
+    out->resource_name = r->resource_name;
+    if (r->resource_type == CONFIG_RESOURCE_TOPIC)
+        message = describe_topic(rq, r->resource_name, &what, &code);
+    else if (r->resource_type == CONFIG_RESOURCE_BROKER)
+        message = describe_broker(rq, r->resource_name, &what, &code);
+    else if (r->resource_type == CONFIG_RESOURCE_GROUP)
+        message = describe_group(rq, r->resource_name, &what, &code);
+    out->error_code = (int16_t)code;
+    out->error_message = str_from(message);
+    return code != KERR_NONE || fill_configs(out, rq, r, &what);
+}
+
+void handle_describe_configs(struct request *rq)
+{
+    const struct describe_configs_request *m = rq->message;
+    struct describe_configs_response response;
+    bool filled;
+
+    describe_configs_response_init(&response);
+    response.results = arena_array(&rq->arena, struct describe_configs_response_result, m->resources_count);
+    response.results_count = m->resources_count;
+    filled = response.results != NULL;
+    for (size_t i = 0; filled && i < m->resources_count; i++)
+        filled = describe(rq, &m->resources[i], &response.results[i]);
+    if (filled)
+        request_answer(rq, &response);
+    else
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+}
+
+/* ---- IncrementalAlterConfigs ---- */
+
+static void configs_altered(struct control_call *call)
+{
+    struct request *rq = call->rq;
+    size_t count = call->request.alter.count;
+    struct incremental_alter_configs_response response;
+
+    incremental_alter_configs_response_init(&response);
+    response.responses = arena_array(
+        &rq->arena, struct incremental_alter_configs_response_alter_configs_resource_response, count);
+    if (!response.responses) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    response.responses_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct controller_result result =
+            call->result.code == KERR_NONE ? call->request.alter.results[i] : call->result;
+
+        response.responses[i] = (struct incremental_alter_configs_response_alter_configs_resource_response){
+            (int16_t)result.code, str_from(result.message), call->request.alter.resources[i].type,
+            call->request.alter.resources[i].name};
+    }
+    request_answer(rq, &response);
+}
+
+static bool fill_alter(struct alter_config *out,
+                       const struct incremental_alter_configs_request_alter_configs_resource *r,
+                       struct arena *arena)
+{
+    struct config_change *changes = arena_array(arena, struct config_change, r->configs_count);
+
+    if (!changes)
+        return false;
+    for (size_t i = 0; i < r->configs_count; i++)
+        changes[i] = (struct config_change){r->configs[i].name, r->configs[i].config_operation,
+                                            r->configs[i].value};
+    *out = (struct alter_config){r->resource_type, r->resource_name, changes, r->configs_count};
+    return true;
+}
+
+void handle_incremental_alter_configs(struct request *rq)
+{
+    const struct incremental_alter_configs_request *m = rq->message;
+    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct alter_config *resources = arena_array(&rq->arena, struct alter_config, m->resources_count);
+    bool filled = call && resources;
+
+    for (size_t i = 0; filled && i < m->resources_count; i++)
+        filled = fill_alter(&resources[i], &m->resources[i], &rq->arena);
+    if (!filled) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    call->rq = rq;
+    call->finished = configs_altered;
+    call->request.operation = CONTROLLER_ALTER_CONFIGS;
+    call->request.validate_only = m->validate_only;
+    call->request.alter.resources = resources;
+    call->request.alter.count = m->resources_count;
+    control_call(call);
+}

@@ -1,0 +1,184 @@
+/* ListOffsets: by time, and by the times below zero that stand for an end of the log. */
+
+#include "broker/request.h"
+#include "broker/scatter.h"
+#include "broker/shard.h"
+#include "protocol/messages/list_offsets.h"
+
+enum special_timestamp {
+    TIMESTAMP_LATEST = -1,
+    TIMESTAMP_EARLIEST = -2,
+    TIMESTAMP_MAX = -3,             /* KIP-734: the record with the largest timestamp */
+    TIMESTAMP_EARLIEST_LOCAL = -4,  /* KIP-405 */
+    TIMESTAMP_LATEST_TIERED = -5,   /* KIP-1005 */
+    TIMESTAMP_EARLIEST_PENDING = -6 /* KIP-1023: the first that is not tiered yet */
+};
+
+struct list_entry {
+    struct scatter_entry scatter; /* first */
+    int32_t current_leader_epoch;
+    int64_t timestamp;
+    enum kerr code;
+    struct log_time_offset found;
+};
+
+struct list_call {
+    struct scatter scatter; /* first */
+    const struct list_offsets_request *message;
+    struct list_entry *entries;
+};
+
+static struct log_time_offset at_offset(const struct partition *p, int64_t offset)
+{
+    return (struct log_time_offset){offset, -1, log_epoch_of_offset(p->log, offset)};
+}
+
+/* Where readers of that isolation level end. */
+static int64_t readable_end(const struct list_call *call, const struct partition *p)
+{
+    return call->message->isolation_level == 1 ? partition_last_stable_offset(p) : partition_high_watermark(p);
+}
+
+static struct status find(const struct list_call *call, struct list_entry *e, struct partition *p)
+{
+    struct status st = STATUS_OK;
+
+    switch (e->timestamp) {
+    case TIMESTAMP_LATEST:
+        e->found = at_offset(p, readable_end(call, p));
+        e->found.leader_epoch = p->leader_epoch;
+        break;
+    case TIMESTAMP_EARLIEST:
+    case TIMESTAMP_EARLIEST_LOCAL: /* all of the log is local */
+    case TIMESTAMP_EARLIEST_PENDING:
+        e->found = at_offset(p, log_start_offset(p->log));
+        break;
+    case TIMESTAMP_LATEST_TIERED:
+        e->found = (struct log_time_offset){-1, -1, -1};
+        break;
+    case TIMESTAMP_MAX:
+        st = log_find_max_timestamp(p->log, &e->found);
+        if (!status_failed(st) && e->found.offset >= readable_end(call, p))
+            e->found = (struct log_time_offset){-1, -1, -1};
+        break;
+    default:
+        st = log_find_by_time(p->log, e->timestamp, readable_end(call, p), &e->found);
+        break;
+    }
+    return st;
+}
+
+static void list_run(struct scatter *s, struct scatter_entry *entry, struct partition *p)
+{
+    struct list_entry *e = (struct list_entry *)entry;
+
+    e->code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
+    if (e->code == KERR_NONE)
+        e->code = find((struct list_call *)s, e, p).code;
+    if (e->code != KERR_NONE)
+        e->found = (struct log_time_offset){-1, -1, -1};
+}
+
+static void fill_topic(struct list_offsets_response_topic_response *out,
+                       const struct list_offsets_request_topic *t, const struct list_entry *e)
+{
+    out->name = t->name;
+    out->partitions_count = t->partitions_count;
+    for (size_t j = 0; j < t->partitions_count; j++, e++)
+        out->partitions[j] = (struct list_offsets_response_partition_response){
+            .partition_index = t->partitions[j].partition_index,
+            .error_code = (int16_t)e->code,
+            .timestamp = e->found.timestamp_ms,
+            .offset = e->found.offset,
+            .leader_epoch = e->found.leader_epoch,
+        };
+}
+
+static void list_finished(struct scatter *s)
+{
+    struct list_call *call = (struct list_call *)s;
+    struct request *rq = s->rq;
+    const struct list_offsets_request *m = call->message;
+    struct list_offsets_response_partition_response *partitions =
+        arena_array(&rq->arena, struct list_offsets_response_partition_response, s->count);
+    struct list_offsets_response response;
+    const struct list_entry *e = call->entries;
+
+    list_offsets_response_init(&response);
+    response.topics = arena_array(&rq->arena, struct list_offsets_response_topic_response, m->topics_count);
+    if (!response.topics || !partitions) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    response.topics_count = m->topics_count;
+    for (size_t i = 0; i < m->topics_count; i++) {
+        response.topics[i].partitions = partitions;
+        fill_topic(&response.topics[i], &m->topics[i], e);
+        partitions += m->topics[i].partitions_count;
+        e += m->topics[i].partitions_count;
+    }
+    request_answer(rq, &response);
+}
+
+/* Special times that a version does not know are refused, as is a time below all of them. */
+static enum kerr check_timestamp(const struct request *rq, int64_t timestamp)
+{
+    if (timestamp < TIMESTAMP_EARLIEST_PENDING || (timestamp == TIMESTAMP_MAX && rq->version < 7) ||
+        (timestamp == TIMESTAMP_EARLIEST_LOCAL && rq->version < 8) ||
+        (timestamp == TIMESTAMP_LATEST_TIERED && rq->version < 9) ||
+        (timestamp == TIMESTAMP_EARLIEST_PENDING && rq->version < 11))
+        return KERR_UNSUPPORTED_VERSION;
+    return KERR_NONE;
+}
+
+static void fill_entries(struct list_call *call)
+{
+    const struct request *rq = call->scatter.rq;
+    struct list_entry *e = call->entries;
+
+    for (size_t i = 0; i < call->message->topics_count; i++) {
+        const struct list_offsets_request_topic *t = &call->message->topics[i];
+        const struct metadata_topic *topic = metadata_image_topic(rq->shard->image, t->name);
+
+        for (size_t j = 0; j < t->partitions_count; j++, e++) {
+            const struct list_offsets_request_partition *p = &t->partitions[j];
+
+            *e = (struct list_entry){.scatter = {.index = p->partition_index},
+                                     .current_leader_epoch = p->current_leader_epoch,
+                                     .timestamp = p->timestamp,
+                                     .code = check_timestamp(rq, p->timestamp),
+                                     .found = {-1, -1, -1}};
+            if (!metadata_topic_partition(topic, p->partition_index))
+                e->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
+            else
+                e->scatter.topic_id = topic->id;
+            e->scatter.skip = e->code != KERR_NONE;
+        }
+    }
+}
+
+void handle_list_offsets(struct request *rq)
+{
+    const struct list_offsets_request *m = rq->message;
+    struct list_call *call = arena_array(&rq->arena, struct list_call, 1);
+    size_t count = 0;
+
+    for (size_t i = 0; i < m->topics_count; i++)
+        count += m->topics[i].partitions_count;
+    if (call)
+        call->entries = arena_array(&rq->arena, struct list_entry, count);
+    if (!call || !call->entries) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    call->message = m;
+    call->scatter = (struct scatter){.rq = rq,
+                                     .entries = call->entries,
+                                     .count = count,
+                                     .stride = sizeof *call->entries,
+                                     .run = list_run,
+                                     .finished = list_finished};
+    fill_entries(call);
+    if (!scatter_start(&call->scatter))
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+}

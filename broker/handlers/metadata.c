@@ -1,0 +1,248 @@
+/* Metadata: topics, partitions and brokers out of the shard's image; missing topics are made when client and broker
+ * both allow it. */
+
+#include <stdlib.h>
+
+#include "broker/control.h"
+#include "broker/request.h"
+#include "broker/shard.h"
+#include "broker/storage_dirs.h"
+#include "replication/topic_name.h"
+#include "protocol/messages/metadata.h"
+
+/* Between asking the controller for missing topics and answering. */
+struct metadata_call {
+    struct control_call control; /* first */
+    struct create_topic *missing;
+};
+
+static bool is_internal(struct str name)
+{
+    return str_equal(name, STR("__consumer_offsets")) || str_equal(name, STR("__transaction_state")) ||
+           str_equal(name, STR("__share_group_state"));
+}
+
+/* ---- filling the answer ---- */
+
+static bool fill_brokers(struct request *rq, struct metadata_response *out)
+{
+    const struct metadata_image *img = rq->shard->image;
+    size_t count = metadata_image_broker_count(img);
+    struct metadata_response_broker *b = arena_array(&rq->arena, struct metadata_response_broker, count);
+
+    if (!b)
+        return false;
+    out->brokers = b;
+    for (size_t i = 0; i < count; i++) {
+        const struct metadata_broker *broker = metadata_image_broker_at(img, i);
+        const struct metadata_listener *l = metadata_broker_listener(broker, rq->client->listener);
+
+        if (broker->fenced || !l)
+            continue;
+        *b++ = (struct metadata_response_broker){broker->id, l->host, l->port, broker->rack};
+        out->brokers_count++;
+    }
+    return true;
+}
+
+static int32_t *list_of(struct id_list l)
+{
+    return (int32_t *)(uintptr_t)l.ids; /* the encoder only reads */
+}
+
+/* Replicas on brokers that are not there; in the arena. */
+static bool fill_offline(struct request *rq, struct metadata_response_partition *out, struct id_list replicas)
+{
+    for (size_t i = 0; i < replicas.count; i++) {
+        const struct metadata_broker *b = metadata_image_broker(rq->shard->image, replicas.ids[i]);
+
+        if (b && !b->fenced)
+            continue;
+        if (out->offline_replicas_count == 0)
+            out->offline_replicas = arena_array(&rq->arena, int32_t, replicas.count);
+        if (!out->offline_replicas)
+            return false;
+        out->offline_replicas[out->offline_replicas_count++] = replicas.ids[i];
+    }
+    return true;
+}
+
+static bool fill_partitions(struct request *rq, const struct metadata_topic *topic,
+                            struct metadata_response_topic *out)
+{
+    out->partitions = arena_array(&rq->arena, struct metadata_response_partition, topic->partition_count);
+    if (!out->partitions)
+        return false;
+    out->partitions_count = topic->partition_count;
+    for (size_t i = 0; i < topic->partition_count; i++) {
+        const struct metadata_partition *mp = topic->partitions[i];
+        struct metadata_response_partition *p = &out->partitions[i];
+
+        metadata_response_partition_init(p);
+        p->error_code = mp->leader == NO_LEADER ? KERR_LEADER_NOT_AVAILABLE : KERR_NONE;
+        p->partition_index = (int32_t)i;
+        p->leader_id = mp->leader;
+        p->leader_epoch = mp->leader_epoch;
+        p->replica_nodes = list_of(mp->replicas);
+        p->replica_nodes_count = mp->replicas.count;
+        p->isr_nodes = list_of(mp->isr);
+        p->isr_nodes_count = mp->isr.count;
+        if (!fill_offline(rq, p, mp->replicas))
+            return false;
+    }
+    return true;
+}
+
+static bool fill_topic(struct request *rq, const struct metadata_topic *topic,
+                       struct metadata_response_topic *out)
+{
+    metadata_response_topic_init(out);
+    out->name = topic->name;
+    out->topic_id = topic->id;
+    out->is_internal = is_internal(topic->name);
+    return fill_partitions(rq, topic, out);
+}
+
+static bool fill_all_topics(struct request *rq, struct metadata_response *out)
+{
+    size_t count = metadata_image_topic_count(rq->shard->image);
+    struct metadata_topic_cursor cursor;
+    const struct metadata_topic *topic;
+
+    out->topics = arena_array(&rq->arena, struct metadata_response_topic, count);
+    if (!out->topics)
+        return false;
+    metadata_topics_begin(&cursor, rq->shard->image);
+    while ((topic = metadata_topics_next(&cursor)))
+        if (!fill_topic(rq, topic, &out->topics[out->topics_count++]))
+            return false;
+    return true;
+}
+
+static const struct metadata_topic *asked_topic(const struct request *rq, const struct metadata_request_topic *t)
+{
+    return t->name.data ? metadata_image_topic(rq->shard->image, t->name)
+                        : metadata_image_topic_by_id(rq->shard->image, t->topic_id);
+}
+
+static enum kerr missing_code(const struct metadata_request_topic *t)
+{
+    if (!t->name.data)
+        return KERR_UNKNOWN_TOPIC_ID;
+    return topic_name_error(t->name) ? KERR_INVALID_TOPIC_EXCEPTION : KERR_UNKNOWN_TOPIC_OR_PARTITION;
+}
+
+static bool fill_asked_topics(struct request *rq, const struct metadata_request *m,
+                              struct metadata_response *out)
+{
+    out->topics = arena_array(&rq->arena, struct metadata_response_topic, m->topics_count);
+    if (!out->topics)
+        return false;
+    out->topics_count = m->topics_count;
+    for (size_t i = 0; i < m->topics_count; i++) {
+        const struct metadata_topic *topic = asked_topic(rq, &m->topics[i]);
+        struct metadata_response_topic *t = &out->topics[i];
+
+        if (topic) {
+            if (!fill_topic(rq, topic, t))
+                return false;
+            continue;
+        }
+        metadata_response_topic_init(t);
+        t->name = m->topics[i].name;
+        t->topic_id = m->topics[i].topic_id;
+        t->error_code = (int16_t)missing_code(&m->topics[i]);
+        if (rq->version < 12 && !t->name.data)
+            t->name = STR("");
+    }
+    return true;
+}
+
+/* Null means all; version 0 has no null, there an empty list does. */
+static bool wants_all(const struct request *rq, const struct metadata_request *m)
+{
+    return !m->topics || (rq->version == 0 && m->topics_count == 0);
+}
+
+static void metadata_answer(struct request *rq)
+{
+    const struct metadata_request *m = rq->message;
+    struct metadata_response response;
+
+    metadata_response_init(&response);
+    response.cluster_id = str_from(storage_dirs_cluster_id(rq->shard->node->dirs));
+    /* Any broker takes what is for the controller; KRaft names a live one at random. */
+    response.controller_id = rq->shard->node->options->node_id;
+    if (fill_brokers(rq, &response) &&
+        (wants_all(rq, m) ? fill_all_topics(rq, &response) : fill_asked_topics(rq, m, &response)))
+        request_answer(rq, &response);
+    else
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+}
+
+/* ---- automatic creation ---- */
+
+static void topics_created(struct control_call *control)
+{
+    struct controller_request *r = &control->request;
+
+    for (size_t i = 0; control->result.code == KERR_NONE && i < r->create.count; i++)
+        config_set_release(r->create.results[i].configs);
+    /* The new image came before this answer: the topics are in it, or an error keeps them missing. */
+    metadata_answer(control->rq);
+}
+
+static bool may_create(const struct request *rq, const struct metadata_request_topic *t)
+{
+    return t->name.data && !metadata_image_topic(rq->shard->image, t->name) && !topic_name_error(t->name);
+}
+
+/* Asks the controller for the topics that are missing. False: there are none, or no memory for it. */
+static bool create_missing(struct request *rq, const struct metadata_request *m)
+{
+    struct metadata_call *call = arena_array(&rq->arena, struct metadata_call, 1);
+    size_t count = 0;
+
+    if (!call)
+        return false;
+    call->missing = arena_array(&rq->arena, struct create_topic, m->topics_count);
+    if (!call->missing)
+        return false;
+    for (size_t i = 0; i < m->topics_count; i++)
+        if (may_create(rq, &m->topics[i]))
+            call->missing[count++] = (struct create_topic){
+                .name = m->topics[i].name, .partition_count = -1, .replication_factor = -1};
+    if (count == 0)
+        return false;
+    call->control.rq = rq;
+    call->control.finished = topics_created;
+    call->control.request.operation = CONTROLLER_CREATE_TOPICS;
+    call->control.request.create.topics = call->missing;
+    call->control.request.create.count = count;
+    control_call(&call->control);
+    return true;
+}
+
+/* KIP-516 and KIP-700 questions that a version cannot ask. */
+static const char *request_fault(const struct request *rq, const struct metadata_request *m)
+{
+    for (size_t i = 0; i < m->topics_count; i++)
+        if (!m->topics[i].name.data && (rq->version < 12 || uuid_is_zero(m->topics[i].topic_id)))
+            return "metadata asked for a topic without name or id";
+    return NULL;
+}
+
+void handle_metadata(struct request *rq)
+{
+    const struct metadata_request *m = rq->message;
+    const char *fault = request_fault(rq, m);
+
+    if (fault) {
+        request_refuse(rq, fault);
+        return;
+    }
+    if (!wants_all(rq, m) && m->allow_auto_topic_creation && rq->shard->node->options->auto_create_topics &&
+        create_missing(rq, m))
+        return;
+    metadata_answer(rq);
+}

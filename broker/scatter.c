@@ -1,0 +1,81 @@
+#include "broker/scatter.h"
+
+#include "broker/request.h"
+#include "broker/shard.h"
+
+struct scatter_part {
+    struct task task;
+    struct scatter *scatter;
+    struct shard *owner;
+    struct scatter_entry *first, *last;
+};
+
+static void part_returned(struct task *t)
+{
+    struct scatter *s = ((struct scatter_part *)t)->scatter;
+
+    if (--s->away == 0)
+        s->finished(s);
+}
+
+static void part_run(struct task *t)
+{
+    struct scatter_part *part = (struct scatter_part *)t;
+    struct shard *home = part->scatter->rq->shard;
+
+    for (struct scatter_entry *e = part->first; e; e = e->next)
+        part->scatter->run(part->scatter, e, shard_partition(part->owner, e->topic_id, e->index));
+    part->task.run = part_returned;
+    if (part->owner == home)
+        part_returned(t);
+    else
+        loop_post(home->loop, t);
+}
+
+static void scatter_split(struct scatter *s)
+{
+    struct node *node = s->rq->shard->node;
+
+    for (size_t i = 0; i < s->count; i++) {
+        struct scatter_entry *e = (struct scatter_entry *)((char *)s->entries + i * s->stride);
+        struct scatter_part *part;
+
+        if (e->skip)
+            continue;
+        part = &s->parts[node_shard_of(node, e->topic_id, e->index)];
+        if (part->last)
+            part->last->next = e;
+        else
+            part->first = e;
+        part->last = e;
+    }
+}
+
+bool scatter_start(struct scatter *s)
+{
+    struct shard *home = s->rq->shard;
+    struct node *node = home->node;
+
+    s->parts = arena_array(&s->rq->arena, struct scatter_part, node->shard_count);
+    if (!s->parts)
+        return false;
+    scatter_split(s);
+    s->away = 1; /* ours, until all are on their way */
+    for (size_t i = 0; i < node->shard_count; i++) {
+        struct scatter_part *part = &s->parts[i];
+
+        if (!part->first)
+            continue;
+        s->away++;
+        part->scatter = s;
+        part->owner = node->shards[i];
+        part->task.run = part_run;
+        if (part->owner == home)
+            part_run(&part->task);
+        else
+            loop_post(part->owner->loop, &part->task);
+    }
+    if (--s->away == 0)
+        s->finished(s);
+    return true;
+}

@@ -1,0 +1,40 @@
+#ifndef BROKER_SCATTER_H
+#define BROKER_SCATTER_H
+
+/* Asks the owners of partitions something that they can answer at once: each entry goes to its shard, run()
+ * fills in the answer there, finished() is called at home when all are back. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base/uuid.h"
+#include "replication/partition.h"
+
+struct request;
+struct scatter_part;
+
+/* First member of what a handler asks of one partition. */
+struct scatter_entry {
+    struct uuid topic_id;
+    int32_t index;
+    bool skip; /* answered already: not sent */
+    struct scatter_entry *next;
+};
+
+struct scatter {
+    struct request *rq;
+    void *entries; /* count of them, `stride` bytes apart, each beginning with a scatter_entry */
+    size_t count;
+    size_t stride;
+    /* On the owning shard. p NULL: it does not host the partition. */
+    void (*run)(struct scatter *s, struct scatter_entry *e, struct partition *p);
+    void (*finished)(struct scatter *s); /* at home, maybe within scatter_start */
+    struct scatter_part *parts;
+    size_t away;
+};
+
+/* False: the arena's budget is spent, nothing done. */
+bool scatter_start(struct scatter *s);
+
+#endif
