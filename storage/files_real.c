@@ -176,7 +176,8 @@ static int open_descriptor(struct files_real *r, struct file *f, const char *pat
     DL_APPEND(r->ring, f);
     r->stats.descriptors++;
     r->stats.opens++;
-    atomic_store_explicit(&f->used, true, memory_order_relaxed);
+    /* Not until its second use: those that are used once leave before those that are used often. */
+    atomic_store_explicit(&f->used, false, memory_order_relaxed);
     return 0;
 }
 

@@ -60,6 +60,17 @@ struct log_dir_history {
     int64_t broker_epoch; /* of the run before, whether it stopped or crashed; -1 unknown */
 };
 
+/* What .trivet-run says. */
+struct log_dir_run {
+    char boot_id[LOG_DIR_BOOT_ID_CHARS + 1];
+    int64_t broker_epoch; /* -1 unknown */
+};
+
+/* The two files' texts, for those who only look. The epoch of a clean-shutdown file, -1 when it says none; false
+ * when the other is not one of ours. */
+int64_t log_dir_parse_clean_shutdown(struct bytes text);
+bool log_dir_parse_run(struct bytes text, struct log_dir_run *out);
+
 /* Reads .kafka_cleanshutdown and .trivet-run. boot_id: the machine's now, LOG_DIR_BOOT_ID_CHARS characters; empty
  * when it cannot be known, which is another boot. An unreadable clean-shutdown file still means a clean stop. */
 struct status log_dir_read_history(struct log_dir *d, struct str boot_id, struct log_dir_history *out);

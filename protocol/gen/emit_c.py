@@ -84,8 +84,8 @@ def default_value(field):
     """The C expression of a field's default; for arrays that of the items."""
     if field.is_array:
         return "NULL" if field.is_null_by_default else "WIRE_EMPTY_ARRAY"
-    if field.struct:
-        return "NULL"
+    if field.is_pointer:
+        return "NULL" if field.is_null_by_default else default_instance(field.struct)
     if field.type in INTEGERS:
         return integer_literal(field.default or "0")
     if field.type == "string":
@@ -98,6 +98,12 @@ def default_value(field):
             "records": "(struct records){NULL, 0, NULL}"}[field.type]
 
 
+def default_instance(struct):
+    """A pointer to an instance that has all defaults, never written through."""
+    name = struct_name(struct)
+    return "(struct %s *)(uintptr_t)&%s_default" % (name, name)
+
+
 def is_default(field):
     """A C test that field of *m has its default."""
     name = "m->" + field_name(field)
@@ -106,9 +112,11 @@ def is_default(field):
             return "!" + name
         test = name + "_count == 0"
         return test if field.nullable.empty else "%s && %s" % (name, test)
-    if field.struct:
-        if not field.nullable.empty:
+    if field.is_pointer:
+        if field.is_null_by_default:
             return "!" + name
+        return "%s && %s_is_default(%s)" % (name, struct_name(field.struct), name)
+    if field.struct:
         return "%s_is_default(&%s)" % (struct_name(field.struct), name)
     if field.type == "bool":
         return name if field.default == "true" else "!" + name
@@ -190,7 +198,7 @@ def emit_struct(out, struct):
     out.open("struct %s" % struct_name(struct))
     for field in struct.fields:
         name, kind = field_name(field), c_type(field)
-        pointer = field.is_array or (field.struct and not field.nullable.empty)
+        pointer = field.is_array or field.is_pointer
         out.add("%s%s%s; /* %s */" % (kind, " *" if pointer else " ", name, field_note(field)))
         if field.is_array:
             out.add("size_t %s_count;" % name)
@@ -259,6 +267,16 @@ def emit_set_default(out, field):
         out.add("%s = %s;" % (name, default_value(field)))
 
 
+def emit_default_instance(out, struct):
+    name = struct_name(struct)
+    if any(field.struct and not field.is_array for field in struct.fields):
+        schema.fail(struct.where, "its default instance would hold another struct")
+    values = ", ".join(".%s = %s" % (field_name(field), default_value(field))
+                       for field in struct.fields)
+    out.add("static const struct %s %s_default = {%s};" % (name, name, values))
+    out.add()
+
+
 def emit_is_default(out, struct):
     name = struct_name(struct)
     out.add("static bool %s_is_default(const struct %s *m)" % (name, name))
@@ -284,7 +302,7 @@ def emit_decode_value(out, struct, field, cursor):
                 (wire_bytes_min(field.struct), name, name))
         out.add("for (size_t i = 0; i < %s_count && reader_ok(%s); i++)" % (name, where))
         out.add("    %s_decode_fields(&%s[i], %s, a, version);" % (inner, name, where))
-    elif field.struct and not field.nullable.empty:
+    elif field.is_pointer:
         out.add("%s = read_struct(%s, a, sizeof *%s);" % (name, where, name))
         out.add("if (%s)" % name)
         out.add("    %s_decode_fields(%s, %s, a, version);" %
@@ -406,7 +424,7 @@ def emit_encode_value(out, struct, field):
         out.add("for (size_t i = 0, n = write_array(w, %s, %s, %s_count); i < n && writer_ok(w); i++)"
                 % (form(struct, field), name, name))
         out.add("    %s_encode_fields(&%s[i], w, version);" % (struct_name(field.struct), name))
-    elif field.struct and not field.nullable.empty:
+    elif field.is_pointer:
         out.add("if (write_present(w, %s))" % name)
         out.add("    %s_encode_fields(%s, w, version);" % (struct_name(field.struct), name))
     elif field.struct:
@@ -496,12 +514,12 @@ def structs_compared(message):
         if struct not in wanted:
             wanted.add(struct)
             for field in struct.fields:
-                if field.struct and not field.is_array and field.nullable.empty:
+                if field.struct and not field.is_array and not field.is_null_by_default:
                     want(field.struct)
 
     for struct in message.structs:
         for field in struct.fields:
-            if not field.struct or field.is_array or not field.nullable.empty:
+            if not field.struct or field.is_array or field.is_null_by_default:
                 continue
             absent = not field.versions.covers(struct.presence) and not field.ignorable
             if field.tag is not None or absent:
@@ -540,6 +558,8 @@ def emit_source(source, messages):
     for message in messages:
         compared = structs_compared(message)
         for struct in message.structs:
+            if struct.needs_default_instance:
+                emit_default_instance(out, struct)
             emit_init(out, struct)
             if struct in compared:
                 emit_is_default(out, struct)
@@ -589,8 +609,7 @@ def emit_message_types(sources):
     for source, _ in sources:
         out.add('#include "protocol/messages/%s.h"' % source)
     out.add()
-    messages = sorted((m for _, group in sources for m in group),
-                      key=lambda m: (schema.KINDS.index(m.kind), m.key or 0, m.name))
+    messages = schema.ordered(m for _, group in sources for m in group)
     out.add("/* Functions of one type each, since calling through a cast pointer is undefined. */")
     for message in messages:
         name = struct_name(message.root)

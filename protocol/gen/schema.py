@@ -77,6 +77,11 @@ class Field:
         self.struct = None  # the Struct of `type`, unless that is a primitive
 
     @property
+    def is_pointer(self):
+        """A struct that may be null."""
+        return bool(self.struct) and not self.is_array and not self.nullable.empty
+
+    @property
     def is_null_by_default(self):
         return self.default == "null" or (self.type == "records" and not self.is_array)
 
@@ -88,6 +93,13 @@ class Struct:
         self.where, self.name, self.message = where, name, message
         self.fields = []
         self.presence = EMPTY  # the message versions in which one can occur
+
+    @property
+    def needs_default_instance(self):
+        """Whether some nullable field of this type is not null by default."""
+        return any(f.struct is self and not f.is_array and not f.nullable.empty and
+                   not f.is_null_by_default
+                   for struct in self.message.structs for f in struct.fields)
 
     def plain_fields(self):
         return [f for f in self.fields if f.tag is None]
@@ -292,8 +304,8 @@ def check_struct(message, struct):
         if field.default == "null" and field.nullable.empty:
             fail(field.where, "null by default, but not nullable")
         if field.struct and not field.is_array and not field.nullable.empty:
-            if not field.nullable.covers(there) or field.default != "null":
-                fail(field.where, "a nullable struct is so in all its versions, and null by default")
+            if not field.nullable.covers(there):
+                fail(field.where, "a nullable struct is so in all its versions")
         if field.tag is not None:
             if field.tag in tags:
                 fail(field.where, "tag %d is taken" % field.tag)
@@ -345,3 +357,8 @@ def load(paths):
         seen[message.full_name] = message
     check_apis(messages)
     return messages
+
+
+def ordered(messages):
+    """The order of every table of messages."""
+    return sorted(messages, key=lambda m: (KINDS.index(m.kind), -1 if m.key is None else m.key, m.name))

@@ -1,0 +1,261 @@
+/* Apache Kafka's own bytes of every message at every version, against our codecs.
+ *
+ * vectors_test match FILE    Each vector decodes to its value, and the value, and what was decoded,
+ *                            encode to the same bytes.
+ * vectors_test damage FILE   Each vector cut at every byte and with bits flipped is refused, or
+ *                            decodes to something that encodes again. Run it under ASan and UBSan.
+ *
+ * Prints the count. FILE is gzip'd, a JSON object a line: message, version, value, hex. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "protocol/base/check.h"
+#include "protocol/message_json.h"
+
+#define LINE_BYTES_MAX   (64 * 1024)
+#define ARENA_BYTES_MAX  ((size_t)64 << 20)
+#define WRITER_BYTES_MAX ((size_t)1 << 20)
+#define FLIPS_A_VECTOR   64
+
+struct vector {
+    const struct message_type *type;
+    int16_t version;
+    json_t *value; /* borrowed from line */
+    json_t *line;
+    uint8_t *bytes;
+    size_t size;
+};
+
+struct test {
+    struct arena arena;
+    struct writer writer;
+    unsigned vectors;
+    unsigned failures;
+    unsigned long refused;
+    unsigned long accepted;
+    uint64_t random;
+};
+
+static void complain(struct test *t, const struct vector *v, const char *what)
+{
+    t->failures++;
+    printf("%s v%d: %s\n", v->type->name, v->version, what);
+}
+
+static uint8_t hex_digit(char c)
+{
+    const char *digits = "0123456789abcdef";
+    const char *at = strchr(digits, c);
+
+    CHECK(c && at);
+    return (uint8_t)(at - digits);
+}
+
+static void vector_parse(struct vector *v, const char *line)
+{
+    const char *hex;
+
+    v->line = json_loads(line, 0, NULL);
+    CHECK(v->line);
+    v->type = message_type_by_name(json_string_value(json_object_get(v->line, "message")));
+    CHECK(v->type);
+    v->version = (int16_t)json_integer_value(json_object_get(v->line, "version"));
+    v->value = json_object_get(v->line, "value");
+    hex = json_string_value(json_object_get(v->line, "hex"));
+    CHECK(hex);
+    v->size = strlen(hex) / 2;
+    v->bytes = malloc(v->size + 1); /* exact but for one byte: malloc(0) may be NULL */
+    CHECK(v->bytes);
+    for (size_t i = 0; i < v->size; i++)
+        v->bytes[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
+}
+
+static void vector_free(struct vector *v)
+{
+    free(v->bytes);
+    json_decref(v->line);
+}
+
+/* --- match --- */
+
+/* A message that m encodes to, compared with the vector's bytes. */
+static bool encodes_to_vector(struct test *t, const struct vector *v, const void *m)
+{
+    writer_reset(&t->writer);
+    return v->type->encode(m, &t->writer, v->version) && t->writer.size == v->size &&
+           (v->size == 0 || memcmp(t->writer.data, v->bytes, v->size) == 0);
+}
+
+/* Some vectors spell out tagged fields that have their default, which we leave out as Kafka's tools do.
+ * That it is the default is shown by the bytes, which must not have the field. */
+static bool may_be_left_out(const json_t *expected)
+{
+    return json_is_null(expected) || json_is_false(expected) ||
+           (json_is_array(expected) && json_array_size(expected) == 0);
+}
+
+static bool json_matches(json_t *value, json_t *expected)
+{
+    const char *key;
+    json_t *inner;
+    size_t i;
+
+    if (json_is_array(expected) && json_array_size(value) == json_array_size(expected)) {
+        json_array_foreach(expected, i, inner)
+            if (!json_matches(json_array_get(value, i), inner))
+                return false;
+        return json_is_array(value);
+    }
+    if (!json_is_object(expected) || !json_is_object(value))
+        return json_equal(value, expected);
+    json_object_foreach(value, key, inner)
+        if (!json_object_get(expected, key))
+            return false;
+    json_object_foreach(expected, key, inner) {
+        json_t *ours = json_object_get(value, key);
+
+        if (ours ? !json_matches(ours, inner) : !may_be_left_out(inner))
+            return false;
+    }
+    return true;
+}
+
+/* Whether `value` says all that the vector's value does, and nothing more. */
+static bool says_the_same(json_t *value, json_t *expected)
+{
+    bool same = value && json_matches(value, expected);
+
+    if (!same) {
+        char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+
+        printf("got %s\n", text ? text : "nothing");
+        free(text);
+    }
+    json_decref(value);
+    return same;
+}
+
+static void match(struct test *t, const struct vector *v)
+{
+    void *m = malloc(v->type->size);
+    struct reader r = reader_of(v->bytes, v->size);
+    const char *wrong = NULL;
+
+    CHECK(m);
+    memset(m, 0xee, v->type->size); /* decoding sets every member */
+    if (!v->type->decode(m, &r, &t->arena, v->version))
+        complain(t, v, "does not decode");
+    else if (reader_left(&r))
+        complain(t, v, "leaves bytes over");
+    else if (!says_the_same(message_to_json(v->type, m, v->version), v->value))
+        complain(t, v, "decodes to another value");
+    else if (!encodes_to_vector(t, v, m))
+        complain(t, v, "what was decoded encodes to other bytes");
+    memset(m, 0xee, v->type->size);
+    if (!message_from_json(v->type, v->value, &t->arena, m, v->version, &wrong)) {
+        printf("at %s: ", wrong);
+        complain(t, v, "the value cannot be filled in");
+    } else if (!encodes_to_vector(t, v, m)) {
+        complain(t, v, "the value encodes to other bytes");
+    }
+    free(m);
+}
+
+/* --- damage --- */
+
+static uint64_t next_random(struct test *t) /* xorshift64 */
+{
+    t->random ^= t->random << 13;
+    t->random ^= t->random >> 7;
+    t->random ^= t->random << 17;
+    return t->random;
+}
+
+/* `bytes` is an allocation of exactly `size`, so that ASan sees a read past it. */
+static void decode_damaged(struct test *t, const struct vector *v, const uint8_t *bytes, size_t size)
+{
+    void *m = malloc(v->type->size);
+    struct reader r = reader_of(bytes, size);
+
+    CHECK(m);
+    memset(m, 0xee, v->type->size);
+    if (v->type->decode(m, &r, &t->arena, v->version)) {
+        t->accepted++;
+        writer_reset(&t->writer);
+        if (!v->type->encode(m, &t->writer, v->version))
+            complain(t, v, "damaged, it decodes but does not encode");
+    } else {
+        t->refused++;
+        if (reader_left(&r) || r.failure == KERR_NONE)
+            complain(t, v, "refused without a failure, or with bytes left");
+    }
+    free(m);
+    arena_reset(&t->arena);
+}
+
+static void damage(struct test *t, const struct vector *v)
+{
+    for (size_t size = 0; size < v->size; size++) {
+        uint8_t *cut = malloc(size ? size : 1);
+
+        CHECK(cut);
+        if (size)
+            memcpy(cut, v->bytes, size);
+        decode_damaged(t, v, cut, size);
+        free(cut);
+    }
+    for (unsigned i = 0; i < FLIPS_A_VECTOR && v->size; i++) {
+        uint8_t *flipped = malloc(v->size);
+        unsigned flips = 1 + i % 3;
+
+        CHECK(flipped);
+        memcpy(flipped, v->bytes, v->size);
+        while (flips--) {
+            uint64_t at = next_random(t) % (v->size * 8);
+
+            flipped[at / 8] = (uint8_t)(flipped[at / 8] ^ 1u << at % 8);
+        }
+        decode_damaged(t, v, flipped, v->size);
+        free(flipped);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static char line[LINE_BYTES_MAX];
+    struct test t = {.random = 0x5eed0fab1e};
+    gzFile file;
+    bool damaging;
+
+    if (argc != 3 || (strcmp(argv[1], "match") != 0 && strcmp(argv[1], "damage") != 0)) {
+        fprintf(stderr, "usage: vectors_test match|damage FILE\n");
+        return 2;
+    }
+    damaging = argv[1][0] == 'd';
+    file = gzopen(argv[2], "rb");
+    if (!file) {
+        perror(argv[2]);
+        return 2;
+    }
+    arena_init(&t.arena, ARENA_BYTES_MAX);
+    writer_init(&t.writer, WRITER_BYTES_MAX);
+    while (gzgets(file, line, sizeof line)) {
+        struct vector v;
+
+        vector_parse(&v, line);
+        t.vectors++;
+        (damaging ? damage : match)(&t, &v);
+        vector_free(&v);
+        arena_reset(&t.arena);
+    }
+    gzclose(file);
+    writer_free(&t.writer);
+    arena_free(&t.arena);
+    printf("%u vectors, %u failures\n", t.vectors, t.failures);
+    if (damaging)
+        printf("%lu damaged ones refused, %lu decoded within bounds\n", t.refused, t.accepted);
+    return t.failures || t.vectors == 0;
+}
