@@ -42,7 +42,8 @@ struct node_options {
     int64_t producer_id_expiration_ms;
     int64_t retention_check_ms;
     int64_t checkpoint_ms;        /* replica.high.watermark.checkpoint.interval.ms */
-    int64_t recovery_checkpoint_ms; /* log.flush.offset.checkpoint.interval.ms */
+    int32_t shard_count;          /* trivet.shards; 0: one a core */
+    int32_t io_threads;           /* trivet.io.threads */
 };
 
 #endif
