@@ -36,7 +36,10 @@ struct config_sources {
 struct status config_load(const struct config_sources *sources, struct files *files, struct logger *logger,
                           struct config_values **out, struct config_problem *problem);
 
-/* What the parts of a node go by. Strings are the settings', or live in the arena; both outlive *out.
+#define CONFIG_ARENA_BYTES (256 * 1024) /* a budget that config_node_options cannot spend */
+
+/* What the parts of a node go by. Strings are the settings', or live in the arena; both outlive *out. The arena's budget
+ * is CONFIG_ARENA_BYTES at least.
  *
  * INVALID_CONFIG  Settings that do not fit together or are not supported (roles, protocols, listeners): problem->text
  *                 names them. */

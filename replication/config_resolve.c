@@ -6,11 +6,14 @@
 
 /* Which value counts: layers over layers, synonyms over synonyms. */
 
-/* A name in one layer, and the setting of which it is there. */
+#define CONVERTED_CHARS sizeof(((struct config_resolved *)0)->text)
+
 struct source_walk {
     struct config_synonym *out;
     size_t count;
     bool all; /* else stop at the first */
+    const struct config_def
+        *purpose; /* of a topic or group: what the values are for; NULL: a broker */
 };
 
 static void add(struct source_walk *w, const char *name, struct str value,
@@ -22,14 +25,32 @@ static void add(struct source_walk *w, const char *name, struct str value,
     w->out[w->count++] = (struct config_synonym){name, value, source};
 }
 
+/* The value of a broker setting in the unit of topics and groups; `room` holds it when it had to be
+ * converted. */
+static struct str in_own_unit(const char *name, struct str value, char room[CONVERTED_CHARS])
+{
+    int64_t unit_ms = config_unit_ms(name);
+    int64_t number;
+
+    if (unit_ms == 1)
+        return value;
+    CHECK(config_parse_integer(value, CONFIG_INT, &number));
+    /* A negative time is "never" in any unit. */
+    int used = snprintf(room, CONVERTED_CHARS, "%" PRId64, number < 0 ? -1 : number * unit_ms);
+    return (struct str){room, (size_t)used};
+}
+
+/* Records were checked when they were written; by an older or newer version, perhaps, with other
+ * rules. And a broker setting may take what the topic's does not. */
 static void add_from_set(struct source_walk *w, const struct config_def *def,
                          const struct config_set *set, enum config_source source)
 {
     struct str value = config_set_find(set, str_from(def->name));
+    char room[CONVERTED_CHARS];
 
-    /* Records were checked when they were written; by an older or newer version, perhaps, with
-     * other rules. */
-    if (value.data != NULL && config_check(def, value, NULL))
+    if (value.data == NULL || !config_check(def, value, NULL))
+        return;
+    if (w->purpose == NULL || config_check(w->purpose, in_own_unit(def->name, value, room), NULL))
         add(w, def->name, value, source);
 }
 
@@ -65,6 +86,7 @@ static void add_synonyms(struct source_walk *w, const struct config_def *def,
 static void walk(struct source_walk *w, enum config_kind kind, const struct config_def *def,
                  const struct config_layers *layers)
 {
+    w->purpose = kind == CONFIG_OF_BROKER ? NULL : def;
     if (kind == CONFIG_OF_TOPIC)
         add_from_set(w, def, layers->resource, CONFIG_SOURCE_TOPIC);
     else if (kind == CONFIG_OF_GROUP)
@@ -90,7 +112,6 @@ void config_resolve(enum config_kind kind, const struct config_def *def,
 {
     struct config_synonym strongest;
     struct source_walk w = {.out = &strongest, .all = false};
-    int64_t number;
 
     walk(&w, kind, def, layers);
     if (w.count == 0) {
@@ -98,16 +119,9 @@ void config_resolve(enum config_kind kind, const struct config_def *def,
         out->source = CONFIG_SOURCE_DEFAULT;
         return;
     }
-    out->value = strongest.value;
     out->source = strongest.source;
-    int64_t unit_ms = config_unit_ms(strongest.name);
-    if (kind == CONFIG_OF_BROKER || unit_ms == 1)
-        return;
-    CHECK(config_parse_integer(strongest.value, CONFIG_INT, &number));
-    /* A negative time is "never" in any unit. */
-    int used =
-        snprintf(out->text, sizeof out->text, "%" PRId64, number < 0 ? -1 : number * unit_ms);
-    out->value = (struct str){out->text, (size_t)used};
+    out->value = kind == CONFIG_OF_BROKER ? strongest.value
+                                          : in_own_unit(strongest.name, strongest.value, out->text);
 }
 
 /* ---- DescribeConfigs ---- */

@@ -279,6 +279,20 @@ static void an_override_that_cannot_be_parsed_counts_as_unset(void **state)
     world_free(w);
 }
 
+/* log.retention.ms has no range, retention.ms has one. */
+static void a_brokers_value_that_no_topic_may_have_counts_as_unset(void **state)
+{
+    struct world *w = world_new();
+
+    (void)state;
+    override(w, BROKER, "log.retention.ms", "-7");
+    resolves_to(w, CONFIG_OF_BROKER, "log.retention.ms", "-7", CONFIG_SOURCE_BROKER);
+    resolves_to(w, CONFIG_OF_TOPIC, "retention.ms", "604800000", CONFIG_SOURCE_DEFAULT);
+    override(w, BROKER, "log.retention.minutes", "-7");
+    resolves_to(w, CONFIG_OF_TOPIC, "retention.ms", "-1", CONFIG_SOURCE_BROKER);
+    world_free(w);
+}
+
 static void without_layers_there_are_the_defaults(void **state)
 {
     struct config_layers none = {NULL, NULL, NULL, NULL};
@@ -510,6 +524,7 @@ int main(void)
         cmocka_unit_test(hours_and_minutes_become_milliseconds),
         cmocka_unit_test(a_negative_number_of_hours_is_never),
         cmocka_unit_test(an_override_that_cannot_be_parsed_counts_as_unset),
+        cmocka_unit_test(a_brokers_value_that_no_topic_may_have_counts_as_unset),
         cmocka_unit_test(without_layers_there_are_the_defaults),
         cmocka_unit_test(a_topics_overrides_reach_its_log),
         cmocka_unit_test(settings_that_contradict_each_other_are_refused),

@@ -1,0 +1,176 @@
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "broker/config.h"
+#include "broker/config_listeners.h"
+#include "protocol/base/check.h"
+
+/* From settings to what the parts of a node go by, with the checks that need more than one setting.
+ */
+
+__attribute__((format(printf, 2, 3))) static struct status refuse(struct config_problem *problem,
+                                                                  const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(problem->text, sizeof problem->text, format, args);
+    va_end(args);
+    return status_error(KERR_INVALID_CONFIG, "setting");
+}
+
+static struct status missing(struct config_problem *problem, const char *name)
+{
+    return refuse(problem, "Missing required configuration \"%s\" which has no default value.",
+                  name);
+}
+
+/* broker.id is the older name; -1 is its way of saying nothing. */
+static struct status set_node_id(const struct config_values *config, struct node_options *out,
+                                 struct config_problem *problem)
+{
+    int64_t node_id = config_values_integer_or(config, "node.id", -1);
+    int64_t broker_id = config_values_integer(config, "broker.id");
+    bool given = config_values_given(config, "node.id");
+
+    if (given && broker_id >= 0 && broker_id != node_id)
+        return refuse(problem, "node.id is %lld, but broker.id is %lld: they are the same setting",
+                      (long long)node_id, (long long)broker_id);
+    if (!given && broker_id >= 0)
+        node_id = broker_id;
+    if (node_id < 0)
+        return missing(problem, "node.id");
+    out->node_id = (int32_t)node_id;
+    return STATUS_OK;
+}
+
+static struct status check_roles(const struct config_values *config, struct config_problem *problem)
+{
+    const char *text = config_values_text(config, "process.roles");
+    struct str roles = str_from(text);
+    struct str role;
+    int count = 0;
+
+    if (text == NULL)
+        return missing(problem, "process.roles");
+    while (config_list_next(&roles, &role)) /* the table lets in broker and controller, each once */
+        count++;
+    if (count != 2)
+        return refuse(problem,
+                      "process.roles is %s, but this version runs both roles in one process only: "
+                      "process.roles=broker,controller",
+                      text);
+    return STATUS_OK;
+}
+
+#define PATH_CHARS_MAX 3800 /* leaves room for a partition's folder and a file's name */
+
+static struct status set_directories(const struct config_values *config, struct arena *arena,
+                                     struct node_options *out, struct config_problem *problem)
+{
+    const char *text = config_values_text(config, "log.dirs");
+    struct str paths = str_from(text ? text : config_values_text(config, "log.dir"));
+    struct str path;
+
+    out->log_dir_count = 0;
+    while (config_list_next(&paths, &path)) {
+        if (out->log_dir_count == NODE_LOG_DIRS_MAX)
+            return refuse(problem, "log.dirs: more than %d", NODE_LOG_DIRS_MAX);
+        if (path.size > PATH_CHARS_MAX)
+            return refuse(problem, "log.dirs: a path has more than %d characters", PATH_CHARS_MAX);
+        const char *copy = arena_strdup(arena, path);
+        CHECK(copy != NULL);
+        out->log_dirs[out->log_dir_count++] = copy;
+    }
+    const char *metadata = config_values_text(config, "metadata.log.dir");
+    out->metadata_log_dir = metadata != NULL && metadata[0] != '\0' ? metadata : out->log_dirs[0];
+    return STATUS_OK;
+}
+
+#define CLUSTER_ID_CHARS_MAX 255 /* as much as meta.properties may hold */
+
+static struct status set_cluster_id(const struct config_values *config, struct node_options *out,
+                                    struct config_problem *problem)
+{
+    const char *id = config_values_text(config, "cluster.id");
+
+    out->cluster_id = id != NULL && id[0] != '\0' ? id : NULL;
+    if (out->cluster_id == NULL)
+        return STATUS_OK;
+    if (strlen(id) > CLUSTER_ID_CHARS_MAX)
+        return refuse(problem, "cluster.id has more than %d characters", CLUSTER_ID_CHARS_MAX);
+    for (const char *c = id; *c; c++)
+        if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7F)
+            return refuse(problem,
+                          "cluster.id has a character that is not printable ASCII, or a blank");
+    return STATUS_OK;
+}
+
+/* Some broker settings take more than the topic setting they stand behind (log.retention.hours=-7).
+ */
+static struct status check_topic_defaults(const struct config_values *config,
+                                          struct config_problem *problem)
+{
+    const struct config_layers layers = {.given = config};
+    size_t count;
+    const struct config_def *defs = config_defs(CONFIG_OF_TOPIC, &count);
+    struct config_error error;
+
+    for (size_t i = 0; i < count; i++) {
+        struct config_resolved resolved;
+        config_resolve(CONFIG_OF_TOPIC, &defs[i], &layers, &resolved);
+        if (resolved.value.data != NULL && !config_check(&defs[i], resolved.value, &error))
+            return refuse(problem, "%s: %s", defs[i].synonyms ? defs[i].synonyms : defs[i].name,
+                          error.text);
+    }
+    if (!config_check_topic(&layers, &error))
+        return refuse(problem, "%s", error.text);
+    return STATUS_OK;
+}
+
+static void set_limits(const struct config_values *config, struct node_options *out)
+{
+    int64_t request_bytes = config_values_integer(config, "queued.max.request.bytes");
+
+    out->frame_bytes_max = (int32_t)config_values_integer(config, "socket.request.max.bytes");
+    out->request_bytes_max =
+        request_bytes > 0 ? request_bytes : INT64_MAX; /* -1: no limit, as in Kafka */
+    out->idle_ms_max = config_values_integer(config, "connections.max.idle.ms");
+    out->fetch_bytes_max = (int32_t)config_values_integer(config, "fetch.max.bytes");
+    out->fetch_sessions_max =
+        (int32_t)config_values_integer(config, "max.incremental.fetch.session.cache.slots");
+    out->producer_id_expiration_ms = config_values_integer(config, "producer.id.expiration.ms");
+    out->retention_check_ms = config_values_integer(config, "log.retention.check.interval.ms");
+    out->checkpoint_ms =
+        config_values_integer(config, "replica.high.watermark.checkpoint.interval.ms");
+    out->recovery_checkpoint_ms =
+        config_values_integer(config, "log.flush.offset.checkpoint.interval.ms");
+}
+
+struct status config_node_options(const struct config_values *config, struct arena *arena,
+                                  struct node_options *out, struct config_problem *problem)
+{
+    struct node_options options = {
+        .config = config,
+        .rack = config_values_text(config, "broker.rack"),
+        .flush_before_ack = config_values_boolean(config, "log.flush.before.ack"),
+        .auto_create_topics = config_values_boolean(config, "auto.create.topics.enable"),
+    };
+    struct status st = set_node_id(config, &options, problem);
+
+    if (!status_failed(st))
+        st = check_roles(config, problem);
+    if (!status_failed(st))
+        st = set_cluster_id(config, &options, problem);
+    if (!status_failed(st))
+        st = config_listeners(config, arena, &options, problem);
+    if (!status_failed(st))
+        st = set_directories(config, arena, &options, problem);
+    if (!status_failed(st))
+        st = check_topic_defaults(config, problem);
+    if (status_failed(st))
+        return st;
+    set_limits(config, &options);
+    *out = options;
+    return STATUS_OK;
+}
