@@ -110,7 +110,7 @@ void raft_node_start(struct raft_node *n);
  * hears nothing any more. Not needed for a node that was never started. */
 void raft_node_stop(struct raft_node *n, void (*stopped)(void *arg), void *arg);
 
-/* [blocks] Flushes and closes the log of a stopped node, and frees it. clean: as in log_close. */
+/* [blocks] Closes the log of a stopped or never started node, after a last flush when clean, and frees the node. */
 struct status raft_node_close(struct raft_node *n, bool clean);
 
 /* Appends metadata records as the leader of `epoch`; they are durable and replicated when they come back as commits.

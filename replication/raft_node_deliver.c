@@ -175,8 +175,12 @@ static void deliver_bytes(struct raft_node *n)
 
 struct status raft_node_read_slice(struct raft_node *n, struct log_slice *slice)
 {
-    struct status st = slice->cold ? log_slice_locate(slice) : STATUS_OK;
+    struct status st = STATUS_OK;
 
+    if (!slice->segment) /* nothing at an offset that the log says it has */
+        return status_error(KERR_CORRUPT_MESSAGE, "metadata log: a gap");
+    if (slice->cold)
+        st = log_slice_locate(slice);
     if (status_failed(st))
         return st;
     if (slice->size > n->read_capacity) {
@@ -218,7 +222,7 @@ static bool read_warm(struct raft_node *n)
 {
     bool cold = false;
 
-    if (n->slice.cold || n->slice.size > n->read_capacity)
+    if (!n->slice.segment || n->slice.cold || n->slice.size > n->read_capacity)
         return false;
     n->read_size = n->slice.size;
     return !status_failed(log_slice_read(&n->slice, 0, n->read_buffer, n->slice.size, &cold)) && !cold;

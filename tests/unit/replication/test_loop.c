@@ -98,7 +98,7 @@ void test_loop_init(struct test_loop *l)
     };
 }
 
-static bool run_round(struct test_loop *l)
+bool test_loop_round(struct test_loop *l)
 {
     struct task *tasks[TEST_QUEUE_MAX];
     struct job *jobs[TEST_QUEUE_MAX];
@@ -125,14 +125,14 @@ static bool run_round(struct test_loop *l)
 void test_loop_run(struct test_loop *l, int64_t ms)
 {
     for (int64_t end = l->now_us + ms * 1000;; l->now_us += 1000) {
-        while (run_round(l))
+        while (test_loop_round(l))
             ;
         for (size_t i = 0; i < TEST_TIMERS_MAX; i++)
             if (l->timers[i].timer && l->timers[i].at_us <= l->now_us) {
                 l->timers[i].at_us = INT64_MAX;
                 l->timers[i].timer->fire(l->timers[i].timer);
             }
-        while (run_round(l))
+        while (test_loop_round(l))
             ;
         if (l->now_us >= end)
             return;

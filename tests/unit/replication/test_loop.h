@@ -35,5 +35,7 @@ struct test_loop {
 void test_loop_init(struct test_loop *l);
 /* Runs what is due, and what follows from it, for so long in virtual time. */
 void test_loop_run(struct test_loop *l, int64_t ms);
+/* One round: the tasks and jobs that wait now. False when there were none. */
+bool test_loop_round(struct test_loop *l);
 
 #endif
