@@ -143,8 +143,8 @@ static void set_limits(const struct config_values *config, struct node_options *
     out->retention_check_ms = config_values_integer(config, "log.retention.check.interval.ms");
     out->checkpoint_ms =
         config_values_integer(config, "replica.high.watermark.checkpoint.interval.ms");
-    out->recovery_checkpoint_ms =
-        config_values_integer(config, "log.flush.offset.checkpoint.interval.ms");
+    out->shard_count = (int32_t)config_values_integer(config, "trivet.shards");
+    out->io_threads = (int32_t)config_values_integer(config, "trivet.io.threads");
 }
 
 struct status config_node_options(const struct config_values *config, struct arena *arena,

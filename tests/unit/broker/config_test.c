@@ -147,7 +147,8 @@ static void with_no_arguments_a_node_is_a_whole_cluster_on_loopback(void **state
     assert_int_equal(w->options.producer_id_expiration_ms, 86400000);
     assert_int_equal(w->options.retention_check_ms, 300000);
     assert_int_equal(w->options.checkpoint_ms, 5000);
-    assert_int_equal(w->options.recovery_checkpoint_ms, 60000);
+    assert_int_equal(w->options.shard_count, 0);
+    assert_int_equal(w->options.io_threads, 4);
     assert_int_equal(config_values_integer(w->values, "offsets.topic.replication.factor"), 1);
     assert_int_equal(config_values_integer(w->values, "transaction.state.log.min.isr"), 1);
     assert_false(config_values_given(w->values, "node.id"));
