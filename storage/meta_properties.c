@@ -41,6 +41,15 @@ struct properties {
     char values[PROPERTY_COUNT][META_CLUSTER_ID_CHARS_MAX + 1];
 };
 
+/* No value of ours has control characters; they would break the lines when it is written again. */
+static bool is_plain(struct str value)
+{
+    for (size_t i = 0; i < value.size; i++)
+        if ((unsigned char)value.data[i] < ' ' || value.data[i] == 0x7f)
+            return false;
+    return true;
+}
+
 /* Keeps the values of the keys we know; the last of a key counts, as in Java. */
 static bool keep_property(void *arg, struct str key, struct str value, int32_t line)
 {
@@ -50,7 +59,7 @@ static bool keep_property(void *arg, struct str key, struct str value, int32_t l
     for (int i = 0; i < PROPERTY_COUNT; i++) {
         if (!str_equal(key, str_from(property_names[i])))
             continue;
-        if (value.size >= sizeof p->values[i] || memchr(value.data, '\0', value.size)) {
+        if (value.size >= sizeof p->values[i] || !is_plain(value)) {
             p->unfit = property_names[i];
             return false;
         }
@@ -68,7 +77,7 @@ static struct status read_properties(struct properties *p, struct bytes text, st
     if (properties_parse(text, keep_property, p, &why))
         return STATUS_OK;
     if (p->unfit)
-        return refuse(error, "the value of %s is too long or has a NUL in it", p->unfit);
+        return refuse(error, "the value of %s is too long or has control characters", p->unfit);
     return refuse(error, "line %" PRId32 ": %s", why.line, why.message);
 }
 

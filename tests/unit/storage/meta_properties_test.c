@@ -92,6 +92,7 @@ static void what_is_missing_or_wrong_is_named(void **state)
     expect_refused("version=1\nnode.id=-4\ncluster.id=c\n", "node.id=-4");
     expect_refused("version=1\nnode.id=1\ncluster.id=c\ndirectory.id=short\n", "directory.id=short");
     expect_refused("version=1\nnode.id=1\ncluster.id=c\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAQ\n", "reserved");
+    expect_refused("version=1\nnode.id=1\ncluster.id=a\\rb\n", "control characters");
     memset(text, 'c', sizeof text);
     memcpy(text, "version=1\nnode.id=1\ncluster.id=", 31);
     text[sizeof text - 1] = '\0';
