@@ -53,7 +53,8 @@ struct flusher *flusher_create(const struct flusher_args *args);
 void flusher_free(struct flusher *f);
 bool flusher_idle(const struct flusher *f);
 
-/* The log of e has something to flush. Costs nothing when it is queued already. */
+/* The log of e has something to flush. Costs nothing when it is queued already. There is no callback for a log
+ * with nothing to flush (the round before had it all), or that is offline already. */
 void flusher_request(struct flusher *f, struct flusher_entry *e);
 /* Likewise, without the delay. */
 void flusher_request_now(struct flusher *f, struct flusher_entry *e);

@@ -229,7 +229,7 @@ struct status log_truncate_fully(struct log *l, int64_t offset);
 /* DeleteRecords and followers: raises the log start; whole segments below go at the next maintenance. */
 struct status log_raise_start_offset(struct log *l, int64_t offset);
 
-/* Rolls by time, applies retention by time, size and log start to segments wholly below high_watermark:
+/* Forgets expired producers, and applies retention by time, size and log start to segments wholly below high_watermark:
  * renames them to .deleted and forgets them. Their files are removed by log_delete_expired after
  * file.delete.delay.ms. True when something changed. */
 bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms);
