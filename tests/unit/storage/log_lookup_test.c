@@ -1,5 +1,7 @@
 #include "tests/unit/test.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,6 +146,71 @@ static void aborted_transactions_are_indexed_as_in_kafka(void **state)
     world_end(&w);
 }
 
+struct lookups {
+    struct log_world *w;
+    atomic_bool done;
+    atomic_int wrong;
+    int count;
+};
+
+/* What the pool does to a log while its loop goes on: assertions are left to the test's own thread. */
+static void *look_up_all_the_time(void *arg)
+{
+    struct lookups *k = arg;
+
+    while (!atomic_load(&k->done)) {
+        struct log_time_offset found;
+        struct log_aborted *list;
+        struct arena a;
+        size_t count;
+
+        arena_init(&a, 1 << 20);
+        if (status_failed(log_find_by_time(k->w->log, 1500, INT64_MAX, &found)) ||
+            (found.offset >= 0 && found.timestamp_ms < 1500) ||
+            status_failed(log_find_max_timestamp(k->w->log, &found)) ||
+            status_failed(log_aborted_transactions(k->w->log, 0, INT64_MAX, &a, &list, &count)))
+            atomic_fetch_add(&k->wrong, 1);
+        arena_free(&a);
+        k->count++;
+    }
+    return NULL;
+}
+
+/* Lookups in the pool run while the loop appends, rolls, reads, flushes and deletes. */
+static void lookups_run_beside_the_loop(void **state)
+{
+    struct log_world w;
+    struct lookups k = {.w = &w};
+    struct log_garbage *g;
+    pthread_t thread;
+    (void)state;
+
+    world_begin(&w);
+    w.config.retention_bytes = 30000;
+    w.config.segment_bytes = 6000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 1, 10);
+    assert_int_equal(pthread_create(&thread, NULL, look_up_all_the_time, &k), 0);
+    for (int i = 0; i < 1500; i++) {
+        append_ok(&w, world_producer_batch(&w, 3, 0, i, 1, RECORD_BATCH_TRANSACTIONAL));
+        append_ok(&w, world_marker(&w, 3, 0, i % 3 == 0));
+        append_ok(&w, world_batch(&w, 2, 150, 1000 + i));
+        if (i % 50 == 0) {
+            world_flush(&w);
+            log_high_watermark_moved(w.log, log_end_offset(w.log));
+            (void)log_maintain(w.log, log_end_offset(w.log), 1000);
+            g = log_take_garbage(w.log, INT64_MAX);
+            if (g)
+                assert_false(status_failed(log_garbage_run(g)));
+            assert_int_equal(world_read_all(&w, log_start_offset(w.log)), log_end_offset(w.log));
+        }
+    }
+    atomic_store(&k.done, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(atomic_load(&k.wrong), 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +218,7 @@ int main(void)
         cmocka_unit_test(max_timestamp_is_found_wherever_it_lies),
         cmocka_unit_test(lookup_by_time_agrees_with_a_scan),
         cmocka_unit_test(aborted_transactions_are_indexed_as_in_kafka),
+        cmocka_unit_test(lookups_run_beside_the_loop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

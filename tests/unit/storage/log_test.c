@@ -197,6 +197,186 @@ static void duplicates_get_their_old_offsets(void **state)
     world_end(&w);
 }
 
+static void batch_at(struct log_world *w, int64_t offset, uint8_t head[RECORD_BATCH_HEADER_BYTES])
+{
+    struct log_slice slice = world_read(w, offset, INT64_MAX, 1, true);
+
+    assert_false(status_failed(log_slice_read(&slice, 0, head, RECORD_BATCH_HEADER_BYTES, NULL)));
+    log_slice_release(&slice);
+}
+
+/* What a leader has, a follower gets byte for byte, cut where the leader's answer was cut. */
+static void follower_takes_whole_batches_as_they_are(void **state)
+{
+    struct log_world leader, follower;
+    struct log_slice slice;
+    struct log_appended out;
+    uint8_t bytes[4096];
+    (void)state;
+
+    world_begin(&leader);
+    world_begin(&follower);
+    world_open(&leader, LOG_TRUST_CLEAN);
+    world_open(&follower, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 10; i++)
+        world_append(&leader, 2, 100);
+    slice = world_read(&leader, 0, INT64_MAX, sizeof bytes, true);
+    assert_false(status_failed(log_slice_read(&slice, 0, bytes, slice.size, NULL)));
+    assert_false(status_failed(log_append_as_follower(
+        follower.log, (struct bytes_mut){bytes, slice.size - 1}, LOG_ORIGIN_CLIENT, &out)));
+    assert_int_equal(out.base_offset, 0);
+    assert_int_equal(out.last_offset, 17);
+    assert_int_equal(world_read_all(&follower, 0), 18);
+    assert_int_equal(log_append_as_follower(follower.log, (struct bytes_mut){bytes, slice.size},
+                                            LOG_ORIGIN_CLIENT, &out)
+                         .code,
+                     KERR_OFFSET_OUT_OF_RANGE);
+    bytes[slice.size - 1] ^= 1;
+    assert_int_equal(log_append_as_follower(
+                         follower.log, (struct bytes_mut){bytes + slice.size / 10 * 9, slice.size / 10},
+                         LOG_ORIGIN_CLIENT, &out)
+                         .code,
+                     KERR_CORRUPT_MESSAGE);
+    bytes[slice.size - 1] ^= 1;
+    assert_false(status_failed(log_append_as_follower(
+        follower.log, (struct bytes_mut){bytes + slice.size / 10 * 9, slice.size / 10}, LOG_ORIGIN_CLIENT, &out)));
+    assert_int_equal(world_read_all(&follower, 0), 20);
+    log_slice_release(&slice);
+    world_end(&leader);
+    world_end(&follower);
+}
+
+static void offsets_and_epochs_are_the_leaders(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    struct bytes_mut two;
+    uint8_t buffer[1000], head[RECORD_BATCH_HEADER_BYTES];
+    size_t size;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    two = world_batch(&w, 3, 20, w.now_ms);
+    size = two.size;
+    memcpy(buffer, two.data, size);
+    memcpy(buffer + size, two.data, size);
+    two = (struct bytes_mut){buffer, 2 * size};
+    assert_int_equal(log_append_as_leader(w.log, two, 4, LOG_ORIGIN_CLIENT, &out, NULL).code, KERR_INVALID_RECORD);
+    assert_false(status_failed(log_append_as_leader(w.log, two, 4, LOG_ORIGIN_COORDINATOR, &out, NULL)));
+    assert_int_equal(out.base_offset, 0);
+    assert_int_equal(out.last_offset, 5);
+    assert_false(status_failed(log_append_as_leader(w.log, two, 5, LOG_ORIGIN_RAFT, &out, NULL)));
+    assert_int_equal(out.base_offset, 6);
+    batch_at(&w, 3, head);
+    assert_int_equal(record_batch_base_offset(head), 3);
+    assert_int_equal(record_batch_leader_epoch(head), 4);
+    batch_at(&w, 6, head);
+    assert_int_equal(record_batch_leader_epoch(head), 5);
+    assert_int_equal(log_latest_epoch(w.log), 5);
+    assert_int_equal(log_epoch_of_offset(w.log, 5), 4);
+    world_end(&w);
+}
+
+/* message.timestamp.type=LogAppendTime: the broker's clock, in the batch and in the answer. */
+static void log_append_time_replaces_the_producers(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    uint8_t head[RECORD_BATCH_HEADER_BYTES];
+    (void)state;
+
+    world_begin(&w);
+    w.config.message_timestamp_log_append = true;
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_false(status_failed(world_try_append(&w, world_batch(&w, 3, 20, 5), &out)));
+    assert_int_equal(out.log_append_time_ms, w.now_ms);
+    batch_at(&w, 0, head);
+    assert_int_equal(record_batch_max_timestamp(head), w.now_ms);
+    assert_true(record_batch_is_log_append_time(head));
+    assert_int_equal(world_read_all(&w, 0), 3);
+    world_end(&w);
+}
+
+static void topic_codec_replaces_the_producers(void **state)
+{
+    struct log_world w;
+    uint8_t head[RECORD_BATCH_HEADER_BYTES];
+    (void)state;
+
+    world_begin(&w);
+    w.config.compression_type = COMPRESSION_ZSTD;
+    w.config.compression_zstd_level = 3;
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 20, 300);
+    batch_at(&w, 0, head);
+    assert_int_equal(record_batch_compression(head), COMPRESSION_ZSTD);
+    assert_true(record_batch_size_bytes(head) < 3000);
+    world_end(&w);
+}
+
+static void records_larger_than_a_segment_are_refused(void **state)
+{
+    struct log_world w;
+    struct record_refusal refusal;
+    struct log_appended out;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 1, 2000, w.now_ms), 0, LOG_ORIGIN_CLIENT, &out,
+                                          &refusal)
+                         .code,
+                     KERR_RECORD_LIST_TOO_LARGE);
+    assert_non_null(refusal.message);
+    world_end(&w);
+}
+
+/* What is settled and synced with its file system opens as a cleanly closed log. */
+static void settled_log_is_a_cleanly_closed_one(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 100; i++)
+        world_append(&w, 2, 300);
+    assert_false(status_failed(log_settle(w.log)));
+    assert_false(status_failed(w.files->ops->sync_filesystem(w.files, "data")));
+    files_sim_crash_losing_all(w.files);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_false(w.report.indexes_rebuilt);
+    assert_int_equal(w.report.truncated_bytes, 0);
+    assert_int_equal(world_read_all(&w, 0), 200);
+    world_end(&w);
+}
+
+static void cleanly_closed_log_survives_losing_the_page_cache(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 30; i++)
+            world_append(&w, 2, 300);
+        if (round % 2)
+            world_flush(&w); /* all batches are flushed, but what a close writes is not */
+        world_close(&w, true);
+        files_sim_crash_losing_all(w.files);
+        world_open(&w, LOG_TRUST_CLEAN);
+        assert_false(w.report.indexes_rebuilt);
+        assert_int_equal(w.report.truncated_bytes, 0);
+        assert_int_equal(log_end_offset(w.log), 60 * (round + 1));
+        assert_int_equal(world_read_all(&w, 0), 60 * (round + 1));
+    }
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +387,13 @@ int main(void)
         cmocka_unit_test(index_files_equal_those_of_kafka),
         cmocka_unit_test(produced_batch_that_is_damaged_leaves_no_trace),
         cmocka_unit_test(duplicates_get_their_old_offsets),
+        cmocka_unit_test(follower_takes_whole_batches_as_they_are),
+        cmocka_unit_test(offsets_and_epochs_are_the_leaders),
+        cmocka_unit_test(log_append_time_replaces_the_producers),
+        cmocka_unit_test(topic_codec_replaces_the_producers),
+        cmocka_unit_test(records_larger_than_a_segment_are_refused),
+        cmocka_unit_test(settled_log_is_a_cleanly_closed_one),
+        cmocka_unit_test(cleanly_closed_log_survives_losing_the_page_cache),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
