@@ -7,6 +7,7 @@
 #include "broker/storage_dirs.h"
 #include "protocol/base/check.h"
 
+#define LOOK_AGAIN_US 5000
 #define OPENS_A_JOB 64 /* enough to make posting cheap, few enough that all pool threads get some */
 
 struct hosted_key {
@@ -87,6 +88,8 @@ struct log_end_job {
     struct job job;
     struct shard *shard;
     struct log *log;
+    char *topic; /* owned, when removed */
+    int32_t index;
     bool remove;
     bool clean;
     struct uuid unique;
@@ -116,8 +119,11 @@ static void log_end_done(struct task *t)
     if (status_failed(e->result))
         logger_event(s->logger, LOGGER_ERROR, e->remove ? "log_deletion_failed" : "log_close_failed",
                      "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
+    if (e->remove)
+        storage_dirs_forget(s->node->dirs, str_from(e->topic), e->index);
     s->log_jobs--;
     s->close_failed = s->close_failed || (status_failed(e->result) && !e->remove);
+    free(e->topic);
     free(e);
     hosting_maybe_emptied(s);
 }
@@ -131,12 +137,18 @@ static void hosted_end(struct hosted_partition *h)
 
     CHECK(e);
     HASH_DEL(s->partitions, h);
-    if (h->removed)
-        storage_dirs_forget(s->node->dirs, h->partition->topic, h->partition->index);
-    log = partition_free(h->partition);
-    *e = (struct log_end_job){.shard = s, .log = log, .remove = h->removed, .clean = s->closing_clean};
+    *e = (struct log_end_job){
+        .shard = s, .index = h->partition->index, .remove = h->removed, .clean = s->closing_clean};
+    if (h->removed) {
+        e->topic = strndup(h->partition->topic.data, h->partition->topic.size);
+        CHECK(e->topic);
+    }
+    log = e->log = partition_free(h->partition);
     free(h);
     if (!log) {
+        if (e->remove)
+            storage_dirs_forget(s->node->dirs, str_from(e->topic), e->index);
+        free(e->topic);
         free(e);
         hosting_maybe_emptied(s);
         return;
@@ -202,6 +214,12 @@ static void item_open(struct shard *s, struct open_item *item)
     };
 
     item->result = log_open(&args, &item->log, &item->report);
+    if (item->result.code != KERR_INCONSISTENT_TOPIC_ID)
+        return;
+    item->result = storage_dirs_set_aside(s->node->dirs, p->topic, p->index, &item->place);
+    args.recovery_point = args.log_start_offset = 0;
+    if (!status_failed(item->result))
+        item->result = log_open(&args, &item->log, &item->report);
 }
 
 static void log_recovery(struct shard *s, const struct open_item *item)
@@ -285,19 +303,27 @@ static void hosting_open_later(struct shard *s, const struct open_item *item)
         open_job_submit(s);
 }
 
+static void hosting_look_again(struct shard *s);
+
 static void hosting_add(struct shard *s, const struct metadata_topic *topic, int32_t index)
 {
-    struct hosted_partition *h = calloc(1, sizeof *h);
-    struct partition *p = partition_create(&s->partition_env, topic->name, topic->id, index);
-    struct open_item item = {.hosted = h, .config = &topic->config->settings.log};
+    struct open_item item = {.config = &topic->config->settings.log};
+    struct hosted_partition *h;
+    struct partition *p;
 
+    item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
+    if (item.result.code == KERR_OPERATION_NOT_ATTEMPTED) {
+        hosting_look_again(s);
+        return;
+    }
+    h = item.hosted = calloc(1, sizeof *h);
+    p = partition_create(&s->partition_env, topic->name, topic->id, index);
     CHECK(h && p);
     h->key.topic_id = topic->id;
     h->key.index = index;
     h->shard = s;
     h->partition = p;
     HASH_ADD(hh, s->partitions, key, sizeof h->key, h);
-    item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
     if (!status_failed(item.result) && item.place.exists) {
         hosting_open_later(s, &item);
         return;
@@ -308,6 +334,8 @@ static void hosting_add(struct shard *s, const struct metadata_topic *topic, int
 }
 
 /* ---- following the metadata ---- */
+
+static void hosting_all_changed(struct shard *s);
 
 static void hosting_topic_changed(struct shard *s, const struct metadata_topic *topic)
 {
@@ -322,6 +350,23 @@ static void hosting_topic_changed(struct shard *s, const struct metadata_topic *
         else if (id_list_contains(topic->partitions[i]->replicas, s->node->options->node_id))
             hosting_add(s, topic, (int32_t)i);
     }
+}
+
+/* A topic was made anew while the log of the old one of its name is being renamed: all topics are looked at
+ * again in a moment, which finds what is not hosted yet. Rare. */
+static void on_look_again(struct timer *t)
+{
+    struct shard *s = CONTAINER_OF(t, struct shard, look_again);
+
+    if (s->closing)
+        return;
+    hosting_all_changed(s);
+    open_job_submit(s);
+}
+
+static void hosting_look_again(struct shard *s)
+{
+    timer_start(s->loop, &s->look_again, LOOK_AGAIN_US);
 }
 
 static void hosting_all_changed(struct shard *s)
@@ -409,6 +454,7 @@ static void on_storage_failed(void *arg, struct partition *p, struct status why)
 
 void hosting_init(struct shard *s)
 {
+    timer_init(s->loop, &s->look_again, on_look_again);
     s->partition_env.storage_failed = on_storage_failed;
     s->partition_env.stopped = on_partition_stopped;
     s->partition_env.arg = s;

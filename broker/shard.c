@@ -191,6 +191,7 @@ void shard_stop(struct shard *s, bool clean)
 void shard_free(struct shard *s)
 {
     timer_free(s->loop, &s->upkeep);
+    timer_free(s->loop, &s->look_again);
     timer_free(s->loop, &s->connection_timer);
     timer_free(s->loop, &s->produce_timer);
     for (size_t i = 0; s->flushers && i < s->node->dir_count; i++)

@@ -40,6 +40,7 @@ struct shard {
     struct hosted_partition *partitions; /* uthash by topic id and index */
     struct flusher **flushers;           /* one a log directory */
     struct timer upkeep;
+    struct timer look_again;
     struct open_job *open_job; /* being filled */
     size_t opening;            /* partitions whose logs are being opened */
     size_t log_jobs;           /* logs being closed or deleted */

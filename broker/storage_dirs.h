@@ -71,10 +71,17 @@ struct storage_place {
 };
 
 /* [any] The directory that holds the partition, or the one online with the fewest, which it then belongs to.
- * KAFKA_STORAGE_ERROR: it belongs to one that is offline, or none is online. */
+ *
+ * KAFKA_STORAGE_ERROR      It belongs to one that is offline, or none is online.
+ * OPERATION_NOT_ATTEMPTED  A partition of that name was placed and not forgotten yet: a deleted topic's, whose log is
+ *                          still being renamed. Ask again soon. */
 struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32_t partition,
                                  struct storage_place *out);
-/* [any] The partition is gone from this node. */
+/* [pool] The folder is another topic's of the same name, deleted while this node was away: it gets the suffix
+ * "-stray", and the place is empty. */
+struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, int32_t partition,
+                                     struct storage_place *place);
+/* [any] The partition is gone from this node, its folder too. */
 void storage_dirs_forget(struct storage_dirs *d, struct str topic, int32_t partition);
 
 /* [any] A write or sync failed there: nothing is placed or checkpointed in it any more. False when it was

@@ -1,0 +1,27 @@
+#ifndef BROKER_SERVER_H
+#define BROKER_SERVER_H
+
+/* A node with threads and sockets around it: what trivetd runs, and what a test can run several of. */
+
+#include <stdint.h>
+
+#include "broker/node_options.h"
+#include "protocol/base/logger.h"
+#include "protocol/base/status.h"
+
+struct server;
+
+/* Opens everything and takes the ports; then starts. Blocks until the node serves clients or has failed.
+ * Errors are logged with their reason; nothing is left running. */
+struct status server_start(const struct node_options *options, struct logger *logger, struct server **out);
+
+/* The port that the first client listener has. */
+uint16_t server_port(const struct server *s);
+
+/* Becomes readable when the node cannot go on and the process should end. */
+int server_failure_fd(const struct server *s);
+
+/* Leaves the cluster politely, closes everything, frees the server. Blocks. False: not all was closed cleanly. */
+bool server_stop(struct server *s);
+
+#endif
