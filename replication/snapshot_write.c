@@ -166,7 +166,9 @@ struct status snapshot_writer_finish(struct snapshot_writer *w)
         return st;
     }
     w->files->ops->close(w->files, w->file);
-    st = w->files->ops->rename(w->files, w->part, w->path);
+    st = w->files->ops->make_read_only(w->files, w->part);
+    if (!status_failed(st))
+        st = w->files->ops->rename(w->files, w->part, w->path);
     if (status_failed(st))
         w->files->ops->remove(w->files, w->part);
     else

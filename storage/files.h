@@ -62,6 +62,8 @@ struct files_ops {
     /* --- names --- */
     struct status (*rename)(struct files *fs, const char *from, const char *to); /* replaces `to` */
     struct status (*remove)(struct files *fs, const char *path);                 /* a file; ENOENT is an error */
+    /* Mode 0400, as Kafka's snapshots have: written once, never again. Not durable by itself. */
+    struct status (*make_read_only)(struct files *fs, const char *path);
     struct status (*make_directory)(struct files *fs, const char *path);
     struct status (*remove_directory)(struct files *fs, const char *path); /* must be empty */
     struct status (*list)(struct files *fs, const char *path, files_visit *visit, void *arg);

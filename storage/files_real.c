@@ -566,6 +566,12 @@ static struct status real_make_directory(struct files *fs, const char *path)
     return mkdir(path, 0755) < 0 ? status_errno(errno, "make a directory") : STATUS_OK;
 }
 
+static struct status real_make_read_only(struct files *fs, const char *path)
+{
+    (void)fs;
+    return chmod(path, 0400) < 0 ? status_errno(errno, "make a file read-only") : STATUS_OK;
+}
+
 static struct status real_remove_directory(struct files *fs, const char *path)
 {
     (void)fs;
@@ -742,6 +748,7 @@ static const struct files_ops real_ops = {
     .unpin = real_unpin,
     .rename = real_rename,
     .remove = real_remove,
+    .make_read_only = real_make_read_only,
     .make_directory = real_make_directory,
     .remove_directory = real_remove_directory,
     .list = real_list,

@@ -313,6 +313,17 @@ static struct status sim_file_remove(struct files *fs, const char *path)
     return leave(s, error, "remove a file");
 }
 
+/* Permissions are not simulated. */
+static struct status sim_file_make_read_only(struct files *fs, const char *path)
+{
+    struct files_sim *s = sim(fs);
+    int error = enter(s, FILES_CALL_STAT, path);
+
+    if (!error)
+        sim_find(&s->disk, path, &error);
+    return leave(s, error, "make a file read-only");
+}
+
 static struct status sim_file_make_directory(struct files *fs, const char *path)
 {
     struct files_sim *s = sim(fs);
@@ -472,6 +483,7 @@ static const struct files_ops sim_ops = {
     .unpin = sim_file_unpin,
     .rename = sim_file_rename,
     .remove = sim_file_remove,
+    .make_read_only = sim_file_make_read_only,
     .make_directory = sim_file_make_directory,
     .remove_directory = sim_file_remove_directory,
     .list = sim_file_list,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "replication/raft_node.h"
 #include "replication/snapshot_file.h"
@@ -119,6 +120,7 @@ static void formatting_gives_the_bytes_of_kafka(void **state)
     struct raft_voter voter = {.key = {.id = 100}, .endpoints = &endpoint, .endpoint_count = 1, .kraft_version_max = 1};
     struct bytes values[6];
     struct bytes_mut got;
+    struct stat found;
     char path[256];
 
     assert_true(uuid_parse(STR("ngdAwoeIQ9qGah_v0sJiUA"), &voter.key.directory_id));
@@ -132,6 +134,8 @@ static void formatting_gives_the_bytes_of_kafka(void **state)
     assert_int_equal(got.size, GOLDEN_BYTES);
     assert_memory_equal(got.data, b->golden, GOLDEN_BYTES);
     free(got.data);
+    assert_int_equal(stat(path, &found), 0);
+    assert_int_equal(found.st_mode & 0777, 0400);
 }
 
 static void snapshot_of_kafka_is_read(void **state)
