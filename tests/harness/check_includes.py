@@ -17,6 +17,10 @@ ONLY_IN = {  # libraries with one place
     "librdkafka/": re.compile(r"^tests/"),
     "cmocka.h": re.compile(r"^tests/"),
 }
+# Requests and responses are for handlers, fetchers and transport; these keep types of their own. Records
+# (and the list of APIs) are for all.
+KNOWS_NO_REQUEST = re.compile(r"^storage/|_core(_\w+)?\.[ch]$")
+REQUEST_MESSAGES = re.compile(r"^protocol/messages/(?!\w+_records\.h$|api_list\.h$)")
 
 
 def complaints(path, text):
@@ -33,6 +37,8 @@ def complaints(path, text):
             found.append(f"{path}:{number}: {room}/ may not include {target}")
         if kind == '"' and "/" not in target and not target.endswith((".pb-c.h", ".inc")):
             found.append(f"{path}:{number}: write {target} from the top")
+        if KNOWS_NO_REQUEST.search(path) and REQUEST_MESSAGES.match(target):
+            found.append(f"{path}:{number}: requests and responses stay outside: {target}")
         for library, where in ONLY_IN.items():
             if target.startswith(library) and not where.match(path):
                 found.append(f"{path}:{number}: {target} is not for {path}")
@@ -47,8 +53,10 @@ def try_out():
     assert not complaints("storage/x.h", good)
     for path, line in (("storage/x.c", '#include "broker/node.h"'), ("protocol/x.c", '#include "storage/log.h"'),
                        ("broker/x.c", '#include "tests/unit/test.h"'), ("broker/x.c", '#include <rocksdb/c.h>'),
-                       ("broker/x.c", '#include "node.h"'), ("tools/x.c", "#include <librdkafka/rdkafka.h>")):
+                       ("broker/x.c", '#include "node.h"'), ("storage/x.c", '#include "protocol/messages/fetch.h"'),
+                       ("replication/x_core.h", '#include "protocol/messages/vote.h"'), ("tools/x.c", "#include <librdkafka/rdkafka.h>")):
         assert complaints(path, line), f"{path} may include {line}?"
+    assert not complaints("replication/x_core.c", '#include "protocol/messages/raft_records.h"')
     assert complaints("storage/y.h", good), "a wrong guard is not found"
 
 
