@@ -108,8 +108,7 @@ static void formatting_gives_the_bytes_of_kafka(void **state)
 {
     static const char *const features[] = {
         "\x01\x0c\x00\x11metadata.version\x00\x21\x00",
-        "\x01\x0c\x00\x21"
-        "eligible.leader.replicas.version\x00\x01\x00",
+        "\x01\x0c\x00!eligible.leader.replicas.version\x00\x01\x00",
         "\x01\x0c\x00\x0egroup.version\x00\x01\x00",
         "\x01\x0c\x00\x0eshare.version\x00\x02\x00",
         "\x01\x0c\x00\x10streams.version\x00\x01\x00",
