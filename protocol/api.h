@@ -15,7 +15,8 @@ enum api_listener {
 
 /* API_PRODUCE = 0 and so on; API_KEY_COUNT is one above the highest, and there are gaps. */
 enum api_key {
-#define API_KEY(key, constant, name, min, max, flexible, listeners, unstable) API_##constant = (key),
+#define API_KEY(key, constant, name, min, max, flexible, listeners, unstable)                      \
+    API_##constant = (key),
     API_LIST(API_KEY)
 #undef API_KEY
 };

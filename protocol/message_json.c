@@ -169,7 +169,8 @@ static bool struct_set_defaults(const struct message_json_struct *s, struct aren
 
 /* --- to JSON --- */
 
-static json_t *struct_to_json(const struct message_json_struct *s, const uint8_t *m, int16_t version);
+static json_t *struct_to_json(const struct message_json_struct *s, const uint8_t *m,
+                              int16_t version);
 
 static json_t *string_to_json(struct str s)
 {
@@ -231,8 +232,8 @@ static json_t *value_to_json(const struct message_json_field *f, const void *p, 
     case MESSAGE_JSON_BYTES:
         return bytes_to_json(*(const struct bytes *)p);
     case MESSAGE_JSON_RECORDS:
-        return bytes_to_json((struct bytes){((const struct records *)p)->data,
-                                            ((const struct records *)p)->size});
+        return bytes_to_json(
+            (struct bytes){((const struct records *)p)->data, ((const struct records *)p)->size});
     case MESSAGE_JSON_STRUCT:
         return struct_to_json(f->inner, p, version);
     default:
@@ -271,7 +272,8 @@ static json_t *field_to_json(const struct message_json_field *f, const uint8_t *
     return value_to_json(f, p, version);
 }
 
-static json_t *struct_to_json(const struct message_json_struct *s, const uint8_t *m, int16_t version)
+static json_t *struct_to_json(const struct message_json_struct *s, const uint8_t *m,
+                              int16_t version)
 {
     json_t *object = json_object();
 
@@ -443,8 +445,8 @@ static bool struct_from_json(struct json_source *j, const struct message_json_st
     return true;
 }
 
-bool message_from_json(const struct message_type *type, const json_t *value, struct arena *a, void *m,
-                       int16_t version, const char **wrong)
+bool message_from_json(const struct message_type *type, const json_t *value, struct arena *a,
+                       void *m, int16_t version, const char **wrong)
 {
     struct json_source j = {a, version, NULL};
     bool ok = struct_from_json(&j, message_json_roots[type - message_types], value, m);

@@ -1,9 +1,10 @@
 #ifndef PROTOCOL_MESSAGE_JSON_H
 #define PROTOCOL_MESSAGE_JSON_H
 
-/* Messages as JSON, in the shape that Apache Kafka's own tools print: camelCase names, only the fields
- * of the version, tagged ones only when they differ from their default, bytes and records as base64,
- * uuids as their text. For tools and tests; a library of its own, so that the broker needs no JSON. */
+/* Messages as JSON, in the shape that Apache Kafka's own tools print: camelCase names, only the
+ * fields of the version, tagged ones only when they differ from their default, bytes and records as
+ * base64, uuids as their text. For tools and tests; a library of its own, so that the broker needs
+ * no JSON. */
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -11,17 +12,18 @@
 
 #include "protocol/message_type.h"
 
-/* A new reference; NULL when the heap is exhausted. Bytes of a string that are not UTF-8 become '?'. */
+/* A new reference; NULL when the heap is exhausted. Bytes of a string that are not UTF-8 become
+ * '?'. */
 json_t *message_to_json(const struct message_type *type, const void *m, int16_t version);
 
 /* Fills *m (of type->size bytes). A field that is missing gets its default; a name that the message
- * does not have is a failure. Strings point into `value`, which must outlive *m; the rest comes from
- * the arena.
+ * does not have is a failure. Strings point into `value`, which must outlive *m; the rest comes
+ * from the arena.
  *
- * False, and in *wrong (never freed) the name of the field: not of its type or out of its range, null
- * where that is not allowed, unknown to the message, or the arena's budget is spent. */
-bool message_from_json(const struct message_type *type, const json_t *value, struct arena *a, void *m,
-                       int16_t version, const char **wrong);
+ * False, and in *wrong (never freed) the name of the field: not of its type or out of its range,
+ * null where that is not allowed, unknown to the message, or the arena's budget is spent. */
+bool message_from_json(const struct message_type *type, const json_t *value, struct arena *a,
+                       void *m, int16_t version, const char **wrong);
 
 /* --- what protocol/gen/emit_json.py fills in --- */
 

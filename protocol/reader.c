@@ -131,8 +131,8 @@ void *read_array(struct reader *r, struct arena *a, unsigned form, struct wire_e
         reader_fail(r, KERR_INVALID_REQUEST);
         return NULL;
     }
-    room = __builtin_mul_overflow((size_t)length, element.size, &total) ? NULL
-                                                                        : arena_alloc(a, total);
+    room =
+        __builtin_mul_overflow((size_t)length, element.size, &total) ? NULL : arena_alloc(a, total);
     if (!room) { /* the budget is spent */
         reader_fail(r, KERR_INVALID_REQUEST);
         return NULL;

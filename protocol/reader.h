@@ -3,9 +3,9 @@
 
 /* A cursor over bytes from outside: the primitives that decoders are made of.
  *
- * It remembers its first failure and from then on stands at its end: reads give zeros, counts are 0,
- * nothing jumps. Check reader_ok once, when done. Every pointer it gives out points into the bytes it
- * reads (borrowed: they must outlive the message) or into the arena. One thread. */
+ * It remembers its first failure and from then on stands at its end: reads give zeros, counts are
+ * 0, nothing jumps. Check reader_ok once, when done. Every pointer it gives out points into the
+ * bytes it reads (borrowed: they must outlive the message) or into the arena. One thread. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -105,8 +105,8 @@ uint32_t read_unsigned_varint(struct reader *r);
 int32_t read_varint(struct reader *r);  /* zigzag */
 int64_t read_varlong(struct reader *r); /* zigzag */
 
-/* `form` is of enum wire_form. A null that is not allowed, a negative length and one past the end are
- * failures; so is a string above WIRE_STRING_BYTES_MAX. UTF-8 is not checked. */
+/* `form` is of enum wire_form. A null that is not allowed, a negative length and one past the end
+ * are failures; so is a string above WIRE_STRING_BYTES_MAX. UTF-8 is not checked. */
 struct str read_string(struct reader *r, unsigned form);
 struct bytes read_bytes(struct reader *r, unsigned form);
 struct records read_records(struct reader *r, unsigned form);
@@ -120,8 +120,8 @@ struct wire_element {
 /* Reads an array's count and takes room for it from the arena, uninitialised; *count is always set.
  * NULL for null (if allowed) and after a failure; an empty array is not NULL.
  *
- * A count that could not fit the bytes left at wire_bytes_min each fails before anything is allocated;
- * so does one past the arena's budget (both INVALID_REQUEST). */
+ * A count that could not fit the bytes left at wire_bytes_min each fails before anything is
+ * allocated; so does one past the arena's budget (both INVALID_REQUEST). */
 void *read_array(struct reader *r, struct arena *a, unsigned form, struct wire_element element,
                  size_t *count);
 

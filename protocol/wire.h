@@ -17,17 +17,17 @@ enum wire_form {
 
 /* Record batches inside a message. data == NULL and no splice: null on the wire.
  *
- * Decoded records are a view of the frame. In a message to encode, splice == NULL means that data is
- * copied; else nothing is copied: the writer notes that `size` bytes belong at this place and keeps
- * the cookie (a file range, say) for whoever sends the frame. */
+ * Decoded records are a view of the frame. In a message to encode, splice == NULL means that data
+ * is copied; else nothing is copied: the writer notes that `size` bytes belong at this place and
+ * keeps the cookie (a file range, say) for whoever sends the frame. */
 struct records {
     const uint8_t *data;
     size_t size;
     const void *splice;
 };
 
-/* The same bytes for writing. Only for the owner of the frame they were decoded from: base offset and
- * leader epoch of produced batches are set in place. */
+/* The same bytes for writing. Only for the owner of the frame they were decoded from: base offset
+ * and leader epoch of produced batches are set in place. */
 static inline struct bytes_mut records_mutable(struct records records)
 {
     return (struct bytes_mut){(uint8_t *)(uintptr_t)records.data, records.size};

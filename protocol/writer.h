@@ -68,7 +68,8 @@ static inline void write_require(struct writer *w, bool holds)
 /* Room for `size` more bytes, or false and a failure. */
 bool writer_grow(struct writer *w, size_t size);
 
-/* `size` bytes of the buffer to fill at once (the next write may move them); NULL after a failure. */
+/* `size` bytes of the buffer to fill at once (the next write may move them); NULL after a failure.
+ */
 static inline uint8_t *write_reserve(struct writer *w, size_t size)
 {
     uint8_t *at;
@@ -131,13 +132,14 @@ void write_varint(struct writer *w, int32_t value);  /* zigzag */
 void write_varlong(struct writer *w, int64_t value); /* zigzag */
 void write_raw(struct writer *w, const void *data, size_t size);
 
-/* `form` is of enum wire_form. Where null is not allowed, a NULL value is written as an empty one, so
- * that a zeroed struct is a fair start. */
+/* `form` is of enum wire_form. Where null is not allowed, a NULL value is written as an empty one,
+ * so that a zeroed struct is a fair start. */
 void write_string(struct writer *w, unsigned form, struct str value);
 void write_bytes(struct writer *w, unsigned form, struct bytes value);
 void write_records(struct writer *w, unsigned form, struct records value);
 
-/* An array's count; items == NULL is null where that is allowed. Returns how many elements to write. */
+/* An array's count; items == NULL is null where that is allowed. Returns how many elements to
+ * write. */
 size_t write_array(struct writer *w, unsigned form, const void *items, size_t count);
 
 /* Whole arrays of primitives. */

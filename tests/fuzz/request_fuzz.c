@@ -1,8 +1,8 @@
 /* Messages from anywhere: requests, responses, records.
  *
- * Input: kind (0 request, 1 response, else a record), key (of a record: which one), version, then the
- * message. Whatever decodes must encode in the same version, and what that gives must decode and
- * encode to itself. */
+ * Input: kind (0 request, 1 response, else a record), key (of a record: which one), version, then
+ * the message. Whatever decodes must encode in the same version, and what that gives must decode
+ * and encode to itself. */
 
 #include <stdlib.h>
 #include <string.h>

@@ -89,8 +89,8 @@ static bool encodes_to_vector(struct test *t, const struct vector *v, const void
            (v->size == 0 || memcmp(t->writer.data, v->bytes, v->size) == 0);
 }
 
-/* Some vectors spell out tagged fields that have their default, which we leave out as Kafka's tools do.
- * That it is the default is shown by the bytes, which must not have the field. */
+/* Some vectors spell out tagged fields that have their default, which we leave out as Kafka's tools
+ * do. That it is the default is shown by the bytes, which must not have the field. */
 static bool may_be_left_out(const json_t *expected)
 {
     return json_is_null(expected) || json_is_false(expected) ||
@@ -104,17 +104,15 @@ static bool json_matches(json_t *value, json_t *expected)
     size_t i;
 
     if (json_is_array(expected) && json_array_size(value) == json_array_size(expected)) {
-        json_array_foreach(expected, i, inner)
-            if (!json_matches(json_array_get(value, i), inner))
-                return false;
+        json_array_foreach(expected, i,
+                           inner) if (!json_matches(json_array_get(value, i), inner)) return false;
         return json_is_array(value);
     }
     if (!json_is_object(expected) || !json_is_object(value))
         return json_equal(value, expected);
-    json_object_foreach(value, key, inner)
-        if (!json_object_get(expected, key))
-            return false;
-    json_object_foreach(expected, key, inner) {
+    json_object_foreach(value, key, inner) if (!json_object_get(expected, key)) return false;
+    json_object_foreach(expected, key, inner)
+    {
         json_t *ours = json_object_get(value, key);
 
         if (ours ? !json_matches(ours, inner) : !may_be_left_out(inner))
@@ -175,7 +173,8 @@ static uint64_t next_random(struct test *t) /* xorshift64 */
 }
 
 /* `bytes` is an allocation of exactly `size`, so that ASan sees a read past it. */
-static void decode_damaged(struct test *t, const struct vector *v, const uint8_t *bytes, size_t size)
+static void decode_damaged(struct test *t, const struct vector *v, const uint8_t *bytes,
+                           size_t size)
 {
     void *m = malloc(v->type->size);
     struct reader r = reader_of(bytes, size);
