@@ -72,11 +72,16 @@ struct storage_place {
 
 /* [any] The directory that holds the partition, or the one online with the fewest, which it then belongs to.
  *
- * KAFKA_STORAGE_ERROR      It belongs to one that is offline, or none is online.
+ * KAFKA_STORAGE_ERROR      It belongs to one that is offline, or none is online; or nobody knows where it is, and it may
+ *                          be in a directory that was offline from the start.
  * OPERATION_NOT_ATTEMPTED  A partition of that name was placed and not forgotten yet: a deleted topic's, whose log is
  *                          still being renamed. Ask again soon. */
 struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32_t partition,
                                  struct storage_place *out);
+/* [any] As storage_dirs_place, for a partition of which there cannot be a log yet: one made by records that were
+ * committed in this run. What a directory that is offline from the start may hold does not matter to it. */
+struct status storage_dirs_place_new(struct storage_dirs *d, struct str topic, int32_t partition,
+                                     struct storage_place *out);
 /* [pool] The folder is another topic's of the same name, deleted while this node was away: it gets the suffix
  * "-stray", and the place is empty. */
 struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, int32_t partition,
