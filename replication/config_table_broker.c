@@ -567,9 +567,6 @@ const struct config_def config_table_broker[] = {
     {"trivet.io.threads", CONFIG_INT, CONFIG_READ_ONLY, "4", BETWEEN(1, 256),
      .doc = "Threads for what may wait on a disk."},
     /* Trivet's own. */
-    {"trivet.log.level", CONFIG_STRING, CONFIG_READ_ONLY, "info",
-     .choices = "debug,info,warn,error", .doc = "The least important events that are logged."},
-    /* Trivet's own. */
     {"trivet.shards", CONFIG_INT, CONFIG_READ_ONLY, "0", BETWEEN(0, 256),
      .doc = "Threads that serve connections and partitions; 0 for one a core."},
     {"unclean.leader.election.enable", CONFIG_BOOLEAN, CONFIG_CLUSTER_WIDE, "false",
