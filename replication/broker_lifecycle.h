@@ -23,18 +23,11 @@
 #include "protocol/base/span.h"
 #include "protocol/base/status.h"
 #include "protocol/base/uuid.h"
+#include "replication/feature_levels.h"
+#include "replication/lifecycle_core.h"
 #include "replication/metadata_image.h"
 #include "replication/transport.h"
 #include "storage/executor.h"
-
-enum lifecycle_state {
-    LIFECYCLE_STARTING,
-    LIFECYCLE_CATCHING_UP,
-    LIFECYCLE_UNFENCING,
-    LIFECYCLE_RUNNING,
-    LIFECYCLE_LEAVING,
-    LIFECYCLE_GONE,
-};
 
 struct broker_lifecycle;
 
@@ -81,8 +74,5 @@ void broker_lifecycle_leave(struct broker_lifecycle *l);
 
 enum lifecycle_state broker_lifecycle_state(const struct broker_lifecycle *l);
 int64_t broker_lifecycle_epoch(const struct broker_lifecycle *l); /* -1: not registered */
-
-/* The feature ranges that our brokers and controllers register with. */
-const struct metadata_feature_range *supported_features(size_t *count);
 
 #endif

@@ -39,7 +39,7 @@ struct controller_args {
     struct register_controller self;
     void *arg;
     /* A newer image, with what changed since the one before. Borrowed; acquire to keep. The first call may
-     * bring an image without any broker. */
+     * bring an image without any broker. Told before the requests that it commits are answered. */
     void (*on_publish)(void *arg, const struct metadata_image *image, const struct metadata_delta *delta);
     /* leader_id -1: unknown. */
     void (*on_leader)(void *arg, int32_t leader_id, int32_t epoch);

@@ -46,7 +46,7 @@ struct create_topic {
     int16_t replication_factor; /* -1: default.replication.factor */
     const struct controller_assignment *assignments; /* none: the controller places; else count and factor are -1 */
     size_t assignment_count;
-    const struct config_entry *configs; /* value NULL: as if not named */
+    const struct config_entry *configs; /* a NULL value is refused */
     size_t config_count;
 };
 
@@ -179,8 +179,10 @@ enum controller_operation {
 };
 
 struct controller_request {
-    struct controller_request *next; /* the driver's while it waits */
-    int64_t wait_offset;             /* likewise */
+    /* The driver's while it waits: */
+    struct controller_request *next;
+    int64_t wait_offset;
+    struct controller_result answer;
     /* On the control loop, never from within controller_submit. `result` NONE: the results below hold. Else
      * nothing is known to have happened: NOT_CONTROLLER (it may have), or what the whole request was refused with. */
     void (*done)(struct controller_request *r, struct controller_result result);
@@ -250,6 +252,7 @@ struct controller_core_args {
     struct str cluster_id;             /* copied */
     const struct config_values *given; /* borrowed for the core's life */
     struct random *random;             /* for topic ids and placement; borrowed likewise */
+    bool transaction_open;             /* the log ends within a metadata transaction, which is to be aborted */
 };
 
 /* Takes over with the committed state (a reference is taken). */
@@ -269,6 +272,9 @@ struct controller_output {
     size_t count;
     bool atomic; /* in one batch; a longer output brings its own metadata transaction along */
 };
+
+/* Partitions that one request may ask for: POLICY_VIOLATION beyond, before anything is sized by it. */
+#define CONTROLLER_REQUEST_PARTITIONS_MAX 100000
 
 /* Records that one atomic batch may hold; more of them are wrapped in a metadata transaction. */
 #define CONTROLLER_BATCH_RECORDS_MAX 10000

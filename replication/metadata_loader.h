@@ -31,7 +31,8 @@ struct snapshot_position {
     int32_t epoch;
     int64_t timestamp_ms;
 };
-void metadata_loader_end_snapshot(struct metadata_loader *l, struct snapshot_position at);
+/* CORRUPT_MESSAGE: the snapshot is not whole. */
+struct status metadata_loader_end_snapshot(struct metadata_loader *l, struct snapshot_position at);
 
 struct metadata_batch {
     int64_t base_offset; /* value i has offset base_offset + i */
@@ -46,6 +47,9 @@ struct metadata_batch {
  * UNSUPPORTED_VERSION  A record of a type or version we do not know.   \ The loader is of no use any more;
  * CORRUPT_MESSAGE      A damaged record, or one that makes no sense.   / a node must stop. `where` says why. */
 struct status metadata_loader_apply(struct metadata_loader *l, const struct metadata_batch *batch);
+
+/* Whether the records so far end within a metadata transaction. */
+bool metadata_loader_in_transaction(const struct metadata_loader *l);
 
 /* What changed since the last time: a new image and its delta, both owned by the caller (a reference each).
  * False when there is nothing new. While a transaction is open: the state before it. */

@@ -52,7 +52,7 @@ struct map_value *map_edit(struct map *m, const void *key);
 bool map_remove(struct map *m, const void *key);
 
 /* Visits all values, in an order that depends on the keys alone. */
-#define MAP_DEPTH_MAX 14
+#define MAP_DEPTH_MAX 14 /* 13 times five bits of the hash, and a list */
 struct map_cursor {
     size_t depth;
     struct {
@@ -64,6 +64,14 @@ struct map_cursor {
 void map_cursor_init(struct map_cursor *c, const struct map *m);
 /* NULL at the end. */
 struct map_value *map_cursor_next(struct map_cursor *c);
+
+/* How two maps of one type differ, at the cost of what differs: shared parts are not looked at. */
+struct map_diff {
+    void *arg;
+    void (*removed)(void *arg, struct map_value *v); /* its key is not in `after` */
+    void (*changed)(void *arg, struct map_value *v); /* of `after`: another value than in `before`, or new */
+};
+void map_diff(const struct map *before, const struct map *after, const struct map_diff *visit);
 
 /* A good 64-bit hash of any bytes; the same in every process. */
 uint64_t map_hash_bytes(const void *data, size_t size);

@@ -1,0 +1,200 @@
+#include "replication/partition_change.h"
+
+#include "protocol/base/check.h"
+#include "replication/metadata_encode.h"
+
+#define LEADER_UNCHANGED         (-2)
+#define RECOVERY_STATE_UNCHANGED (-1)
+
+void partition_change_init(struct partition_change *c, const struct metadata_partition *before)
+{
+    *c = (struct partition_change){
+        .before = before,
+        .election = ELECTION_ONLINE,
+        .unclean_id = NO_LEADER,
+        .isr = before->isr,
+        .leader_recovery_state = before->leader_recovery_state,
+        .directories = before->directories,
+    };
+}
+
+/* What is being worked out. */
+struct outcome {
+    struct id_list isr;
+    struct id_list elr;
+    int32_t leader;
+    bool unclean;        /* the new leader may lack records */
+    bool leader_changed; /* or is named again, for a new epoch */
+};
+
+static bool same_ids(struct id_list a, struct id_list b)
+{
+    if (a.count != b.count)
+        return false;
+    for (size_t i = 0; i < a.count; i++)
+        if (a.ids[i] != b.ids[i])
+            return false;
+    return true;
+}
+
+static struct id_list one_id(struct arena *a, int32_t id)
+{
+    int32_t *ids = arena_array(a, int32_t, 1);
+
+    CHECK(ids);
+    ids[0] = id;
+    return (struct id_list){ids, 1};
+}
+
+/* Those of ELR and old ISR who are not in the new ISR and lost nothing, while it is below the minimum. */
+static struct id_list next_elr(const struct partition_change *c, struct arena *a)
+{
+    const struct metadata_partition *p = c->before;
+    int32_t *ids;
+    size_t count = 0;
+
+    if (!c->elr_enabled || c->isr.count >= (size_t)c->min_isr)
+        return (struct id_list){0};
+    ids = arena_array(a, int32_t, p->elr.count + p->isr.count);
+    CHECK(ids);
+    for (size_t i = 0; i < p->elr.count + p->isr.count; i++) {
+        int32_t id = i < p->elr.count ? p->elr.ids[i] : p->isr.ids[i - p->elr.count];
+
+        if (!id_list_contains(c->isr, id) && id != c->unclean_id &&
+            !id_list_contains((struct id_list){ids, count}, id))
+            ids[count++] = id;
+    }
+    return (struct id_list){ids, count};
+}
+
+static bool may_lead_cleanly(const struct partition_change *c, const struct outcome *o, int32_t id)
+{
+    bool has_all = id_list_contains(o->isr, id) || (o->isr.count == 0 && id_list_contains(o->elr, id));
+
+    return has_all && c->may_lead(c->arg, c->before, id);
+}
+
+/* The leader from before the ISR ran empty, remembered for the case that even the ELR is empty. */
+static bool last_known_leader_may_lead(const struct partition_change *c, const struct outcome *o)
+{
+    return c->elr_enabled && o->isr.count == 0 && o->elr.count == 0 &&
+           c->before->last_known_elr.count == 1 &&
+           c->may_lead(c->arg, c->before, c->before->last_known_elr.ids[0]);
+}
+
+static int32_t elect(const struct partition_change *c, struct outcome *o)
+{
+    const struct metadata_partition *p = c->before;
+
+    if (c->election == ELECTION_PREFERRED && p->replicas.count > 0 &&
+        may_lead_cleanly(c, o, p->replicas.ids[0]))
+        return p->replicas.ids[0];
+    if (p->leader != NO_LEADER && may_lead_cleanly(c, o, p->leader))
+        return p->leader;
+    for (size_t i = 0; i < p->replicas.count; i++)
+        if (may_lead_cleanly(c, o, p->replicas.ids[i]))
+            return p->replicas.ids[i];
+    o->unclean = true;
+    if (last_known_leader_may_lead(c, o))
+        return p->last_known_elr.ids[0];
+    for (size_t i = 0; c->election == ELECTION_UNCLEAN && i < p->replicas.count; i++)
+        if (c->may_lead(c->arg, p, p->replicas.ids[i]))
+            return p->replicas.ids[i];
+    o->unclean = false;
+    return NO_LEADER;
+}
+
+static void hold_election(const struct partition_change *c, struct outcome *o, struct arena *a)
+{
+    o->leader = elect(c, o);
+    o->leader_changed = o->leader != c->before->leader;
+    if (!o->leader_changed) {
+        o->unclean = false;
+        return;
+    }
+    if (id_list_contains(o->elr, o->leader)) { /* it becomes the ISR; the others may still follow it there */
+        int32_t *rest = arena_array(a, int32_t, o->elr.count);
+        size_t count = 0;
+
+        CHECK(rest);
+        for (size_t i = 0; i < o->elr.count; i++)
+            if (o->elr.ids[i] != o->leader)
+                rest[count++] = o->elr.ids[i];
+        o->isr = one_id(a, o->leader);
+        o->elr = (struct id_list){rest, count};
+        if (o->isr.count >= (size_t)c->min_isr)
+            o->elr.count = 0;
+    } else if (o->unclean) {
+        o->isr = one_id(a, o->leader);
+        o->elr = (struct id_list){0};
+    }
+}
+
+static void set_ids(int32_t **ids, size_t *count, struct id_list list)
+{
+    /* NULL would be "unchanged"; an empty list needs an address too */
+    static const int32_t none[1];
+
+    *ids = (int32_t *)(uintptr_t)(list.count ? list.ids : none);
+    *count = list.count;
+}
+
+/* Before metadata.version 3.6-IV0 followers needed a new epoch to learn of a smaller ISR. */
+static bool shrink_needs_epoch(const struct partition_change *c, const struct outcome *o)
+{
+    if (c->metadata_version >= 12 /* 3.6-IV0 */)
+        return false;
+    for (size_t i = 0; i < c->before->isr.count; i++)
+        if (!id_list_contains(o->isr, c->before->isr.ids[i]))
+            return true;
+    return false;
+}
+
+static void record_last_known_leader(const struct partition_change *c, const struct outcome *o,
+                                     struct arena *a, struct partition_change_record *rec)
+{
+    const struct metadata_partition *p = c->before;
+
+    if (!c->elr_enabled)
+        return;
+    if (o->isr.count == 0 && p->isr.count > 0 && p->leader != NO_LEADER)
+        set_ids(&rec->last_known_elr, &rec->last_known_elr_count, one_id(a, p->leader));
+    else if (o->leader != NO_LEADER && p->last_known_elr.count > 0)
+        set_ids(&rec->last_known_elr, &rec->last_known_elr_count, (struct id_list){0});
+}
+
+bool partition_change_record(const struct partition_change *c, struct arena *a, struct metadata_record *out)
+{
+    const struct metadata_partition *p = c->before;
+    struct partition_change_record *rec = &out->partition_change;
+    struct outcome o = {.isr = c->isr, .elr = next_elr(c, a), .leader = p->leader};
+    int8_t recovery_state = c->leader_recovery_state;
+
+    metadata_record_init(out, PARTITION_CHANGE_RECORD_KEY, partition_record_version(c->metadata_version));
+    hold_election(c, &o, a);
+    if (o.unclean)
+        recovery_state = LEADER_RECOVERING;
+    /* Without the ELR nobody would know who has the records: the last ISR stays on paper. */
+    if (o.isr.count == 0 && !c->elr_enabled)
+        o.isr = p->isr;
+    if (o.leader_changed || shrink_needs_epoch(c, &o))
+        rec->leader = o.leader;
+    if (!same_ids(o.isr, p->isr))
+        set_ids(&rec->isr, &rec->isr_count, o.isr);
+    if (out->version >= 2) {
+        if (!same_ids(o.elr, p->elr))
+            set_ids(&rec->eligible_leader_replicas, &rec->eligible_leader_replicas_count, o.elr);
+        record_last_known_leader(c, &o, a, rec);
+    }
+    if (recovery_state != p->leader_recovery_state)
+        rec->leader_recovery_state = recovery_state;
+    if (out->version >= 1 && p->replicas.count > 0 &&
+        memcmp(c->directories, p->directories, p->replicas.count * sizeof *c->directories) != 0) {
+        rec->directories = (struct uuid *)(uintptr_t)c->directories;
+        rec->directories_count = p->replicas.count;
+    }
+    rec->topic_id = c->topic_id;
+    rec->partition_id = c->index;
+    return rec->leader != LEADER_UNCHANGED || rec->isr || rec->eligible_leader_replicas ||
+           rec->last_known_elr || rec->leader_recovery_state != RECOVERY_STATE_UNCHANGED || rec->directories;
+}
