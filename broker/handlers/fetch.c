@@ -189,9 +189,10 @@ static bool fill_partition(struct fetch_response_partition_data *out, const stru
     out->last_stable_offset = e->last_stable_offset;
     out->log_start_offset = e->log_start_offset;
     out->diverging_epoch.epoch = e->diverging_epoch;
-    if (e->diverging_epoch >= 0)
+    if (e->diverging_epoch >= 0) /* asked for by a last fetched epoch: version 12 and up */
         out->diverging_epoch.end_offset = e->diverging_end_offset;
-    if (e->code == KERR_NOT_LEADER_OR_FOLLOWER || e->code == KERR_FENCED_LEADER_EPOCH) {
+    if (a->call.rq->version >= 12 &&
+        (e->code == KERR_NOT_LEADER_OR_FOLLOWER || e->code == KERR_FENCED_LEADER_EPOCH)) {
         out->current_leader.leader_id = e->leader_id;
         out->current_leader.leader_epoch = e->leader_epoch;
     }

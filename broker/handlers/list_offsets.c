@@ -79,8 +79,9 @@ static void list_run(struct scatter *s, struct scatter_entry *entry, struct part
         e->found = (struct log_time_offset){-1, -1, -1};
 }
 
+/* Clients of versions before 4 do not know leader epochs. */
 static void fill_topic(struct list_offsets_response_topic_response *out,
-                       const struct list_offsets_request_topic *t, const struct list_entry *e)
+                       const struct list_offsets_request_topic *t, const struct list_entry *e, int16_t version)
 {
     out->name = t->name;
     out->partitions_count = t->partitions_count;
@@ -90,7 +91,7 @@ static void fill_topic(struct list_offsets_response_topic_response *out,
             .error_code = (int16_t)e->code,
             .timestamp = e->found.timestamp_ms,
             .offset = e->found.offset,
-            .leader_epoch = e->found.leader_epoch,
+            .leader_epoch = version >= 4 ? e->found.leader_epoch : -1,
         };
 }
 
@@ -113,7 +114,7 @@ static void list_finished(struct scatter *s)
     response.topics_count = m->topics_count;
     for (size_t i = 0; i < m->topics_count; i++) {
         response.topics[i].partitions = partitions;
-        fill_topic(&response.topics[i], &m->topics[i], e);
+        fill_topic(&response.topics[i], &m->topics[i], e, rq->version);
         partitions += m->topics[i].partitions_count;
         e += m->topics[i].partitions_count;
     }

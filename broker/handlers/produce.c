@@ -88,7 +88,7 @@ static bool fill_record_errors(struct produce_response_partition_produce_respons
 }
 
 static bool fill_partition(struct produce_response_partition_produce_response *out,
-                           const struct produce_entry *e, struct arena *arena)
+                           const struct produce_entry *e, struct request *rq)
 {
     produce_response_partition_produce_response_init(out);
     out->index = e->index;
@@ -100,11 +100,11 @@ static bool fill_partition(struct produce_response_partition_produce_response *o
         out->log_start_offset = e->appended.log_start_offset;
         return true;
     }
-    if (e->code == KERR_NOT_LEADER_OR_FOLLOWER) { /* KIP-951: say who leads */
+    if (e->code == KERR_NOT_LEADER_OR_FOLLOWER && rq->version >= 10) { /* KIP-951: say who leads */
         out->current_leader.leader_id = e->leader_id;
         out->current_leader.leader_epoch = e->leader_epoch;
     }
-    return fill_record_errors(out, &e->refusal, arena);
+    return fill_record_errors(out, &e->refusal, &rq->arena);
 }
 
 static bool fill_response(struct produce_answer *a, struct produce_response *out)
@@ -130,7 +130,7 @@ static bool fill_response(struct produce_answer *a, struct produce_response *out
         topics[i].partition_responses = partitions;
         topics[i].partition_responses_count = t->partition_data_count;
         for (size_t j = 0; j < t->partition_data_count; j++, e++)
-            if (!fill_partition(&partitions[j], e, &rq->arena))
+            if (!fill_partition(&partitions[j], e, rq))
                 return false;
     }
     out->responses = topics;
