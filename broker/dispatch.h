@@ -29,6 +29,7 @@ void handle_produce(struct request *rq);
 void handle_fetch(struct request *rq);
 void handle_list_offsets(struct request *rq);
 void handle_metadata(struct request *rq);
+void handle_find_coordinator(struct request *rq);
 void handle_api_versions(struct request *rq);
 void handle_create_topics(struct request *rq);
 void handle_delete_topics(struct request *rq);

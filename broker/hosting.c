@@ -311,7 +311,11 @@ static void hosting_add(struct shard *s, const struct metadata_topic *topic, int
     struct hosted_partition *h;
     struct partition *p;
 
-    item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
+    /* Once clients are served, what the metadata brings is new. */
+    if (atomic_load(&s->node->serving))
+        item.result = storage_dirs_place_new(s->node->dirs, topic->name, index, &item.place);
+    else
+        item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
     if (item.result.code == KERR_OPERATION_NOT_ATTEMPTED) {
         hosting_look_again(s);
         return;

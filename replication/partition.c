@@ -179,6 +179,7 @@ static void partition_start_leading(struct partition *p, const struct partition_
         return;
     }
     p->state = PARTITION_LEADING;
+    p->lead_start_offset = log_end_offset(p->log);
     partition_own_end_moved(p);
     if (log_flushed_end_offset(p->log) < log_end_offset(p->log))
         flusher_request(p->flusher, &p->flush_entry);
@@ -302,6 +303,11 @@ int64_t partition_last_stable_offset(const struct partition *p)
     int64_t watermark = partition_watermark(p);
 
     return unstable < watermark ? unstable : watermark;
+}
+
+bool partition_caught_up(const struct partition *p)
+{
+    return partition_watermark(p) >= p->lead_start_offset;
 }
 
 struct status partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)

@@ -78,6 +78,7 @@ struct partition {
     int32_t leader_epoch;
     int32_t partition_epoch;
     struct isr isr; /* while leading */
+    int64_t lead_start_offset; /* the log end when we began to lead */
     int64_t high_watermark; /* while following: as the leader said, or the checkpoint */
     struct log *log; /* NULL while opening, and when opening failed */
     struct flusher *flusher; /* of its log directory */
@@ -124,6 +125,10 @@ struct status partition_append(struct partition *p, struct bytes_mut records, bo
 /* High watermark, as clients may see it. */
 int64_t partition_high_watermark(const struct partition *p);
 int64_t partition_last_stable_offset(const struct partition *p);
+
+/* Whether the high watermark has reached what was there when we began to lead: before that it may be less than
+ * what an earlier leader told its clients (KIP-207). */
+bool partition_caught_up(const struct partition *p);
 
 /* Waits for the high watermark to reach w->offset. True: it has already, w is not kept. */
 bool partition_wait(struct partition *p, struct watermark_waiter *w);

@@ -33,6 +33,12 @@ static struct log_time_offset at_offset(const struct partition *p, int64_t offse
     return (struct log_time_offset){offset, -1, log_epoch_of_offset(p->log, offset)};
 }
 
+/* Only what an earlier leader may have told is a matter of the high watermark. */
+static bool depends_on_watermark(int64_t timestamp)
+{
+    return timestamp == TIMESTAMP_LATEST || timestamp == TIMESTAMP_MAX || timestamp >= 0;
+}
+
 /* Where readers of that isolation level end. */
 static int64_t readable_end(const struct list_call *call, const struct partition *p)
 {
@@ -73,6 +79,8 @@ static void list_run(struct scatter *s, struct scatter_entry *entry, struct part
     struct list_entry *e = (struct list_entry *)entry;
 
     e->code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
+    if (e->code == KERR_NONE && depends_on_watermark(e->timestamp) && !partition_caught_up(p))
+        e->code = s->rq->version >= 5 ? KERR_OFFSET_NOT_AVAILABLE : KERR_LEADER_NOT_AVAILABLE;
     if (e->code == KERR_NONE)
         e->code = find((struct list_call *)s, e, p).code;
     if (e->code != KERR_NONE)
