@@ -445,7 +445,7 @@ static void call_deliver(struct fetch_call *call)
     for (size_t i = 0; i < call->entry_count; i++) {
         struct fetch_entry *e = &call->entries[i];
 
-        if (e->payload.slice.segment && !log_slice_is_warm(&e->payload.slice))
+        if (e->payload.slice.segment && (e->payload.slice.cold || !log_slice_is_warm(&e->payload.slice)))
             entry_read_cold(e, call);
     }
     if (--call->cold_left == 0)
