@@ -4,7 +4,7 @@ import struct
 import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
-API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID, INCREMENTAL_ALTER_CONFIGS = 18, 19, 22, 44
+API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID, INCREMENTAL_ALTER_CONFIGS = 18, 19, 20, 22, 44
 
 _CRC_TABLE = []
 for _byte in range(256):
@@ -240,6 +240,14 @@ class Connection:
 
     def create_topic(self, name, partitions=1, configs=()):
         answer = self.ask(create_topics_request(name, partitions, configs))
+        answer.take("i")
+        assert answer.take("i") == 1
+        answer.string()
+        return answer.take("h")
+
+    def delete_topic(self, name):
+        """DeleteTopics v1."""
+        answer = self.ask(header(DELETE_TOPICS, 1) + array([string(name)]) + struct.pack(">i", 10000))
         answer.take("i")
         assert answer.take("i") == 1
         answer.string()
