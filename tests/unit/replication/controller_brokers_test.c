@@ -1,0 +1,655 @@
+/* Brokers register, live, leave and die; partitions follow. */
+#include "tests/unit/test.h"
+
+#include <string.h>
+
+#include "replication/feature_levels.h"
+#include "tests/unit/replication/controller_world.h"
+
+static int set_up(void **state)
+{
+    static struct controller_world w;
+
+    world_init(&w);
+    world_activate(&w);
+    *state = &w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+/* A broker's session when its heartbeats were not watched for long: broker.session.timeout.ms. */
+#define SESSION_MS 9000
+
+static const struct metadata_broker *broker(struct controller_world *w, int32_t id)
+{
+    return metadata_image_broker(w->image, id);
+}
+
+static enum kerr refused(struct controller_world *w, struct register_broker b)
+{
+    enum kerr code;
+
+    world_register(w, &b, &code);
+    return code;
+}
+
+/* ---- bootstrap ---- */
+
+/* Facts of a live cluster: a transaction of the feature levels and the cluster's min.insync.replicas, then
+ * the controller's registration. */
+static void first_leader_writes_the_bootstrap_records_once(void **state)
+{
+    struct controller_world *w = *state;
+    static const uint8_t types[] = {23, 12, 12, 12, 12, 12, 12, 4, 24, 27};
+    int64_t before;
+
+    assert_int_equal(w->next_offset, sizeof types);
+    for (size_t i = 0; i < sizeof types; i++)
+        assert_int_equal(w->log[i].data[1], types[i]);
+    assert_memory_equal(w->log[1].data + 3, "\x11metadata.version", 17);
+    assert_int_equal(metadata_image_feature_level(w->image, STR("metadata.version")), 33);
+    assert_string_equal(config_set_find(metadata_image_configs(w->image, CONFIG_RESOURCE_BROKER, STR("")),
+                                        STR("min.insync.replicas"))
+                            .data,
+                        "1");
+    assert_non_null(metadata_image_controller(w->image, 1));
+    before = w->next_offset;
+    world_fail_over(w);
+    assert_int_equal(w->next_offset, before);
+}
+
+static void transaction_of_a_fallen_leader_is_aborted(void **state)
+{
+    struct controller_world *w = *state;
+    static const uint8_t begin[] = {1, 23, 0, 0};
+    static const uint8_t topic[] = "\x01\x02\x00\x05half\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01";
+    struct bytes values[2] = {{begin, sizeof begin}, {topic, sizeof topic}};
+    struct metadata_batch batch = {w->next_offset, 1, w->now_ms, values, 2};
+    const struct metadata_image *image;
+    const struct metadata_delta *delta;
+
+    assert_false(status_failed(metadata_loader_apply(w->loader, &batch)));
+    assert_false(metadata_loader_publish(w->loader, &image, &delta));
+    w->log[w->next_offset++] = (struct bytes){0};
+    w->log[w->next_offset++] = (struct bytes){0};
+    world_fail_over(w);
+    assert_int_equal(w->log[w->next_offset - 1].data[1], 25);
+    assert_null(world_topic(w, "half"));
+    world_join(w, 1);
+    assert_int_equal(world_create(w, "whole", 1, 1).result.code, KERR_NONE);
+}
+
+/* ---- registration ---- */
+
+static void registration_counts_from_its_offset_and_starts_fenced(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 1);
+    enum kerr code;
+    int64_t offset = w->next_offset, epoch;
+
+    b.rack = STR("az1");
+    epoch = world_register(w, &b, &code);
+    assert_int_equal(code, KERR_NONE);
+    assert_int_equal(epoch, offset);
+    assert_true(broker(w, 1)->fenced);
+    assert_int_equal(broker(w, 1)->rack.size, 3);
+    assert_int_equal(broker(w, 1)->feature_count, 7);
+    assert_true(w->delta->brokers_changed);
+}
+
+static void registrations_that_make_no_sense_are_refused(void **state)
+{
+    struct controller_world *w = *state;
+    struct uuid dirs[2] = {{{5}}, {{5}}}, reserved = uuid_from_number(7);
+    struct register_broker b = world_broker(1, 1);
+    const struct metadata_feature_range only_version[] = {{STR("metadata.version"), 33, 33}};
+    struct metadata_feature_range old[7];
+    size_t count;
+
+    world_join(w, 2);
+    b.cluster_id = STR("other");
+    assert_int_equal(refused(w, b), KERR_INCONSISTENT_CLUSTER_ID);
+    b = world_broker(1, 1);
+    b.log_dir_count = 0;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    b.log_dirs = dirs;
+    b.log_dir_count = 2;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    b.log_dirs = &reserved;
+    b.log_dir_count = 1;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    b.log_dirs = broker(w, 2)->log_dirs;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    b = world_broker(1, 1);
+    b.feature_count = 0;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    b.features = only_version; /* the others are finalised above 0 */
+    b.feature_count = 1;
+    assert_int_equal(refused(w, b), KERR_UNSUPPORTED_VERSION);
+    b.features = supported_features(&count);
+    memcpy(old, b.features, sizeof old);
+    old[3].max = 32;
+    b.features = old;
+    b.feature_count = 7;
+    assert_int_equal(refused(w, b), KERR_UNSUPPORTED_VERSION);
+    b = world_broker(1, 1);
+    b.zk_migrating = true;
+    assert_int_equal(refused(w, b), KERR_BROKER_ID_NOT_REGISTERED);
+    assert_null(broker(w, 1));
+}
+
+static void same_process_again_amends_its_registration(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 1);
+    int64_t epoch = world_join(w, 1);
+    enum kerr code;
+
+    b.rack = STR("az9");
+    assert_int_equal(world_register(w, &b, &code), epoch);
+    assert_false(broker(w, 1)->fenced);
+    assert_int_equal(broker(w, 1)->rack.size, 3);
+}
+
+/* Kafka makes a restarted broker wait until its old session ends. */
+static void restarted_process_with_the_same_directory_replaces_its_predecessor_at_once(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 2);
+    int64_t epoch = world_join(w, 1);
+    enum kerr code;
+
+    world_create(w, "a", 1, 1);
+    b.previous_epoch = epoch;
+    assert_true(world_register(w, &b, &code) > epoch);
+    assert_true(broker(w, 1)->fenced);
+    assert_int_equal(world_partition(w, "a", 0)->leader, NO_LEADER);
+    world_beat(w, world_alive(w, 1));
+    assert_int_equal(world_partition(w, "a", 0)->leader, 1);
+}
+
+static void another_machine_with_the_same_id_is_refused_while_the_session_lasts(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 2);
+    struct uuid other = {{0xee}};
+
+    world_join(w, 1);
+    b.log_dirs = &other;
+    world_pass(w, SESSION_MS - 1);
+    assert_int_equal(refused(w, b), KERR_DUPLICATE_BROKER_REGISTRATION);
+    world_pass(w, 1);
+    assert_int_equal(refused(w, b), KERR_NONE);
+}
+
+/* ---- heartbeats ---- */
+
+static void broker_is_unfenced_when_it_has_seen_its_registration(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 1);
+    struct broker_heartbeat_result result;
+    struct broker_heartbeat beat;
+    enum kerr code;
+    int64_t epoch = world_register(w, &b, &code);
+
+    beat = world_alive(w, 1);
+    beat.metadata_offset = epoch - 1;
+    result = world_beat(w, beat);
+    assert_true(result.fenced);
+    assert_false(result.caught_up);
+    beat.metadata_offset = epoch;
+    beat.want_fence = true;
+    result = world_beat(w, beat);
+    assert_true(result.fenced);
+    assert_true(result.caught_up);
+    beat.want_fence = false;
+    result = world_beat(w, beat);
+    assert_false(result.fenced);
+    assert_false(broker(w, 1)->fenced);
+}
+
+static void heartbeat_of_another_life_is_refused(void **state)
+{
+    struct controller_world *w = *state;
+    struct controller_request r = {.operation = CONTROLLER_HEARTBEAT};
+
+    r.heartbeat.broker = (struct broker_heartbeat){.id = 1, .epoch = 0};
+    assert_int_equal(world_step(w, &r).code, KERR_STALE_BROKER_EPOCH);
+    world_join(w, 1);
+    r.heartbeat.broker = world_alive(w, 1);
+    r.heartbeat.broker.epoch++;
+    assert_int_equal(world_step(w, &r).code, KERR_STALE_BROKER_EPOCH);
+}
+
+static void silent_broker_is_fenced_when_its_session_ends(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    world_pass(w, SESSION_MS - 1);
+    assert_false(broker(w, 1)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 1)->fenced);
+}
+
+/* Who is known to beat four times a second is missed after two seconds. */
+static void session_of_a_fast_beating_broker_is_short(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    for (int i = 0; i < 40; i++) {
+        world_pass(w, 250);
+        world_beat(w, world_alive(w, 1));
+    }
+    world_pass(w, 1999);
+    assert_false(broker(w, 1)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 1)->fenced);
+}
+
+/* Apache Kafka's brokers beat every two seconds, after a quick burst at start. */
+static void slow_beating_broker_is_never_fenced_falsely(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    for (int i = 0; i < 30; i++)
+        world_beat(w, world_alive(w, 1));
+    for (int i = 0; i < 30; i++) {
+        world_pass(w, 2000);
+        assert_false(broker(w, 1)->fenced);
+        world_beat(w, world_alive(w, 1));
+    }
+    world_pass(w, SESSION_MS - 1);
+    assert_false(broker(w, 1)->fenced);
+}
+
+static void new_controller_gives_everyone_a_fresh_session(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    world_pass(w, SESSION_MS - 1);
+    world_fail_over(w);
+    world_pass(w, SESSION_MS - 1);
+    assert_false(broker(w, 1)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 1)->fenced);
+}
+
+/* ---- leaving ---- */
+
+static void broker_that_leads_leaves_in_two_steps(void **state)
+{
+    struct controller_world *w = *state;
+    struct broker_heartbeat bye;
+    struct broker_heartbeat_result result;
+
+    world_join(w, 1);
+    world_create(w, "a", 2, 1);
+    bye = world_alive(w, 1);
+    bye.want_shutdown = true;
+    result = world_beat(w, bye);
+    assert_false(result.should_shut_down);
+    assert_true(broker(w, 1)->in_controlled_shutdown);
+    assert_int_equal(world_partition(w, "a", 1)->leader, NO_LEADER);
+    result = world_beat(w, bye);
+    assert_true(result.should_shut_down);
+    assert_true(broker(w, 1)->fenced);
+}
+
+static void leader_moves_to_the_next_in_sync_before_a_broker_leaves(void **state)
+{
+    struct controller_world *w = *state;
+    struct broker_heartbeat bye, other;
+    int32_t first, second;
+
+    world_join(w, 1);
+    world_join(w, 2);
+    world_create(w, "a", 1, 2);
+    first = world_partition(w, "a", 0)->leader;
+    second = 3 - first;
+    bye = world_alive(w, first);
+    bye.want_shutdown = true;
+    other = world_alive(w, second);
+    world_beat(w, other);
+    assert_false(world_beat(w, bye).should_shut_down);
+    assert_int_equal(world_partition(w, "a", 0)->leader, second);
+    assert_int_equal(world_partition(w, "a", 0)->isr.count, 1);
+    /* Not before the other knows that it leads. */
+    assert_false(world_beat(w, bye).should_shut_down);
+    world_beat(w, world_alive(w, second));
+    assert_true(world_beat(w, bye).should_shut_down);
+}
+
+static void broker_that_leads_nothing_may_go_at_once(void **state)
+{
+    struct controller_world *w = *state;
+    struct broker_heartbeat bye;
+
+    world_join(w, 1);
+    bye = world_alive(w, 1);
+    bye.want_shutdown = true;
+    assert_true(world_beat(w, bye).should_shut_down);
+    assert_true(broker(w, 1)->fenced);
+    assert_true(world_beat(w, bye).should_shut_down);
+}
+
+/* ---- leaders, ISR and ELR (KIP-966) ---- */
+
+static void last_replica_keeps_its_claim_in_the_elr(void **state)
+{
+    struct controller_world *w = *state;
+    const struct metadata_partition *p;
+
+    world_join(w, 1);
+    world_create(w, "a", 1, 1);
+    world_pass(w, SESSION_MS);
+    p = world_partition(w, "a", 0);
+    assert_int_equal(p->leader, NO_LEADER);
+    assert_int_equal(p->leader_epoch, 1);
+    assert_int_equal(p->isr.count, 0);
+    assert_int_equal(p->elr.count, 1);
+    assert_int_equal(p->last_known_elr.count, 1);
+    world_beat(w, world_alive(w, 1));
+    p = world_partition(w, "a", 0);
+    assert_int_equal(p->leader, 1);
+    assert_int_equal(p->leader_epoch, 2);
+    assert_int_equal(p->isr.count, 1);
+    assert_int_equal(p->elr.count, 0);
+    assert_int_equal(p->last_known_elr.count, 0);
+    assert_int_equal(p->leader_recovery_state, LEADER_RECOVERED);
+}
+
+/* Its log may lack records that were acknowledged: it leads only because nobody else can. */
+static void replica_that_lost_records_leads_only_as_the_last_known_leader(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 2);
+    const struct metadata_partition *p;
+    enum kerr code;
+
+    world_join(w, 1);
+    world_create(w, "a", 1, 1);
+    b.previous_epoch = -1;
+    world_register(w, &b, &code);
+    p = world_partition(w, "a", 0);
+    assert_int_equal(p->isr.count + p->elr.count, 0);
+    assert_int_equal(p->last_known_elr.ids[0], 1);
+    world_beat(w, world_alive(w, 1));
+    p = world_partition(w, "a", 0);
+    assert_int_equal(p->leader, 1);
+    assert_int_equal(p->leader_recovery_state, LEADER_RECOVERING);
+}
+
+static void follower_outside_isr_and_elr_does_not_lead(void **state)
+{
+    struct controller_world *w = *state;
+    struct isr_member alone;
+    struct alter_partition shrink = {.isr = &alone, .isr_count = 1};
+    struct controller_request r = {.operation = CONTROLLER_ALTER_PARTITIONS};
+    const struct metadata_partition *p;
+    int32_t leader;
+
+    world_join(w, 1);
+    world_join(w, 2);
+    world_create(w, "a", 1, 2);
+    p = world_partition(w, "a", 0);
+    leader = p->leader;
+    alone = (struct isr_member){leader, -1};
+    shrink.topic_id = world_topic(w, "a")->id;
+    r.isr.partitions = &shrink;
+    r.isr.count = 1;
+    r.isr.broker_id = leader;
+    r.isr.broker_epoch = broker(w, leader)->epoch;
+    world_step(w, &r);
+    assert_int_equal(r.isr.results[0].code, KERR_NONE);
+    assert_int_equal(r.isr.results[0].partition_epoch, 1);
+    for (int i = 0; i < 36; i++) { /* the leader falls silent */
+        world_pass(w, 250);
+        world_beat(w, world_alive(w, 3 - leader));
+    }
+    p = world_partition(w, "a", 0);
+    assert_true(broker(w, leader)->fenced);
+    assert_int_equal(p->leader, NO_LEADER);
+    assert_int_equal(p->elr.ids[0], leader);
+    world_set_config(w, CONFIG_RESOURCE_TOPIC, "a", "unclean.leader.election.enable", CONFIG_SET, "true");
+    assert_int_equal(world_partition(w, "a", 0)->leader, NO_LEADER);
+}
+
+/* ---- AlterPartition ---- */
+
+struct isr_case {
+    int32_t leader_epoch_by, partition_epoch_by;
+    struct isr_member isr[3];
+    size_t isr_count;
+    enum kerr code;
+};
+
+static void isr_changes_are_checked(void **state)
+{
+    struct controller_world *w = *state;
+    struct alter_partition q = {0};
+    struct controller_request r = {.operation = CONTROLLER_ALTER_PARTITIONS};
+    const struct metadata_partition *p;
+    struct isr_member alone = {0, -1};
+    int32_t me, other;
+
+    world_join(w, 1);
+    world_join(w, 2);
+    world_join(w, 3);
+    world_create(w, "a", 1, 2);
+    p = world_partition(w, "a", 0);
+    me = p->leader;
+    other = alone.id = p->replicas.ids[1];
+    {
+        const struct isr_case cases[] = {
+            {1, 0, {{me, -1}}, 1, KERR_NOT_CONTROLLER},
+            {-1, 0, {{me, -1}}, 1, KERR_FENCED_LEADER_EPOCH},
+            {0, 1, {{me, -1}}, 1, KERR_NOT_CONTROLLER},
+            {0, -1, {{me, -1}}, 1, KERR_INVALID_UPDATE_VERSION},
+            {0, 0, {{other, -1}}, 1, KERR_INVALID_REQUEST},
+            {0, 0, {{me, -1}, {6 - me - other, -1}}, 2, KERR_INVALID_REQUEST},
+            {0, 0, {{me, -1}, {me, -1}}, 2, KERR_INVALID_REQUEST},
+            {0, 0, {{me, -1}, {other, 1}}, 2, KERR_INELIGIBLE_REPLICA},
+            {0, 0, {{me, -1}, {other, broker(w, other)->epoch}}, 2, KERR_NONE},
+        };
+
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            q.topic_id = world_topic(w, "a")->id;
+            q.leader_epoch = p->leader_epoch + cases[i].leader_epoch_by;
+            q.partition_epoch = p->partition_epoch + cases[i].partition_epoch_by;
+            q.isr = cases[i].isr;
+            q.isr_count = cases[i].isr_count;
+            r.isr.partitions = &q;
+            r.isr.count = 1;
+            r.isr.broker_id = me;
+            r.isr.broker_epoch = broker(w, me)->epoch;
+            assert_int_equal(world_step(w, &r).code, KERR_NONE);
+            assert_int_equal(r.isr.results[0].code, cases[i].code);
+        }
+    }
+    q.isr = &alone;
+    q.isr_count = 1;
+    r.isr.broker_id = other; /* not its leader */
+    r.isr.broker_epoch = broker(w, other)->epoch;
+    world_step(w, &r);
+    assert_int_equal(r.isr.results[0].code, KERR_INVALID_REQUEST);
+    q.topic_id = (struct uuid){{1}};
+    world_step(w, &r);
+    assert_int_equal(r.isr.results[0].code, KERR_UNKNOWN_TOPIC_ID);
+    r.isr.broker_epoch++;
+    assert_int_equal(world_step(w, &r).code, KERR_STALE_BROKER_EPOCH);
+}
+
+/* ---- directories ---- */
+
+static int64_t join_with_two_dirs(struct controller_world *w, const struct uuid dirs[2])
+{
+    struct register_broker b = world_broker(1, 1);
+    enum kerr code;
+    int64_t epoch;
+
+    b.log_dirs = dirs;
+    b.log_dir_count = 2;
+    epoch = world_register(w, &b, &code);
+    world_beat(w, world_alive(w, 1));
+    return epoch;
+}
+
+static void broker_says_in_which_directory_a_replica_landed(void **state)
+{
+    struct controller_world *w = *state;
+    struct uuid dirs[2] = {{{0xa1}}, {{0xa2}}};
+    struct assign_replica assign[2];
+    struct controller_request r = {.operation = CONTROLLER_ASSIGN_REPLICAS};
+
+    r.directories.broker_id = 1;
+    r.directories.broker_epoch = join_with_two_dirs(w, dirs);
+    world_create(w, "a", 1, 1);
+    assert_true(uuid_equal(world_partition(w, "a", 0)->directories[0], DIRECTORY_UNASSIGNED));
+    assign[0] = (struct assign_replica){world_topic(w, "a")->id, 0, dirs[1]};
+    assign[1] = (struct assign_replica){world_topic(w, "a")->id, 7, dirs[1]};
+    r.directories.replicas = assign;
+    r.directories.count = 2;
+    assert_int_equal(world_step(w, &r).code, KERR_NONE);
+    assert_int_equal(r.directories.results[0], KERR_NONE);
+    assert_int_equal(r.directories.results[1], KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_true(uuid_equal(world_partition(w, "a", 0)->directories[0], dirs[1]));
+    assert_int_equal(world_partition(w, "a", 0)->leader, 1);
+    assert_int_equal(world_partition(w, "a", 0)->leader_epoch, 0);
+}
+
+static void offline_directory_takes_only_its_own_partitions_down(void **state)
+{
+    struct controller_world *w = *state;
+    struct uuid dirs[2] = {{{0xa1}}, {{0xa2}}};
+    struct assign_replica assign[2];
+    struct controller_request r = {.operation = CONTROLLER_ASSIGN_REPLICAS};
+    struct broker_heartbeat beat;
+
+    r.directories.broker_id = 1;
+    r.directories.broker_epoch = join_with_two_dirs(w, dirs);
+    world_create(w, "a", 2, 1);
+    for (int32_t i = 0; i < 2; i++)
+        assign[i] = (struct assign_replica){world_topic(w, "a")->id, i, dirs[i]};
+    r.directories.replicas = assign;
+    r.directories.count = 2;
+    world_step(w, &r);
+    beat = world_alive(w, 1);
+    beat.offline_log_dirs = &dirs[1];
+    beat.offline_log_dir_count = 1;
+    world_beat(w, beat);
+    assert_int_equal(world_partition(w, "a", 0)->leader, 1);
+    assert_int_equal(world_partition(w, "a", 1)->leader, NO_LEADER);
+    assert_int_equal(broker(w, 1)->log_dir_count, 1);
+    world_beat(w, beat);
+    assert_int_equal(w->last_count, 0);
+}
+
+/* ---- the rest ---- */
+
+static void unregistered_broker_is_gone_from_everywhere(void **state)
+{
+    struct controller_world *w = *state;
+    struct controller_request r = {.operation = CONTROLLER_UNREGISTER_BROKER};
+
+    world_join(w, 1);
+    world_create(w, "a", 1, 1);
+    r.unregistration.broker_id = 1;
+    assert_int_equal(world_step(w, &r).code, KERR_NONE);
+    assert_null(broker(w, 1));
+    assert_int_equal(world_partition(w, "a", 0)->isr.count, 0);
+    assert_int_equal(world_partition(w, "a", 0)->elr.count, 0);
+    assert_int_equal(world_step(w, &r).code, KERR_BROKER_ID_NOT_REGISTERED);
+}
+
+static void producer_ids_come_in_blocks_of_a_thousand(void **state)
+{
+    struct controller_world *w = *state;
+    struct controller_request r = {.operation = CONTROLLER_ALLOCATE_PRODUCER_IDS};
+
+    r.producer_ids.broker_id = 1;
+    assert_int_equal(world_step(w, &r).code, KERR_STALE_BROKER_EPOCH);
+    r.producer_ids.broker_epoch = world_join(w, 1);
+    for (int64_t i = 0; i < 3; i++) {
+        assert_int_equal(world_step(w, &r).code, KERR_NONE);
+        assert_int_equal(r.producer_ids.first_id, i * 1000);
+        assert_int_equal(r.producer_ids.id_count, 1000);
+        world_fail_over(w);
+    }
+}
+
+static void idle_log_gets_a_no_op_record_now_and_then(void **state)
+{
+    struct controller_world *w = *state;
+    int64_t before = w->next_offset;
+
+    world_pass(w, 499);
+    assert_int_equal(w->next_offset, before);
+    world_pass(w, 1);
+    assert_int_equal(w->next_offset, before + 1);
+    assert_memory_equal(w->log[before].data, "\x01\x14\x00\x00", 4);
+    world_pass(w, 5000);
+    assert_int_equal(w->next_offset, before + 11);
+    config_values_set(w->given, STR("metadata.max.idle.interval.ms"), STR("0"), NULL);
+    world_pass(w, 5000);
+    assert_int_equal(w->next_offset, before + 11);
+}
+
+static void many_partitions_follow_their_broker_through_a_restart(void **state)
+{
+    struct controller_world *w = *state;
+    struct register_broker b = world_broker(1, 2);
+    enum kerr code;
+
+    b.previous_epoch = world_join(w, 1);
+    world_create(w, "many", 10000, 1);
+    world_register(w, &b, &code);
+    assert_int_equal(world_partition(w, "many", 9999)->leader, NO_LEADER);
+    assert_false(world_beat(w, world_alive(w, 1)).fenced);
+    assert_int_equal(world_partition(w, "many", 9999)->leader, 1);
+    assert_true(images_equal(w->image, controller_core_image(w->core)));
+}
+
+int main(void)
+{
+#define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        STORY(first_leader_writes_the_bootstrap_records_once),
+        STORY(transaction_of_a_fallen_leader_is_aborted),
+        STORY(registration_counts_from_its_offset_and_starts_fenced),
+        STORY(registrations_that_make_no_sense_are_refused),
+        STORY(same_process_again_amends_its_registration),
+        STORY(restarted_process_with_the_same_directory_replaces_its_predecessor_at_once),
+        STORY(another_machine_with_the_same_id_is_refused_while_the_session_lasts),
+        STORY(broker_is_unfenced_when_it_has_seen_its_registration),
+        STORY(heartbeat_of_another_life_is_refused),
+        STORY(silent_broker_is_fenced_when_its_session_ends),
+        STORY(session_of_a_fast_beating_broker_is_short),
+        STORY(slow_beating_broker_is_never_fenced_falsely),
+        STORY(new_controller_gives_everyone_a_fresh_session),
+        STORY(broker_that_leads_leaves_in_two_steps),
+        STORY(leader_moves_to_the_next_in_sync_before_a_broker_leaves),
+        STORY(broker_that_leads_nothing_may_go_at_once),
+        STORY(last_replica_keeps_its_claim_in_the_elr),
+        STORY(replica_that_lost_records_leads_only_as_the_last_known_leader),
+        STORY(follower_outside_isr_and_elr_does_not_lead),
+        STORY(isr_changes_are_checked),
+        STORY(broker_says_in_which_directory_a_replica_landed),
+        STORY(offline_directory_takes_only_its_own_partitions_down),
+        STORY(unregistered_broker_is_gone_from_everywhere),
+        STORY(producer_ids_come_in_blocks_of_a_thousand),
+        STORY(idle_log_gets_a_no_op_record_now_and_then),
+        STORY(many_partitions_follow_their_broker_through_a_restart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

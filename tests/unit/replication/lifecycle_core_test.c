@@ -1,0 +1,213 @@
+/* When a broker tells the controller what. */
+#include "tests/unit/test.h"
+
+#include "replication/lifecycle_core.h"
+
+static struct lifecycle_core fresh(void)
+{
+    struct lifecycle_core c = {.heartbeat_us = 250000, .registration_us_max = 60000000, .shutdown_us_max = 5000000};
+
+    lifecycle_init(&c, 0);
+    return c;
+}
+
+static enum lifecycle_action next(struct lifecycle_core *c, int64_t now_us)
+{
+    int64_t wake_us;
+
+    return lifecycle_next(c, now_us, &wake_us);
+}
+
+static int64_t wake(struct lifecycle_core *c, int64_t now_us)
+{
+    int64_t wake_us;
+
+    assert_int_equal(lifecycle_next(c, now_us, &wake_us), LIFECYCLE_NOTHING);
+    return wake_us;
+}
+
+/* Registered as epoch 7, seen in the image, logs open, unfenced: at time 0. */
+static struct lifecycle_core running(void)
+{
+    struct lifecycle_core c = fresh();
+
+    lifecycle_controller(&c, true);
+    assert_int_equal(next(&c, 0), LIFECYCLE_REGISTER);
+    assert_true(lifecycle_registered(&c, KERR_NONE, 7, 0));
+    c.image_has_us = c.logs_ready = true;
+    assert_int_equal(next(&c, 0), LIFECYCLE_HEARTBEAT);
+    lifecycle_beaten(&c, KERR_NONE, false, false, 0);
+    assert_int_equal(c.state, LIFECYCLE_RUNNING);
+    return c;
+}
+
+static void nothing_waits_for_a_timer_on_the_way_up(void **state)
+{
+    struct lifecycle_core c = fresh();
+
+    (void)state;
+    assert_int_equal(next(&c, 0), LIFECYCLE_NOTHING);
+    lifecycle_controller(&c, true);
+    assert_int_equal(next(&c, 0), LIFECYCLE_REGISTER);
+    assert_int_equal(next(&c, 0), LIFECYCLE_NOTHING);
+    assert_true(lifecycle_registered(&c, KERR_NONE, 7, 0));
+    assert_int_equal(next(&c, 0), LIFECYCLE_NOTHING);
+    c.image_has_us = true;
+    assert_int_equal(next(&c, 0), LIFECYCLE_NOTHING);
+    c.logs_ready = true;
+    assert_int_equal(next(&c, 0), LIFECYCLE_HEARTBEAT);
+    assert_false(lifecycle_wants_fence(&c));
+    lifecycle_beaten(&c, KERR_NONE, false, false, 0);
+    assert_int_equal(c.state, LIFECYCLE_RUNNING);
+}
+
+static void broker_that_still_opens_its_logs_stays_fenced_but_is_heard(void **state)
+{
+    struct lifecycle_core c = fresh();
+
+    (void)state;
+    lifecycle_controller(&c, true);
+    next(&c, 0);
+    lifecycle_registered(&c, KERR_NONE, 7, 0);
+    assert_int_equal(wake(&c, 0), 250000);
+    assert_int_equal(next(&c, 250000), LIFECYCLE_HEARTBEAT);
+    assert_true(lifecycle_wants_fence(&c));
+    lifecycle_beaten(&c, KERR_NONE, true, false, 250000);
+    assert_int_equal(c.state, LIFECYCLE_CATCHING_UP);
+}
+
+static void running_broker_beats_at_its_interval(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    assert_int_equal(wake(&c, 1), 250000);
+    assert_int_equal(next(&c, 250000), LIFECYCLE_HEARTBEAT);
+    assert_int_equal(wake(&c, 600000), INT64_MAX); /* one at a time */
+    lifecycle_beaten(&c, KERR_NETWORK_EXCEPTION, true, false, 600000);
+    assert_int_equal(wake(&c, 600001), 700000);
+    assert_int_equal(c.state, LIFECYCLE_RUNNING);
+}
+
+static void broker_that_sees_itself_fenced_beats_at_once(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    lifecycle_seen_fenced(&c);
+    assert_int_equal(c.state, LIFECYCLE_UNFENCING);
+    assert_int_equal(next(&c, 1), LIFECYCLE_HEARTBEAT);
+    lifecycle_beaten(&c, KERR_NONE, true, false, 2);
+    assert_int_equal(wake(&c, 2), 20002);
+}
+
+static void new_controller_hears_from_us_at_once(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    lifecycle_controller(&c, false);
+    assert_int_equal(wake(&c, 300000), INT64_MAX);
+    lifecycle_controller(&c, true);
+    assert_int_equal(next(&c, 300000), LIFECYCLE_HEARTBEAT);
+}
+
+static void lost_registration_is_made_again(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    next(&c, 250000);
+    lifecycle_beaten(&c, KERR_STALE_BROKER_EPOCH, true, false, 250000);
+    assert_int_equal(c.state, LIFECYCLE_STARTING);
+    assert_int_equal(next(&c, 350000), LIFECYCLE_REGISTER);
+    lifecycle_registered(&c, KERR_NONE, 99, 350000);
+    assert_int_equal(c.epoch, 99);
+    assert_false(c.image_has_us);
+}
+
+static void refusals_for_good_end_it_others_are_retried(void **state)
+{
+    static const enum kerr for_good[] = {KERR_INCONSISTENT_CLUSTER_ID, KERR_INVALID_REGISTRATION,
+                                         KERR_UNSUPPORTED_VERSION};
+    struct lifecycle_core c;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof for_good / sizeof for_good[0]; i++) {
+        c = fresh();
+        lifecycle_controller(&c, true);
+        next(&c, 0);
+        assert_false(lifecycle_registered(&c, for_good[i], -1, 0));
+        assert_int_equal(wake(&c, 70000000), INT64_MAX);
+    }
+    c = fresh();
+    lifecycle_controller(&c, true);
+    next(&c, 0);
+    assert_true(lifecycle_registered(&c, KERR_DUPLICATE_BROKER_REGISTRATION, -1, 0));
+    assert_int_equal(wake(&c, 0), 100000);
+    assert_int_equal(next(&c, 100000), LIFECYCLE_REGISTER);
+}
+
+static void broker_that_nobody_takes_in_gives_up_in_time(void **state)
+{
+    struct lifecycle_core c = fresh();
+
+    (void)state;
+    assert_int_equal(wake(&c, 0), 60000000);
+    assert_int_equal(next(&c, 60000000), LIFECYCLE_GIVE_UP);
+    assert_int_equal(next(&c, 60000001), LIFECYCLE_NOTHING);
+}
+
+static void leaving_asks_until_it_may_go(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    lifecycle_leave(&c, 1000);
+    assert_int_equal(next(&c, 1000), LIFECYCLE_HEARTBEAT);
+    assert_true(lifecycle_wants_shutdown(&c));
+    lifecycle_beaten(&c, KERR_NONE, false, false, 2000);
+    assert_int_equal(wake(&c, 2000), 22000);
+    assert_int_equal(next(&c, 22000), LIFECYCLE_HEARTBEAT);
+    lifecycle_beaten(&c, KERR_NONE, true, true, 23000);
+    assert_int_equal(c.state, LIFECYCLE_GONE);
+}
+
+static void leaving_ends_without_consent_when_nobody_answers(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    lifecycle_controller(&c, false);
+    lifecycle_leave(&c, 1000);
+    assert_int_equal(wake(&c, 1000), 5001000);
+    next(&c, 5001000);
+    assert_int_equal(c.state, LIFECYCLE_GONE);
+}
+
+static void broker_that_was_never_taken_in_just_goes(void **state)
+{
+    struct lifecycle_core c = fresh();
+
+    (void)state;
+    lifecycle_leave(&c, 0);
+    assert_int_equal(c.state, LIFECYCLE_GONE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_waits_for_a_timer_on_the_way_up),
+        cmocka_unit_test(broker_that_still_opens_its_logs_stays_fenced_but_is_heard),
+        cmocka_unit_test(running_broker_beats_at_its_interval),
+        cmocka_unit_test(broker_that_sees_itself_fenced_beats_at_once),
+        cmocka_unit_test(new_controller_hears_from_us_at_once),
+        cmocka_unit_test(lost_registration_is_made_again),
+        cmocka_unit_test(refusals_for_good_end_it_others_are_retried),
+        cmocka_unit_test(broker_that_nobody_takes_in_gives_up_in_time),
+        cmocka_unit_test(leaving_asks_until_it_may_go),
+        cmocka_unit_test(leaving_ends_without_consent_when_nobody_answers),
+        cmocka_unit_test(broker_that_was_never_taken_in_just_goes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
