@@ -69,7 +69,7 @@ void dump_producer_snapshot(struct dump *d, const struct dump_input *in); /* .sn
 
 /* A metadata record as {"type", "version", "data"}, or NULL: it is none. Owned by the caller. */
 json_t *dump_metadata_record(struct bytes value);
-/* Adds what a control record says to its line. */
-void dump_control_record(json_t *line, const struct record *r);
+/* Adds what a control record says to its line. False: it is of no known type, or damaged. */
+bool dump_control_record(json_t *line, const struct record *r);
 
 #endif

@@ -80,6 +80,13 @@ static bool is_optional_number(const char *key)
     return strcmp(key, "deleteHorizonMs") == 0 || strcmp(key, "currentTxnFirstOffset") == 0;
 }
 
+/* Kafka prints control records as "SnapshotHeader {…}", but "LeaderChange: {…}". */
+static bool is_bare(const char *key, const json_t *value)
+{
+    return json_is_object(value) && isupper((unsigned char)key[0]) &&
+           strcmp(key, "LeaderChange") != 0;
+}
+
 static void print_field(FILE *out, const char *key, const json_t *value)
 {
     if (is_optional_number(key)) {
@@ -90,8 +97,7 @@ static void print_field(FILE *out, const char *key, const json_t *value)
                     json_integer_value(value));
         return;
     }
-    /* Contents of control records: "SnapshotHeader {…}". */
-    fprintf(out, json_is_object(value) && isupper((unsigned char)key[0]) ? "%s " : "%s: ", key);
+    fprintf(out, is_bare(key, value) ? "%s " : "%s: ", key);
     print_value(out, value);
 }
 

@@ -72,6 +72,17 @@ static void add_payload(struct segment_dump *s, json_t *line, const struct recor
     json_object_set_new(line, "payload", decoded ? decoded : dump_bytes(r->value));
 }
 
+static void add_control(struct segment_dump *s, json_t *line, const struct record *r)
+{
+    if (dump_control_record(line, r))
+        return;
+    json_object_set_new(line, "controlType", json_integer(control_record_type(r)));
+    json_object_set_new(line, "key", dump_bytes(r->key));
+    json_object_set_new(line, "payload", dump_bytes(r->value));
+    dump_problem(s->d, "%s: the control record at offset %" PRId64 " cannot be read", s->in->path,
+                 r->offset);
+}
+
 static void dump_record(struct segment_dump *s, const uint8_t *head, const struct record *r)
 {
     json_t *line = json_object();
@@ -85,7 +96,7 @@ static void dump_record(struct segment_dump *s, const uint8_t *head, const struc
     if (s->d->json && r->header_count > 0)
         json_object_set_new(line, "headers", headers_with_values(r));
     if (record_batch_is_control(head))
-        dump_control_record(line, r);
+        add_control(s, line, r);
     else
         add_payload(s, line, r);
     dump_line(s->d, "record", "| ", line);

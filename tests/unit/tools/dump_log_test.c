@@ -225,6 +225,97 @@ static void offsets_that_do_not_follow_each_other_are_told(void **state)
     assert_non_null(strstr(w->err, "offset 0 is followed by 5"));
 }
 
+/* ---- metadata ---- */
+
+static void a_metadata_snapshot_is_decoded(void **state)
+{
+    static const char *const expected[] = {
+        "Snapshot end offset: 12, epoch: 3\n",
+        "headerKeys: [] SnapshotHeader "
+        "{\"version\":0,\"lastContainedLogTimestamp\":1795423147198}\n",
+        "headerKeys: [] KRaftVersion {\"version\":0,\"kRaftVersion\":1}\n",
+        "headerKeys: [] KRaftVoters "
+        "{\"version\":0,\"voters\":[{\"voterId\":100,\"voterDirectoryId\":"
+        "\"ngdAwoeIQ9qGah_v0sJiUA\",\"endpoints\":[{\"name\":\"CONTROLLER\",\"host\":\"127.0.0.1\","
+        "\"port\":19093}],\"kRaftVersionFeature\":{\"minSupportedVersion\":0,"
+        "\"maxSupportedVersion\":1}}]}\n",
+        "headerKeys: [] payload: "
+        "{\"type\":\"FEATURE_LEVEL_RECORD\",\"version\":0,\"data\":{\"name\":"
+        "\"metadata.version\",\"featureLevel\":33}}\n",
+        "headerKeys: [] SnapshotFooter {\"version\":0}\n",
+    };
+    struct world *w = *state;
+    const char *at;
+
+    put_hex(w, "00000000000000000012-0000000003.checkpoint", kafka_snapshot_hex);
+    at = dump(w, "00000000000000000012-0000000003.checkpoint");
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        at = strstr(at, expected[i]);
+        assert_non_null(at);
+    }
+    assert_false(w->dump.failed);
+}
+
+/* A batch of one record with this value, as the metadata log would hold it. */
+static const char *dump_metadata_value(struct world *w, const uint8_t *value, size_t size)
+{
+    struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
+    struct record_batch_builder b;
+    struct bytes_mut batch;
+
+    record_batch_builder_init(&b);
+    record_batch_builder_begin(&b, &head);
+    record_batch_builder_append(
+        &b, &(struct record_content){.timestamp_ms = 5, .value = {value, size}});
+    assert_int_equal(record_batch_builder_finish(&b, NULL, &batch).code, KERR_NONE);
+    put(w, "00000000000000000000.log", bytes_of(batch));
+    record_batch_builder_free(&b);
+    w->dump.metadata = true;
+    w->dump.failed = false;
+    rewind(w->dump.out);
+    return dump(w, "00000000000000000000.log");
+}
+
+#define METADATA_VALUE(w, ...)                                                                     \
+    dump_metadata_value((w), (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+static void what_is_no_metadata_record_is_told_and_shown_as_it_is(void **state)
+{
+    struct world *w = *state;
+
+    assert_non_null(strstr(METADATA_VALUE(w, 1, 20, 0, 0),
+                           "payload: {\"type\":\"NO_OP_RECORD\",\"version\":0,\"data\":{}}\n"));
+    assert_false(w->dump.failed);
+    assert_non_null(
+        strstr(METADATA_VALUE(w, 1, 20, 0, 0, 'x'), "payload: \\x01\\x14\\x00\\x00x\n"));
+    assert_true(w->dump.failed);
+    METADATA_VALUE(w, 1, 20, 0); /* cut short */
+    assert_true(w->dump.failed);
+    METADATA_VALUE(w, 1, 20, 1, 0); /* no such version */
+    assert_true(w->dump.failed);
+    METADATA_VALUE(w, 1, 120, 0, 0); /* no such type */
+    assert_true(w->dump.failed);
+    METADATA_VALUE(w, 0, 20, 0, 0); /* no such frame */
+    assert_true(w->dump.failed);
+    METADATA_VALUE(w, 1); /* no frame */
+    assert_true(w->dump.failed);
+    assert_non_null(strstr(w->err, "the value at offset 0 is no metadata record"));
+}
+
+static void a_control_record_of_unknown_type_is_told(void **state)
+{
+    struct world *w = *state;
+    struct sample s = sample_from_hex(kafka_marker_hex);
+
+    s.data[RECORD_BATCH_HEADER_BYTES + 8] = 99;
+    record_batch_set_crc((struct bytes_mut){s.data, s.size});
+    put(w, "00000000000000000006.log", sample_bytes(&s));
+    w->dump.deep = true;
+    assert_non_null(strstr(dump(w, "00000000000000000006.log"), "controlType: 99"));
+    assert_non_null(strstr(w->err, "the control record at offset 6 cannot be read"));
+    assert_true(w->dump.failed);
+}
+
 /* ---- beside the segment ---- */
 
 static void index_entries_are_compared_with_the_segment(void **state)
@@ -384,6 +475,9 @@ int main(void)
         TEST(a_torn_tail_is_counted_at_every_length),
         TEST(a_wrong_crc_is_told_and_what_follows_is_still_printed),
         TEST(offsets_that_do_not_follow_each_other_are_told),
+        TEST(a_metadata_snapshot_is_decoded),
+        TEST(what_is_no_metadata_record_is_told_and_shown_as_it_is),
+        TEST(a_control_record_of_unknown_type_is_told),
         TEST(index_entries_are_compared_with_the_segment),
         TEST(time_index_entries_are_compared_with_the_segment),
         TEST(an_index_without_its_segment_is_printed),
