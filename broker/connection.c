@@ -319,10 +319,12 @@ static void connection_name_peer(struct connection *c, const struct sockaddr_sto
 void connection_open(struct shard *s, const struct listener *listener, int fd,
                      const struct sockaddr_storage *peer)
 {
-    struct connection *c = calloc(1, sizeof *c);
+    /* One that was accepted before the listener closed may arrive after the shard has stopped. */
+    struct connection *c = s->closing ? NULL : calloc(1, sizeof *c);
 
     if (!c) {
-        logger_event(s->logger, LOGGER_WARN, "connection_refused", "reason=\"no memory\"");
+        logger_event(s->logger, s->closing ? LOGGER_DEBUG : LOGGER_WARN, "connection_refused", "reason=\"%s\"",
+                     s->closing ? "the broker is stopping" : "no memory");
         shard_connection_closed(s, NULL);
         close(fd);
         return;
