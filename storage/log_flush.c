@@ -41,13 +41,14 @@ static void flush_work_free(struct flush_work *w)
     free(w);
 }
 
-/* Segments with batches past the flushed end are the last ones. */
+/* The last segments: those with batches past the flushed end, and one that ends right there, since it may have
+ * been sealed after that flush and its indexes are not synced yet. */
 static size_t unflushed_segments(const struct log *l)
 {
     size_t count = 0;
 
     while (count < l->segment_count &&
-           (count == 0 || l->segments[l->segment_count - count]->base_offset > l->flushed_end))
+           (count == 0 || l->segments[l->segment_count - count]->base_offset >= l->flushed_end))
         count++;
     return count;
 }

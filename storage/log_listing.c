@@ -270,18 +270,44 @@ static struct status remove_leftovers(struct log_listing *l, struct files *files
     return st;
 }
 
+static void mark_undone_deletions(struct log_listing *l, const struct log_listing *before)
+{
+    for (size_t i = 0; i < before->leftover_count; i++) {
+        const char *suffix;
+        int64_t offset;
+
+        if (!ends_with(before->leftovers[i], "index.deleted") ||
+            !parse_name(before->leftovers[i], &offset, &suffix))
+            continue;
+        for (size_t j = 0; j < l->segment_count; j++)
+            if (l->segments[j].base_offset == offset)
+                l->segments[j].deletion_undone = true;
+    }
+}
+
+static struct status tidy_leftovers(struct log_listing *l, struct files *files, const char *directory)
+{
+    struct log_listing before = *l;
+    struct status st = finish_swaps(&before, files, directory);
+
+    *l = (struct log_listing){0};
+    if (!status_failed(st))
+        st = remove_leftovers(&before, files, directory); /* a renamed .swap is gone already */
+    if (!status_failed(st))
+        st = log_listing_read(l, files, directory);
+    if (!status_failed(st))
+        mark_undone_deletions(l, &before);
+    log_listing_free(&before);
+    return st;
+}
+
 struct status log_listing_tidy(struct log_listing *l, struct files *files, const char *directory)
 {
     struct status st;
     size_t kept = 0;
 
     if (l->leftover_count) {
-        st = finish_swaps(l, files, directory);
-        if (!status_failed(st))
-            st = remove_leftovers(l, files, directory); /* a renamed .swap is gone already */
-        log_listing_free(l);
-        if (!status_failed(st))
-            st = log_listing_read(l, files, directory);
+        st = tidy_leftovers(l, files, directory);
         if (status_failed(st))
             return st;
     }

@@ -16,6 +16,7 @@ struct log_listing_segment {
     bool has_index;
     bool has_timeindex;
     bool has_txnindex;
+    bool deletion_undone; /* an index of it had been renamed to .deleted: none of them can be trusted */
 };
 
 struct log_listing {
@@ -36,7 +37,8 @@ struct status log_listing_read(struct log_listing *l, struct files *files, const
 void log_listing_free(struct log_listing *l);
 
 /* Finishes or undoes what a crash interrupted: removes .deleted and .cleaned files, puts .swap files in
- * place of the segments they replace, removes indexes without a segment. */
+ * place of the segments they replace, removes indexes without a segment. A crash of the machine may have
+ * undone some of the renames to .deleted and not others, so that a segment is back without an index. */
 struct status log_listing_tidy(struct log_listing *l, struct files *files, const char *directory);
 
 /* Removes snapshots past the log end, and those that are neither at a segment's base nor the one in use. */

@@ -364,7 +364,8 @@ static struct status drop_from(struct log *l, size_t index, struct log_recovery_
 static struct status recover_from(struct log *l, const struct log_listing *files, int64_t recovery_point,
                                   struct log_recovery_report *report)
 {
-    const size_t first = log_segment_index(l, recovery_point);
+    /* A segment that ends at the recovery point may have been sealed after it: its indexes were not synced. */
+    const size_t first = log_segment_index(l, recovery_point > 0 ? recovery_point - 1 : 0);
     const int64_t first_base = l->segments[first]->base_offset;
     struct status st = log_rebuild_producers(l, files, first_base);
 
@@ -611,6 +612,18 @@ static struct status reindex_batch(void *arg, struct bytes batch, int64_t positi
     return st;
 }
 
+/* No flush will cover them: the segment may lie below the flushed end. */
+static struct status sync_indexes(struct log *l, struct segment *s)
+{
+    struct index_file *all[] = {&s->offsets.file, &s->times.file, &s->txns.file};
+    struct status st = STATUS_OK;
+
+    for (size_t i = 0; i < 3 && !status_failed(st); i++)
+        if (atomic_load(&all[i]->file))
+            st = l->files->ops->sync(l->files, atomic_load(&all[i]->file));
+    return status_failed(st) ? st : l->files->ops->sync_directory(l->files, l->directory);
+}
+
 /* Makes the indexes of a sealed segment anew, without judging its batches: a bad one ends them early. */
 static struct status reindex(struct log *l, const struct log_listing *files, struct segment *s)
 {
@@ -629,7 +642,8 @@ static struct status reindex(struct log *l, const struct log_listing *files, str
     producer_state_clear(&l->producers);
     if (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE)
         return st;
-    return segment_seal(s);
+    st = segment_seal(s);
+    return status_failed(st) ? st : sync_indexes(l, s);
 }
 
 /* Sealed segments whose index files are missing or cut get them again. Those that are about to be walked
@@ -641,9 +655,9 @@ static struct status repair_sealed(struct log *l, const struct log_args *args, c
         struct segment *s = l->segments[i];
         struct status st;
 
-        if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset > args->recovery_point)
+        if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset >= args->recovery_point)
             break;
-        if (indexes_look_whole(s, &files->segments[i]))
+        if (!files->segments[i].deletion_undone && indexes_look_whole(s, &files->segments[i]))
             continue;
         report->indexes_rebuilt = true;
         logger_event(l->logger, LOGGER_WARN, "indexes_rebuilt", "path=\"%s\"", s->path);

@@ -289,17 +289,16 @@ struct status segment_load_first_timestamp(struct segment *s)
 struct status segment_reset_index(struct segment *s, struct index_file *x)
 {
     char path[SEGMENT_PATH_BYTES];
-    struct file *f;
+    struct file *f = NULL;
     struct status st = segment_path(path, s->path, x->suffix);
 
     index_file_close(x);
     if (!status_failed(st))
         st = s->files->ops->open(s->files, path, FILE_WRITE | FILE_TRUNCATE, &f);
-    if (!status_failed(st))
-        s->files->ops->close(s->files, f);
-    else if (st.sys_errno == ENOENT)
+    if (st.sys_errno == ENOENT)
         st = STATUS_OK;
     index_file_init(x, s->files, s->path, x->suffix, x->entry_bytes, true);
+    atomic_store(&x->file, status_failed(st) ? NULL : f); /* the next flush syncs that it is empty */
     s->times.last_timestamp_ms = -1;
     s->largest = (struct time_offset){-1, s->base_offset};
     s->largest_known = true;

@@ -27,6 +27,7 @@ struct log_world {
     int64_t log_start_offset;
     uint64_t random;
     int32_t sequence; /* for tests that append as one producer */
+    int16_t epoch;
     int steps;
 };
 
