@@ -14,6 +14,9 @@
 #define ARENA_BYTES_MIN    ((size_t)256 << 10)
 #define ARENA_FRAME_FACTOR 24
 
+/* And what its answer may take on top: a Metadata of half a million partitions fits. */
+#define ANSWER_ARENA_BYTES ((size_t)64 << 20)
+
 void response_free(struct response *r)
 {
     writer_free(&r->writer);
@@ -144,6 +147,7 @@ void request_dispatch(struct request *rq)
     if (!refusal)
         refusal = request_decode(rq, &r);
     if (!refusal) {
+        rq->arena.budget += ANSWER_ARENA_BYTES;
         rq->handler->handle(rq);
         return;
     }
