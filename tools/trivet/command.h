@@ -14,5 +14,7 @@ enum exit_status {
 };
 
 int command_dump_log(int argc, char **argv);
+int command_storage(int argc, char **argv);
+int command_topic(int argc, char **argv);
 
 #endif

@@ -13,6 +13,8 @@ static const struct command {
     const char *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"topic", "create, list, describe, grow and delete topics", command_topic},
+    {"storage", "format log directories, and say what is in them", command_storage},
     {"dump-log", "print segments, indexes, snapshots and the metadata log", command_dump_log},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
