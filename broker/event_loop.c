@@ -203,8 +203,9 @@ static struct event_base *events_new(void)
 
     if (!config)
         return NULL;
-    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER | EVENT_BASE_FLAG_NOLOCK |
-                                      EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    /* No EPOLL_USE_CHANGELIST: it would speak to epoll about a descriptor after it was closed, when
+     * another thread may already have been given its number. */
+    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER | EVENT_BASE_FLAG_NOLOCK);
     events = event_base_new_with_config(config);
     event_config_free(config);
     return events;
