@@ -51,7 +51,8 @@ def answers(port, timeout=1.0):
 class Broker:
     """One node, controller and broker in one process, on 127.0.0.1."""
 
-    def __init__(self, kind, folder, binary=None, port=None, properties=None):
+    def __init__(self, kind, folder, binary=None, port=None, properties=None, dynamic_voters=False):
+        """dynamic_voters: the metadata quorum is in the log (KIP-853), not in the settings."""
         self.kind = kind  # "trivet" or "kafka"
         self.folder = os.path.abspath(folder)
         self.data = os.path.join(self.folder, "data")
@@ -60,6 +61,9 @@ class Broker:
         self.port = port or free_port()
         self.controller_port = free_port()
         self.properties = dict(properties or {})
+        self.dynamic_voters = dynamic_voters
+        # Under a sanitizer each byte has its shadow.
+        self.memory_factor = 5 if binary and "san" in os.path.basename(os.path.dirname(os.path.dirname(self.binary))) else 1
         self.process = None
         os.makedirs(self.folder, exist_ok=True)
 
@@ -79,7 +83,6 @@ class Broker:
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
             "log.dirs": self.data,
             "offsets.topic.replication.factor": "1",
             "transaction.state.log.replication.factor": "1",
@@ -88,6 +91,10 @@ class Broker:
             "share.coordinator.state.topic.min.isr": "1",
             **self.properties,
         }
+        if self.dynamic_voters:
+            settings["controller.quorum.bootstrap.servers"] = f"127.0.0.1:{self.controller_port}"
+        else:
+            settings["controller.quorum.voters"] = f"1@127.0.0.1:{self.controller_port}"
         path = os.path.join(self.folder, "server.properties")
         with open(path, "w", encoding="utf-8") as out:
             for key, value in settings.items():
@@ -104,6 +111,7 @@ class Broker:
         path = self._write_properties()
         if self.kind == "kafka" and not os.path.exists(os.path.join(self.data, "meta.properties")):
             subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", path,
+                                      *(["--standalone"] if self.dynamic_voters else []),
                                       jvm=("-Dtests.log.level=WARN",)),
                            check=True, stdout=subprocess.DEVNULL)
         return path
