@@ -57,8 +57,16 @@ static void round_write(struct job *j)
 {
     struct checkpoints *c = CONTAINER_OF(j, struct checkpoints, write);
 
-    for (size_t i = 0; i < c->node->dir_count; i++)
+    bool sweep = atomic_exchange(&c->node->sweep_wanted, false);
+
+    for (size_t i = 0; i < c->node->dir_count; i++) {
+        struct status swept = sweep ? storage_dirs_sweep(c->node->dirs, i) : STATUS_OK;
+
+        if (status_failed(swept)) /* tried again with the next deletion, or at the next start */
+            logger_event(c->node->env.logger, LOGGER_WARN, "deleted_folders_stay", "path=\"%s\" where=\"%s\" errno=%d",
+                         storage_dirs_path(c->node->dirs, i), swept.where ? swept.where : "", swept.sys_errno);
         c->results[i] = storage_dirs_write_checkpoints(c->node->dirs, i, c->maps[i]);
+    }
 }
 
 static void round_visit(struct task *t)

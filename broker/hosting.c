@@ -119,8 +119,10 @@ static void log_end_done(struct task *t)
     if (status_failed(e->result))
         logger_event(s->logger, LOGGER_ERROR, e->remove ? "log_deletion_failed" : "log_close_failed",
                      "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
-    if (e->remove)
+    if (e->remove) {
         storage_dirs_forget(s->node->dirs, str_from(e->topic), e->index);
+        atomic_store(&s->node->sweep_wanted, true);
+    }
     s->log_jobs--;
     s->close_failed = s->close_failed || (status_failed(e->result) && !e->remove);
     free(e->topic);

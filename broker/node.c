@@ -49,6 +49,7 @@ struct status node_create(const struct node_env *env, const struct node_options 
     n->options = options;
     n->shard_count = env->shard_count;
     n->request_bytes_max = (size_t)options->request_bytes_max;
+    atomic_store(&n->sweep_wanted, true); /* a run before may have left some */
     dispatch_init(n->handlers);
     st = node_open_dirs(n);
     if (status_failed(st)) {

@@ -48,6 +48,7 @@ struct node {
     struct control *control;
     struct storage_dirs *dirs;
     size_t dir_count;
+    _Atomic bool sweep_wanted; /* folders of deleted partitions wait for the next checkpoint round */
     /* queued.max.request.bytes: request bytes in memory, all shards */
     struct api_handler handlers[API_KEY_COUNT];
     _Atomic size_t request_bytes;
