@@ -26,10 +26,10 @@
 #include "protocol/base/kerr.h"
 #include "protocol/base/span.h"
 #include "protocol/base/uuid.h"
-#include "protocol/group_record.h"
 #include "replication/metadata_image.h"
 
 struct group_core;
+struct group_record; /* protocol/group_record.h */
 
 /* Broker-wide settings, names as in Kafka's configuration. */
 struct group_settings {
