@@ -4,6 +4,7 @@
  *                            encode to the same bytes.
  * vectors_test damage FILE   Each vector cut at every byte and with bits flipped is refused, or
  *                            decodes to something that encodes again. Run it under ASan and UBSan.
+ * vectors_test group-records FILE   Keys and values of __consumer_offsets as whole records.
  *
  * Prints the count. FILE is gzip'd, a JSON object a line: message, version, value, hex. */
 
@@ -13,6 +14,7 @@
 #include <zlib.h>
 
 #include "protocol/base/check.h"
+#include "protocol/group_record.h"
 #include "protocol/message_json.h"
 
 #define LINE_BYTES_MAX   (64 * 1024)
@@ -222,18 +224,111 @@ static void damage(struct test *t, const struct vector *v)
     }
 }
 
+/* --- group-records --- */
+
+/* Whether the vector is a key or value of a type that group_record knows: coordinators number theirs independently. */
+static bool is_of_group_record(const struct vector *v)
+{
+    const char *name = group_record_type_name(v->type->key);
+    size_t stem = name ? strlen(name) : 0;
+
+    if (v->type->kind != MESSAGE_COORDINATOR_KEY && v->type->kind != MESSAGE_COORDINATOR_VALUE)
+        return false;
+    return name && strncmp(v->type->name, name, stem) == 0 &&
+           strcmp(v->type->name + stem, v->type->kind == MESSAGE_COORDINATOR_KEY ? "Key" : "Value") == 0;
+}
+
+/* The int16 that stands before a message in a record, and the vector's bytes. */
+static void write_with_head(struct writer *w, int16_t head, const struct vector *v)
+{
+    writer_init(w, WRITER_BYTES_MAX);
+    write_int16(w, head);
+    write_raw(w, v->bytes, v->size);
+    CHECK(writer_ok(w));
+}
+
+static struct bytes written(const struct writer *w)
+{
+    return (struct bytes){w->data, w->size};
+}
+
+static bool same_bytes(const struct writer *a, const struct writer *b)
+{
+    return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
+static bool is_written_version(const struct group_record *r, int16_t version)
+{
+    struct group_record fresh;
+
+    if (r->type == GROUP_RECORD_OFFSET_COMMIT && r->value.offset_commit.expire_timestamp != -1)
+        return version == 1;
+    group_record_init(&fresh, r->type);
+    return version == fresh.value_version;
+}
+
+static void group_record_vector(struct test *t, const struct vector *v)
+{
+    bool is_key = v->type->kind == MESSAGE_COORDINATOR_KEY;
+    struct group_record r;
+    struct writer key, value, expected;
+    enum kerr code;
+
+    writer_init(&key, WRITER_BYTES_MAX);
+    writer_init(&value, WRITER_BYTES_MAX);
+    write_with_head(&expected, is_key ? v->type->key : v->version, v);
+    if (is_key) {
+        code = group_record_decode(&r, written(&expected), (struct bytes){NULL, 0}, &t->arena);
+        if (code != KERR_NONE || !r.tombstone || !group_record_encode(&r, &key, &value) ||
+            !same_bytes(&key, &expected) || value.size != 0)
+            complain(t, v, "the key of a tombstone comes out differently");
+    } else {
+        group_record_init(&r, (enum group_record_type)v->type->key);
+        CHECK(group_record_encode(&r, &key, &value));
+        code = group_record_decode(&r, written(&key), written(&expected), &t->arena);
+        writer_reset(&key);
+        writer_reset(&value);
+        if (code != KERR_NONE || r.tombstone || r.value_version != v->version)
+            complain(t, v, "does not decode as the value of a record");
+        else if (!group_record_encode(&r, &key, &value))
+            complain(t, v, "decodes as the value of a record, but does not encode");
+        else if (is_written_version(&r, v->version) && !same_bytes(&value, &expected))
+            complain(t, v, "comes out differently as the value of a record");
+    }
+    writer_free(&key);
+    writer_free(&value);
+    writer_free(&expected);
+}
+
+static const struct mode {
+    const char *name;
+    void (*check)(struct test *t, const struct vector *v);
+    bool group_records_only;
+} modes[] = {
+    {"match", match, false},
+    {"damage", damage, false},
+    {"group-records", group_record_vector, true},
+};
+
+static const struct mode *mode_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        if (strcmp(modes[i].name, name) == 0)
+            return &modes[i];
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static char line[LINE_BYTES_MAX];
     struct test t = {.random = 0x5eed0fab1e};
     gzFile file;
-    bool damaging;
+    const struct mode *mode = argc == 3 ? mode_of(argv[1]) : NULL;
 
-    if (argc != 3 || (strcmp(argv[1], "match") != 0 && strcmp(argv[1], "damage") != 0)) {
-        fprintf(stderr, "usage: vectors_test match|damage FILE\n");
+    if (!mode) {
+        fprintf(stderr, "usage: vectors_test match|damage|group-records FILE\n");
         return 2;
     }
-    damaging = argv[1][0] == 'd';
     file = gzopen(argv[2], "rb");
     if (!file) {
         perror(argv[2]);
@@ -245,8 +340,10 @@ int main(int argc, char **argv)
         struct vector v;
 
         vector_parse(&v, line);
-        t.vectors++;
-        (damaging ? damage : match)(&t, &v);
+        if (!mode->group_records_only || is_of_group_record(&v)) {
+            t.vectors++;
+            mode->check(&t, &v);
+        }
         vector_free(&v);
         arena_reset(&t.arena);
     }
@@ -254,7 +351,7 @@ int main(int argc, char **argv)
     writer_free(&t.writer);
     arena_free(&t.arena);
     printf("%u vectors, %u failures\n", t.vectors, t.failures);
-    if (damaging)
+    if (mode->check == damage)
         printf("%lu damaged ones refused, %lu decoded within bounds\n", t.refused, t.accepted);
     return t.failures || t.vectors == 0;
 }
