@@ -301,8 +301,9 @@ static struct status load_tail_state(struct segment *s, int64_t file_size)
 /* ---- the log ---- */
 
 /* The newest segment of a log whose earlier ones can be trusted: from its last index entry, or from the
- * newest producer snapshot if that is further back. */
-static struct status recover_newest(struct log *l, const struct log_listing *files,
+ * newest producer snapshot if that is further back; *walked_from is the first offset of that walk. CRCs
+ * are checked behind the last index entry: what is before it is left to the background. */
+static struct status recover_newest(struct log *l, const struct log_listing *files, int64_t *walked_from,
                                     struct log_recovery_report *report)
 {
     struct segment *s = log_active_segment(l);
@@ -344,7 +345,8 @@ static struct status recover_newest(struct log *l, const struct log_listing *fil
             first_offset = record_batch_base_offset(w.head);
         }
     }
-    l->verify_to = first_offset;
+    *walked_from = first_offset;
+    l->verify_to = indexed.offset;
     st = recover_segment(l, s, file_size, from.position, first_offset, snapshot, indexed.position, report);
     if (!status_failed(st) && snapshot > l->end_offset)
         st = log_rebuild_producers(l, files, l->end_offset);
@@ -412,7 +414,7 @@ static struct status load_epochs(struct log *l)
     return STATUS_OK;
 }
 
-/* Assigns the epochs of all batches of [from, l->verify_to), in order, to the cache. */
+/* Assigns the epochs of all batches from `from` on, in order, to the cache. */
 static struct status walk_epochs(struct log *l, int64_t from)
 {
     struct status st = STATUS_OK;
@@ -436,7 +438,8 @@ static struct status walk_epochs(struct log *l, int64_t from)
 
 /* Epochs are saved by flushes. When the batch where the walk started is of an epoch that the checkpoint
  * does not know, entries may be missing before it too. */
-static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_t recovery_point)
+static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_t recovery_point,
+                                     int64_t walked_from)
 {
     struct segment *s = log_active_segment(l);
     struct offset_position from;
@@ -447,7 +450,7 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
         return STATUS_OK;
     if (checkpointed < 0)
         return walk_epochs(l, l->segments[0]->base_offset);
-    st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), l->verify_to, &from, NULL);
+    st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), walked_from, &from, NULL);
     if (!status_failed(st))
         st = segment_walk_begin(&w, s, from.position, s->size, NULL);
     if (status_failed(st) || !w.head || record_batch_leader_epoch(w.head) <= checkpointed)
@@ -470,6 +473,7 @@ static struct status recover(struct log *l, const struct log_args *args, const s
                              struct log_recovery_report *report)
 {
     int64_t recovery_point = args->recovery_point;
+    int64_t walked_from = 0;
     int32_t checkpointed;
     struct status st = load_epochs(l);
 
@@ -483,9 +487,9 @@ static struct status recover(struct log *l, const struct log_args *args, const s
         l->verify_to = 0;
         st = recover_from(l, files, recovery_point, report);
     } else {
-        st = recover_newest(l, files, report);
+        st = recover_newest(l, files, &walked_from, report);
         if (!status_failed(st))
-            st = complete_epochs(l, checkpointed, recovery_point);
+            st = complete_epochs(l, checkpointed, recovery_point, walked_from);
     }
     if (status_failed(st))
         return st;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "protocol/base/crc32c.h"
+#include "storage/files_sim.h"
 #include "tests/unit/storage/log_world.h"
 
 #define FIRST_LOG "00000000000000000000.log"
@@ -412,6 +413,51 @@ static void background_check_takes_a_damaged_log_offline(void **state)
     }
 }
 
+/* Checks in the background what is left to it; whether it was damaged. */
+static bool damaged_in_the_background(struct log_world *w)
+{
+    struct log_verify *v = log_verify_begin(w->log);
+    struct status st = STATUS_OK;
+    bool done = false;
+
+    if (!v)
+        return false;
+    while (!done && !status_failed(st))
+        st = log_verify_run(v, 1 << 20, &done);
+    log_verify_end(w->log, v, st);
+    return status_failed(st);
+}
+
+/* A start after a kill reads heads from the newest producer snapshot on, but checks CRCs only behind the last
+ * index entry: no batch may fall between that and what the background checks. */
+static void damage_anywhere_is_found_at_the_start_or_behind_it(void **state)
+{
+    const int batches = 90;
+    struct log_world w;
+    int64_t positions[90];
+    int found_at_start = 0;
+    (void)state;
+
+    for (int damaged = -1; damaged < batches; damaged++) {
+        world_begin(&w);
+        w.config.segment_bytes = 8 << 20;
+        w.config.max_message_bytes = 1 << 20;
+        world_open(&w, LOG_TRUST_CLEAN);
+        for (int i = 0; i < batches; i++) {
+            positions[i] = log_size_bytes(w.log);
+            world_append(&w, 1, 60000);
+        }
+        world_close(&w, false);
+        if (damaged >= 0)
+            assert_true(files_sim_flip_bit(w.files, LOG_DIRECTORY "/" FIRST_LOG, positions[damaged] + 30000, 5));
+        world_open(&w, LOG_TRUST_SAME_BOOT);
+        found_at_start += w.report.truncated_bytes > 0;
+        assert_int_equal(w.report.truncated_bytes > 0 || damaged_in_the_background(&w), damaged >= 0);
+        world_end(&w);
+    }
+    assert_true(found_at_start > 0 && found_at_start < batches / 2);
+}
+
 /* What was flushed counts as flushed after a clean stop, up to the recovery point after a kill. */
 static void flushed_end_after_a_start_is_what_is_known_to_be_durable(void **state)
 {
@@ -474,6 +520,7 @@ int main(void)
         cmocka_unit_test(swap_files_take_the_place_of_what_they_replace),
         cmocka_unit_test(producers_survive_damaged_snapshots),
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
+        cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
         cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),
     };
