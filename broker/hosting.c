@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "broker/storage_dirs.h"
+#include "broker/verify.h"
 #include "protocol/base/check.h"
 
 #define LOOK_AGAIN_US 5000
@@ -20,6 +21,7 @@ struct hosted_partition {
     UT_hash_handle hh;
     struct shard *shard;
     struct partition *partition;
+    struct verify_entry verify;
     bool removed; /* the topic is gone: its log is deleted once it is free */
 };
 
@@ -105,7 +107,7 @@ static void log_end_run(struct job *j)
 
 static void hosting_maybe_emptied(struct shard *s)
 {
-    if (s->closing && !s->partitions && s->log_jobs == 0 && !s->emptied_posted) {
+    if (s->closing && !s->partitions && s->log_jobs == 0 && verify_idle(s->verify) && !s->emptied_posted) {
         s->emptied_posted = true;
         s->emptied(s);
     }
@@ -139,12 +141,17 @@ static void hosted_end(struct hosted_partition *h)
 
     CHECK(e);
     HASH_DEL(s->partitions, h);
+    verify_remove(s->verify, &h->verify);
     *e = (struct log_end_job){
         .shard = s, .index = h->partition->index, .remove = h->removed, .clean = s->closing_clean};
     if (h->removed) {
         e->topic = strndup(h->partition->topic.data, h->partition->topic.size);
         CHECK(e->topic);
     }
+    /* A damaged log that was left alone: nobody may believe that all is well in its directory. */
+    if (!h->removed && h->partition->log && log_offline(h->partition->log) &&
+        storage_dirs_online(s->node->dirs, h->partition->log_dir))
+        s->close_failed = true;
     log = e->log = partition_free(h->partition);
     free(h);
     if (!log) {
@@ -235,6 +242,12 @@ static void log_recovery(struct shard *s, const struct open_item *item)
                      item->report.damaged);
 }
 
+static void hosted_serve(struct hosted_partition *h)
+{
+    hosted_assign(h);
+    verify_add(h->shard->verify, &h->verify, h->partition);
+}
+
 static void hosted_opened(struct open_item *item)
 {
     struct hosted_partition *h = item->hosted;
@@ -248,7 +261,7 @@ static void hosted_opened(struct open_item *item)
     if (h->removed || s->closing)
         partition_stop(p, KERR_UNKNOWN_TOPIC_OR_PARTITION);
     else
-        hosted_assign(h);
+        hosted_serve(h);
 }
 
 static void open_job_run(struct job *j)
@@ -434,7 +447,7 @@ void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECK
 
         if (!p->log || p->state == PARTITION_OFFLINE || h->removed)
             continue;
-        offset_map_set(&map[LOG_DIR_RECOVERY_POINTS], p->topic, p->index, log_flushed_end_offset(p->log));
+        offset_map_set(&map[LOG_DIR_RECOVERY_POINTS], p->topic, p->index, log_recovery_point(p->log));
         offset_map_set(&map[LOG_DIR_HIGH_WATERMARKS], p->topic, p->index, partition_high_watermark(p));
         if (log_start_offset(p->log) > 0)
             offset_map_set(&map[LOG_DIR_LOG_STARTS], p->topic, p->index, log_start_offset(p->log));
@@ -454,12 +467,30 @@ static void on_storage_failed(void *arg, struct partition *p, struct status why)
 {
     struct shard *s = arg;
 
+    if (why.code == KERR_CORRUPT_MESSAGE)
+        return; /* a damaged batch says nothing of the rest of the disk */
     if (p->log || p->log_dir < s->node->dir_count)
         node_dir_failed(s->node, p->log_dir, why);
 }
 
+static void on_verify_idle(void *arg)
+{
+    hosting_maybe_emptied(arg);
+}
+
 void hosting_init(struct shard *s)
 {
+    struct verify_args verify = {
+        .loop = s->loop,
+        .pool = s->node->env.pool,
+        .turns = s->node->verify_turns,
+        .dir_count = s->node->dir_count,
+        .idled = on_verify_idle,
+        .arg = s,
+    };
+
+    s->verify = verify_create(&verify);
+    CHECK(s->verify);
     timer_init(s->loop, &s->look_again, on_look_again);
     s->partition_env.storage_failed = on_storage_failed;
     s->partition_env.stopped = on_partition_stopped;

@@ -9,6 +9,7 @@
 #include "broker/hosting.h"
 #include "broker/produce.h"
 #include "broker/storage_dirs.h"
+#include "broker/verify.h"
 
 #define CONNECTION_TICK_US     (1000 * 1000)
 #define SESSION_EVICTION_MS    120000 /* min.incremental.fetch.session.eviction.ms of Kafka, a constant there */
@@ -198,6 +199,7 @@ void shard_free(struct shard *s)
         if (s->flushers[i])
             flusher_free(s->flushers[i]);
     free(s->flushers);
+    verify_free(s->verify);
     if (s->fetch_sessions)
         fetch_sessions_free(s->fetch_sessions);
     compression_scratch_free(s->scratch);

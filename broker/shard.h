@@ -23,6 +23,7 @@ struct event_base;
 struct fetch_sessions;
 struct hosted_partition;
 struct open_job;
+struct verify;
 
 #define SHARD_READ_SCRATCH_BYTES (16 * 1024)
 
@@ -44,6 +45,7 @@ struct shard {
     struct open_job *open_job; /* being filled */
     size_t opening;            /* partitions whose logs are being opened */
     size_t log_jobs;           /* logs being closed or deleted */
+    struct verify *verify;     /* checks logs in the background */
     void (*opened)(struct shard *s);  /* nothing is being opened any more; may be called again */
     void (*emptied)(struct shard *s); /* after hosting_close_all: every log is closed */
     bool closing, closing_clean, emptied_posted;

@@ -72,7 +72,10 @@ void log_set_config(struct log *l, const struct log_config *config);
 
 int64_t log_start_offset(const struct log *l);
 int64_t log_end_offset(const struct log *l);
-int64_t log_flushed_end_offset(const struct log *l); /* = recovery point: all below is durable */
+int64_t log_flushed_end_offset(const struct log *l); /* all below is durable */
+/* For the checkpoint: the flushed end, or what is not checked yet after a quick start (log_verify_begin), so that
+ * a kill in between forgets none of it. */
+int64_t log_recovery_point(const struct log *l);
 int64_t log_size_bytes(const struct log *l);
 bool log_offline(const struct log *l);
 /* The newest epoch in the leader epoch cache; -1 when empty. */
@@ -241,13 +244,15 @@ struct status log_garbage_run(struct log_garbage *g);               /* frees g *
 /* ---- checking in the background ---- */
 
 /* After a start on the same boot the batches between the recovery point and the newest ones were not
- * checked. Begin holds references on their segments; NULL when there is nothing to check. */
+ * checked. */
+bool log_unverified(const struct log *l);
+/* Holds references on their segments; NULL when there is nothing to check, or no memory. */
 struct log_verify;
 struct log_verify *log_verify_begin(struct log *l);
 /* [pool] Checks about bytes_max further bytes, so that others get a turn; *done after the last step.
  * CORRUPT_MESSAGE: a batch is damaged; KAFKA_STORAGE_ERROR: reading failed. */
 struct status log_verify_run(struct log_verify *v, int64_t bytes_max, bool *done);
-/* Frees v; a failed result takes the log offline. l NULL: the log is gone meanwhile. */
+/* Frees v; a failed result takes the log offline and logs where. l NULL: the log is gone meanwhile. */
 void log_verify_end(struct log *l, struct log_verify *v, struct status result);
 
 /* [pool] The log's directory is renamed to "….<uuid>-delete" and removed later by the log directory; frees l,

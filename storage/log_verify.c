@@ -21,12 +21,25 @@ struct log_verify {
     int64_t budget; /* bytes left in this step */
 };
 
+bool log_unverified(const struct log *l)
+{
+    return !log_offline(l) && l->segment_count && l->verify_from < l->verify_to;
+}
+
+int64_t log_recovery_point(const struct log *l)
+{
+    const bool less = log_unverified(l) && l->verify_from < l->flushed_end;
+    const int64_t point = less ? l->verify_from : l->flushed_end;
+
+    return point > l->start_offset ? point : l->start_offset;
+}
+
 struct log_verify *log_verify_begin(struct log *l)
 {
     struct log_verify *v;
     size_t first, count;
 
-    if (log_offline(l) || !l->segment_count || l->verify_from >= l->verify_to)
+    if (!log_unverified(l))
         return NULL;
     first = log_segment_index(l, l->verify_from);
     count = log_segment_index(l, l->verify_to) - first + 1;
@@ -70,9 +83,9 @@ struct status log_verify_run(struct log_verify *v, int64_t bytes_max, bool *done
         int64_t end;
         struct status st = log_scan(p->segment, v->position, p->size, INT64_MAX, verify_batch, v, &end);
 
+        v->position = end;
         if (status_failed(st) && st.sys_errno != EAGAIN)
             return st;
-        v->position = end;
         if (v->budget <= 0)
             break;
         v->next++;
@@ -84,6 +97,10 @@ struct status log_verify_run(struct log_verify *v, int64_t bytes_max, bool *done
 
 void log_verify_end(struct log *l, struct log_verify *v, struct status result)
 {
+    if (l && status_failed(result) && v->next < v->count)
+        logger_event(l->logger, LOGGER_ERROR, "log_damaged", "path=\"%s.log\" position=%lld reason=\"%s\" errno=%d",
+                     v->parts[v->next].segment->path, (long long)v->position, result.where ? result.where : "",
+                     result.sys_errno);
     for (size_t i = 0; i < v->count; i++) {
         atomic_fetch_sub(&v->parts[i].segment->readers, 1);
         segment_release(v->parts[i].segment);

@@ -292,8 +292,61 @@ def full_directory_takes_only_its_own_partitions_offline(broker):
         assert disk.path in node.log_text(), "the log does not name the directory"
 
 
+def wait_for_error(c, topic, wanted, wait=20):
+    deadline = time.monotonic() + wait
+    error = c.list_offsets(topic, -1)[0]
+    while error != wanted and time.monotonic() < deadline:
+        time.sleep(0.02)
+        error = c.list_offsets(topic, -1)[0]
+    assert error == wanted, f"{topic}: error {error}, not {wanted}"
+
+
+def flip_a_bit(node, topic, position):
+    path = os.path.join(node.data, f"{topic}-0", "0" * 20 + ".log")
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def damage_in_an_old_batch_is_found_after_a_kill(broker):
+    """A start after kill -9 checks only the newest batches at once; the rest follow in the background."""
+    with Node(broker) as node:
+        node.properties["replica.high.watermark.checkpoint.interval.ms"] = "600000"  # recovery point: 0
+        node.start()
+        with Connection(node.port, 30) as c:
+            for topic in ("damaged", "whole"):
+                assert c.create_topic(topic, 1, [("segment.bytes", "1048576")]) == NONE
+                produce_everywhere(c, topic, 1)
+                for _ in range(100):
+                    assert c.produce(topic, batch([record(os.urandom(60000))]))[0] == NONE
+        node.kill9()
+        node.start()
+        with Connection(node.port) as c:
+            for topic in ("damaged", "whole"):
+                wait_for_error(c, topic, NONE)
+        time.sleep(1)
+        assert "log_damaged" not in node.log_text(), node.log_tail()
+        node.kill9()
+        flip_a_bit(node, "damaged", 400000)
+        # A clean stop does not make it whole: the next start finds it again.
+        for end in (node.stop, node.kill9):
+            open(node.log_path, "w", encoding="utf-8").close()
+            node.start()
+            with Connection(node.port) as c:
+                wait_for_error(c, "whole", NONE)
+                wait_for_error(c, "damaged", KAFKA_STORAGE_ERROR)
+                assert c.produce("damaged", batch([record(b"v")]))[0] == KAFKA_STORAGE_ERROR
+                assert c.produce("whole", batch([record(b"v")]))[0] == NONE
+            said = node.log_text()
+            assert "event=log_damaged" in said and "damaged-0" in said and "partition_offline" in said, said[-800:]
+            assert "log_dir_offline" not in said, said[-800:]
+            end()
+
+
 def cases():
-    helpers = {"produce_everywhere", "fill", "cases"}
+    helpers = {"wait_for_error", "flip_a_bit", "produce_everywhere", "fill", "cases"}
     found = [(name, value) for name, value in globals().items()
              if callable(value) and getattr(value, "__module__", "") == __name__ and not isinstance(value, type)]
     return [(name, case) for name, case in found if name not in helpers and not name.startswith("_")]

@@ -9,7 +9,7 @@
 
 #include "storage/executor.h"
 
-#define TEST_TIMERS_MAX 8
+#define TEST_TIMERS_MAX 64
 #define TEST_QUEUE_MAX  1024
 
 struct test_loop {
