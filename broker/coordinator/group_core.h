@@ -221,6 +221,10 @@ void group_core_stop(struct group_core *c, enum kerr code, struct group_effects 
 int64_t group_core_next_deadline(const struct group_core *c);
 /* Handles what is due, one group a call: call again while the deadline is not in the future. */
 void group_core_tick(struct group_core *c, int64_t now_ms, struct group_effects *fx);
+/* What the wall clock shows when now_ms is 0: for the timestamps that records carry (since when a group is empty).
+ * Before the first call they are -1, "not known". Call it when the core is made and when the clock may have been set
+ * (a tick is often enough). Not a step. */
+void group_core_set_wall_clock(struct group_core *c, int64_t wall_offset_ms);
 /* Newer metadata: consumer groups whose topics changed get a new epoch at their next heartbeat; classic ones are not
  * concerned. A reference to image is taken. Not a step. */
 void group_core_set_image(struct group_core *c, const struct metadata_image *image);
