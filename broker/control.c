@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/checkpoints.h"
+#include "broker/closing.h"
 #include "broker/format.h"
 #include "broker/producer_ids.h"
 #include "broker/self_transport.h"
@@ -420,6 +421,15 @@ static void on_raft_stopped(void *arg)
         control_end(c);
 }
 
+static void on_logs_closed(void *arg, bool clean)
+{
+    struct control *c = arg;
+
+    c->clean = c->clean && clean;
+    controller_stop(c->controller);
+    raft_node_stop(c->raft, on_raft_stopped, c);
+}
+
 struct shard_stop_post {
     struct task task;
     struct control *control;
@@ -433,10 +443,8 @@ static void shard_stopped_run(struct task *t)
 
     c->clean = c->clean && !post->shard->close_failed;
     free(post);
-    if (--c->shards_left > 0)
-        return;
-    controller_stop(c->controller);
-    raft_node_stop(c->raft, on_raft_stopped, c);
+    if (--c->shards_left == 0)
+        closing_finish(c->node->closing, on_logs_closed, c);
 }
 
 static void on_shard_emptied(struct shard *s)

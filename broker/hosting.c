@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "broker/closing.h"
 #include "broker/storage_dirs.h"
 #include "broker/verify.h"
 #include "protocol/base/check.h"
 
 #define LOOK_AGAIN_US 5000
+#define SYNC_AT_ONCE_LEAST 16 /* dirty logs from which one sync of their file system is cheaper than one for each */
 #define OPENS_A_JOB 64 /* enough to make posting cheap, few enough that all pool threads get some */
 
 struct hosted_key {
@@ -94,6 +96,8 @@ struct log_end_job {
     int32_t index;
     bool remove;
     bool clean;
+    bool settle; /* closed with many others, after one sync */
+    size_t dir;
     struct uuid unique;
     struct status result;
 };
@@ -102,7 +106,12 @@ static void log_end_run(struct job *j)
 {
     struct log_end_job *e = (struct log_end_job *)j;
 
-    e->result = e->remove ? log_delete(e->log, e->unique) : log_close(e->log, e->clean);
+    if (e->remove)
+        e->result = log_delete(e->log, e->unique);
+    else if (!e->settle)
+        e->result = log_close(e->log, e->clean);
+    else if (!closing_settle(e->shard->node->closing, e->log, e->dir))
+        e->result = status_error(KERR_KAFKA_STORAGE_ERROR, "settle a log");
 }
 
 static void hosting_maybe_emptied(struct shard *s)
@@ -142,8 +151,12 @@ static void hosted_end(struct hosted_partition *h)
     CHECK(e);
     HASH_DEL(s->partitions, h);
     verify_remove(s->verify, &h->verify);
-    *e = (struct log_end_job){
-        .shard = s, .index = h->partition->index, .remove = h->removed, .clean = s->closing_clean};
+    *e = (struct log_end_job){.shard = s,
+                              .index = h->partition->index,
+                              .remove = h->removed,
+                              .clean = s->closing_clean,
+                              .settle = s->closing_many && h->partition->log && !log_offline(h->partition->log),
+                              .dir = h->partition->log_dir};
     if (h->removed) {
         e->topic = strndup(h->partition->topic.data, h->partition->topic.size);
         CHECK(e->topic);
@@ -500,9 +513,13 @@ void hosting_init(struct shard *s)
 void hosting_close_all(struct shard *s, bool clean)
 {
     struct hosted_partition *h, *next;
+    size_t dirty = 0;
 
+    HASH_ITER(hh, s->partitions, h, next)
+    dirty += h->partition->log && !log_settled(h->partition->log);
     s->closing = true;
     s->closing_clean = clean;
+    s->closing_many = clean && dirty >= SYNC_AT_ONCE_LEAST;
     HASH_ITER(hh, s->partitions, h, next)
     if (h->partition->state != PARTITION_OPENING && !h->partition->stopping)
         partition_stop(h->partition, KERR_NOT_LEADER_OR_FOLLOWER);

@@ -25,8 +25,8 @@ void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECK
 /* A log directory failed: all of its partitions here go offline. */
 void hosting_fail_dir(struct shard *s, size_t dir, struct status why);
 
-/* The end: stops all partitions and hands their logs to be closed cleanly in the pool; s->emptied
- * is called when all are. */
+/* The end: stops all partitions and closes their logs in the pool; s->emptied is called when all are, or, of a clean
+ * end with many dirty logs, handed to the node's `closing`. */
 void hosting_close_all(struct shard *s, bool clean);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "broker/closing.h"
 #include "broker/control.h"
 #include "broker/hosting.h"
 #include "broker/shard.h"
@@ -56,8 +57,9 @@ struct status node_create(const struct node_env *env, const struct node_options 
         node_free(n);
         return st;
     }
+    n->closing = closing_create(n);
     n->shards = calloc(n->shard_count, sizeof(struct shard *));
-    CHECK(n->shards);
+    CHECK(n->closing && n->shards);
     for (size_t i = 0; i < n->shard_count; i++) {
         n->shards[i] = shard_create(n, i, env->shard_loops[i], env->shard_events ? env->shard_events[i] : NULL);
         CHECK(n->shards[i]);
@@ -169,6 +171,7 @@ void node_free(struct node *n)
         if (n->shards[i])
             shard_free(n->shards[i]);
     free(n->shards);
+    closing_free(n->closing);
     storage_dirs_close(n->dirs);
     free(n);
 }

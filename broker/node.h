@@ -19,6 +19,7 @@
 #include "storage/executor.h"
 #include "storage/files.h"
 
+struct closing;
 struct control;
 struct event_base;
 struct metadata_delta;
@@ -46,6 +47,7 @@ struct node {
     size_t shard_count;
     struct shard **shards;
     struct control *control;
+    struct closing *closing; /* logs at the clean end */
     struct storage_dirs *dirs;
     size_t dir_count;
     _Atomic bool verify_turns[NODE_LOG_DIRS_MAX]; /* a shard is checking a log in that directory: verify.h */

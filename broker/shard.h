@@ -48,7 +48,7 @@ struct shard {
     struct verify *verify;     /* checks logs in the background */
     void (*opened)(struct shard *s);  /* nothing is being opened any more; may be called again */
     void (*emptied)(struct shard *s); /* after hosting_close_all: every log is closed */
-    bool closing, closing_clean, emptied_posted;
+    bool closing, closing_clean, closing_many, emptied_posted;
     bool close_failed; /* a log could not be closed: no clean-shutdown file */
 
     /* produce: acks=all with a deadline */

@@ -389,6 +389,11 @@ static struct status settle(struct log *l, bool sync)
     return l->failure;
 }
 
+bool log_settled(const struct log *l)
+{
+    return !l->segment_count || !l->unsettled;
+}
+
 struct status log_settle(struct log *l)
 {
     const struct status st = log_check_online(l);

@@ -67,6 +67,8 @@ struct status log_close(struct log *l, bool clean);
 /* [pool] For closing many logs at once: all that a clean close writes, but nothing synced. The caller then
  * syncs the file system of the log directory, and closes each log with clean = false. */
 struct status log_settle(struct log *l);
+/* A clean close has nothing to write. */
+bool log_settled(const struct log *l);
 
 void log_set_config(struct log *l, const struct log_config *config);
 

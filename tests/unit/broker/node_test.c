@@ -1,0 +1,151 @@
+/* How a whole node starts, stops and is killed; in virtual time. */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+
+#include "broker/shard.h"
+#include "tests/unit/broker/node_world.h"
+
+#define PARTITIONS 60
+
+static void produce_everywhere(struct node_world *w, const char *topic, int partitions)
+{
+    for (int i = 0; i < partitions; i++)
+        assert_int_equal(node_world_produce(w, topic, i, -1, 2, 100), KERR_NONE);
+}
+
+static void assert_all_there(struct node_world *w, struct uuid topic, int partitions)
+{
+    for (int i = 0; i < partitions; i++) {
+        struct partition *p = node_world_partition(w, topic, i);
+
+        assert_non_null(p);
+        assert_int_equal(log_end_offset(p->log), 2);
+        assert_int_equal(partition_high_watermark(p), 2);
+        assert_false(log_unverified(p->log));
+    }
+}
+
+/* Many logs: one sync of the file system, and all is there though the machine dies right after. */
+static void clean_stop_syncs_many_logs_at_once(void **state)
+{
+    static struct node_world w;
+    uint64_t syncs, filesystem_syncs;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    topic = node_world_topic(&w, "many", PARTITIONS, NULL);
+    produce_everywhere(&w, "many", PARTITIONS);
+    syncs = files_sim_calls(w.files, FILES_CALL_SYNC);
+    filesystem_syncs = files_sim_calls(w.files, FILES_CALL_SYNC_FILESYSTEM);
+    node_world_stop(&w);
+    assert_int_equal(files_sim_calls(w.files, FILES_CALL_SYNC_FILESYSTEM) - filesystem_syncs, 1);
+    assert_true(files_sim_calls(w.files, FILES_CALL_SYNC) - syncs < PARTITIONS / 2);
+    files_sim_crash_losing_all(w.files);
+    node_world_start(&w);
+    assert_all_there(&w, topic, PARTITIONS);
+    node_world_free(&w);
+}
+
+/* Few logs are not worth a sync of everything that others have written to that disk. */
+static void clean_stop_syncs_few_logs_one_by_one(void **state)
+{
+    static struct node_world w;
+    uint64_t filesystem_syncs;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    topic = node_world_topic(&w, "few", 3, NULL);
+    produce_everywhere(&w, "few", 3);
+    filesystem_syncs = files_sim_calls(w.files, FILES_CALL_SYNC_FILESYSTEM);
+    node_world_stop(&w);
+    assert_int_equal(files_sim_calls(w.files, FILES_CALL_SYNC_FILESYSTEM), filesystem_syncs);
+    files_sim_crash_losing_all(w.files);
+    node_world_start(&w);
+    assert_all_there(&w, topic, 3);
+    node_world_free(&w);
+}
+
+static bool marked_clean(struct node_world *w)
+{
+    struct file_stat stat;
+
+    return !status_failed(w->files->ops->stat(w->files, "trivet-data/.kafka_cleanshutdown", &stat));
+}
+
+static void stop_whose_sync_fails_is_not_marked_clean(void **state)
+{
+    static struct node_world w;
+    (void)state;
+
+    for (int fails = 0; fails < 2; fails++) {
+        node_world_init(&w);
+        node_world_start(&w);
+        node_world_topic(&w, "many", PARTITIONS, NULL);
+        produce_everywhere(&w, "many", PARTITIONS);
+        if (fails)
+            files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
+        node_world_stop(&w);
+        assert_int_equal(marked_clean(&w), !fails);
+        node_world_free(&w);
+    }
+}
+
+static void log_that_cannot_be_settled_leaves_no_clean_mark(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    topic = node_world_topic(&w, "many", PARTITIONS, NULL);
+    produce_everywhere(&w, "many", PARTITIONS);
+    files_sim_fail(w.files, &(struct files_fault){
+                                .call = FILES_CALL_WRITE, .prefix = "./trivet-data/many-7/", .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){
+                                .call = FILES_CALL_WRITE, .prefix = "trivet-data/many-7/", .sys_errno = EIO});
+    node_world_stop(&w);
+    assert_false(marked_clean(&w));
+    files_sim_heal(w.files);
+    node_world_start(&w);
+    for (int i = 0; i < PARTITIONS; i++)
+        assert_int_equal(log_end_offset(node_world_partition(&w, topic, i)->log), 2);
+    node_world_free(&w);
+}
+
+/* Acknowledged with acks=all: there after the worst that a power failure may do. */
+static void acknowledged_records_survive_the_machine(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    topic = node_world_topic(&w, "kept", 5, NULL);
+    produce_everywhere(&w, "kept", 5);
+    node_world_kill(&w);
+    files_sim_crash_losing_all(w.files);
+    w.boot_id = "two";
+    node_world_start(&w);
+    assert_all_there(&w, topic, 5);
+    node_world_free(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clean_stop_syncs_many_logs_at_once),
+        cmocka_unit_test(clean_stop_syncs_few_logs_one_by_one),
+        cmocka_unit_test(stop_whose_sync_fails_is_not_marked_clean),
+        cmocka_unit_test(log_that_cannot_be_settled_leaves_no_clean_mark),
+        cmocka_unit_test(acknowledged_records_survive_the_machine),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
