@@ -33,9 +33,10 @@ static void connection_free(struct connection *c)
 
 static void connection_drop_frame(struct connection *c)
 {
-    if (c->frame)
-        shard_release_bytes(c->client.shard, c->frame_got);
-    free(c->frame);
+    if (!c->frame)
+        return;
+    shard_release_bytes(c->client.shard, c->frame_got);
+    frames_give(&c->client.shard->frames, c->frame);
     c->frame = NULL;
 }
 
@@ -106,12 +107,11 @@ static bool connection_begin_frame(struct connection *c)
         connection_close(c, "frame larger than socket.request.max.bytes");
         return false;
     }
-    c->frame = malloc(sizeof *c->frame + (size_t)size);
+    c->frame = frames_take(&c->client.shard->frames, (size_t)size);
     if (!c->frame) {
         connection_close(c, "no memory for a frame");
         return false;
     }
-    c->frame->size = (size_t)size;
     c->frame_got = 0;
     return true;
 }
@@ -128,6 +128,7 @@ static bool connection_end_frame(struct connection *c)
         connection_close(c, "no memory for a request");
         return false;
     }
+    rq->frames = &c->client.shard->frames;
     rq->charged_bytes = size;
     if (c->last)
         c->last->next = rq;

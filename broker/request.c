@@ -51,7 +51,10 @@ void request_free(struct request *rq)
 {
     response_free(&rq->response);
     arena_free(&rq->arena);
-    free(rq->frame);
+    if (rq->frames)
+        frames_give(rq->frames, rq->frame);
+    else
+        free(rq->frame);
     if (rq->charged_bytes)
         shard_release_bytes(rq->shard, rq->charged_bytes);
     free(rq);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/frames.h"
 #include "protocol/api.h"
 #include "protocol/base/arena.h"
 #include "protocol/base/span.h"
@@ -42,12 +43,6 @@ static inline size_t response_size(const struct response *r)
     return r->writer.size + r->writer.spliced_bytes;
 }
 
-/* The bytes of one request, without the length prefix; freed with the request. */
-struct frame {
-    size_t size;
-    uint8_t data[];
-};
-
 /* Who asked, and where answers go. Embedded in a connection. */
 struct client {
     /* The request is answered (rq->response filled unless rq->answered_nothing) or refused (rq->refusal
@@ -65,6 +60,7 @@ struct request {
     struct client *client; /* NULL: it closed, throw the answer away */
     struct shard *shard;   /* home */
     struct frame *frame;   /* owned */
+    struct frames *frames; /* of its shard: takes the frame back. NULL: free() does */
     const struct api_handler *handler;
     int16_t api_key;
     int16_t version;

@@ -72,6 +72,7 @@ static void on_connection_timer(struct timer *t)
     struct shard *s = CONTAINER_OF(t, struct shard, connection_timer);
 
     connections_tick(s, clock_monotonic_us(s->loop->clock));
+    frames_trim(&s->frames);
     timer_start(s->loop, &s->connection_timer, CONNECTION_TICK_US);
 }
 
@@ -202,6 +203,7 @@ void shard_free(struct shard *s)
     verify_free(s->verify);
     if (s->fetch_sessions)
         fetch_sessions_free(s->fetch_sessions);
+    frames_free_spare(&s->frames);
     compression_scratch_free(s->scratch);
     metadata_image_release(s->image);
     free(s);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/frames.h"
 #include "broker/node.h"
 #include "protocol/base/logger.h"
 #include "protocol/compression.h"
@@ -69,6 +70,7 @@ struct shard {
     struct timer connection_timer;
     _Atomic bool stalled; /* a connection waits for the node's budget */
     struct task resume;
+    struct frames frames;
     uint8_t read_scratch[SHARD_READ_SCRATCH_BYTES];
 };
 
