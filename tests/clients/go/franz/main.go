@@ -1,0 +1,142 @@
+// franz-go behind the commands that every client program here has; see the README two folders up.
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	clients "trivet.tests/clients"
+)
+
+var codecs = map[string]kgo.CompressionCodec{
+	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
+	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+}
+
+func producer(o clients.Options, more ...kgo.Opt) *kgo.Client {
+	codec, known := codecs[o["codec"]]
+	if !known {
+		codec = kgo.NoCompression()
+	}
+	options := []kgo.Opt{kgo.SeedBrokers(o["bootstrap"]), kgo.ProducerBatchCompression(codec),
+		kgo.RecordPartitioner(kgo.ManualPartitioner())}
+	if o["idempotent"] != "true" {
+		options = append(options, kgo.DisableIdempotentWrite())
+	}
+	c, err := kgo.NewClient(append(options, more...)...)
+	clients.Must(err)
+	return c
+}
+
+func produce(o clients.Options) {
+	c := producer(o)
+	defer c.Close()
+	var records []*kgo.Record
+	for i := 0; i < o.Number("count"); i++ {
+		records = append(records, &kgo.Record{Topic: o["topic"], Partition: int32(i % o.Number("partitions")),
+			Key: clients.Key(i), Value: clients.Value(i), Timestamp: time.UnixMilli(clients.FirstTimestampMs + int64(i)),
+			Headers: []kgo.RecordHeader{{Key: "n", Value: []byte(fmt.Sprint(i))}}})
+	}
+	clients.Must(c.ProduceSync(context.Background(), records...).FirstErr())
+	clients.SayJSON(map[string]int{"acked": len(records)})
+}
+
+func sayRecord(r *kgo.Record) {
+	var headers [][2]string
+	for _, h := range r.Headers {
+		headers = append(headers, [2]string{h.Key, string(h.Value)})
+	}
+	clients.SayRecord(r.Partition, r.Offset, r.Key, r.Value, r.Timestamp.UnixMilli(), headers)
+}
+
+func consume(o clients.Options) {
+	c, err := kgo.NewClient(kgo.SeedBrokers(o["bootstrap"]), kgo.ConsumeTopics(o["topic"]),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	clients.Must(err)
+	defer c.Close()
+	deadline, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	defer stop()
+	for left := o.Number("count"); left > 0 && deadline.Err() == nil; {
+		c.PollFetches(deadline).EachRecord(func(r *kgo.Record) {
+			sayRecord(r)
+			left--
+		})
+	}
+}
+
+func expect(name, wanted string, o clients.Options, r *kgo.Record, more ...kgo.Opt) {
+	c := producer(o, more...)
+	defer c.Close()
+	clients.Expect(name, wanted, c.ProduceSync(context.Background(), r).FirstErr())
+}
+
+func errors(o clients.Options) {
+	expect("message_too_large", "MESSAGE_TOO_LARGE", o, &kgo.Record{Topic: o["topic"], Value: make([]byte, 2<<20)},
+		kgo.ProducerBatchMaxBytes(8<<20))
+	expect("unknown_topic", "UNKNOWN_TOPIC_OR_PARTITION", o, &kgo.Record{Topic: "franz-no-such-topic", Value: []byte("x")},
+		kgo.UnknownTopicRetries(1))
+	expect("timestamp_refused", "INVALID_TIMESTAMP", o,
+		&kgo.Record{Topic: o["strict"], Value: []byte("x"), Timestamp: time.UnixMilli(1)})
+}
+
+func partitionsOf(m map[string][]int32, topic string) []int32 { return m[topic] }
+
+func member(o clients.Options) {
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		<-clients.Asked()
+		stop()
+	}()
+	options := []kgo.Opt{kgo.SeedBrokers(o["bootstrap"]), kgo.ConsumerGroup(o["group"]), kgo.ConsumeTopics(o["topic"]),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.SessionTimeout(6 * time.Second),
+		kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10 * time.Second),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			clients.SayPartitions("assigned", partitionsOf(m, o["topic"]))
+		}),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			clients.SayPartitions("revoked", partitionsOf(m, o["topic"]))
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			clients.SayPartitions("revoked", partitionsOf(m, o["topic"]))
+		})}
+	if o["assignor"] == "cooperative" {
+		options = append(options, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+	} else {
+		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
+	}
+	if o["instance"] != "" {
+		options = append(options, kgo.InstanceID(o["instance"]))
+	}
+	c, err := kgo.NewClient(options...)
+	clients.Must(err)
+	for ctx.Err() == nil {
+		fetches := c.PollFetches(ctx)
+		ends := map[int32]int64{}
+		fetches.EachRecord(func(r *kgo.Record) {
+			sayRecord(r)
+			ends[r.Partition] = r.Offset + 1
+		})
+		if len(ends) == 0 {
+			continue
+		}
+		limit, done := context.WithTimeout(context.Background(), 10*time.Second)
+		if err := c.CommitUncommittedOffsets(limit); err != nil {
+			clients.SayJSON(map[string]string{"event": "commit_failed", "why": err.Error()})
+		} else {
+			for p, at := range ends {
+				clients.SayJSON(map[string]any{"event": "committed", "p": p, "o": at})
+			}
+		}
+		done()
+	}
+	c.CloseAllowingRebalance()
+	clients.SayJSON(map[string]string{"event": "closed"})
+}
+
+func main() {
+	command, o := clients.Arguments()
+	map[string]func(clients.Options){"produce": produce, "consume": consume, "errors": errors, "member": member}[command](o)
+}

@@ -1,0 +1,218 @@
+"""What the members of a group live through: each story a sequence of steps, each step waited for, none timed."""
+import json
+import os
+import subprocess
+import threading
+import time
+
+WAIT_S = 60
+
+
+class StoryFailed(Exception):
+    """Something that should have happened did not, or the other way round."""
+
+
+class Member:
+    """One client program in the role of a group's member, and what it has told so far."""
+
+    def __init__(self, client, broker, group, topic, **options):
+        words = {"bootstrap": broker.bootstrap, "group": group, "topic": topic, **client.options, **options}
+        self.name = client.name
+        self.lock = threading.Condition()
+        self.owned = set()
+        self.assigned_count = 0
+        self.records = []  # (partition, offset) in the order they came
+        self.committed = {}
+        self.closed = False
+        self.oddities = []
+        self.stderr = open(os.path.join(broker.folder, f"member-{group}-{time.monotonic_ns()}.err"), "w+", encoding="utf-8")
+        self.process = subprocess.Popen([*client.command, "member", *(f"{k}={v}" for k, v in words.items())],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, text=True,
+                                        env=client.environment(), start_new_session=True)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        for line in self.process.stdout:
+            try:
+                told = json.loads(line)
+            except ValueError:
+                told = {"event": "said", "why": line.strip()}
+            with self.lock:
+                self._take(told)
+                self.lock.notify_all()
+
+    def _take(self, told):
+        event = told.get("event")
+        if event is None:
+            self.records.append((told["p"], told["o"]))
+        elif event == "assigned":
+            self.owned |= set(told["partitions"])
+            self.assigned_count += 1
+        elif event == "revoked":
+            self.owned -= set(told["partitions"])
+        elif event == "committed":
+            self.committed[told["p"]] = told["o"]
+        elif event == "closed":
+            self.closed = True
+        elif event != "commit_sent":
+            self.oddities.append(told)
+
+    def error_text(self):
+        self.stderr.flush()
+        with open(self.stderr.name, encoding="utf-8", errors="replace") as text:
+            return text.read()[-1500:]
+
+    def describe(self):
+        return (f"{self.name}: owns {sorted(self.owned)}, {len(self.records)} records, committed {self.committed}, "
+                f"odd {self.oddities[-3:]}, exit {self.process.poll()} {self.error_text()}")
+
+    def close(self):
+        """Leaves the group politely."""
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+            self.process.wait(30)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self.kill9()
+            raise StoryFailed(f"did not leave in 30 s: {self.describe()}") from None
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+        with self.lock:
+            self.owned = set()
+
+
+class Group:
+    """The members of one group on one topic, the records in it, and a way to wait for things."""
+
+    def __init__(self, suite, broker, client, name, partitions):
+        self.suite, self.broker, self.client = suite, broker, client
+        self.name, self.topic, self.partitions = name, "topic-" + name, partitions
+        self.members = []
+        self.produced = 0
+        suite.create_topic(broker, self.topic, partitions)
+
+    def join(self, client=None, **options):
+        member = Member(client or self.client, self.broker, self.name, self.topic, **options)
+        self.members.append(member)
+        return member
+
+    def produce(self, count):
+        self.suite.produce(self.broker, self.topic, self.partitions, count)
+        self.produced += count
+
+    def wait(self, what, condition):
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise StoryFailed(f"not within {WAIT_S} s: {what}; " + "; ".join(m.describe() for m in self.members))
+            time.sleep(0.02)
+
+    def wait_shared(self, *members):
+        """These members own every partition, each one once, and none goes without (if there are enough)."""
+        def shared():
+            owned = [p for m in members for p in m.owned]
+            return sorted(owned) == list(range(self.partitions)) and all(m.owned for m in members)
+        self.wait(f"all partitions shared by {len(members)}", shared)
+
+    def seen(self):
+        return [r for m in self.members for r in m.records]
+
+    def wait_committed(self):
+        """All that was produced was seen, and committed."""
+        self.wait(f"all {self.produced} records seen", lambda: len(set(self.seen())) == self.produced)
+        want = self.suite.log_ends(self.broker, self.topic, self.partitions)
+        self.wait(f"committed up to {want}", lambda: self.suite.committed(self.broker, self.name, self.topic,
+                                                                       self.partitions) == want)
+
+    def no_duplicates(self, below=None):
+        """No record was seen twice; `below`: none that was committed by then."""
+        seen = [(p, o) for p, o in self.seen() if below is None or o < below[p]]
+        if len(set(seen)) != len(seen):
+            twice = sorted({r for r in seen if seen.count(r) > 1})[:5]
+            raise StoryFailed(f"records seen twice: {twice}")
+
+    def end(self):
+        for m in self.members:
+            if m.process.poll() is None:
+                m.kill9()
+            m.stderr.close()
+
+
+def shares_commits_and_resumes(g):
+    """A second member takes its share; a leaver's work moves; who comes back goes on where the group stopped."""
+    g.produce(400)
+    first = g.join()
+    g.wait_shared(first)
+    g.wait_committed()
+    second = g.join()
+    g.wait_shared(first, second)
+    g.produce(400)
+    g.wait_committed()
+    second.close()
+    g.wait_shared(first)
+    first.close()
+    g.no_duplicates()
+    again = g.join()
+    g.produce(40)
+    g.wait_shared(again)
+    g.wait_committed()
+    g.no_duplicates()
+    again.close()
+
+
+def survives_kill9_of_a_member(g):
+    """The partitions of a member that died move once its session is over, and nothing committed is read again."""
+    g.produce(200)
+    first, second = g.join(), g.join()
+    g.wait_shared(first, second)
+    g.wait_committed()
+    second.kill9()
+    g.wait_shared(first)
+    g.produce(200)
+    g.wait_committed()
+    g.no_duplicates()
+    first.close()
+
+
+def static_member_restarts_without_a_rebalance(g):
+    """A member with an instance id ends and is back before its session is over: the other one notices nothing.
+
+    By the classic protocol it may have died; KIP-848 lets an instance id go only when it said that it will be back.
+    """
+    g.produce(100)
+    first, second = g.join(instance="first"), g.join(instance="second")
+    g.wait_shared(first, second)
+    g.wait_committed()
+    had, rounds = set(second.owned), first.assigned_count
+    if g.client.options.get("protocol") == "consumer":
+        second.close()
+    else:
+        second.kill9()
+    back = g.join(instance="second")
+    g.wait("the same partitions after the restart", lambda: back.owned == had)
+    g.produce(100)
+    g.wait_committed()
+    if first.assigned_count != rounds:
+        raise StoryFailed(f"the restart made {first.assigned_count - rounds} rebalances; {first.describe()}")
+    for member in (back, first):
+        member.close()
+
+
+def survives_kill9_of_the_broker(g):
+    """Committed offsets outlive the broker; its members come back by themselves."""
+    g.produce(200)
+    first, second = g.join(), g.join()
+    g.wait_shared(first, second)
+    g.wait_committed()
+    before = g.suite.committed(g.broker, g.name, g.topic, g.partitions)
+    g.suite.kill_broker_once(g.broker)
+    after = g.suite.committed(g.broker, g.name, g.topic, g.partitions)
+    if any(after[p] < before[p] for p in before):
+        raise StoryFailed(f"committed offsets went back: {before}, then {after}")
+    g.produce(200)
+    g.wait_committed()
+    g.no_duplicates(below=before)
+    for member in (first, second):
+        member.close()
