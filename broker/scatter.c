@@ -8,6 +8,7 @@ struct scatter_part {
     struct scatter *scatter;
     struct shard *owner;
     struct scatter_entry *first, *last;
+    size_t held; /* the owner's, while the part is with it */
 };
 
 static void part_returned(struct task *t)
@@ -18,18 +19,37 @@ static void part_returned(struct task *t)
         s->finished(s);
 }
 
+static void part_release(struct scatter_part *part)
+{
+    struct shard *home = part->scatter->rq->shard;
+
+    if (--part->held > 0)
+        return;
+    part->task.run = part_returned;
+    if (part->owner == home)
+        part_returned(&part->task);
+    else
+        loop_post(home->loop, &part->task);
+}
+
+void scatter_hold(struct scatter_entry *e)
+{
+    e->part->held++;
+}
+
+void scatter_let_go(struct scatter_entry *e)
+{
+    part_release(e->part);
+}
+
 static void part_run(struct task *t)
 {
     struct scatter_part *part = (struct scatter_part *)t;
-    struct shard *home = part->scatter->rq->shard;
 
+    part->held = 1; /* ours, until all were asked */
     for (struct scatter_entry *e = part->first; e; e = e->next)
         part->scatter->run(part->scatter, e, shard_partition(part->owner, e->topic_id, e->index));
-    part->task.run = part_returned;
-    if (part->owner == home)
-        part_returned(t);
-    else
-        loop_post(home->loop, t);
+    part_release(part);
 }
 
 static void scatter_split(struct scatter *s)
@@ -43,6 +63,7 @@ static void scatter_split(struct scatter *s)
         if (e->skip)
             continue;
         part = &s->parts[node_shard_of(node, e->topic_id, e->index)];
+        e->part = part;
         if (part->last)
             part->last->next = e;
         else

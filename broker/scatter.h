@@ -1,8 +1,8 @@
 #ifndef BROKER_SCATTER_H
 #define BROKER_SCATTER_H
 
-/* Asks the owners of partitions something that they can answer at once: each entry goes to its shard, run()
- * fills in the answer there, finished() is called at home when all are back. */
+/* Asks the owners of partitions something: each entry goes to its shard, run() fills in the answer there,
+ * finished() is called at home when all are back. What cannot be answered at once is held, and let go when it is. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +20,7 @@ struct scatter_entry {
     int32_t index;
     bool skip; /* answered already: not sent */
     struct scatter_entry *next;
+    struct scatter_part *part;
 };
 
 struct scatter {
@@ -33,6 +34,11 @@ struct scatter {
     struct scatter_part *parts;
     size_t away;
 };
+
+/* On the owning shard, from within run(): the entry's answer comes later. Followed by one scatter_let_go, on that
+ * shard too, maybe within run(). */
+void scatter_hold(struct scatter_entry *e);
+void scatter_let_go(struct scatter_entry *e);
 
 /* False: the arena's budget is spent, nothing done. */
 bool scatter_start(struct scatter *s);

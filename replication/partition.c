@@ -232,6 +232,20 @@ void partition_stop(struct partition *p, enum kerr code)
     partition_maybe_stopped(p);
 }
 
+/* Retention has asked the disk how old segments are. */
+struct ages_job {
+    struct job job;
+    struct partition *partition; /* NULL: gone meanwhile */
+    struct log_ages *ages;
+    struct status result;
+};
+
+static void partition_leave_ages(struct partition *p)
+{
+    if (p->ages)
+        p->ages->partition = NULL;
+}
+
 struct log *partition_free(struct partition *p)
 {
     struct log *log = p->log;
@@ -240,6 +254,7 @@ struct log *partition_free(struct partition *p)
     CHECK(!p->waiters);
     while (p->watchers)
         partition_unwatch(p->watchers);
+    partition_leave_ages(p);
     free(p);
     return log;
 }
@@ -356,18 +371,11 @@ static void garbage_done(struct task *t)
     free(g);
 }
 
-void partition_maintain(struct partition *p, int64_t now_ms)
+static void partition_remove_garbage(struct partition *p, int64_t now_ms)
 {
     struct log_garbage *garbage;
     struct garbage_job *g;
 
-    if (!p->log || p->state == PARTITION_OFFLINE)
-        return;
-    log_maintain(p->log, partition_watermark(p), now_ms);
-    if (log_offline(p->log)) {
-        partition_went_offline(p, status_error(KERR_KAFKA_STORAGE_ERROR, "log maintenance"));
-        return;
-    }
     g = calloc(1, sizeof *g);
     if (!g)
         return; /* the next round takes it */
@@ -382,4 +390,54 @@ void partition_maintain(struct partition *p, int64_t now_ms)
     g->garbage = garbage;
     g->logger = p->env->logger;
     pool_submit(p->env->pool, &g->job);
+}
+
+static void ages_run(struct job *j)
+{
+    struct ages_job *a = (struct ages_job *)j;
+
+    a->result = log_ages_run(a->ages);
+}
+
+static void ages_done(struct task *t)
+{
+    struct ages_job *a = CONTAINER_OF(t, struct ages_job, job.done);
+    struct partition *p = a->partition;
+
+    log_ages_end(p ? p->log : NULL, a->ages, a->result);
+    free(a);
+    if (!p)
+        return;
+    p->ages = NULL;
+    partition_maintain(p, clock_wall_ms(p->env->clock));
+}
+
+static void partition_ask_ages(struct partition *p, int64_t now_ms)
+{
+    struct ages_job *a = p->ages ? NULL : calloc(1, sizeof *a);
+
+    if (!a)
+        return;
+    a->ages = log_ages_begin(p->log, partition_watermark(p), now_ms);
+    if (!a->ages) {
+        free(a);
+        return;
+    }
+    a->job = (struct job){.home = p->env->loop, .run = ages_run, .done = {.run = ages_done}};
+    a->partition = p;
+    p->ages = a;
+    pool_submit(p->env->pool, &a->job);
+}
+
+void partition_maintain(struct partition *p, int64_t now_ms)
+{
+    if (!p->log || p->state == PARTITION_OFFLINE)
+        return;
+    log_maintain(p->log, partition_watermark(p), now_ms);
+    if (log_offline(p->log)) {
+        partition_went_offline(p, status_error(KERR_KAFKA_STORAGE_ERROR, "log maintenance"));
+        return;
+    }
+    partition_ask_ages(p, now_ms);
+    partition_remove_garbage(p, now_ms);
 }

@@ -24,6 +24,7 @@
 enum partition_state { PARTITION_OPENING, PARTITION_FOLLOWING, PARTITION_LEADING, PARTITION_OFFLINE };
 
 struct partition;
+struct ages_job;
 
 /* Told when the high watermark is at or above `offset`, or when that can no longer be promised:
  * NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR. Embedded in its owner;
@@ -87,6 +88,7 @@ struct partition {
     struct partition_watcher *watchers;
     const struct log_config *config;
     size_t log_dir; /* index of its log directory */
+    struct ages_job *ages; /* retention asks the disk; NULL: not now */
 };
 
 /* A partition whose log is not open yet. name is copied. NULL: out of memory. */
@@ -141,7 +143,7 @@ void partition_unwatch(struct partition_watcher *w);
  * offset -1: the high watermark. *low_watermark is the log start after it. */
 struct status partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark);
 
-/* Rolls and retires segments; garbage goes to the pool. Called now and then. */
+/* Retires segments; what has to ask the disk for that, and garbage, goes to the pool. Called now and then. */
 void partition_maintain(struct partition *p, int64_t now_ms);
 
 #endif

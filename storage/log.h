@@ -195,7 +195,7 @@ void log_slice_unpin(const struct log_slice *s);
 /* Any thread. */
 void log_slice_release(struct log_slice *s);
 
-/* ---- looking things up; [pool] where the files may be cold ---- */
+/* ---- looking things up ---- */
 
 struct log_time_offset {
     int64_t offset; /* -1: no such record */
@@ -203,10 +203,18 @@ struct log_time_offset {
     int32_t leader_epoch;
 };
 
+/* A lookup by time: it holds what it needs to know of the log, and references on the segments; the log may go
+ * on, and go. NULL: no memory. */
+struct log_lookup;
 /* The first record whose timestamp is at least timestamp_ms, below end_offset. */
-struct status log_find_by_time(struct log *l, int64_t timestamp_ms, int64_t end_offset, struct log_time_offset *out);
+struct log_lookup *log_lookup_time(struct log *l, int64_t timestamp_ms, int64_t end_offset);
 /* The record with the largest timestamp (ListOffsets -3), the first of them. */
-struct status log_find_max_timestamp(struct log *l, struct log_time_offset *out);
+struct log_lookup *log_lookup_max_timestamp(struct log *l);
+/* [pool], or with `cold` anywhere: *cold says that the answer would have had to wait for the disk, and *out is not
+ * written; it may be run again. KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE. */
+struct status log_lookup_run(struct log_lookup *k, bool *cold, struct log_time_offset *out);
+/* Any thread. */
+void log_lookup_free(struct log_lookup *k);
 
 /* Leader epoch that an offset belongs to; -1 when unknown. */
 int32_t log_epoch_of_offset(const struct log *l, int64_t offset);
@@ -215,7 +223,9 @@ void log_end_of_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out, in
 /* The leader of `epoch` starts at the log end. */
 struct status log_start_epoch(struct log *l, int32_t epoch);
 
-/* Aborted transactions that a read-committed reader of [from, to) must know, in the arena. NULL *out and
+/* [pool] where the files may be cold.
+ *
+ * Aborted transactions that a read-committed reader of [from, to) must know, in the arena. NULL *out and
  * count 0 when there are none. */
 struct log_aborted {
     int64_t producer_id;
@@ -235,9 +245,19 @@ struct status log_truncate_fully(struct log *l, int64_t offset);
 struct status log_raise_start_offset(struct log *l, int64_t offset);
 
 /* Forgets expired producers, and applies retention by time, size and log start to segments wholly below high_watermark:
- * renames them to .deleted and forgets them. Their files are removed by log_delete_expired after
- * file.delete.delay.ms. True when something changed. */
+ * renames them to .deleted and forgets them. Their files are removed by log_take_garbage after
+ * file.delete.delay.ms. True when something changed. Reads nothing from the disk: a segment whose age is not known
+ * yet stays, with all behind it; see log_ages_begin. */
 bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms);
+/* Retention by time goes by a segment's largest timestamp, which after a start is in its time index, or by when its file
+ * was last written. Begin is to be called after log_maintain: NULL when that knew all it needed (or there is no memory);
+ * else it holds references on the segments that come next, and log_maintain is to be called again after
+ * end. A failed result takes the log offline. l NULL: the log is gone meanwhile. */
+struct log_ages;
+struct log_ages *log_ages_begin(struct log *l, int64_t high_watermark, int64_t now_ms);
+struct status log_ages_run(struct log_ages *a); /* [pool] */
+void log_ages_end(struct log *l, struct log_ages *a, struct status result);
+
 /* [pool] Takes over what is due for removal, and removes it. */
 struct log_garbage;
 struct log_garbage *log_take_garbage(struct log *l, int64_t now_ms); /* NULL: nothing due */

@@ -1,7 +1,10 @@
-/* Looking things up in the pool: by time, and aborted transactions.
+/* Looking things up beside the loop: by time, and aborted transactions.
  *
  * A lookup copies what it needs to know of the segments under the log's lock, with a reference on each,
- * and then reads files only: index entries that are not written out yet cost a short walk instead. */
+ * and then reads files only: index entries that are not written out yet cost a short walk instead.
+ *
+ * `cold` runs through all that reads for a lookup by time: NULL waits for the disk; else *cold is set, and nothing
+ * that was found so far counts, as soon as a byte is not in memory. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,31 +74,51 @@ static uint32_t entries_in_file(const struct index_file *x)
     return atomic_load_explicit(&x->file_entries, memory_order_acquire);
 }
 
-/* Largest timestamp of a segment that was not asked for it since the log was opened: sealed, so the last
- * entry of its time index has it. */
-static struct status view_largest(struct segment_view *v)
+static bool is_cold(const bool *cold)
 {
-    struct time_index *x = &v->segment->times;
+    return cold && *cold;
+}
+
+/* Opening a file may have to wait too. */
+static struct status load_indexes(struct segment *s, bool *cold)
+{
+    if (cold && !segment_indexes_loaded(s)) {
+        *cold = true;
+        return STATUS_OK;
+    }
+    return segment_load_indexes(s);
+}
+
+/* Largest timestamp of a segment that was not asked for it since the log was opened: so it is sealed. */
+static struct status view_largest(struct segment_view *v, bool *cold)
+{
     struct status st;
 
     if (v->largest_known)
         return STATUS_OK;
-    st = segment_load_indexes(v->segment);
-    if (!status_failed(st))
-        st = time_index_lookup(x, entries_in_file(&x->file), INT64_MAX, &v->largest, NULL);
-    v->largest_known = !status_failed(st);
+    st = segment_sealed_largest(v->segment, &v->largest, cold);
+    v->largest_known = !status_failed(st) && !is_cold(cold);
     return st;
 }
 
 /* ---- by time ---- */
 
+struct log_lookup {
+    struct log_view view;
+    struct status view_status;
+    bool max_timestamp; /* of all records; else the first at or after timestamp_ms */
+    int64_t timestamp_ms;
+    int64_t end_offset;
+};
+
 struct time_search {
-    int64_t timestamp_ms; /* at least; or exactly the largest, for log_find_max_timestamp */
+    int64_t timestamp_ms;
     int64_t from_offset;
     int64_t end_offset;
     struct compression_scratch *scratch;
     size_t decompressed_max;
-    struct log_time_offset *out;
+    bool *cold;
+    struct log_time_offset found; /* offset -1: nothing yet */
 };
 
 static struct status search_records(struct time_search *t, struct bytes batch)
@@ -116,8 +139,7 @@ static struct status search_records(struct time_search *t, struct bytes batch)
         if (r.timestamp_ms < t->timestamp_ms || r.offset < t->from_offset)
             continue;
         if (r.offset < t->end_offset)
-            *t->out = (struct log_time_offset){r.offset, r.timestamp_ms,
-                                               record_batch_leader_epoch(batch.data)};
+            t->found = (struct log_time_offset){r.offset, r.timestamp_ms, record_batch_leader_epoch(batch.data)};
         return STATUS_OK;
     }
     return it.status;
@@ -131,98 +153,139 @@ static struct status search_batch(struct time_search *t, const struct segment_wa
     size_t got = 0;
     struct status st = bytes ? segment_log_file(w->segment, &f) : status_errno(ENOMEM, "log lookup");
 
-    if (!status_failed(st))
+    if (!status_failed(st) && t->cold)
+        st = files->ops->read_nowait(files, f, bytes, (size_t)w->size, w->position, &got, t->cold);
+    else if (!status_failed(st))
         st = files->ops->read(files, f, bytes, (size_t)w->size, w->position, &got);
-    if (!status_failed(st) && got != (size_t)w->size)
+    if (!status_failed(st) && !is_cold(t->cold) && got != (size_t)w->size)
         st = status_errno(EIO, "segment file is shorter than its log");
-    if (!status_failed(st))
+    if (!status_failed(st) && !is_cold(t->cold))
         st = search_records(t, (struct bytes){bytes, got});
     free(bytes);
     return st;
 }
 
+/* Where a walk for the time may start. */
+static struct status search_start(struct time_search *t, struct segment *s, struct offset_position *from)
+{
+    struct offset_index *offsets = &s->offsets;
+    struct time_index *times = &s->times;
+    struct time_offset before;
+    struct status st = load_indexes(s, t->cold);
+
+    if (status_failed(st) || is_cold(t->cold))
+        return st;
+    /* Strictly before: an entry with the very timestamp says that the record lies at or before it. */
+    st = time_index_lookup(times, entries_in_file(&times->file), t->timestamp_ms - 1, &before, t->cold);
+    if (status_failed(st) || is_cold(t->cold))
+        return st;
+    if (before.offset < t->from_offset)
+        before.offset = t->from_offset;
+    return offset_index_lookup(offsets, entries_in_file(&offsets->file), before.offset, from, t->cold);
+}
+
 /* The first record at or after the time in this segment, if there is one. */
 static struct status search_segment(struct time_search *t, struct segment_view *v)
 {
-    struct offset_index *offsets = &v->segment->offsets;
-    struct time_index *times = &v->segment->times;
     struct offset_position from = {0};
     struct segment_walk w;
-    struct time_offset before;
-    struct status st = segment_load_indexes(v->segment);
+    struct status st = search_start(t, v->segment, &from);
 
-    /* Strictly before: an entry with the very timestamp says that the record lies at or before it. */
-    if (!status_failed(st))
-        st = time_index_lookup(times, entries_in_file(&times->file), t->timestamp_ms - 1, &before, NULL);
-    if (!status_failed(st) && before.offset < t->from_offset)
-        before.offset = t->from_offset;
-    if (!status_failed(st))
-        st = offset_index_lookup(offsets, entries_in_file(&offsets->file), before.offset, &from, NULL);
-    if (!status_failed(st))
-        st = segment_walk_begin(&w, v->segment, from.position, v->size, NULL);
-    while (!status_failed(st) && w.head && t->out->offset < 0 &&
+    if (status_failed(st) || is_cold(t->cold))
+        return st;
+    st = segment_walk_begin(&w, v->segment, from.position, v->size, t->cold);
+    while (!status_failed(st) && !is_cold(t->cold) && w.head && t->found.offset < 0 &&
            record_batch_base_offset(w.head) < t->end_offset) {
         if (record_batch_max_timestamp(w.head) >= t->timestamp_ms &&
             record_batch_last_offset(w.head) >= t->from_offset)
             st = search_batch(t, &w);
-        if (!status_failed(st))
+        if (!status_failed(st) && !is_cold(t->cold))
             st = segment_walk_next(&w);
     }
     return st;
 }
 
-static struct time_search search_begin(const struct log_view *v, int64_t timestamp_ms, int64_t end_offset,
-                                       struct log_time_offset *out)
+static struct log_lookup *lookup_begin(struct log *l, const struct log_lookup *what)
 {
-    *out = (struct log_time_offset){-1, -1, -1};
-    return (struct time_search){
-        .timestamp_ms = timestamp_ms,
-        .from_offset = v->start_offset,
-        .end_offset = end_offset,
-        .decompressed_max = v->decompressed_max,
-        .out = out,
-    };
+    struct log_lookup *k = malloc(sizeof *k);
+
+    if (!k)
+        return NULL;
+    *k = *what;
+    k->view_status = view_take(l, 0, &k->view);
+    return k;
 }
 
-struct status log_find_by_time(struct log *l, int64_t timestamp_ms, int64_t end_offset,
-                               struct log_time_offset *out)
+struct log_lookup *log_lookup_time(struct log *l, int64_t timestamp_ms, int64_t end_offset)
 {
-    struct log_view v;
-    struct status st = view_take(l, 0, &v);
-    struct time_search t = search_begin(&v, timestamp_ms, end_offset, out);
+    return lookup_begin(l, &(struct log_lookup){.timestamp_ms = timestamp_ms, .end_offset = end_offset});
+}
 
-    for (size_t i = 0; i < v.count && !status_failed(st) && out->offset < 0; i++) {
-        struct segment_view *s = &v.segments[i];
+struct log_lookup *log_lookup_max_timestamp(struct log *l)
+{
+    return lookup_begin(l, &(struct log_lookup){.max_timestamp = true, .end_offset = INT64_MAX});
+}
 
-        if (s->segment->base_offset >= end_offset)
+void log_lookup_free(struct log_lookup *k)
+{
+    view_release(&k->view);
+    free(k);
+}
+
+static struct status run_time(struct log_lookup *k, struct time_search *t)
+{
+    struct status st = STATUS_OK;
+
+    t->timestamp_ms = k->timestamp_ms;
+    for (size_t i = 0; i < k->view.count && !status_failed(st) && t->found.offset < 0; i++) {
+        struct segment_view *s = &k->view.segments[i];
+
+        if (s->segment->base_offset >= k->end_offset)
             break;
-        st = view_largest(s);
-        if (!status_failed(st) && s->largest.timestamp_ms >= timestamp_ms)
-            st = search_segment(&t, s);
+        st = view_largest(s, t->cold);
+        if (!status_failed(st) && !is_cold(t->cold) && s->largest.timestamp_ms >= k->timestamp_ms)
+            st = search_segment(t, s);
+        if (is_cold(t->cold))
+            break;
     }
-    compression_scratch_free(t.scratch);
-    view_release(&v);
     return st;
 }
 
-struct status log_find_max_timestamp(struct log *l, struct log_time_offset *out)
+static struct status run_max_timestamp(struct log_lookup *k, struct time_search *t)
 {
-    struct log_view v;
-    struct status st = view_take(l, 0, &v);
-    struct time_search t = search_begin(&v, -1, INT64_MAX, out);
     struct segment_view *best = NULL;
 
-    for (size_t i = 0; i < v.count && !status_failed(st); i++) {
-        st = view_largest(&v.segments[i]);
-        if (!best || v.segments[i].largest.timestamp_ms > best->largest.timestamp_ms)
-            best = &v.segments[i];
+    for (size_t i = 0; i < k->view.count; i++) {
+        struct segment_view *s = &k->view.segments[i];
+        struct status st = view_largest(s, t->cold);
+
+        if (status_failed(st) || is_cold(t->cold))
+            return st;
+        if (!best || s->largest.timestamp_ms > best->largest.timestamp_ms)
+            best = s;
     }
-    if (!status_failed(st) && best && best->largest.timestamp_ms >= 0) {
-        t.timestamp_ms = best->largest.timestamp_ms;
-        st = search_segment(&t, best);
-    }
+    if (!best || best->largest.timestamp_ms < 0)
+        return STATUS_OK;
+    t->timestamp_ms = best->largest.timestamp_ms;
+    return search_segment(t, best);
+}
+
+struct status log_lookup_run(struct log_lookup *k, bool *cold, struct log_time_offset *out)
+{
+    struct time_search t = {.from_offset = k->view.start_offset,
+                            .end_offset = k->end_offset,
+                            .decompressed_max = k->view.decompressed_max,
+                            .cold = cold,
+                            .found = {-1, -1, -1}};
+    struct status st = k->view_status;
+
+    if (cold)
+        *cold = false;
+    if (!status_failed(st))
+        st = k->max_timestamp ? run_max_timestamp(k, &t) : run_time(k, &t);
+    if (!status_failed(st) && !is_cold(cold))
+        *out = t.found;
     compression_scratch_free(t.scratch);
-    view_release(&v);
     return st;
 }
 

@@ -576,6 +576,7 @@ static struct status add_segments(struct log *l, const struct log_listing *files
         }
         s->size = info.size;
         s->mtime_ms = info.mtime_ms;
+        s->mtime_size = info.size;
         s->created_ms = clock_wall_ms(l->clock);
         s->first_timestamp_ms = SEGMENT_TIMESTAMP_UNREAD;
         atomic_store(&s->offsets.file.loaded, !files->segments[i].has_index);

@@ -92,58 +92,59 @@ static int64_t segment_end(const struct log *l, size_t index)
     return index + 1 < l->segment_count ? l->segments[index + 1]->base_offset : l->end_offset;
 }
 
-/* The largest timestamp; of a segment without any, when its file was last written. */
-static struct status largest_timestamp(struct log *l, struct segment *s, int64_t *out)
+/* What its age is counted from: the largest timestamp; of a segment without any, when its file was last written.
+ * False: not known without asking the disk. */
+static bool segment_time(const struct segment *s, int64_t *out)
 {
-    char path[SEGMENT_PATH_BYTES];
-    struct file_stat info;
-    struct status st;
-
-    pthread_mutex_lock(&l->lock);
-    st = segment_load_largest(s);
-    pthread_mutex_unlock(&l->lock);
     *out = s->largest.timestamp_ms;
-    if (status_failed(st) || *out >= 0)
-        return st;
-    st = segment_path(path, s->path, ".log");
-    if (!status_failed(st))
-        st = s->files->ops->stat(s->files, path, &info);
-    if (!status_failed(st))
-        *out = info.mtime_ms;
-    return st;
+    if (!s->largest_known)
+        return false;
+    if (*out >= 0)
+        return true;
+    *out = s->mtime_ms;
+    return s->mtime_size == s->size;
 }
 
-/* How many of the oldest segments go. Only wholly below the high watermark, so that the log start never
- * passes it; never an empty newest one. */
-static struct status count_expired(struct log *l, int64_t high_watermark, int64_t now_ms, size_t *out)
+enum expiry { EXPIRY_STAYS, EXPIRY_GOES, EXPIRY_UNKNOWN };
+
+/* Of the segment at `index`, when all before it go; *excess is by how much the log is over retention.bytes then. */
+static enum expiry segment_expiry(const struct log *l, size_t index, int64_t high_watermark, int64_t now_ms,
+                                  int64_t *excess)
 {
     const struct log_config *config = l->config;
-    int64_t excess = l->size_bytes - config->retention_bytes;
+    const struct segment *s = l->segments[index];
+    const int64_t end = segment_end(l, index);
+    int64_t time_ms;
 
-    *out = 0;
-    for (size_t i = 0; i < l->segment_count; i++) {
-        struct segment *s = l->segments[i];
-        const int64_t end = segment_end(l, i);
-        bool expired = i + 1 < l->segment_count && end <= l->start_offset;
-        int64_t timestamp_ms;
-        struct status st;
+    /* Only wholly below the high watermark, so that the log start never passes it; never an empty newest one. */
+    if (end > high_watermark || s->size == 0)
+        return EXPIRY_STAYS;
+    *excess -= s->size;
+    if (index + 1 < l->segment_count && end <= l->start_offset)
+        return EXPIRY_GOES;
+    if (config->cleanup_delete && config->retention_bytes >= 0 && *excess >= 0)
+        return EXPIRY_GOES;
+    if (!config->cleanup_delete || config->retention_ms < 0)
+        return EXPIRY_STAYS;
+    if (!segment_time(s, &time_ms))
+        return EXPIRY_UNKNOWN;
+    return now_ms - time_ms > config->retention_ms ? EXPIRY_GOES : EXPIRY_STAYS;
+}
 
-        if (end > high_watermark || s->size == 0)
+/* How many of the oldest segments go; *next is what is known of the one behind them. */
+static size_t count_expired(const struct log *l, int64_t high_watermark, int64_t now_ms, enum expiry *next)
+{
+    int64_t excess = l->size_bytes - l->config->retention_bytes;
+    size_t count = 0;
+
+    *next = EXPIRY_STAYS;
+    while (count < l->segment_count) {
+        *next = segment_expiry(l, count, high_watermark, now_ms, &excess);
+        if (*next != EXPIRY_GOES)
             break;
-        if (!expired && config->cleanup_delete && config->retention_bytes >= 0)
-            expired = excess - s->size >= 0;
-        if (!expired && config->cleanup_delete && config->retention_ms >= 0) {
-            st = largest_timestamp(l, s, &timestamp_ms);
-            if (status_failed(st))
-                return st;
-            expired = now_ms - timestamp_ms > config->retention_ms;
-        }
-        if (!expired)
-            break;
-        excess -= s->size;
-        *out = i + 1;
+        count++;
     }
-    return STATUS_OK;
+    return count;
 }
 
 /* Removes the oldest `count` segments; when that is all of them, an empty one takes over at the log end. */
@@ -174,20 +175,130 @@ static struct status expire_segments(struct log *l, size_t count)
 
 bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms)
 {
+    struct status st = STATUS_OK;
+    enum expiry next;
     size_t expired;
-    struct status st;
 
     if (log_offline(l))
         return false;
     producer_state_expire(&l->producers, now_ms, l->producer_id_expiration_ms);
-    st = count_expired(l, high_watermark, now_ms, &expired);
-    if (!status_failed(st) && expired)
+    expired = count_expired(l, high_watermark, now_ms, &next);
+    if (expired)
         st = expire_segments(l, expired);
     if (status_failed(st)) {
         (void)log_go_offline(l, st);
         return true;
     }
     return expired > 0;
+}
+
+/* ---- ages that the disk knows ---- */
+
+#define AGES_MAX 64 /* segments a round; most often the first says that it stays */
+
+struct segment_age {
+    struct segment *segment; /* owned reference, counted as a reader */
+    int64_t size;
+    bool largest_known;
+    bool asked;
+    struct time_offset largest;
+    int64_t mtime_ms;
+};
+
+struct log_ages {
+    int64_t expires_below_ms; /* one that is younger stays, and all behind it */
+    size_t count;
+    struct segment_age items[AGES_MAX];
+};
+
+struct log_ages *log_ages_begin(struct log *l, int64_t high_watermark, int64_t now_ms)
+{
+    struct log_ages *a;
+    enum expiry next;
+    size_t first;
+
+    if (log_offline(l))
+        return NULL;
+    first = count_expired(l, high_watermark, now_ms, &next);
+    if (next != EXPIRY_UNKNOWN)
+        return NULL;
+    a = calloc(1, sizeof *a);
+    if (!a)
+        return NULL;
+    a->expires_below_ms = now_ms - l->config->retention_ms;
+    for (size_t i = first; i < l->segment_count && a->count < AGES_MAX; i++) {
+        struct segment *s = segment_retain(l->segments[i]);
+
+        atomic_fetch_add(&s->readers, 1);
+        a->items[a->count++] = (struct segment_age){
+            .segment = s, .size = s->size, .largest_known = s->largest_known, .largest = s->largest};
+    }
+    return a;
+}
+
+static struct status ask_age(struct segment_age *age)
+{
+    struct segment *s = age->segment;
+    char path[SEGMENT_PATH_BYTES];
+    struct file_stat info;
+    struct status st = STATUS_OK;
+
+    if (!age->largest_known)
+        st = segment_sealed_largest(s, &age->largest, NULL);
+    if (!status_failed(st) && age->largest.timestamp_ms < 0) {
+        st = segment_path(path, s->path, ".log");
+        if (!status_failed(st))
+            st = s->files->ops->stat(s->files, path, &info);
+        if (st.sys_errno == ENOENT)
+            return STATUS_OK; /* let go meanwhile */
+        age->mtime_ms = info.mtime_ms;
+    }
+    age->asked = !status_failed(st);
+    return st;
+}
+
+struct status log_ages_run(struct log_ages *a)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        struct segment_age *age = &a->items[i];
+        struct status st = ask_age(age);
+
+        if (status_failed(st))
+            return st;
+        if ((age->largest.timestamp_ms >= 0 ? age->largest.timestamp_ms : age->mtime_ms) >= a->expires_below_ms)
+            break;
+    }
+    return STATUS_OK;
+}
+
+static void learn_age(struct log *l, const struct segment_age *age)
+{
+    struct segment *s = age->segment;
+
+    if (!age->asked)
+        return;
+    pthread_mutex_lock(&l->lock);
+    if (!s->largest_known)
+        s->largest = age->largest;
+    s->largest_known = true;
+    pthread_mutex_unlock(&l->lock);
+    if (age->largest.timestamp_ms < 0) {
+        s->mtime_ms = age->mtime_ms;
+        s->mtime_size = age->size;
+    }
+}
+
+void log_ages_end(struct log *l, struct log_ages *a, struct status result)
+{
+    if (l && status_failed(result))
+        (void)log_go_offline(l, result);
+    for (size_t i = 0; i < a->count; i++) {
+        if (l)
+            learn_age(l, &a->items[i]);
+        atomic_fetch_sub(&a->items[i].segment->readers, 1);
+        segment_release(a->items[i].segment);
+    }
+    free(a);
 }
 
 /* ---- what waits for file.delete.delay.ms ---- */

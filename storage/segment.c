@@ -43,6 +43,7 @@ struct status segment_new(struct files *files, const char *directory, int64_t ba
     s->largest = (struct time_offset){-1, base_offset};
     s->largest_known = fresh;
     s->first_timestamp_ms = -1;
+    s->mtime_size = -1;
     s->names_new = fresh;
     offset_index_init(&s->offsets, files, s->path, base_offset, fresh);
     time_index_init(&s->times, files, s->path, base_offset, fresh);
@@ -271,6 +272,21 @@ struct status segment_load_largest(struct segment *s)
     s->largest = largest;
     s->largest_known = true;
     return STATUS_OK;
+}
+
+struct status segment_sealed_largest(struct segment *s, struct time_offset *out, bool *cold)
+{
+    struct status st;
+
+    if (cold && !segment_indexes_loaded(s)) {
+        *cold = true; /* opening a file may have to wait too */
+        return STATUS_OK;
+    }
+    st = segment_load_indexes(s);
+    if (status_failed(st))
+        return st;
+    return time_index_lookup(&s->times, atomic_load_explicit(&s->times.file.file_entries, memory_order_acquire),
+                             INT64_MAX, out, cold);
 }
 
 struct status segment_load_first_timestamp(struct segment *s)

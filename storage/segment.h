@@ -45,7 +45,8 @@ struct segment {
     int64_t last_indexed_position; /* where the batch of the newest index entry starts; 0 at first */
     int64_t index_written_to;      /* entries of batches before this position are in the index files */
     int64_t write_out_started_to;  /* for sync_start hints */
-    int64_t mtime_ms;              /* of the .log file when the log was opened */
+    int64_t mtime_ms;              /* when the .log file was last written, as of when it had … */
+    int64_t mtime_size;            /* … this size; -1: not known */
     bool names_new;                /* directory entries not yet synced */
     atomic_bool pinned;            /* descriptors held open although the names are gone */
     char path[];                   /* of the files, without suffix */
@@ -88,6 +89,10 @@ struct status segment_seal(struct segment *s);
 
 /* Fills `largest` from the time index and the batches behind its last entry. Owner; may wait. */
 struct status segment_load_largest(struct segment *s);
+
+/* The largest timestamp of a sealed segment, from the last entry of its time index. Any thread; with `cold` it never
+ * waits, see index_file.h. */
+struct status segment_sealed_largest(struct segment *s, struct time_offset *out, bool *cold);
 
 /* Fills first_timestamp_ms from the first batch, once. Owner; may wait. */
 struct status segment_load_first_timestamp(struct segment *s);

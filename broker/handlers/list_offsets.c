@@ -1,4 +1,7 @@
-/* ListOffsets: by time, and by the times below zero that stand for an end of the log. */
+/* ListOffsets: by time, and by the times below zero that stand for an end of the log. What the shard would have to
+ * wait for the disk for is looked up in the pool. */
+
+#include <stdlib.h>
 
 #include "broker/request.h"
 #include "broker/scatter.h"
@@ -13,6 +16,8 @@ enum special_timestamp {
     TIMESTAMP_LATEST_TIERED = -5,   /* KIP-1005 */
     TIMESTAMP_EARLIEST_PENDING = -6 /* KIP-1023: the first that is not tiered yet */
 };
+
+#define NOT_FOUND ((struct log_time_offset){-1, -1, -1})
 
 struct list_entry {
     struct scatter_entry scatter; /* first */
@@ -45,10 +50,83 @@ static int64_t readable_end(const struct list_call *call, const struct partition
     return call->message->isolation_level == 1 ? partition_last_stable_offset(p) : partition_high_watermark(p);
 }
 
-static struct status find(const struct list_call *call, struct list_entry *e, struct partition *p)
-{
-    struct status st = STATUS_OK;
+/* ---- by time ---- */
 
+#define NO_MEMORY status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for a lookup")
+
+/* A lookup on its way through the pool. */
+struct cold_lookup {
+    struct job job;
+    struct list_entry *entry;
+    struct log_lookup *lookup;
+    int64_t end_offset;
+    struct status result;
+};
+
+/* The largest timestamp of all may be one that this reader must not see yet. */
+static void entry_found(struct list_entry *e, struct status result, int64_t end_offset)
+{
+    e->code = result.code;
+    if (status_failed(result) || e->found.offset >= end_offset)
+        e->found = NOT_FOUND;
+}
+
+static void cold_lookup_run(struct job *j)
+{
+    struct cold_lookup *c = (struct cold_lookup *)j;
+
+    c->result = log_lookup_run(c->lookup, NULL, &c->entry->found);
+    log_lookup_free(c->lookup);
+}
+
+static void cold_lookup_done(struct task *t)
+{
+    struct cold_lookup *c = CONTAINER_OF(t, struct cold_lookup, job.done);
+    struct list_entry *e = c->entry;
+
+    entry_found(e, c->result, c->end_offset);
+    free(c);
+    scatter_let_go(&e->scatter);
+}
+
+/* Takes over k. */
+static void look_up_in_the_pool(struct list_entry *e, struct log_lookup *k, struct partition *p, int64_t end_offset)
+{
+    struct cold_lookup *c = malloc(sizeof *c);
+
+    if (!c) {
+        log_lookup_free(k);
+        entry_found(e, NO_MEMORY, end_offset);
+        return;
+    }
+    *c = (struct cold_lookup){
+        .job = {.home = p->env->loop, .run = cold_lookup_run, .done = {.run = cold_lookup_done}},
+        .entry = e,
+        .lookup = k,
+        .end_offset = end_offset};
+    scatter_hold(&e->scatter);
+    pool_submit(p->env->pool, &c->job);
+}
+
+static void find_by_time(const struct list_call *call, struct list_entry *e, struct partition *p)
+{
+    int64_t end_offset = readable_end(call, p);
+    struct log_lookup *k = e->timestamp == TIMESTAMP_MAX ? log_lookup_max_timestamp(p->log)
+                                                         : log_lookup_time(p->log, e->timestamp, end_offset);
+    bool cold = false;
+    struct status st = k ? log_lookup_run(k, &cold, &e->found) : NO_MEMORY;
+
+    if (cold) {
+        look_up_in_the_pool(e, k, p, end_offset);
+        return;
+    }
+    if (k)
+        log_lookup_free(k);
+    entry_found(e, st, end_offset);
+}
+
+static void find(const struct list_call *call, struct list_entry *e, struct partition *p)
+{
     switch (e->timestamp) {
     case TIMESTAMP_LATEST:
         e->found = at_offset(p, readable_end(call, p));
@@ -60,18 +138,11 @@ static struct status find(const struct list_call *call, struct list_entry *e, st
         e->found = at_offset(p, log_start_offset(p->log));
         break;
     case TIMESTAMP_LATEST_TIERED:
-        e->found = (struct log_time_offset){-1, -1, -1};
         break;
-    case TIMESTAMP_MAX:
-        st = log_find_max_timestamp(p->log, &e->found);
-        if (!status_failed(st) && e->found.offset >= readable_end(call, p))
-            e->found = (struct log_time_offset){-1, -1, -1};
-        break;
-    default:
-        st = log_find_by_time(p->log, e->timestamp, readable_end(call, p), &e->found);
+    default: /* a time, or the largest there is */
+        find_by_time(call, e, p);
         break;
     }
-    return st;
 }
 
 static void list_run(struct scatter *s, struct scatter_entry *entry, struct partition *p)
@@ -82,9 +153,7 @@ static void list_run(struct scatter *s, struct scatter_entry *entry, struct part
     if (e->code == KERR_NONE && depends_on_watermark(e->timestamp) && !partition_caught_up(p))
         e->code = s->rq->version >= 5 ? KERR_OFFSET_NOT_AVAILABLE : KERR_LEADER_NOT_AVAILABLE;
     if (e->code == KERR_NONE)
-        e->code = find((struct list_call *)s, e, p).code;
-    if (e->code != KERR_NONE)
-        e->found = (struct log_time_offset){-1, -1, -1};
+        find((struct list_call *)s, e, p);
 }
 
 /* Clients of versions before 4 do not know leader epochs. */
@@ -156,7 +225,7 @@ static void fill_entries(struct list_call *call)
                                      .current_leader_epoch = p->current_leader_epoch,
                                      .timestamp = p->timestamp,
                                      .code = check_timestamp(rq, p->timestamp),
-                                     .found = {-1, -1, -1}};
+                                     .found = NOT_FOUND};
             if (!metadata_topic_partition(topic, p->partition_index))
                 e->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
             else

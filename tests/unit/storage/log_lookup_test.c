@@ -5,7 +5,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/files_sim.h"
 #include "tests/unit/storage/log_world.h"
+
+/* Once without waiting for the disk, where nothing may be cold, and once in the pool's way: the same answer. */
+static struct status find(struct log_lookup *k, struct log_time_offset *out)
+{
+    struct log_time_offset warm = {-2, -2, -2};
+    struct status st, waited;
+    bool cold;
+
+    st = log_lookup_run(k, &cold, &warm);
+    waited = log_lookup_run(k, NULL, out);
+    if (status_failed(st) != status_failed(waited) ||
+        (!cold && !status_failed(st) && memcmp(&warm, out, sizeof warm) != 0))
+        waited = status_error(KERR_UNKNOWN_SERVER_ERROR, "two answers to one question");
+    log_lookup_free(k);
+    return waited;
+}
+
+static struct status find_by_time(struct log *l, int64_t timestamp_ms, int64_t end_offset, struct log_time_offset *out)
+{
+    return find(log_lookup_time(l, timestamp_ms, end_offset), out);
+}
+
+static struct status find_max_timestamp(struct log *l, struct log_time_offset *out)
+{
+    return find(log_lookup_max_timestamp(l), out);
+}
 
 /* ListOffsets by time: the first record at or after it, over segments, whatever the order of times. */
 static void lookup_by_time_finds_the_first_record_at_or_after_it(void **state)
@@ -20,15 +47,15 @@ static void lookup_by_time_finds_the_first_record_at_or_after_it(void **state)
         assert_false(status_failed(world_try_append(&w, world_batch(&w, 2, 100, 1000 + i * 10), NULL)));
     for (int i = 0; i < 300; i++) {
         for (int off = -9; off <= 0; off += 9) {
-            assert_false(status_failed(log_find_by_time(w.log, 1000 + i * 10 + off, INT64_MAX, &found)));
+            assert_false(status_failed(find_by_time(w.log, 1000 + i * 10 + off, INT64_MAX, &found)));
             assert_int_equal(found.offset, 2 * i);
             assert_int_equal(found.timestamp_ms, 1000 + i * 10);
             assert_int_equal(found.leader_epoch, 0);
         }
     }
-    assert_false(status_failed(log_find_by_time(w.log, 100000, INT64_MAX, &found)));
+    assert_false(status_failed(find_by_time(w.log, 100000, INT64_MAX, &found)));
     assert_int_equal(found.offset, -1);
-    assert_false(status_failed(log_find_by_time(w.log, 2000, 100, &found)));
+    assert_false(status_failed(find_by_time(w.log, 2000, 100, &found)));
     assert_int_equal(found.offset, -1);
     world_end(&w);
 }
@@ -43,13 +70,13 @@ static void max_timestamp_is_found_wherever_it_lies(void **state)
     for (int peak = 0; peak < 200; peak += 7) {
         world_begin(&w);
         world_open(&w, LOG_TRUST_CLEAN);
-        assert_false(status_failed(log_find_max_timestamp(w.log, &found)));
+        assert_false(status_failed(find_max_timestamp(w.log, &found)));
         assert_int_equal(found.offset, -1);
         for (int i = 0; i < 200; i++)
             assert_false(status_failed(
                 world_try_append(&w, world_batch(&w, 2, 100, i == peak ? 5000 : 1000 + i % 5), NULL)));
         for (int reopened = 0; reopened < 3; reopened++) {
-            assert_false(status_failed(log_find_max_timestamp(w.log, &found)));
+            assert_false(status_failed(find_max_timestamp(w.log, &found)));
             assert_int_equal(found.offset, 2 * peak);
             assert_int_equal(found.timestamp_ms, 5000);
             world_close(&w, reopened == 0);
@@ -80,7 +107,7 @@ static void lookup_by_time_agrees_with_a_scan(void **state)
         for (int i = 0; i < BATCHES && expected < 0; i++)
             if (times[i] >= t)
                 expected = i;
-        assert_false(status_failed(log_find_by_time(w.log, t, INT64_MAX, &found)));
+        assert_false(status_failed(find_by_time(w.log, t, INT64_MAX, &found)));
         assert_int_equal(found.offset, expected);
     }
     world_end(&w);
@@ -146,6 +173,78 @@ static void aborted_transactions_are_indexed_as_in_kafka(void **state)
     world_end(&w);
 }
 
+/* A shard asks without waiting: where a byte is not in memory it learns that, and nothing else. */
+static void cold_lookups_say_so_and_wait_in_the_pool(void **state)
+{
+    struct log_time_offset found = {-7, -7, -7};
+    struct log_lookup *k;
+    struct log_world w;
+    bool cold;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 300; i++)
+        append_ok(&w, world_batch(&w, 2, 100, 1000 + i));
+    for (int reopened = 0; reopened < 2; reopened++) {
+        files_sim_set_cold(w.files, true);
+        for (int which = 0; which < 2; which++) {
+            found.offset = -7;
+            k = which ? log_lookup_max_timestamp(w.log) : log_lookup_time(w.log, 1100, INT64_MAX);
+            assert_false(status_failed(log_lookup_run(k, &cold, &found)));
+            assert_true(cold);
+            assert_int_equal(found.offset, -7);
+            files_sim_set_cold(w.files, false); /* another reader brought it in */
+            assert_false(status_failed(log_lookup_run(k, NULL, &found)));
+            assert_int_equal(found.offset, which ? 598 : 200);
+            assert_false(status_failed(log_lookup_run(k, &cold, &found)));
+            assert_false(cold);
+            log_lookup_free(k);
+            files_sim_set_cold(w.files, true);
+        }
+        files_sim_set_cold(w.files, false);
+        world_close(&w, true);
+        world_open(&w, LOG_TRUST_CLEAN);
+    }
+    world_end(&w);
+}
+
+/* A lookup holds what it reads: the log may drop its segments, and be closed. */
+static void lookup_outlives_its_log(void **state)
+{
+    struct log_time_offset found;
+    struct log_lookup *k;
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 300; i++)
+        append_ok(&w, world_batch(&w, 2, 100, 1000 + i));
+    k = log_lookup_time(w.log, 1100, INT64_MAX);
+    assert_false(status_failed(log_truncate_fully(w.log, 10000)));
+    world_close(&w, false);
+    assert_false(status_failed(log_lookup_run(k, NULL, &found)));
+    assert_int_equal(found.offset, 200);
+    log_lookup_free(k);
+    world_end(&w);
+}
+
+static void lookup_in_an_offline_log_fails(void **state)
+{
+    struct log_time_offset found;
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    append_ok(&w, world_batch(&w, 2, 100, 1000));
+    log_fail(w.log, status_error(KERR_KAFKA_STORAGE_ERROR, "its directory failed"));
+    assert_int_equal(find_by_time(w.log, 1000, INT64_MAX, &found).code, KERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(find_max_timestamp(w.log, &found).code, KERR_KAFKA_STORAGE_ERROR);
+    world_end(&w);
+}
+
 struct lookups {
     struct log_world *w;
     atomic_bool done;
@@ -165,9 +264,9 @@ static void *look_up_all_the_time(void *arg)
         size_t count;
 
         arena_init(&a, 1 << 20);
-        if (status_failed(log_find_by_time(k->w->log, 1500, INT64_MAX, &found)) ||
+        if (status_failed(find_by_time(k->w->log, 1500, INT64_MAX, &found)) ||
             (found.offset >= 0 && found.timestamp_ms < 1500) ||
-            status_failed(log_find_max_timestamp(k->w->log, &found)) ||
+            status_failed(find_max_timestamp(k->w->log, &found)) ||
             status_failed(log_aborted_transactions(k->w->log, 0, INT64_MAX, &a, &list, &count)))
             atomic_fetch_add(&k->wrong, 1);
         arena_free(&a);
@@ -218,6 +317,9 @@ int main(void)
         cmocka_unit_test(max_timestamp_is_found_wherever_it_lies),
         cmocka_unit_test(lookup_by_time_agrees_with_a_scan),
         cmocka_unit_test(aborted_transactions_are_indexed_as_in_kafka),
+        cmocka_unit_test(cold_lookups_say_so_and_wait_in_the_pool),
+        cmocka_unit_test(lookup_outlives_its_log),
+        cmocka_unit_test(lookup_in_an_offline_log_fails),
         cmocka_unit_test(lookups_run_beside_the_loop),
     };
 

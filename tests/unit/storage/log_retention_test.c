@@ -109,6 +109,153 @@ static void old_segments_go_by_time_even_the_newest(void **state)
     world_end(&w);
 }
 
+/* What the log does on its loop must not read. */
+static bool maintain_without_reading(struct log_world *w)
+{
+    const uint64_t reads = files_sim_calls(w->files, FILES_CALL_READ), stats = files_sim_calls(w->files, FILES_CALL_STAT);
+    const bool changed = log_maintain(w->log, log_end_offset(w->log), w->now_ms);
+
+    assert_int_equal(files_sim_calls(w->files, FILES_CALL_READ), reads);
+    assert_int_equal(files_sim_calls(w->files, FILES_CALL_STAT), stats);
+    return changed;
+}
+
+/* What the partition does: maintenance, and what it lacks is asked of the disk, until it lacks nothing. Rounds
+ * that asked. */
+static int maintain_with_the_pool(struct log_world *w)
+{
+    struct log_ages *a;
+    int rounds = 0;
+
+    (void)maintain_without_reading(w);
+    while ((a = log_ages_begin(w->log, log_end_offset(w->log), w->now_ms))) {
+        const struct status st = log_ages_run(a);
+
+        log_ages_end(w->log, a, st);
+        assert_false(status_failed(st));
+        (void)maintain_without_reading(w);
+        rounds++;
+    }
+    return rounds;
+}
+
+/* After a start the ages of sealed segments are in their files: retention asks in the pool, and a segment whose age
+ * is not known stays. */
+static void ages_of_segments_are_read_in_the_pool(void **state)
+{
+    struct log_world w;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1024;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 400);
+    end = log_end_offset(w.log);
+    world_close(&w, true);
+    w.config.retention_ms = 50 * 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_false(maintain_without_reading(&w));
+    assert_int_equal(log_start_offset(w.log), 0);
+    assert_int_equal(maintain_with_the_pool(&w), 3); /* 64 segments a round */
+    assert_true(log_start_offset(w.log) > end - 110);
+    assert_true(log_start_offset(w.log) <= end - 100);
+    assert_int_equal(maintain_with_the_pool(&w), 0); /* what stays is known */
+    assert_int_equal(world_read_all(&w, log_start_offset(w.log)), end);
+    world_end(&w);
+}
+
+/* Records without a timestamp are as old as the last write to their file: also those of this run. */
+static void segments_without_timestamps_go_by_their_files(void **state)
+{
+    struct log_world w;
+    int64_t written_ms;
+    (void)state;
+
+    world_begin(&w);
+    w.config.retention_ms = 50 * 1000;
+    w.config.segment_bytes = 1024;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 20; i++)
+        assert_false(status_failed(world_try_append(&w, world_batch(&w, 1, 300, -1), NULL)));
+    written_ms = w.now_ms;
+    for (int reopened = 0; reopened < 2; reopened++) {
+        w.now_ms = written_ms + w.config.retention_ms;
+        assert_true(maintain_with_the_pool(&w) > 0);
+        assert_int_equal(log_start_offset(w.log), 0);
+        world_close(&w, true);
+        world_open(&w, LOG_TRUST_CLEAN);
+    }
+    assert_false(status_failed(world_try_append(&w, world_batch(&w, 1, 10, -1), NULL)));
+    w.now_ms++;
+    maintain_with_the_pool(&w);
+    assert_in_range(log_start_offset(w.log), 17, 20); /* the newest one was written to just now */
+    w.now_ms += w.config.retention_ms;
+    maintain_with_the_pool(&w);
+    assert_int_equal(log_start_offset(w.log), log_end_offset(w.log));
+    world_end(&w);
+}
+
+/* The log may go while its ages are asked for; what was asked of a segment that went is dropped. */
+static void log_may_change_while_ages_are_asked(void **state)
+{
+    struct log_world w;
+    struct log_ages *a;
+    struct status st;
+    (void)state;
+
+    for (int what = 0; what < 3; what++) {
+        world_begin(&w);
+        w.config.segment_bytes = 1024;
+        world_open(&w, LOG_TRUST_CLEAN);
+        fill(&w, 100);
+        world_close(&w, true);
+        w.config.retention_ms = 50 * 1000;
+        world_open(&w, LOG_TRUST_CLEAN);
+        a = log_ages_begin(w.log, log_end_offset(w.log), w.now_ms);
+        assert_non_null(a);
+        if (what == 0)
+            assert_false(status_failed(log_truncate_fully(w.log, 5)));
+        else if (what == 1)
+            assert_false(status_failed(log_truncate_to(w.log, 3)));
+        else
+            world_close(&w, false);
+        st = log_ages_run(a);
+        log_ages_end(w.log, a, st);
+        if (w.log) {
+            assert_false(log_offline(w.log));
+            w.now_ms += 2 * w.config.retention_ms;
+            world_append(&w, 1, 10);
+            assert_int_equal(world_read_all(&w, log_start_offset(w.log)), log_end_offset(w.log));
+        }
+        world_end(&w);
+    }
+}
+
+static void unreadable_age_takes_the_log_offline(void **state)
+{
+    struct log_world w;
+    struct log_ages *a;
+    struct status st;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1024;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 100);
+    world_close(&w, true);
+    w.config.retention_ms = 50 * 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    a = log_ages_begin(w.log, log_end_offset(w.log), w.now_ms);
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_READ, .sys_errno = EIO});
+    st = log_ages_run(a);
+    assert_int_equal(st.sys_errno, EIO);
+    log_ages_end(w.log, a, st);
+    assert_true(log_offline(w.log));
+    assert_null(log_ages_begin(w.log, log_end_offset(w.log), w.now_ms));
+    world_end(&w);
+}
+
 /* DeleteRecords: what lies below the log start cannot be read at once, and goes with the next maintenance. */
 static void records_below_a_raised_start_are_gone(void **state)
 {
@@ -354,6 +501,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(old_segments_go_by_size_and_their_files_after_the_delay),
         cmocka_unit_test(old_segments_go_by_time_even_the_newest),
+        cmocka_unit_test(ages_of_segments_are_read_in_the_pool),
+        cmocka_unit_test(segments_without_timestamps_go_by_their_files),
+        cmocka_unit_test(log_may_change_while_ages_are_asked),
+        cmocka_unit_test(unreadable_age_takes_the_log_offline),
         cmocka_unit_test(records_below_a_raised_start_are_gone),
         cmocka_unit_test(segments_roll_by_age),
         cmocka_unit_test(segments_roll_when_their_index_is_full),
