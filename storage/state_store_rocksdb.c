@@ -1,0 +1,808 @@
+/* The state store on RocksDB: the one file that includes it.
+ *
+ * A shard must not wait for the disk, and RocksDB lets it say so: reads of the cache tier and writes without slowdown
+ * come back "incomplete". Its own log is off, since the internal topics' logs are the log; atomic_flush makes what files
+ * hold a prefix of whole batches over all column families. Why it is set up as it is: NOTES-state-store.md. */
+
+#include "storage/state_store_rocksdb.h"
+
+#include <errno.h>
+#include <rocksdb/c.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/base/byteorder.h"
+#include "protocol/base/check.h"
+#include "storage/state_store_internal.h"
+
+#define FORMAT_NAME      "trivet-state"
+#define FORMAT_BYTES_MAX 64
+#define PATH_BYTES       4096
+
+#define READ_TIER_CACHE     1 /* rocksdb::kBlockCacheTier */
+#define READ_TIER_PERSISTED 2 /* rocksdb::kPersistedTier: what was not flushed is not seen */
+/* A shard does not walk past more deleted keys than that at once; the pool does. */
+#define CACHED_SKIPS_MAX 4096
+
+#define LOG_LEVEL_ERROR            3
+#define LOG_FILE_BYTES_MAX         (256 << 10)
+#define MANIFEST_BYTES_MAX         (4 << 20)
+#define MANIFEST_PREALLOCATE_BYTES (64 << 10)
+#define TABLE_FILE_BYTES           (8 << 20)
+#define FIRST_LEVEL_BYTES          (32 << 20)
+#define MEMTABLE_BLOCK_BYTES       (64 << 10) /* an idle family takes no more */
+#define SYNC_EVERY_BYTES           (1 << 20)
+#define COMPRESSION_LZ4            4
+
+static const char *const family_names[STATE_FAMILY_COUNT] = {
+    [STATE_MARKS] = "default", /* RocksDB wants one of that name */
+    [STATE_OFFSETS] = "offsets",
+    [STATE_GROUPS] = "groups",
+    [STATE_TRANSACTIONS] = "transactions",
+    [STATE_SHARE] = "share",
+};
+
+/* Key of the count of flushes, among the marks but outside all partitions. */
+static const struct bytes flush_key = {(const uint8_t *)"\xff"
+                                                         "flush",
+                                       6};
+
+struct rocks {
+    struct state_store base;
+    struct files *files; /* borrowed */
+    struct file *lock;
+    char *dir;
+    struct state_store_options options;
+    rocksdb_cache_t *cache;
+    rocksdb_readoptions_t *read_blocking;
+    rocksdb_readoptions_t *read_cached;
+    rocksdb_readoptions_t *read_persisted;
+    rocksdb_writeoptions_t *write_blocking;
+    rocksdb_writeoptions_t *write_at_once;
+    pthread_mutex_t flush_lock; /* one flush at a time */
+    uint64_t flushes;           /* under flush_lock */
+    /* The gate: db and families change only while it is closed and nobody is inside. */
+    pthread_mutex_t gate_lock;
+    pthread_cond_t gate_moved;
+    bool gate_closed;
+    unsigned inside;
+    rocksdb_t *db; /* NULL: opening it failed */
+    rocksdb_column_family_handle_t *families[STATE_FAMILY_COUNT];
+};
+
+static struct rocks *rocks_of(struct state_store *s)
+{
+    return (struct rocks *)s;
+}
+
+static const char *text_of(struct bytes b)
+{
+    return (const char *)b.data;
+}
+
+/* ---- errors: RocksDB's C interface tells them as text ---- */
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text);
+    size_t end_size = strlen(end);
+
+    return size >= end_size && strcmp(text + size - end_size, end) == 0;
+}
+
+/* It would have had to wait. */
+static bool is_incomplete(const char *error)
+{
+    return starts_with(error, "Result incomplete");
+}
+
+/* Troubles of the machine; the store itself may be sound. errno of it, or 0. */
+static int errno_of(const char *error)
+{
+    static const int troubles[] = {ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EMFILE, ENFILE, ENOMEM, EAGAIN};
+
+    for (size_t i = 0; i < sizeof troubles / sizeof troubles[0]; i++)
+        if (ends_with(error, strerror(troubles[i])))
+            return troubles[i];
+    return strstr(error, "lock hold by current process") ? EAGAIN : 0;
+}
+
+/* A file that should be there is not, or does not hold what was written. */
+static bool is_damage(const char *error)
+{
+    return starts_with(error, "Corruption") || ends_with(error, strerror(ENOENT));
+}
+
+/* Takes the text. */
+static struct status failed(struct rocks *r, char *error, const char *where)
+{
+    struct status st = status_errno(errno_of(error), where);
+
+    state_store_note(&r->base, error);
+    if (is_damage(error))
+        atomic_store(&r->base.damaged, true);
+    rocksdb_free(error);
+    return st;
+}
+
+/* As failed, unless the caller may be told that it would block. */
+static struct status failed_or_blocked(struct rocks *r, char *error, const char *where, bool *would_block)
+{
+    if (!would_block || !is_incomplete(error))
+        return failed(r, error, where);
+    rocksdb_free(error);
+    *would_block = true;
+    return STATUS_OK;
+}
+
+/* ---- the gate ---- */
+
+/* False: closed, and the caller may not wait. Else to be left by gate_leave. */
+static bool gate_enter(struct rocks *r, bool may_wait)
+{
+    bool entered = true;
+
+    pthread_mutex_lock(&r->gate_lock);
+    while (r->gate_closed && entered) {
+        if (may_wait)
+            pthread_cond_wait(&r->gate_moved, &r->gate_lock);
+        else
+            entered = false;
+    }
+    if (entered)
+        r->inside++;
+    pthread_mutex_unlock(&r->gate_lock);
+    return entered;
+}
+
+static void gate_leave(struct rocks *r)
+{
+    pthread_mutex_lock(&r->gate_lock);
+    r->inside--;
+    if (r->gate_closed && r->inside == 0)
+        pthread_cond_broadcast(&r->gate_moved);
+    pthread_mutex_unlock(&r->gate_lock);
+}
+
+/* Lets nobody in any more, and waits until all have left. */
+static void gate_close(struct rocks *r)
+{
+    pthread_mutex_lock(&r->gate_lock);
+    CHECK(!r->gate_closed);
+    r->gate_closed = true;
+    while (r->inside > 0)
+        pthread_cond_wait(&r->gate_moved, &r->gate_lock);
+    pthread_mutex_unlock(&r->gate_lock);
+}
+
+static void gate_open(struct rocks *r)
+{
+    pthread_mutex_lock(&r->gate_lock);
+    r->gate_closed = false;
+    pthread_cond_broadcast(&r->gate_moved);
+    pthread_mutex_unlock(&r->gate_lock);
+}
+
+/* Enters for one call. False: *st is what it answers. */
+static bool call_begin(struct rocks *r, bool *would_block, struct status *st)
+{
+    if (!gate_enter(r, would_block == NULL)) {
+        *would_block = true;
+        *st = STATUS_OK;
+        return false;
+    }
+    if (r->db)
+        return true;
+    gate_leave(r);
+    *st = status_error(KERR_KAFKA_STORAGE_ERROR, "state store: it could not be opened again");
+    return false;
+}
+
+/* ---- writing ---- */
+
+static rocksdb_writebatch_t *writes_of(const struct rocks *r, const struct state_batch *b)
+{
+    rocksdb_writebatch_t *writes = rocksdb_writebatch_create();
+    struct state_operation o;
+    size_t at = 0;
+
+    while (state_batch_next(b, &at, &o)) {
+        rocksdb_column_family_handle_t *family = r->families[o.family];
+
+        switch (o.type) {
+        case STATE_PUT:
+            rocksdb_writebatch_put_cf(writes, family, text_of(o.key), o.key.size, text_of(o.value), o.value.size);
+            break;
+        case STATE_DELETE:
+            rocksdb_writebatch_delete_cf(writes, family, text_of(o.key), o.key.size);
+            break;
+        case STATE_DELETE_RANGE:
+            rocksdb_writebatch_delete_range_cf(writes, family, text_of(o.key), o.key.size, text_of(o.value),
+                                               o.value.size);
+            break;
+        }
+    }
+    return writes;
+}
+
+static struct status rocks_commit(struct state_batch *b, bool *would_block)
+{
+    struct rocks *r = rocks_of(b->store);
+    rocksdb_writebatch_t *writes;
+    char *error = NULL;
+    struct status st;
+
+    if (!call_begin(r, would_block, &st))
+        return st;
+    st = state_batch_check(b); /* inside: no reset comes between */
+    if (status_failed(st))
+        goto leave;
+    writes = writes_of(r, b);
+    rocksdb_write(r->db, would_block ? r->write_at_once : r->write_blocking, writes, &error);
+    rocksdb_writebatch_destroy(writes);
+    if (error)
+        st = failed_or_blocked(r, error, "state store: commit", would_block);
+leave:
+    gate_leave(r);
+    return st;
+}
+
+/* All families at once, which the C interface has no call for: flushing one of them flushes that one alone, and what
+ * files hold would be no prefix any more. Compacting the marks (they are few) flushes all families together, as
+ * atomic_flush promises; but it tells of no failure, so a count among the marks is looked for in the files. */
+static struct status flush_all(struct rocks *r)
+{
+    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+    uint8_t count[8];
+    char *found;
+    size_t size = 0;
+    char *error = NULL;
+    bool same;
+
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+    store_be64(count, ++r->flushes);
+    rocksdb_put_cf(r->db, r->write_blocking, r->families[STATE_MARKS], text_of(flush_key), flush_key.size,
+                   (const char *)count, sizeof count, &error);
+    if (!error)
+        rocksdb_compact_range_cf_opt(r->db, r->families[STATE_MARKS], options, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(options);
+    if (error)
+        return failed(r, error, "state store: flush");
+    found = rocksdb_get_cf(r->db, r->read_persisted, r->families[STATE_MARKS], text_of(flush_key), flush_key.size,
+                           &size, &error);
+    if (error)
+        return failed(r, error, "state store: flush");
+    same = found && size == sizeof count && memcmp(found, count, sizeof count) == 0;
+    rocksdb_free(found);
+    if (same)
+        return STATUS_OK;
+    /* After a failed flush writes fail too, and say why. */
+    rocksdb_put_cf(r->db, r->write_blocking, r->families[STATE_MARKS], text_of(flush_key), flush_key.size,
+                   (const char *)count, sizeof count, &error);
+    if (error)
+        return failed(r, error, "state store: flush");
+    state_store_note(&r->base, "a flush wrote nothing");
+    return status_error(KERR_KAFKA_STORAGE_ERROR, "state store: flush");
+}
+
+static struct status rocks_flush(struct state_store *s)
+{
+    struct rocks *r = rocks_of(s);
+    struct status st;
+
+    if (!call_begin(r, NULL, &st))
+        return st;
+    pthread_mutex_lock(&r->flush_lock);
+    st = flush_all(r);
+    pthread_mutex_unlock(&r->flush_lock);
+    gate_leave(r);
+    return st;
+}
+
+/* ---- reading ---- */
+
+static struct status copy_value(rocksdb_pinnableslice_t *found, struct arena *a, struct bytes *value)
+{
+    size_t size;
+    const char *at = rocksdb_pinnableslice_value(found, &size);
+    uint8_t *copy = arena_alloc(a, size);
+
+    if (!copy)
+        return status_error(KERR_INVALID_REQUEST, "state store: the arena is spent");
+    if (size)
+        memcpy(copy, at, size);
+    *value = (struct bytes){copy, size};
+    return STATUS_OK;
+}
+
+static struct status rocks_get(struct state_store *s, enum state_family family, struct bytes key, struct arena *a,
+                               struct bytes *value, bool *would_block)
+{
+    struct rocks *r = rocks_of(s);
+    rocksdb_pinnableslice_t *found;
+    char *error = NULL;
+    struct status st;
+
+    if (!call_begin(r, would_block, &st))
+        return st;
+    st = STATUS_OK;
+    found = rocksdb_get_pinned_cf(r->db, would_block ? r->read_cached : r->read_blocking, r->families[family],
+                                  text_of(key), key.size, &error);
+    if (error)
+        st = failed_or_blocked(r, error, "state store: get", would_block);
+    else if (found)
+        st = copy_value(found, a, value);
+    if (found)
+        rocksdb_pinnableslice_destroy(found);
+    gate_leave(r);
+    return st;
+}
+
+static rocksdb_readoptions_t *scan_options(const struct state_scan *scan, bool cached)
+{
+    rocksdb_readoptions_t *options = rocksdb_readoptions_create();
+
+    rocksdb_readoptions_set_iterate_upper_bound(options, text_of(scan->end), scan->end.size);
+    /* Files that only this scan kept alive are removed by RocksDB's own threads. */
+    rocksdb_readoptions_set_background_purge_on_iterator_cleanup(options, 1);
+    if (cached) {
+        rocksdb_readoptions_set_read_tier(options, READ_TIER_CACHE);
+        rocksdb_readoptions_set_max_skippable_internal_keys(options, CACHED_SKIPS_MAX);
+    }
+    return options;
+}
+
+static void visit_all(rocksdb_iterator_t *it, const struct state_scan *scan)
+{
+    rocksdb_iter_seek(it, text_of(scan->from), scan->from.size);
+    while (rocksdb_iter_valid(it)) {
+        struct bytes key, value, seek = {NULL, 0};
+
+        key.data = (const uint8_t *)rocksdb_iter_key(it, &key.size);
+        value.data = (const uint8_t *)rocksdb_iter_value(it, &value.size);
+        switch (scan->visit(scan->arg, key, value, &seek)) {
+        case STATE_NEXT:
+            rocksdb_iter_next(it);
+            break;
+        case STATE_SEEK:
+            rocksdb_iter_seek(it, text_of(seek), seek.size);
+            break;
+        case STATE_STOP:
+            return;
+        }
+    }
+}
+
+static struct status rocks_scan(struct state_store *s, const struct state_scan *scan, bool *would_block)
+{
+    struct rocks *r = rocks_of(s);
+    rocksdb_readoptions_t *options;
+    rocksdb_iterator_t *it;
+    char *error = NULL;
+    struct status st;
+
+    if (!call_begin(r, would_block, &st))
+        return st;
+    st = STATUS_OK;
+    options = scan_options(scan, would_block != NULL);
+    it = rocksdb_create_iterator_cf(r->db, options, r->families[scan->family]);
+    visit_all(it, scan);
+    rocksdb_iter_get_error(it, &error);
+    if (error)
+        st = failed_or_blocked(r, error, "state store: scan", would_block);
+    rocksdb_iter_destroy(it);
+    rocksdb_readoptions_destroy(options);
+    gate_leave(r);
+    return st;
+}
+
+static void rocks_stats(struct state_store *s, struct state_store_stats *out)
+{
+    struct rocks *r = rocks_of(s);
+
+    if (!gate_enter(r, false))
+        return;
+    out->cache_bytes = rocksdb_cache_get_usage(r->cache);
+    out->cache_pinned_bytes = rocksdb_cache_get_pinned_usage(r->cache);
+    for (size_t i = 0; r->db && i < STATE_FAMILY_COUNT; i++) {
+        static const char *const names[] = {"rocksdb.size-all-mem-tables", "rocksdb.estimate-table-readers-mem",
+                                            "rocksdb.total-sst-files-size"};
+        uint64_t n[3] = {0};
+
+        for (size_t j = 0; j < sizeof n / sizeof n[0]; j++)
+            rocksdb_property_int_cf(r->db, r->families[i], names[j], &n[j]);
+        out->write_bytes += n[0];
+        out->index_bytes += n[1];
+        out->file_bytes += n[2];
+    }
+    gate_leave(r);
+}
+
+/* ---- opening and closing RocksDB ---- */
+
+static rocksdb_options_t *make_options(const struct rocks *r, bool create)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+
+    rocksdb_options_set_create_if_missing(o, create);
+    rocksdb_options_set_create_missing_column_families(o, create);
+    rocksdb_options_set_atomic_flush(o, 1);
+    /* Memory. */
+    rocksdb_options_set_db_write_buffer_size(o, r->options.write_bytes);
+    rocksdb_options_set_write_buffer_size(o, r->options.write_bytes);
+    rocksdb_options_set_arena_block_size(o, MEMTABLE_BLOCK_BYTES);
+    rocksdb_options_set_max_open_files(o, r->options.open_files_max);
+    rocksdb_options_set_max_file_opening_threads(o, 1);
+    rocksdb_block_based_options_set_block_cache(t, r->cache);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_options_set_block_based_table_factory(o, t);
+    /* Disk. */
+    rocksdb_options_set_compression(o, COMPRESSION_LZ4);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    rocksdb_options_set_target_file_size_base(o, TABLE_FILE_BYTES);
+    rocksdb_options_set_max_bytes_for_level_base(o, FIRST_LEVEL_BYTES);
+    rocksdb_options_set_max_manifest_file_size(o, MANIFEST_BYTES_MAX);
+    rocksdb_options_set_manifest_preallocation_size(o, MANIFEST_PREALLOCATE_BYTES);
+    rocksdb_options_set_bytes_per_sync(o, SYNC_EVERY_BYTES);
+    /* Threads, and what would block those who may not. */
+    rocksdb_options_set_max_background_jobs(o, 2);
+    rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
+    rocksdb_options_set_stats_dump_period_sec(o, 0);
+    rocksdb_options_set_stats_persist_period_sec(o, 0);
+    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+    /* Its own log file: what it tells us comes as errors. */
+    rocksdb_options_set_info_log_level(o, LOG_LEVEL_ERROR);
+    rocksdb_options_set_max_log_file_size(o, LOG_FILE_BYTES_MAX);
+    rocksdb_options_set_keep_log_file_num(o, 1);
+    rocksdb_block_based_options_destroy(t);
+    return o;
+}
+
+/* NULL: opened. Else RocksDB's text, the caller's to free. */
+static char *db_open(struct rocks *r, const char *path, bool create)
+{
+    rocksdb_options_t *options = make_options(r, create);
+    const rocksdb_options_t *same[STATE_FAMILY_COUNT];
+    char *error = NULL;
+
+    for (size_t i = 0; i < STATE_FAMILY_COUNT; i++)
+        same[i] = options;
+    r->db = rocksdb_open_column_families(options, path, STATE_FAMILY_COUNT, family_names, same, r->families, &error);
+    rocksdb_options_destroy(options);
+    return error;
+}
+
+static void db_close(struct rocks *r)
+{
+    if (!r->db)
+        return;
+    for (size_t i = 0; i < STATE_FAMILY_COUNT; i++)
+        rocksdb_column_family_handle_destroy(r->families[i]);
+    rocksdb_close(r->db);
+    r->db = NULL;
+}
+
+/* ---- the directory ---- */
+
+static void path_below(const struct rocks *r, const char *name, char path[PATH_BYTES])
+{
+    snprintf(path, PATH_BYTES, "%s/%s", r->dir, name); /* dir is short enough: checked at open */
+}
+
+static void report_why(struct state_store_report *report, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void report_why(struct state_store_report *report, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(report->why, sizeof report->why, format, args);
+    va_end(args);
+}
+
+enum format_answer { FORMAT_GOOD, FORMAT_MISSING, FORMAT_UNUSABLE, FORMAT_TOO_NEW, FORMAT_UNREADABLE };
+
+/* "trivet-state 1\n"; -1: it is no such text. */
+static int format_version(struct bytes text)
+{
+    char copy[FORMAT_BYTES_MAX + 1];
+    int version, end = 0;
+
+    memcpy(copy, text.data, text.size);
+    copy[text.size] = '\0';
+    if (sscanf(copy, FORMAT_NAME " %9d%n", &version, &end) != 1 || version < 0 || strcmp(copy + end, "\n") != 0)
+        return -1;
+    return version;
+}
+
+static enum format_answer format_read(struct rocks *r, struct state_store_report *report, struct status *st)
+{
+    char path[PATH_BYTES];
+    struct bytes_mut text;
+    int version;
+
+    path_below(r, "format", path);
+    *st = files_read_whole(r->files, path, FORMAT_BYTES_MAX, &text);
+    if (status_failed(*st)) {
+        if (st->sys_errno == ENOENT)
+            return FORMAT_MISSING;
+        if (st->sys_errno == EFBIG || st->sys_errno == EISDIR) {
+            report_why(report, "its format file is none");
+            return FORMAT_UNUSABLE;
+        }
+        report_why(report, "%s cannot be read: %s", path, strerror(st->sys_errno));
+        return FORMAT_UNREADABLE;
+    }
+    version = format_version((struct bytes){text.data, text.size});
+    free(text.data);
+    if (version == STATE_STORE_FORMAT_VERSION)
+        return FORMAT_GOOD;
+    if (version > STATE_STORE_FORMAT_VERSION) {
+        report_why(report,
+                   "the state store in %.128s has format %d; this program knows formats up to %d: use a newer "
+                   "program, or remove the directory",
+                   r->dir, version, STATE_STORE_FORMAT_VERSION);
+        *st = status_error(KERR_UNSUPPORTED_VERSION, "state store: its format is newer than this program's");
+        return FORMAT_TOO_NEW;
+    }
+    if (version < 0)
+        report_why(report, "its format file is none");
+    else
+        report_why(report, "its format is %d, this program's %d", version, STATE_STORE_FORMAT_VERSION);
+    return FORMAT_UNUSABLE;
+}
+
+static struct status remove_anything(struct files *fs, const char *path)
+{
+    struct file_stat found;
+    struct status st = fs->ops->stat(fs, path, &found);
+
+    if (!status_failed(st))
+        st = found.is_directory ? files_remove_tree(fs, path) : fs->ops->remove(fs, path);
+    return status_failed(st) && st.sys_errno == ENOENT ? STATUS_OK : st;
+}
+
+/* The format goes first, and durably: what is half removed must not be taken for a store. */
+static struct status wipe(struct rocks *r)
+{
+    char path[PATH_BYTES];
+    struct status st;
+
+    path_below(r, "format", path);
+    st = remove_anything(r->files, path);
+    if (status_failed(st))
+        return st;
+    st = r->files->ops->sync_directory(r->files, r->dir);
+    if (status_failed(st))
+        return st;
+    path_below(r, "rocksdb", path);
+    return remove_anything(r->files, path);
+}
+
+static struct status open_fresh(struct rocks *r, struct state_store_report *report)
+{
+    static const char text[] = FORMAT_NAME " %d\n";
+    char content[FORMAT_BYTES_MAX];
+    char path[PATH_BYTES];
+    struct status st = wipe(r);
+    char *error;
+    int size;
+
+    if (status_failed(st)) {
+        report_why(report, "%.128s cannot be emptied: %s", r->dir, strerror(st.sys_errno));
+        return st;
+    }
+    path_below(r, "rocksdb", path);
+    error = db_open(r, path, true);
+    if (error) {
+        report_why(report, "%s", error);
+        return failed(r, error, "state store: create");
+    }
+    size = snprintf(content, sizeof content, text, STATE_STORE_FORMAT_VERSION);
+    path_below(r, "format", path);
+    st = files_replace(r->files, path, (struct bytes){(const uint8_t *)content, (size_t)size});
+    if (status_failed(st)) {
+        report_why(report, "%s cannot be written: %s", path, strerror(st.sys_errno));
+        db_close(r);
+    }
+    return st;
+}
+
+/* Opens what is there. False: it is to be thrown away, and the report says why; else *st is how it went. */
+static bool open_existing(struct rocks *r, struct state_store_report *report, struct status *st)
+{
+    char path[PATH_BYTES];
+    char *error;
+
+    switch (format_read(r, report, st)) {
+    case FORMAT_GOOD:
+        break;
+    case FORMAT_MISSING:
+    case FORMAT_UNUSABLE:
+        return false;
+    case FORMAT_TOO_NEW:
+    case FORMAT_UNREADABLE:
+        return true;
+    }
+    path_below(r, "rocksdb", path);
+    error = db_open(r, path, false);
+    if (!error) {
+        *st = STATUS_OK;
+        return true;
+    }
+    report_why(report, "%s", error);
+    if (errno_of(error)) {
+        *st = failed(r, error, "state store: open");
+        return true;
+    }
+    rocksdb_free(error);
+    return false;
+}
+
+static bool is_there(struct rocks *r, const char *name)
+{
+    char path[PATH_BYTES];
+    struct file_stat found;
+
+    path_below(r, name, path);
+    return !status_failed(r->files->ops->stat(r->files, path, &found));
+}
+
+/* Opens what is there, or something fresh. With `discard` what is there is not even tried. */
+static struct status open_or_rebuild(struct rocks *r, bool discard, struct state_store_report *report)
+{
+    struct status st;
+
+    if (!discard && open_existing(r, report, &st))
+        return st;
+    report->created = !is_there(r, "rocksdb") && !is_there(r, "format");
+    report->rebuilt = !report->created;
+    if (report->rebuilt && report->why[0] == '\0')
+        report_why(report, "it was not finished");
+    return open_fresh(r, report);
+}
+
+static struct status rocks_reset(struct state_store *s, struct state_store_report *report)
+{
+    struct rocks *r = rocks_of(s);
+    bool damaged;
+    struct status st;
+
+    gate_close(r);
+    atomic_fetch_add(&s->generation, 1);
+    damaged = atomic_load(&s->damaged);
+    if (damaged)
+        state_store_problem(s, report->why);
+    db_close(r);
+    st = open_or_rebuild(r, damaged, report);
+    if (!status_failed(st))
+        atomic_store(&s->damaged, false);
+    gate_open(r);
+    return st;
+}
+
+/* ---- the store ---- */
+
+static void rocks_free(struct rocks *r)
+{
+    if (r->lock)
+        r->files->ops->unlock(r->files, r->lock);
+    rocksdb_readoptions_destroy(r->read_blocking);
+    rocksdb_readoptions_destroy(r->read_cached);
+    rocksdb_readoptions_destroy(r->read_persisted);
+    rocksdb_writeoptions_destroy(r->write_blocking);
+    rocksdb_writeoptions_destroy(r->write_at_once);
+    rocksdb_cache_destroy(r->cache);
+    pthread_mutex_destroy(&r->flush_lock);
+    pthread_mutex_destroy(&r->gate_lock);
+    pthread_cond_destroy(&r->gate_moved);
+    state_store_destroy(&r->base);
+    free(r->dir);
+    free(r);
+}
+
+static void rocks_close(struct state_store *s)
+{
+    struct rocks *r = rocks_of(s);
+
+    db_close(r);
+    rocks_free(r);
+}
+
+static const struct state_store_ops rocks_ops = {
+    .commit = rocks_commit,
+    .get = rocks_get,
+    .scan = rocks_scan,
+    .flush = rocks_flush,
+    .reset = rocks_reset,
+    .stats = rocks_stats,
+    .close = rocks_close,
+};
+
+static struct rocks *rocks_new(struct files *fs, const char *dir, const struct state_store_options *options)
+{
+    struct rocks *r = calloc(1, sizeof *r);
+
+    if (!r)
+        return NULL;
+    r->dir = strdup(dir);
+    if (!r->dir) {
+        free(r);
+        return NULL;
+    }
+    state_store_init(&r->base, &rocks_ops);
+    r->files = fs;
+    r->options = *options;
+    r->cache = rocksdb_cache_create_lru(options->cache_bytes);
+    CHECK(pthread_mutex_init(&r->flush_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&r->gate_lock, NULL) == 0);
+    CHECK(pthread_cond_init(&r->gate_moved, NULL) == 0);
+    r->read_blocking = rocksdb_readoptions_create();
+    r->read_cached = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_read_tier(r->read_cached, READ_TIER_CACHE);
+    r->read_persisted = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_read_tier(r->read_persisted, READ_TIER_PERSISTED);
+    r->write_blocking = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(r->write_blocking, 1);
+    r->write_at_once = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(r->write_at_once, 1);
+    rocksdb_writeoptions_set_no_slowdown(r->write_at_once, 1);
+    return r;
+}
+
+/* Takes the directory for this process. */
+static struct status take_directory(struct rocks *r, struct state_store_report *report)
+{
+    char path[PATH_BYTES];
+    struct status st = files_make_directories(r->files, r->dir);
+
+    if (status_failed(st)) {
+        report_why(report, "%.128s cannot be made: %s", r->dir, strerror(st.sys_errno));
+        return st;
+    }
+    path_below(r, "lock", path);
+    st = r->files->ops->lock(r->files, path, &r->lock);
+    if (status_failed(st))
+        report_why(report, st.sys_errno == EWOULDBLOCK ? "%.128s is in use by another process" : "%.128s cannot be locked",
+                   r->dir);
+    return st;
+}
+
+struct status state_store_rocksdb_open(struct files *fs, const char *dir, const struct state_store_options *options,
+                                       struct state_store_report *report, struct state_store **out)
+{
+    struct rocks *r;
+    struct status st;
+
+    *report = (struct state_store_report){0};
+    if (strlen(dir) > PATH_BYTES - sizeof "/rocksdb") {
+        report_why(report, "its directory's name is too long");
+        return status_errno(ENAMETOOLONG, "state store: open");
+    }
+    r = rocks_new(fs, dir, options);
+    if (!r) {
+        report_why(report, "out of memory");
+        return status_errno(ENOMEM, "state store: open");
+    }
+    st = take_directory(r, report);
+    if (!status_failed(st))
+        st = open_or_rebuild(r, false, report);
+    if (status_failed(st)) {
+        rocks_free(r);
+        return st;
+    }
+    *out = &r->base;
+    return STATUS_OK;
+}
