@@ -38,6 +38,7 @@ void handle_delete_records(struct request *rq);
 void handle_init_producer_id(struct request *rq);
 void handle_offset_for_leader_epoch(struct request *rq);
 void handle_describe_configs(struct request *rq);
+void handle_alter_configs(struct request *rq);
 void handle_incremental_alter_configs(struct request *rq);
 void handle_describe_cluster(struct request *rq);
 void handle_allocate_producer_ids(struct request *rq);

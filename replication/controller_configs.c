@@ -234,6 +234,23 @@ static void emit_clear_elr(struct controller_core *c, const struct alter_config 
     core_emit(c, &r);
 }
 
+static bool names(const struct alter_config *q, struct str name)
+{
+    for (size_t i = 0; i < q->change_count; i++)
+        if (str_equal(q->changes[i].name, name))
+            return true;
+    return false;
+}
+
+/* What an AlterConfigs of old does not name. */
+static void emit_implied_deletions(struct controller_core *c, const struct alter_config *q,
+                                   const struct config_set *before)
+{
+    for (size_t i = 0; q->replace && before && i < before->count; i++)
+        if (!names(q, before->entries[i].name))
+            emit_config(c, q, before->entries[i].name, STR_NULL);
+}
+
 /* Brokers reload a setting (certificates, say) when it is set again to what it was: those always get a
  * record. */
 static void emit_changes(struct controller_core *c, const struct alter_config *q,
@@ -248,8 +265,26 @@ static void emit_changes(struct controller_core *c, const struct alter_config *q
         if (!str_equal(config_set_find(before, name), value) || q->type == CONFIG_RESOURCE_BROKER)
             emit_config(c, q, name, value);
     }
+    emit_implied_deletions(c, q, before);
     if (min_isr_changed && q->type != CONFIG_RESOURCE_GROUP)
         emit_clear_elr(c, q);
+}
+
+/* The names whose value is null, which AlterConfigs of old cannot mean; NULL: none. */
+static const char *null_names(const struct alter_config *q, struct arena *a)
+{
+    size_t size = 1, used = 0;
+    char *text;
+
+    for (size_t i = 0; i < q->change_count; i++)
+        size += q->changes[i].value.data ? 0 : q->changes[i].name.size + 2;
+    if (size == 1)
+        return NULL;
+    text = arena_alloc(a, size);
+    for (size_t i = 0; text && i < q->change_count; i++)
+        if (!q->changes[i].value.data)
+            used += (size_t)sprintf(text + used, "%s%.*s", used ? ", " : "", STR_ARG(q->changes[i].name));
+    return text ? text : "";
 }
 
 static bool named_twice(const struct alter_config *q)
@@ -272,14 +307,18 @@ static struct controller_result alter_one(struct controller_core *c, struct aren
                                           const struct alter_config *q)
 {
     const struct config_set *before, *after;
+    const char *nulls;
     struct controller_result result = check_resource(c, a, q);
 
     if (result.code != KERR_NONE)
         return result;
     if (named_twice(q))
         return core_refuse(a, KERR_INVALID_REQUEST, "Error due to duplicate config keys");
+    nulls = q->replace ? null_names(q, a) : NULL;
+    if (nulls)
+        return core_refuse(a, KERR_INVALID_REQUEST, "Null value not supported for : %s", nulls);
     before = config_set_acquire(metadata_image_configs(c->image, (enum config_resource)q->type, q->name));
-    after = before ? config_set_acquire(before) : config_set_create(NULL, 0);
+    after = before && !q->replace ? config_set_acquire(before) : config_set_create(NULL, 0);
     arena_reset(&c->scratch);
     for (size_t i = 0; i < q->change_count && result.code == KERR_NONE; i++)
         result = apply_change(a, q, &q->changes[i], &after, &c->scratch);

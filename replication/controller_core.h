@@ -89,6 +89,7 @@ struct alter_config {
     struct str name;
     const struct config_change *changes;
     size_t change_count;
+    bool replace; /* AlterConfigs of old: all are CONFIG_SET, and what is not named goes back to its default */
 };
 
 struct register_broker {

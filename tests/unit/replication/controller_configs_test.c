@@ -111,6 +111,61 @@ static void one_bad_change_keeps_the_whole_resource_as_it_was(void **state)
     assert_int_equal(world_topic(w, "b")->config->settings.log.retention_ms, 1);
 }
 
+/* AlterConfigs of old: what it does not name is as if it had never been set. */
+static void old_alter_configs_replaces_all_settings(void **state)
+{
+    struct controller_world *w = *state;
+    struct config_change change = {STR("retention.ms"), CONFIG_SET, STR("7")};
+    struct alter_config q = {CONFIG_RESOURCE_TOPIC, STR("a"), &change, 1, .replace = true};
+    struct controller_request r = {.operation = CONTROLLER_ALTER_CONFIGS};
+
+    topic(w, "max.message.bytes", CONFIG_SET, "1000");
+    topic(w, "retention.ms", CONFIG_SET, "5");
+    r.alter.resources = &q;
+    r.alter.count = 1;
+    world_step(w, &r);
+    assert_int_equal(r.alter.results[0].code, KERR_NONE);
+    assert_int_equal(log_of(w)->retention_ms, 7);
+    assert_int_equal(log_of(w)->max_message_bytes, 1048588);
+    assert_int_equal(world_topic(w, "a")->config->overrides->count, 1);
+    world_step(w, &r); /* it is so already */
+    assert_int_equal(r.alter.results[0].code, KERR_NONE);
+    assert_int_equal(w->last_count, 0);
+    q.change_count = 0;
+    world_step(w, &r);
+    assert_int_equal(r.alter.results[0].code, KERR_NONE);
+    assert_int_equal(world_topic(w, "a")->config->overrides->count, 0);
+}
+
+static void old_alter_configs_refuses_null_and_bad_values_as_a_whole(void **state)
+{
+    struct controller_world *w = *state;
+    struct config_change changes[] = {{STR("retention.ms"), CONFIG_SET, STR("7")},
+                                      {STR("segment.ms"), CONFIG_SET, STR_NULL},
+                                      {STR("segment.bytes"), CONFIG_SET, STR_NULL}};
+    struct alter_config q = {CONFIG_RESOURCE_TOPIC, STR("a"), changes, 3, .replace = true};
+    struct controller_request r = {.operation = CONTROLLER_ALTER_CONFIGS};
+
+    topic(w, "max.message.bytes", CONFIG_SET, "1000");
+    r.alter.resources = &q;
+    r.alter.count = 1;
+    world_step(w, &r);
+    assert_int_equal(r.alter.results[0].code, KERR_INVALID_REQUEST);
+    assert_string_equal(r.alter.results[0].message, "Null value not supported for : segment.ms, segment.bytes");
+    changes[1].value = STR("soon");
+    q.change_count = 2;
+    world_step(w, &r);
+    assert_int_equal(r.alter.results[0].code, KERR_INVALID_CONFIG);
+    assert_int_equal(w->last_count, 0);
+    assert_int_equal(log_of(w)->max_message_bytes, 1000);
+    q.name = STR("nowhere");
+    world_step(w, &r);
+    assert_int_equal(r.alter.results[0].code, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    q.type = 8; /* BROKER_LOGGER */
+    world_step(w, &r);
+    assert_int_equal(r.alter.results[0].code, KERR_INVALID_REQUEST);
+}
+
 static void validating_a_change_writes_nothing(void **state)
 {
     struct controller_world *w = *state;
@@ -186,6 +241,8 @@ int main(void)
         STORY(lists_are_appended_to_and_subtracted_from),
         STORY(bad_values_names_and_operations_are_refused),
         STORY(one_bad_change_keeps_the_whole_resource_as_it_was),
+        STORY(old_alter_configs_replaces_all_settings),
+        STORY(old_alter_configs_refuses_null_and_bad_values_as_a_whole),
         STORY(validating_a_change_writes_nothing),
         STORY(brokers_settings_lie_behind_those_of_topics),
         STORY(fixed_broker_settings_cannot_be_changed_while_running),

@@ -1,14 +1,10 @@
-/* DescribeConfigs from the table of settings and the shard's image; IncrementalAlterConfigs by the controller. */
+/* DescribeConfigs, from the table of settings and the shard's image. Changing them: alter_configs.c. */
 
 #include <stdio.h>
 
-#include "broker/control.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/describe_configs.h"
-#include "protocol/messages/incremental_alter_configs.h"
-
-/* ---- DescribeConfigs ---- */
 
 /* What a resource's settings are looked up in. */
 struct described {
@@ -158,68 +154,4 @@ void handle_describe_configs(struct request *rq)
         request_answer(rq, &response);
     else
         request_refuse(rq, REQUEST_OVER_BUDGET);
-}
-
-/* ---- IncrementalAlterConfigs ---- */
-
-static void configs_altered(struct control_call *call)
-{
-    struct request *rq = call->rq;
-    size_t count = call->request.alter.count;
-    struct incremental_alter_configs_response response;
-
-    incremental_alter_configs_response_init(&response);
-    response.responses = arena_array(
-        &rq->arena, struct incremental_alter_configs_response_alter_configs_resource_response, count);
-    if (!response.responses) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
-        return;
-    }
-    response.responses_count = count;
-    for (size_t i = 0; i < count; i++) {
-        struct controller_result result =
-            call->result.code == KERR_NONE ? call->request.alter.results[i] : call->result;
-
-        response.responses[i] = (struct incremental_alter_configs_response_alter_configs_resource_response){
-            (int16_t)result.code, str_from(result.message), call->request.alter.resources[i].type,
-            call->request.alter.resources[i].name};
-    }
-    request_answer(rq, &response);
-}
-
-static bool fill_alter(struct alter_config *out,
-                       const struct incremental_alter_configs_request_alter_configs_resource *r,
-                       struct arena *arena)
-{
-    struct config_change *changes = arena_array(arena, struct config_change, r->configs_count);
-
-    if (!changes)
-        return false;
-    for (size_t i = 0; i < r->configs_count; i++)
-        changes[i] = (struct config_change){r->configs[i].name, r->configs[i].config_operation,
-                                            r->configs[i].value};
-    *out = (struct alter_config){r->resource_type, r->resource_name, changes, r->configs_count};
-    return true;
-}
-
-void handle_incremental_alter_configs(struct request *rq)
-{
-    const struct incremental_alter_configs_request *m = rq->message;
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
-    struct alter_config *resources = arena_array(&rq->arena, struct alter_config, m->resources_count);
-    bool filled = call && resources;
-
-    for (size_t i = 0; filled && i < m->resources_count; i++)
-        filled = fill_alter(&resources[i], &m->resources[i], &rq->arena);
-    if (!filled) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
-        return;
-    }
-    call->rq = rq;
-    call->finished = configs_altered;
-    call->request.operation = CONTROLLER_ALTER_CONFIGS;
-    call->request.validate_only = m->validate_only;
-    call->request.alter.resources = resources;
-    call->request.alter.count = m->resources_count;
-    control_call(call);
 }
