@@ -22,6 +22,7 @@ struct client {
     int fd;
     int32_t correlation_id;
     const char *where; /* for messages */
+    char *address;     /* owned; NULL: `where` is the caller's */
     struct arena arena;
     uint8_t *answer;
     int16_t version_min[API_KEY_COUNT];
@@ -213,6 +214,22 @@ struct client *client_connect(const char *bootstrap)
     return c;
 }
 
+struct client *client_connect_to(struct str host, uint16_t port)
+{
+    char *address;
+    struct client *c;
+
+    if (asprintf(&address, memchr(host.data, ':', host.size) ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port) < 0)
+        return NULL;
+    c = client_connect(address);
+    if (c) {
+        c->where = c->address = address;
+        return c;
+    }
+    free(address);
+    return NULL;
+}
+
 void client_close(struct client *c)
 {
     if (!c)
@@ -221,6 +238,7 @@ void client_close(struct client *c)
         close(c->fd);
     arena_free(&c->arena);
     free(c->answer);
+    free(c->address);
     free(c);
 }
 

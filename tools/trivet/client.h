@@ -17,6 +17,8 @@ struct client;
 /* Connects to the first of `bootstrap` ("host:port,host:port") that answers, and asks what it speaks. NULL, with a
  * sentence on stderr. */
 struct client *client_connect(const char *bootstrap);
+/* The same to one address. NULL, with a sentence on stderr. */
+struct client *client_connect_to(struct str host, uint16_t port);
 void client_close(struct client *c); /* NULL is fine */
 
 /* The newest version that both sides have of an API; -1: the broker does not offer it. */

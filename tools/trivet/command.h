@@ -13,6 +13,7 @@ enum exit_status {
     EXIT_USAGE = 2,  /* the command line makes no sense */
 };
 
+int command_group(int argc, char **argv);
 int command_dump_log(int argc, char **argv);
 int command_storage(int argc, char **argv);
 int command_topic(int argc, char **argv);
