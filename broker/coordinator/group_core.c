@@ -7,6 +7,7 @@
 
 #include "broker/coordinator/group_classic.h"
 #include "protocol/base/check.h"
+#include "protocol/wire.h"
 
 enum { FIRST_RECORDS = 8, FIRST_REGEXES = 4, FIRST_HEAP = 64 };
 
@@ -153,7 +154,7 @@ void group_step_end(struct group_core *c)
     int64_t newest = c->on ? c->on->last_write : 0;
 
     for (struct group_caller *who = c->fx->answered; who; who = who->next)
-        who->after_write = newest > c->committed_write ? newest : 0;
+        who->after_write = who->after_write && newest > c->committed_write ? newest : 0;
     c->fx->records = c->records;
     c->fx->regexes = c->regexes;
     c->fx->overloaded = c->failed;
@@ -260,8 +261,15 @@ static const enum kerr SPENT = KERR_INVALID_REQUEST;
 
 void group_answer(struct group_core *c, struct group_caller *who, enum kerr code)
 {
+    group_answer_now(c, who, code);
+    who->after_write = 1; /* which one is known at the end of the step */
+}
+
+void group_answer_now(struct group_core *c, struct group_caller *who, enum kerr code)
+{
     if (who->code != SPENT)
         who->code = code;
+    who->after_write = 0;
     who->next = NULL;
     *c->answered_end = who;
     c->answered_end = &who->next;
@@ -605,15 +613,30 @@ static bool is_live_consumer_group(const struct group *g)
     return g->type == GROUP_CONSUMER && !consumer_group_is_empty(g);
 }
 
+static enum kerr check_join(const struct group_core *c, const struct group_join *r)
+{
+    const struct group_settings *s = c->args.settings;
+
+    if (!r->group.size)
+        return KERR_INVALID_GROUP_ID;
+    if (r->session_timeout_ms < s->min_session_timeout_ms || r->session_timeout_ms > s->max_session_timeout_ms)
+        return KERR_INVALID_SESSION_TIMEOUT;
+    return KERR_NONE;
+}
+
 void group_core_join(struct group_core *c, struct group_caller *who, const struct group_join *r, int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
+    enum kerr code = check_join(c, r);
 
     group_step_begin(c, fx, now_ms);
     group_step_on(c, g);
     who->code = KERR_NONE;
-    who->join = (struct group_join_answer){.generation = -1};
-    if (is_live_consumer_group(g))
+    who->join = (struct group_join_answer){.generation = -1, .leader = STR(""), .member_id = STR("")};
+    if (code) {
+        who->join.member_id = group_answer_str(who, r->member_id);
+        group_answer_now(c, who, code);
+    } else if (is_live_consumer_group(g))
         convert_classic_join(c, g, who, r);
     else
         classic_group_join(c, g, who, r);
@@ -627,8 +650,10 @@ void group_core_sync(struct group_core *c, struct group_caller *who, const struc
     group_step_begin(c, fx, now_ms);
     group_step_on(c, g);
     who->code = KERR_NONE;
-    who->sync = (struct group_sync_answer){.assignment = {(const uint8_t *)"", 0}};
-    if (is_live_consumer_group(g))
+    who->sync = (struct group_sync_answer){.assignment = WIRE_EMPTY_BYTES};
+    if (!r->group.size)
+        group_answer_now(c, who, KERR_INVALID_GROUP_ID);
+    else if (is_live_consumer_group(g))
         convert_classic_sync(c, g, who, r);
     else if (g->type == GROUP_CLASSIC)
         classic_group_sync(c, g, who, r);
@@ -645,7 +670,9 @@ void group_core_heartbeat(struct group_core *c, struct group_caller *who, const 
     group_step_on(c, g);
     who->code = KERR_NONE;
     who->heartbeat_message = STR_NULL;
-    if (is_live_consumer_group(g))
+    if (!r->group.size)
+        group_answer_now(c, who, KERR_INVALID_GROUP_ID);
+    else if (is_live_consumer_group(g))
         convert_classic_heartbeat(c, g, who, r);
     else if (g->type == GROUP_CLASSIC)
         classic_group_heartbeat(c, g, who, r);
@@ -662,7 +689,9 @@ void group_core_leave(struct group_core *c, struct group_caller *who, const stru
     group_step_on(c, g);
     who->code = KERR_NONE;
     who->leave = (struct group_leave_answer){0};
-    if (g->type == GROUP_CONSUMER)
+    if (!r->group.size)
+        group_answer_now(c, who, KERR_INVALID_GROUP_ID);
+    else if (g->type == GROUP_CONSUMER)
         convert_classic_leave(c, g, who, r);
     else
         classic_group_leave(c, g, who, r);

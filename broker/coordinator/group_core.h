@@ -177,6 +177,11 @@ struct group_regex_wanted {
     struct str group, regex;
 };
 
+/* What the records of a step may take: the default max.message.bytes of __consumer_offsets, which the driver's append
+ * must accept. A request that needs more is refused with UNKNOWN_SERVER_ERROR, as in Kafka; only the tombstones of
+ * group_core_delete and _expire may come to more, and may be split. */
+enum { GROUP_BATCH_BYTES_MAX = 1048588 };
+
 struct group_effects {
     struct arena arena; /* of what follows; emptied by the next step. The driver inits and frees it */
     /* One atomic batch, in order; to be appended before the next step's. */

@@ -106,6 +106,8 @@ void group_want_regex(struct group_core *c, struct str group, struct str regex);
 
 /* Gives `who` back. Its answer is in it; code is set here. */
 void group_answer(struct group_core *c, struct group_caller *who, enum kerr code);
+/* The same for an answer that tells nothing of what is written: it leaves at once. */
+void group_answer_now(struct group_core *c, struct group_caller *who, enum kerr code);
 /* Copies into the caller's arena; a spent one makes the answer INVALID_REQUEST instead of what group_answer is told.
  * Null stays null. */
 struct str group_answer_str(struct group_caller *who, struct str s);
