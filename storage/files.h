@@ -64,6 +64,8 @@ struct files_ops {
     struct status (*remove)(struct files *fs, const char *path);                 /* a file; ENOENT is an error */
     /* Mode 0400, as Kafka's snapshots have: written once, never again. Not durable by itself. */
     struct status (*make_read_only)(struct files *fs, const char *path);
+    /* Sets the modification time. Not durable by itself. */
+    struct status (*set_modified)(struct files *fs, const char *path, int64_t mtime_ms);
     struct status (*make_directory)(struct files *fs, const char *path);
     struct status (*remove_directory)(struct files *fs, const char *path); /* must be empty */
     struct status (*list)(struct files *fs, const char *path, files_visit *visit, void *arg);

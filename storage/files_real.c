@@ -572,6 +572,17 @@ static struct status real_make_read_only(struct files *fs, const char *path)
     return chmod(path, 0400) < 0 ? status_errno(errno, "make a file read-only") : STATUS_OK;
 }
 
+static struct status real_set_modified(struct files *fs, const char *path, int64_t mtime_ms)
+{
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        {.tv_sec = mtime_ms / 1000, .tv_nsec = mtime_ms % 1000 * 1000000},
+    };
+
+    (void)fs;
+    return utimensat(AT_FDCWD, path, times, 0) < 0 ? status_errno(errno, "set a modification time") : STATUS_OK;
+}
+
 static struct status real_remove_directory(struct files *fs, const char *path)
 {
     (void)fs;
@@ -749,6 +760,7 @@ static const struct files_ops real_ops = {
     .rename = real_rename,
     .remove = real_remove,
     .make_read_only = real_make_read_only,
+    .set_modified = real_set_modified,
     .make_directory = real_make_directory,
     .remove_directory = real_remove_directory,
     .list = real_list,

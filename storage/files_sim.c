@@ -324,6 +324,17 @@ static struct status sim_file_make_read_only(struct files *fs, const char *path)
     return leave(s, error, "make a file read-only");
 }
 
+static struct status sim_file_set_modified(struct files *fs, const char *path, int64_t mtime_ms)
+{
+    struct files_sim *s = sim(fs);
+    int error = enter(s, FILES_CALL_STAT, path);
+    struct sim_inode *inode = error ? NULL : sim_find(&s->disk, path, &error);
+
+    if (inode)
+        inode->mtime_ms = mtime_ms;
+    return leave(s, error, "set a modification time");
+}
+
 static struct status sim_file_make_directory(struct files *fs, const char *path)
 {
     struct files_sim *s = sim(fs);
@@ -484,6 +495,7 @@ static const struct files_ops sim_ops = {
     .rename = sim_file_rename,
     .remove = sim_file_remove,
     .make_read_only = sim_file_make_read_only,
+    .set_modified = sim_file_set_modified,
     .make_directory = sim_file_make_directory,
     .remove_directory = sim_file_remove_directory,
     .list = sim_file_list,

@@ -31,7 +31,7 @@ enum files_call {
     FILES_CALL_REMOVE, /* of a file or a directory */
     FILES_CALL_MAKE_DIRECTORY,
     FILES_CALL_LIST,
-    FILES_CALL_STAT, /* make_read_only too */
+    FILES_CALL_STAT, /* make_read_only, set_modified too */
     FILES_CALL_SYNC_DIRECTORY,
     FILES_CALL_SYNC_FILESYSTEM,
     FILES_CALL_LOCK,

@@ -24,6 +24,11 @@ int64_t log_flushed_end_offset(const struct log *l)
     return l->flushed_end;
 }
 
+int64_t log_cleaned_offset(const struct log *l)
+{
+    return l->cleaned_offset;
+}
+
 int64_t log_size_bytes(const struct log *l)
 {
     return l->size_bytes;
@@ -358,6 +363,7 @@ struct status log_apply_batch(struct producer_state *producers, struct segment *
 
 static void log_free(struct log *l)
 {
+    CHECK(!l->compaction);
     for (size_t i = 0; i < l->segment_count; i++)
         segment_release(l->segments[i]);
     free(l->segments);
@@ -365,6 +371,7 @@ static void log_free(struct log *l)
     epoch_cache_free(&l->epochs);
     producer_state_free(&l->producers);
     pthread_mutex_destroy(&l->lock);
+    pthread_mutex_destroy(&l->names);
     free(l->directory);
     free(l);
 }
@@ -420,8 +427,8 @@ struct log *log_new(const struct log_args *args)
     if (!l)
         return NULL;
     l->directory = strdup(args->directory);
-    if (!l->directory || pthread_mutex_init(&l->lock, NULL)) {
-        free(l->directory);
+    if (!l->directory || pthread_mutex_init(&l->lock, NULL) || pthread_mutex_init(&l->names, NULL)) {
+        free(l->directory); /* a mutex of the default kind holds no resources */
         free(l);
         return NULL;
     }
@@ -434,6 +441,7 @@ struct log *log_new(const struct log_args *args)
     l->producer_id_expiration_ms = args->producer_id_expiration_ms;
     l->failure = STATUS_OK;
     l->snapshot_offset = -1;
+    l->cleaned_offset = args->cleaned_offset;
     l->start_offset = l->end_offset = l->flushed_end = args->log_start_offset;
     log_clear_hints(l);
     return l;

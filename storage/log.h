@@ -41,6 +41,7 @@ struct log_args {
     /* What the checkpoints of the log directory say; 0 where they say nothing. */
     int64_t recovery_point;
     int64_t log_start_offset;
+    int64_t cleaned_offset; /* of the cleaner's checkpoint */
     /* How far the files can be trusted (DESIGN: recovery).
      * CLEAN: indexes and snapshots as they are. SAME_BOOT: the process died, the page cache did not: the
      * last batches of the newest segment are checked before serving. OTHER_BOOT: everything from the
@@ -79,6 +80,8 @@ int64_t log_flushed_end_offset(const struct log *l); /* all below is durable */
  * a kill in between forgets none of it. */
 int64_t log_recovery_point(const struct log *l);
 int64_t log_size_bytes(const struct log *l);
+/* End of what compaction has cleaned; 0: nothing. For the cleaner's checkpoint. */
+int64_t log_cleaned_offset(const struct log *l);
 bool log_offline(const struct log *l);
 /* The newest epoch in the leader epoch cache; -1 when empty. */
 int32_t log_latest_epoch(const struct log *l);
@@ -247,7 +250,8 @@ struct status log_raise_start_offset(struct log *l, int64_t offset);
 /* Forgets expired producers, and applies retention by time, size and log start to segments wholly below high_watermark:
  * renames them to .deleted and forgets them. Their files are removed by log_take_garbage after
  * file.delete.delay.ms. True when something changed. Reads nothing from the disk: a segment whose age is not known
- * yet stays, with all behind it; see log_ages_begin. */
+ * yet stays, with all behind it; see log_ages_begin. Segments wait while
+ * a compaction is under way. */
 bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms);
 /* Retention by time goes by a segment's largest timestamp, which after a start is in its time index, or by when its file
  * was last written. Begin is to be called after log_maintain: NULL when that knew all it needed (or there is no memory);

@@ -50,8 +50,13 @@ static bool segment_too_old(const struct log *l, const struct segment *s, int64_
 {
     const int64_t waited = s->first_timestamp_ms >= 0 ? max_timestamp_ms - s->first_timestamp_ms
                                                       : now_ms - s->created_ms;
+    int64_t segment_ms = l->config->segment_ms;
 
-    return s->size > 0 && waited > l->config->segment_ms - l->roll_jitter_ms;
+    /* What must be compacted by then must not lie in the active segment. */
+    if (l->config->cleanup_compact && l->config->max_compaction_lag_ms > 0 &&
+        l->config->max_compaction_lag_ms < segment_ms)
+        segment_ms = l->config->max_compaction_lag_ms;
+    return s->size > 0 && waited > segment_ms - l->roll_jitter_ms;
 }
 
 static bool should_roll(const struct append *a, const struct segment *s)

@@ -267,6 +267,7 @@ static const char *const checkpoint_names[LOG_DIR_CHECKPOINT_COUNT] = {
     [LOG_DIR_RECOVERY_POINTS] = "recovery-point-offset-checkpoint",
     [LOG_DIR_HIGH_WATERMARKS] = "replication-offset-checkpoint",
     [LOG_DIR_LOG_STARTS] = "log-start-offset-checkpoint",
+    [LOG_DIR_CLEANED] = "cleaner-offset-checkpoint",
 };
 
 struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint which, struct offset_map *out,

@@ -7,7 +7,8 @@
  *   meta.properties                    whose directory it is (meta_properties.h)
  *   .kafka_cleanshutdown               written by a clean stop, consumed at the next start
  *   .trivet-run                        ours: boot id and broker epoch of the newest run
- *   recovery-point-offset-checkpoint, replication-offset-checkpoint, log-start-offset-checkpoint
+ *   recovery-point-offset-checkpoint, replication-offset-checkpoint, log-start-offset-checkpoint,
+ *   cleaner-offset-checkpoint
  *   <topic>-<partition>/               one log
  *   <topic>-<partition>.<id>-delete/   one being removed; likewise -future and -stray
  *
@@ -92,6 +93,7 @@ enum log_dir_checkpoint {
     LOG_DIR_RECOVERY_POINTS,
     LOG_DIR_HIGH_WATERMARKS,
     LOG_DIR_LOG_STARTS,
+    LOG_DIR_CLEANED, /* how far compaction has cleaned */
     LOG_DIR_CHECKPOINT_COUNT,
 };
 

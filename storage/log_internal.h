@@ -2,7 +2,7 @@
 #define STORAGE_LOG_INTERNAL_H
 
 /* What the files of the log share: log.c (state, closing), log_append.c, log_flush.c,
- * log_read.c, log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c, log_verify.c.
+ * log_read.c, log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c, log_verify.c, log_compaction*.c.
  *
  * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments with
  * a reference on each, and go on without it; so the loop holds it whenever it changes what they copy:
@@ -78,6 +78,12 @@ struct log {
     uint8_t end_hint_next;
 
     struct log_doomed *doomed; /* oldest first */
+
+    /* Held while names of sealed segments change, by who cuts the log and by steps of a compaction. Taken before `lock`,
+     * and by nothing that may not wait for a disk. */
+    pthread_mutex_t names;
+    struct log_compaction *compaction; /* under way; NULL: none */
+    int64_t cleaned_offset;            /* a compaction has cleaned what is below */
 };
 
 /* ---- log.c ---- */
@@ -146,6 +152,17 @@ struct status log_rebuild_producers(struct log *l, const struct log_listing *fil
 
 /* Renames the files of segments [first, first + count) to .deleted and forgets them. */
 struct status log_drop_segments(struct log *l, size_t first, size_t count);
+/* Renames one segment's files to .deleted; what is not there is fine. */
+struct status log_rename_doomed(struct files *files, const char *path);
+void log_append_doomed(struct log *l, struct log_doomed *d); /* owned from now on */
+/* Removes the producer snapshot at the base of a segment that is gone, unless it is the one in use. */
+void log_remove_snapshot_of(struct log *l, int64_t base_offset);
 void log_free_doomed(struct log *l);
+
+/* ---- log_compaction_swap.c ---- */
+
+/* The log is about to be cut, under `names`: a compaction that is under way changes nothing any more. What it has
+ * changed on the disk the log knows when this returns. */
+struct status log_compaction_interrupt(struct log *l);
 
 #endif

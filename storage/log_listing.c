@@ -231,6 +231,7 @@ static struct status finish_swaps(struct log_listing *l, struct files *files, co
     const int64_t cleaned = least_cleaned(l);
     int64_t low = INT64_MAX, high = INT64_MIN, offset, end;
     const char *suffix;
+    bool swapped = false;
     struct status st = STATUS_OK;
 
     for (size_t i = 0; i < l->leftover_count; i++) {
@@ -246,19 +247,23 @@ static struct status finish_swaps(struct log_listing *l, struct files *files, co
     for (size_t i = 0; i < l->segment_count && !status_failed(st); i++)
         if (l->segments[i].base_offset >= low && l->segments[i].base_offset < high)
             st = remove_segment_files(files, directory, l->segments[i].base_offset);
+    /* A segment of the old ones must not come back once the new one has its name. */
+    if (low <= high && !status_failed(st))
+        st = files->ops->sync_directory(files, directory);
     for (size_t i = 0; i < l->leftover_count && !status_failed(st); i++) {
         char from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES];
         const char *name = l->leftovers[i];
 
         if (!ends_with(name, ".swap") || !parse_name(name, &offset, &suffix) || offset >= cleaned)
             continue;
+        swapped = true;
         st = join(from, directory, name);
         if (status_failed(st))
             break;
         snprintf(to, sizeof to, "%.*s", (int)(strlen(from) - strlen(".swap")), from);
         st = files->ops->rename(files, from, to);
     }
-    return st;
+    return swapped && !status_failed(st) ? files->ops->sync_directory(files, directory) : st;
 }
 
 static struct status remove_leftovers(struct log_listing *l, struct files *files, const char *directory)

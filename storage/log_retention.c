@@ -22,31 +22,50 @@ static struct status rename_doomed(struct files *files, const char *path, const 
     return st.sys_errno == ENOENT ? STATUS_OK : st;
 }
 
+struct status log_rename_doomed(struct files *files, const char *path)
+{
+    struct status st = STATUS_OK;
+
+    for (size_t i = 0; i < SEGMENT_SUFFIXES && !status_failed(st); i++)
+        st = rename_doomed(files, path, segment_suffixes[i]);
+    return st;
+}
+
+void log_append_doomed(struct log *l, struct log_doomed *d)
+{
+    struct log_doomed **end = &l->doomed;
+
+    while (*end)
+        end = &(*end)->next;
+    *end = d;
+}
+
+void log_remove_snapshot_of(struct log *l, int64_t base_offset)
+{
+    char path[SEGMENT_PATH_BYTES];
+
+    if (l->snapshot_offset != base_offset &&
+        !status_failed(log_snapshot_path(l->directory, path, base_offset, "")))
+        (void)l->files->ops->remove(l->files, path);
+}
+
 static struct status doom_segment(struct log *l, struct segment *s, int64_t due_ms)
 {
     struct log_doomed *d = malloc(sizeof *d);
-    struct log_doomed **end = &l->doomed;
-    char path[SEGMENT_PATH_BYTES];
-    struct status st = STATUS_OK;
+    struct status st;
 
     if (!d)
         return status_errno(ENOMEM, "segment to be deleted");
     if (atomic_load(&s->readers) > 0)
         segment_pin(s);
-    for (size_t i = 0; i < SEGMENT_SUFFIXES && !status_failed(st); i++)
-        st = rename_doomed(l->files, s->path, segment_suffixes[i]);
+    st = log_rename_doomed(l->files, s->path);
     if (status_failed(st)) {
         free(d);
         return st;
     }
     *d = (struct log_doomed){NULL, s, s->base_offset, due_ms};
-    while (*end)
-        end = &(*end)->next;
-    *end = d;
-    /* Its snapshot goes with it, unless it is the one in use. */
-    if (l->snapshot_offset != s->base_offset &&
-        !status_failed(log_snapshot_path(l->directory, path, s->base_offset, "")))
-        (void)l->files->ops->remove(l->files, path);
+    log_append_doomed(l, d);
+    log_remove_snapshot_of(l, s->base_offset);
     return STATUS_OK;
 }
 
@@ -116,8 +135,9 @@ static enum expiry segment_expiry(const struct log *l, size_t index, int64_t hig
     const int64_t end = segment_end(l, index);
     int64_t time_ms;
 
-    /* Only wholly below the high watermark, so that the log start never passes it; never an empty newest one. */
-    if (end > high_watermark || s->size == 0)
+    /* Only wholly below the high watermark, so that the log start never passes it; never an empty newest one. (Compaction
+     * may leave one without batches before it.) */
+    if (end > high_watermark || (s->size == 0 && index + 1 == l->segment_count))
         return EXPIRY_STAYS;
     *excess -= s->size;
     if (index + 1 < l->segment_count && end <= l->start_offset)
@@ -182,6 +202,8 @@ bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms)
     if (log_offline(l))
         return false;
     producer_state_expire(&l->producers, now_ms, l->producer_id_expiration_ms);
+    if (l->compaction)
+        return false; /* it counts on the segments that it reads */
     expired = count_expired(l, high_watermark, now_ms, &next);
     if (expired)
         st = expire_segments(l, expired);

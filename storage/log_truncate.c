@@ -201,7 +201,9 @@ static struct status truncate_segments(struct log *l, int64_t offset)
     return st;
 }
 
-struct status log_truncate_to(struct log *l, int64_t offset)
+static struct status truncate_fully(struct log *l, int64_t offset);
+
+static struct status truncate_to(struct log *l, int64_t offset)
 {
     struct status st = log_check_online(l);
 
@@ -213,7 +215,7 @@ struct status log_truncate_to(struct log *l, int64_t offset)
         return STATUS_OK;
     }
     if (!l->segment_count || offset < l->segments[0]->base_offset)
-        return log_truncate_fully(l, offset);
+        return truncate_fully(l, offset);
     st = truncate_segments(l, offset);
     epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
     if (!status_failed(st))
@@ -242,7 +244,7 @@ static struct status start_empty_segment(struct log *l, int64_t offset)
     return segment_write(s, (struct bytes){(const uint8_t *)"", 0});
 }
 
-struct status log_truncate_fully(struct log *l, int64_t offset)
+static struct status truncate_fully(struct log *l, int64_t offset)
 {
     struct status st = log_check_online(l);
 
@@ -265,6 +267,31 @@ struct status log_truncate_fully(struct log *l, int64_t offset)
         st = sync_rest(l);
     measure(l);
     return status_failed(st) ? log_go_offline(l, st) : STATUS_OK;
+}
+
+/* Cuts under the lock that steps of a compaction hold, and takes the ground from under the one that is under way. */
+static struct status cut(struct log *l, int64_t offset, struct status (*act)(struct log *l, int64_t offset))
+{
+    struct status st;
+
+    pthread_mutex_lock(&l->names);
+    st = log_compaction_interrupt(l);
+    if (!status_failed(st))
+        st = act(l, offset);
+    if (l->cleaned_offset > l->end_offset)
+        l->cleaned_offset = l->end_offset;
+    pthread_mutex_unlock(&l->names);
+    return st;
+}
+
+struct status log_truncate_to(struct log *l, int64_t offset)
+{
+    return cut(l, offset, truncate_to);
+}
+
+struct status log_truncate_fully(struct log *l, int64_t offset)
+{
+    return cut(l, offset, truncate_fully);
 }
 
 struct status log_raise_start_offset(struct log *l, int64_t offset)

@@ -52,6 +52,51 @@ struct status segment_new(struct files *files, const char *directory, int64_t ba
     return STATUS_OK;
 }
 
+struct status segment_new_cleaned(struct files *files, const char *directory, int64_t base_offset,
+                                  struct segment **out)
+{
+    char path[SEGMENT_PATH_BYTES];
+    struct segment *s;
+    struct file *f;
+    struct status st = segment_new(files, directory, base_offset, true, &s);
+
+    if (status_failed(st))
+        return st;
+    s->offsets.file.suffix = ".index.cleaned";
+    s->times.file.suffix = ".timeindex.cleaned";
+    s->txns.file.suffix = ".txnindex.cleaned";
+    st = segment_remove_cleaned(s);
+    if (!status_failed(st))
+        st = segment_path(path, s->path, ".log.cleaned");
+    if (!status_failed(st))
+        st = files->ops->open(files, path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &f);
+    if (status_failed(st)) {
+        segment_release(s);
+        return st;
+    }
+    atomic_store(&s->log_file, f);
+    *out = s;
+    return STATUS_OK;
+}
+
+struct status segment_remove_cleaned(struct segment *s)
+{
+    static const char *const suffixes[] = {".log.cleaned", ".index.cleaned", ".timeindex.cleaned",
+                                           ".txnindex.cleaned"};
+    struct status result = STATUS_OK;
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        char path[SEGMENT_PATH_BYTES];
+        struct status st = segment_path(path, s->path, suffixes[i]);
+
+        if (!status_failed(st))
+            st = s->files->ops->remove(s->files, path);
+        if (status_failed(st) && st.sys_errno != ENOENT)
+            result = st;
+    }
+    return result;
+}
+
 struct segment *segment_retain(struct segment *s)
 {
     atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
@@ -95,14 +140,21 @@ void segment_pin(struct segment *s)
     atomic_store(&s->pinned, true);
 }
 
+void segment_unpin(struct segment *s)
+{
+    if (!atomic_load(&s->pinned))
+        return;
+    for_each_open_file(s, unpin_file);
+    atomic_store(&s->pinned, false);
+}
+
 void segment_release(struct segment *s)
 {
     struct file *log_file;
 
     if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1)
         return;
-    if (atomic_load(&s->pinned))
-        for_each_open_file(s, unpin_file);
+    segment_unpin(s);
     index_file_close(&s->offsets.file);
     index_file_close(&s->times.file);
     index_file_close(&s->txns.file);

@@ -60,6 +60,14 @@ struct status segment_path(char out[SEGMENT_PATH_BYTES], const char *path, const
 struct status segment_new(struct files *files, const char *directory, int64_t base_offset, bool fresh,
                           struct segment **out);
 
+/* As a fresh one, but its files are there, empty, and called .log.cleaned and so on: what compaction writes. Left-overs
+ * of these names are replaced. For writing only; who renames the files makes another object for reading. */
+struct status segment_new_cleaned(struct files *files, const char *directory, int64_t base_offset,
+                                  struct segment **out);
+
+/* Removes the .cleaned files of a segment. */
+struct status segment_remove_cleaned(struct segment *s);
+
 /* Any thread. Release closes the files of the last reference. */
 struct segment *segment_retain(struct segment *s);
 void segment_release(struct segment *s);
@@ -109,6 +117,9 @@ struct status segment_truncate(struct segment *s, int64_t offset);
 
 /* Holds the descriptors of all open files until the last release, since their names are about to go. */
 void segment_pin(struct segment *s);
+
+/* Lets them go again: nobody reads the segment, or will. Owner. */
+void segment_unpin(struct segment *s);
 
 /* ---- walking over batches ---- */
 

@@ -289,6 +289,7 @@ static void checkpoints_of_a_directory_are_kept_apart(void **state)
     expect_text(fs, "/data/recovery-point-offset-checkpoint", "0\n1\nt 0 100\n");
     expect_text(fs, "/data/replication-offset-checkpoint", "0\n1\nt 0 101\n");
     expect_text(fs, "/data/log-start-offset-checkpoint", "0\n1\nt 0 102\n");
+    expect_text(fs, "/data/cleaner-offset-checkpoint", "0\n1\nt 0 103\n");
     put(fs, "/data/log-start-offset-checkpoint", "0\n1\nt 0 x\n");
     {
         struct offset_map m = {0};
