@@ -128,6 +128,18 @@ static struct status check_topic_defaults(const struct config_values *config,
     return STATUS_OK;
 }
 
+/* Apache Kafka's: less would not hold the keys of one batch of its day. */
+#define CLEANER_MAP_BYTES_LEAST (1024 * 1024)
+
+static struct status check_cleaner(const struct config_values *config, struct config_problem *problem)
+{
+    const int64_t threads = config_values_integer(config, "log.cleaner.threads");
+
+    if (threads > 0 && config_values_integer(config, "log.cleaner.dedupe.buffer.size") / threads <= CLEANER_MAP_BYTES_LEAST)
+        return refuse(problem, "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
+    return STATUS_OK;
+}
+
 static void set_limits(const struct config_values *config, struct node_options *out)
 {
     int64_t request_bytes = config_values_integer(config, "queued.max.request.bytes");
@@ -155,6 +167,7 @@ struct status config_node_options(const struct config_values *config, struct are
         .rack = config_values_text(config, "broker.rack"),
         .flush_before_ack = config_values_boolean(config, "log.flush.before.ack"),
         .auto_create_topics = config_values_boolean(config, "auto.create.topics.enable"),
+        .cleaner_enabled = config_values_boolean(config, "log.cleaner.enable"),
     };
     struct status st = set_node_id(config, &options, problem);
 
@@ -168,6 +181,8 @@ struct status config_node_options(const struct config_values *config, struct are
         st = set_directories(config, arena, &options, problem);
     if (!status_failed(st))
         st = check_topic_defaults(config, problem);
+    if (!status_failed(st))
+        st = check_cleaner(config, problem);
     if (status_failed(st))
         return st;
     set_limits(config, &options);

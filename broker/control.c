@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/checkpoints.h"
+#include "broker/cleaning.h"
 #include "broker/closing.h"
 #include "broker/format.h"
 #include "broker/producer_ids.h"
@@ -20,6 +21,7 @@ struct control {
     struct controller *controller;
     struct broker_lifecycle *lifecycle;
     struct checkpoints *checkpoints;
+    struct cleaning *cleaning;
     _Atomic int32_t leader_id;
     /* what the shards have opened, by the offset of the image */
     int64_t *opened_offsets;
@@ -363,7 +365,8 @@ struct status control_create(struct node *n, struct control **out)
     c->lifecycle = control_make_lifecycle(c);
     c->producer_ids = producer_ids_create(n, self_transport_base(c->transport));
     c->checkpoints = checkpoints_create(n);
-    CHECK(c->controller && c->lifecycle && c->producer_ids && c->checkpoints);
+    c->cleaning = cleaning_create(n);
+    CHECK(c->controller && c->lifecycle && c->producer_ids && c->checkpoints && c->cleaning);
     st = control_open_raft(c);
     if (status_failed(st)) {
         control_free(c);
@@ -376,6 +379,7 @@ struct status control_create(struct node *n, struct control **out)
 void control_start(struct control *c)
 {
     checkpoints_start(c->checkpoints);
+    cleaning_start(c->cleaning);
     raft_node_start(c->raft);
 }
 
@@ -484,6 +488,7 @@ static void on_final_checkpoint(void *arg)
 static void control_left(struct control *c)
 {
     checkpoints_stop(c->checkpoints);
+    cleaning_stop(c->cleaning);
     checkpoints_write(c->checkpoints, on_final_checkpoint, c);
 }
 
@@ -511,6 +516,8 @@ void control_free(struct control *c)
         producer_ids_free(c->producer_ids);
     if (c->checkpoints)
         checkpoints_free(c->checkpoints);
+    if (c->cleaning)
+        cleaning_free(c->cleaning);
     self_transport_free(c->transport);
     free(c->opened_offsets);
     free(c);

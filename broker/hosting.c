@@ -8,6 +8,7 @@
 #include "broker/storage_dirs.h"
 #include "broker/verify.h"
 #include "protocol/base/check.h"
+#include "replication/partition_clean.h"
 
 #define LOOK_AGAIN_US 5000
 #define SYNC_AT_ONCE_LEAST 16 /* dirty logs from which one sync of their file system is cheaper than one for each */
@@ -232,6 +233,7 @@ static void item_open(struct shard *s, struct open_item *item)
         .logger = s->logger,
         .recovery_point = item->place.recovery_point,
         .log_start_offset = item->place.log_start_offset,
+        .cleaned_offset = item->place.cleaned_offset,
         .trust = item->place.trust,
     };
 
@@ -239,7 +241,7 @@ static void item_open(struct shard *s, struct open_item *item)
     if (item->result.code != KERR_INCONSISTENT_TOPIC_ID)
         return;
     item->result = storage_dirs_set_aside(s->node->dirs, p->topic, p->index, &item->place);
-    args.recovery_point = args.log_start_offset = 0;
+    args.recovery_point = args.log_start_offset = args.cleaned_offset = 0;
     if (!status_failed(item->result))
         item->result = log_open(&args, &item->log, &item->report);
 }
@@ -464,7 +466,28 @@ void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECK
         offset_map_set(&map[LOG_DIR_HIGH_WATERMARKS], p->topic, p->index, partition_high_watermark(p));
         if (log_start_offset(p->log) > 0)
             offset_map_set(&map[LOG_DIR_LOG_STARTS], p->topic, p->index, log_start_offset(p->log));
+        if (log_cleaned_offset(p->log) > 0)
+            offset_map_set(&map[LOG_DIR_CLEANED], p->topic, p->index, log_cleaned_offset(p->log));
     }
+}
+
+struct partition *hosting_dirtiest(struct shard *s, double *ratio)
+{
+    struct partition *dirtiest = NULL;
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    {
+        struct compaction_range range;
+
+        if (h->removed || !partition_clean_due(h->partition, &range))
+            continue;
+        if (dirtiest && compaction_dirty_ratio(&range) <= *ratio)
+            continue;
+        dirtiest = h->partition;
+        *ratio = compaction_dirty_ratio(&range);
+    }
+    return dirtiest;
 }
 
 void hosting_fail_dir(struct shard *s, size_t dir, struct status why)

@@ -22,6 +22,9 @@ void hosting_maintain(struct shard *s);
 /* Adds every partition's offsets to the maps of its directory: maps[directory][enum log_dir_checkpoint]. */
 void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECKPOINT_COUNT]);
 
+/* The partition whose log has the largest dirty part, of those that are due for a compaction; NULL: none is. */
+struct partition *hosting_dirtiest(struct shard *s, double *ratio);
+
 /* A log directory failed: all of its partitions here go offline. */
 void hosting_fail_dir(struct shard *s, size_t dir, struct status why);
 

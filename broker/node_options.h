@@ -34,6 +34,7 @@ struct node_options {
     const char *metadata_log_dir; /* one of log_dirs or of its own */
     bool flush_before_ack;
     bool auto_create_topics;
+    bool cleaner_enabled;         /* log.cleaner.enable; the rest of its settings can change: cleaning.c */
     int32_t frame_bytes_max;      /* socket.request.max.bytes */
     int64_t request_bytes_max;    /* queued.max.request.bytes */
     int64_t idle_ms_max;          /* connections.max.idle.ms */

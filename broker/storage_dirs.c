@@ -154,6 +154,7 @@ static void describe(const struct storage_dirs *d, const struct storage_entry *e
         out->recovery_point = checkpoint_of(dir, LOG_DIR_RECOVERY_POINTS, topic, partition);
         out->log_start_offset = checkpoint_of(dir, LOG_DIR_LOG_STARTS, topic, partition);
         out->high_watermark = checkpoint_of(dir, LOG_DIR_HIGH_WATERMARKS, topic, partition);
+        out->cleaned_offset = checkpoint_of(dir, LOG_DIR_CLEANED, topic, partition);
     }
     int used = snprintf(out->path, sizeof out->path, "%s/%s", dir->path, entry->name);
     CHECK((size_t)used < sizeof out->path); /* paths were measured when they were opened */
@@ -241,7 +242,7 @@ struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, i
     if (status_failed(st))
         return st;
     place->exists = false;
-    place->recovery_point = place->high_watermark = place->log_start_offset = 0;
+    place->recovery_point = place->high_watermark = place->log_start_offset = place->cleaned_offset = 0;
     return STATUS_OK;
 }
 
@@ -280,10 +281,17 @@ struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
     struct status st = STATUS_OK;
 
     CHECK(dir < d->count);
-    for (int which = 0; which < LOG_DIR_CHECKPOINT_COUNT && !status_failed(st); which++)
+    for (int which = 0; which < LOG_DIR_CHECKPOINT_COUNT && !status_failed(st); which++) {
+        /* Most nodes compact nothing in most directories. */
+        if (which == LOG_DIR_CLEANED) {
+            if (offset_map_count(&maps[which]) == 0 && !d->all[dir].has_cleaned)
+                continue;
+            d->all[dir].has_cleaned = true;
+        }
         if (is_online(d, dir))
             st = log_dir_write_checkpoint(&d->all[dir].dir, (enum log_dir_checkpoint)which,
                                           &maps[which]);
+    }
     return st;
 }
 

@@ -67,6 +67,7 @@ struct storage_place {
     int64_t recovery_point; /* the checkpoints; 0 where they say nothing */
     int64_t log_start_offset;
     int64_t high_watermark;
+    int64_t cleaned_offset;
     char path[4096];
 };
 
@@ -93,7 +94,7 @@ void storage_dirs_forget(struct storage_dirs *d, struct str topic, int32_t parti
  * offline already. */
 bool storage_dirs_fail(struct storage_dirs *d, size_t dir);
 
-/* [pool] One directory's three checkpoints (enum log_dir_checkpoint). One call at a time per directory. Does nothing
+/* [pool] One directory's checkpoints (enum log_dir_checkpoint). One call at a time per directory. Does nothing
  * offline. */
 struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
                                              const struct offset_map maps[LOG_DIR_CHECKPOINT_COUNT]);

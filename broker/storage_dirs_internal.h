@@ -28,6 +28,7 @@ struct storage_dir {
     struct log_dir_history history;
     struct offset_map checkpoints[LOG_DIR_CHECKPOINT_COUNT]; /* as they were at the start */
     size_t partition_count;
+    bool has_cleaned; /* there may be a cleaner-offset-checkpoint */
 };
 
 struct storage_dirs {

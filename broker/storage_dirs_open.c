@@ -162,6 +162,8 @@ static struct status read_checkpoints(struct opener *o, size_t dir)
         struct checkpoint_error error = {0, NULL};
         struct status st = log_dir_read_checkpoint(&sd->dir, (enum log_dir_checkpoint)which,
                                                    &sd->checkpoints[which], &error);
+
+        sd->has_cleaned |= which == LOG_DIR_CLEANED && offset_map_count(&sd->checkpoints[which]) > 0;
         if (status_failed(st) && st.sys_errno != 0)
             return st;
         if (status_failed(st)) /* costs a longer recovery, nothing else */

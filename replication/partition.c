@@ -1,10 +1,11 @@
-#include "replication/partition.h"
+#include "replication/partition_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
 #include "protocol/base/check.h"
+#include "replication/partition_clean.h"
 
 static void partition_flushed(struct flusher_entry *e, struct status result);
 
@@ -118,6 +119,7 @@ static void partition_went_offline(struct partition *p, struct status why)
                  "topic=\"%s\" partition=%d where=\"%s\" errno=%d reason=\"%s\"", p->topic.data, p->index,
                  why.where ? why.where : "", why.sys_errno, kerr_name(why.code));
     partition_leave_leading(p, PARTITION_OFFLINE);
+    partition_clean_abort(p);
     partition_fail_waiters(p, KERR_KAFKA_STORAGE_ERROR);
     partition_wake_watchers(p);
     p->env->storage_failed(p->env->arg, p, why);
@@ -213,8 +215,10 @@ void partition_assign(struct partition *p, const struct partition_assignment *a)
     partition_wake_watchers(p);
 }
 
-static void partition_maybe_stopped(struct partition *p)
+void partition_maybe_stopped(struct partition *p)
 {
+    if (p->cleaning)
+        return; /* its end comes back to it */
     if (p->log && !flusher_remove(p->flusher, &p->flush_entry))
         return; /* partition_flushed comes back to it */
     p->stopping = false;
@@ -229,6 +233,7 @@ void partition_stop(struct partition *p, enum kerr code)
     partition_fail_waiters(p, code);
     partition_wake_watchers(p);
     p->stopping = true;
+    partition_clean_abort(p);
     partition_maybe_stopped(p);
 }
 

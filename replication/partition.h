@@ -25,6 +25,7 @@ enum partition_state { PARTITION_OPENING, PARTITION_FOLLOWING, PARTITION_LEADING
 
 struct partition;
 struct ages_job;
+struct partition_cleaning;
 
 /* Told when the high watermark is at or above `offset`, or when that can no longer be promised:
  * NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR. Embedded in its owner;
@@ -74,7 +75,7 @@ struct partition {
     struct uuid topic_id;
     int32_t index;
     enum partition_state state;
-    bool stopping; /* partition_stop waits for a flush */
+    bool stopping; /* partition_stop waits for a flush or a compaction */
     int32_t leader_id;
     int32_t leader_epoch;
     int32_t partition_epoch;
@@ -87,6 +88,8 @@ struct partition {
     struct watermark_waiter *waiters;
     struct partition_watcher *watchers;
     const struct log_config *config;
+    struct partition_cleaning *cleaning; /* a compaction that is under way: partition_clean.h */
+    bool uncleanable;                    /* one failed */
     size_t log_dir; /* index of its log directory */
     struct ages_job *ages; /* retention asks the disk; NULL: not now */
 };

@@ -360,6 +360,7 @@ static void partitions_are_found_where_the_run_before_left_them(void **state)
     offset_map_set(&maps[LOG_DIR_RECOVERY_POINTS], STR("orders"), 3, 30);
     offset_map_set(&maps[LOG_DIR_HIGH_WATERMARKS], STR("orders"), 3, 40);
     offset_map_set(&maps[LOG_DIR_LOG_STARTS], STR("orders"), 3, 5);
+    offset_map_set(&maps[LOG_DIR_CLEANED], STR("orders"), 3, 20);
     assert_false(status_failed(storage_dirs_write_checkpoints(w->dirs, 1, maps)));
     stops(w);
     opens(w);
@@ -369,6 +370,7 @@ static void partitions_are_found_where_the_run_before_left_them(void **state)
     assert_int_equal(p.recovery_point, 30);
     assert_int_equal(p.high_watermark, 40);
     assert_int_equal(p.log_start_offset, 5);
+    assert_int_equal(p.cleaned_offset, 20);
     assert_int_equal(p.trust, LOG_TRUST_SAME_BOOT);
     assert_true(place(w, "a-b", 0).exists);
     p = place(w, "orders", 4);
