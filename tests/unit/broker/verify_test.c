@@ -176,7 +176,7 @@ static void logs_of_a_directory_are_checked_one_at_a_time(void **state)
         start_log(&v, i, LOG_TRUST_SAME_BOOT);
     assert_int_equal(unverified(&v), LOGS);
     while (unverified(&v) > 0 && rounds++ < 10000) {
-        assert_true(v.loop.job_count <= 1);
+        assert_true(v.loop.jobs.count <= 1);
         if (!test_loop_round(&v.loop))
             test_loop_run(&v.loop, 1);
     }

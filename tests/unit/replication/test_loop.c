@@ -1,7 +1,5 @@
 #include "tests/unit/replication/test_loop.h"
 
-#include <string.h>
-
 #include "protocol/base/check.h"
 
 static struct test_loop *of_loop(struct loop *l)
@@ -9,20 +7,52 @@ static struct test_loop *of_loop(struct loop *l)
     return CONTAINER_OF(l, struct test_loop, loop);
 }
 
+static void queue_put(struct test_queue *q, struct task *t)
+{
+    t->link = NULL;
+    if (q->last)
+        q->last->link = t;
+    else
+        q->first = t;
+    q->last = t;
+    q->count++;
+}
+
+static struct task *queue_take(struct test_queue *q)
+{
+    struct task *t = q->first;
+
+    q->first = t->link;
+    if (!q->first)
+        q->last = NULL;
+    q->count--;
+    return t;
+}
+
+static void queue_reverse(struct test_queue *q)
+{
+    struct test_queue turned = {0};
+
+    while (q->count > 0) {
+        struct task *t = queue_take(q);
+
+        t->link = turned.first;
+        turned.first = t;
+        if (!turned.last)
+            turned.last = t;
+        turned.count++;
+    }
+    *q = turned;
+}
+
 static void post(struct loop *l, struct task *t)
 {
-    struct test_loop *tl = of_loop(l);
-
-    CHECK(tl->task_count < TEST_QUEUE_MAX);
-    tl->tasks[tl->task_count++] = t;
+    queue_put(&of_loop(l)->tasks, t);
 }
 
 static void submit(struct pool *p, struct job *j)
 {
-    struct test_loop *tl = CONTAINER_OF(p, struct test_loop, pool);
-
-    CHECK(tl->job_count < TEST_QUEUE_MAX);
-    tl->jobs[tl->job_count++] = j;
+    queue_put(&CONTAINER_OF(p, struct test_loop, pool)->jobs, &j->pooled);
 }
 
 static struct test_timer *find_timer(struct test_loop *l, struct timer *t)
@@ -100,26 +130,30 @@ void test_loop_init(struct test_loop *l)
 
 bool test_loop_round(struct test_loop *l)
 {
-    struct task *tasks[TEST_QUEUE_MAX];
-    struct job *jobs[TEST_QUEUE_MAX];
-    size_t task_count = l->task_count;
-    size_t job_count = l->pool_stuck ? 0 : l->job_count;
+    struct test_queue tasks = l->tasks;
+    struct test_queue jobs = {0};
+    const bool any = tasks.count > 0 || (!l->pool_stuck && l->jobs.count > 0);
 
-    memcpy(tasks, l->tasks, task_count * sizeof tasks[0]);
-    memcpy(jobs, l->jobs, job_count * sizeof jobs[0]);
-    l->task_count = 0;
-    if (!l->pool_stuck)
-        l->job_count = 0;
-    for (size_t i = 0; i < task_count; i++)
-        tasks[i]->run(tasks[i]);
-    for (size_t i = 0; i < job_count; i++) {
-        struct job *j = jobs[l->reorder ? job_count - 1 - i : i];
+    l->tasks = (struct test_queue){0};
+    if (!l->pool_stuck) { /* what tasks submit now is for the next round */
+        jobs = l->jobs;
+        l->jobs = (struct test_queue){0};
+    }
+    while (tasks.count > 0) {
+        struct task *t = queue_take(&tasks);
+
+        t->run(t);
+    }
+    if (l->reorder)
+        queue_reverse(&jobs);
+    while (jobs.count > 0) {
+        struct job *j = CONTAINER_OF(queue_take(&jobs), struct job, pooled);
 
         j->run(j);
         l->jobs_run++;
         post(j->home, &j->done);
     }
-    return task_count + job_count > 0;
+    return any;
 }
 
 void test_loop_run(struct test_loop *l, int64_t ms)

@@ -10,7 +10,11 @@
 #include "storage/executor.h"
 
 #define TEST_TIMERS_MAX 64
-#define TEST_QUEUE_MAX  1024
+
+struct test_queue {
+    struct task *first, *last;
+    size_t count;
+};
 
 struct test_loop {
     struct loop loop;
@@ -19,10 +23,8 @@ struct test_loop {
     struct random random;
     int64_t now_us;
     uint64_t seed;
-    struct task *tasks[TEST_QUEUE_MAX];
-    size_t task_count;
-    struct job *jobs[TEST_QUEUE_MAX];
-    size_t job_count;
+    struct test_queue tasks;
+    struct test_queue jobs; /* by their `pooled` */
     bool reorder;
     bool pool_stuck; /* jobs wait */
     size_t jobs_run;
