@@ -51,7 +51,7 @@ static void connection_drop_requests(struct connection *c)
         if (rq == c->first_waiting)
             started = false;
         if (started && !rq->answered)
-            rq->client = NULL;
+            request_abandon(rq);
         else
             request_free(rq);
     }

@@ -359,6 +359,15 @@ static void on_wait_over(struct timer *t)
     call_step(call);
 }
 
+/* The client is gone: nobody reads what would come. */
+static void fetch_hurry(void *arg)
+{
+    struct fetch_call *call = arg;
+
+    call->wait_over = true;
+    call_step(call);
+}
+
 /* ---- cold bytes ---- */
 
 /* One cold payload being read into memory. */
@@ -440,6 +449,7 @@ static void call_trim(struct fetch_call *call)
 static void call_deliver(struct fetch_call *call)
 {
     timer_free(call->rq->shard->loop, &call->wait);
+    call->rq->hurry = NULL;
     call_trim(call);
     call->cold_left = 1; /* ours, until all are on their way */
     for (size_t i = 0; i < call->entry_count; i++) {
@@ -486,6 +496,8 @@ bool fetch_start(struct fetch_call *call)
     if (!call->parts)
         return false;
     timer_init(home->loop, &call->wait, on_wait_over);
+    call->rq->hurry = fetch_hurry;
+    call->rq->hurry_arg = call;
     call->wait_over = call->max_wait_ms <= 0;
     call_split(call);
     for (size_t i = 0; i < count; i++)

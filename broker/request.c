@@ -60,6 +60,13 @@ void request_free(struct request *rq)
     free(rq);
 }
 
+void request_abandon(struct request *rq)
+{
+    rq->client = NULL;
+    if (rq->hurry)
+        rq->hurry(rq->hurry_arg);
+}
+
 static void request_finish(struct request *rq)
 {
     struct client *client = rq->client;

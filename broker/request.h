@@ -71,6 +71,9 @@ struct request {
     int64_t received_us;
     size_t charged_bytes; /* of the node's budget, given back by request_free */
     struct response response;
+    /* Ends a wait that only its client had a use for; set while there is one. May answer at once. */
+    void (*hurry)(void *arg);
+    void *hurry_arg;
     const char *refusal; /* static text: the connection is closed with it as the logged reason */
     bool answered;
     bool answered_nothing;
@@ -88,6 +91,10 @@ struct request *request_create(struct client *client, struct frame *frame);
 int16_t frame_api_key(const struct frame *f);
 
 void request_free(struct request *rq);
+
+/* The client of a request that is under way is gone: the answer is thrown away when it comes, and does not wait for
+ * more than it has to. rq may be gone when this returns. */
+void request_abandon(struct request *rq);
 
 /* Encodes message (the generated response struct of this API) and hands it to the client. Splices need
  * rq->response.release set by then. */
