@@ -5,6 +5,7 @@
  * vectors_test damage FILE   Each vector cut at every byte and with bits flipped is refused, or
  *                            decodes to something that encodes again. Run it under ASan and UBSan.
  * vectors_test group-records FILE   Keys and values of __consumer_offsets as whole records.
+ * vectors_test group-state FILE     The same records through the values of the state store and back.
  *
  * Prints the count. FILE is gzip'd, a JSON object a line: message, version, value, hex. */
 
@@ -16,6 +17,7 @@
 #include "protocol/base/check.h"
 #include "protocol/group_record.h"
 #include "protocol/message_json.h"
+#include "storage/state_values.h"
 
 #define LINE_BYTES_MAX   (64 * 1024)
 #define ARENA_BYTES_MAX  ((size_t)64 << 20)
@@ -300,6 +302,38 @@ static void group_record_vector(struct test *t, const struct vector *v)
     writer_free(&expected);
 }
 
+/* --- group-state --- */
+
+static void group_state_vector(struct test *t, const struct vector *v)
+{
+    struct group_record r, again;
+    struct writer bytes, key, value, kept;
+    struct bytes packed;
+
+    if (v->type->kind != MESSAGE_COORDINATOR_VALUE)
+        return;
+    writer_init(&key, WRITER_BYTES_MAX);
+    writer_init(&value, WRITER_BYTES_MAX);
+    writer_init(&kept, WRITER_BYTES_MAX);
+    write_with_head(&bytes, v->version, v);
+    group_record_init(&r, (enum group_record_type)v->type->key);
+    CHECK(group_record_encode(&r, &key, &kept));
+    CHECK(group_record_decode(&r, written(&key), written(&bytes), &t->arena) == KERR_NONE);
+    packed = state_value_pack(&r, &t->arena);
+    group_record_init(&again, r.type);
+    writer_reset(&key);
+    writer_reset(&kept);
+    if (!packed.data || !state_value_unpack(&again, packed, &t->arena))
+        complain(t, v, "cannot be kept in the state store");
+    else if (!group_record_encode(&r, &key, &value) || !group_record_encode(&again, &key, &kept) ||
+             !same_bytes(&value, &kept))
+        complain(t, v, "comes out of the state store differently");
+    writer_free(&bytes);
+    writer_free(&key);
+    writer_free(&value);
+    writer_free(&kept);
+}
+
 static const struct mode {
     const char *name;
     void (*check)(struct test *t, const struct vector *v);
@@ -308,6 +342,7 @@ static const struct mode {
     {"match", match, false},
     {"damage", damage, false},
     {"group-records", group_record_vector, true},
+    {"group-state", group_state_vector, true},
 };
 
 static const struct mode *mode_of(const char *name)
@@ -326,7 +361,7 @@ int main(int argc, char **argv)
     const struct mode *mode = argc == 3 ? mode_of(argv[1]) : NULL;
 
     if (!mode) {
-        fprintf(stderr, "usage: vectors_test match|damage|group-records FILE\n");
+        fprintf(stderr, "usage: vectors_test match|damage|group-records|group-state FILE\n");
         return 2;
     }
     file = gzopen(argv[2], "rb");
