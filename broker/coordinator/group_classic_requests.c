@@ -341,8 +341,10 @@ static void assign(struct group_core *c, struct group *g, const struct group_syn
         classic_group_prepare_rebalance(c, g);
         return;
     }
-    for (struct classic_member *m = cg->members; m; m = m->hh.next)
+    for (struct classic_member *m = cg->members; m; m = m->hh.next) {
         group_drop_bytes(&m->assignment);
+        group_keep_bytes(c, &m->assignment, WIRE_EMPTY_BYTES); /* unless the leader says something else */
+    }
     for (size_t i = 0; i < r->assignment_count; i++) {
         struct classic_member *m = classic_group_member(cg, r->assignments[i].member_id);
 
