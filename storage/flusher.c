@@ -37,6 +37,12 @@ struct flusher_round {
     struct status result;
 };
 
+/* Writing begun early, for the round after the one that runs. */
+struct write_out_job {
+    struct job job;
+    struct log_write_out range;
+};
+
 static void start_round(struct flusher *f);
 
 static void timer_fired(struct timer *t)
@@ -196,11 +202,47 @@ static void enqueue(struct flusher *f, struct flusher_entry *e)
     f->queued_end = &e->next;
 }
 
+static void run_write_out(struct job *j)
+{
+    log_write_out_run(&CONTAINER_OF(j, struct write_out_job, job)->range);
+}
+
+static void write_out_done(struct task *t)
+{
+    struct write_out_job *w = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct write_out_job, job);
+
+    log_write_out_end(&w->range);
+    free(w);
+}
+
+/* A round is running: the disk goes on with what waits for the next one. Off the loop, as the kernel allocates
+ * blocks and submits the writes within that call. */
+static void start_write_out(struct flusher *f, struct log *l)
+{
+    struct log_write_out range;
+    struct write_out_job *w;
+
+    if (!log_write_out_begin(l, &range))
+        return;
+    w = calloc(1, sizeof *w);
+    if (!w) {
+        log_write_out_end(&range);
+        return;
+    }
+    w->range = range;
+    w->job.home = f->loop;
+    w->job.run = run_write_out;
+    w->job.done.run = write_out_done;
+    pool_submit(f->pool, &w->job);
+}
+
 void flusher_request(struct flusher *f, struct flusher_entry *e)
 {
     enqueue(f, e);
     if (f->delay_us == 0) {
-        if (!f->running)
+        if (f->running)
+            start_write_out(f, e->log);
+        else
             start_round(f);
     } else if (!f->timer_running) {
         f->timer_running = true;

@@ -150,6 +150,20 @@ struct status log_flush_run(struct log_flush *f);
 /* [pool] Instead of log_flush_run, when the caller then syncs the whole file system: only writes what is
  * kept beside the segments (epochs, producer snapshot). */
 struct status log_flush_write(struct log_flush *f);
+/* A range of the newest segment that the kernel is to start writing, ahead of a flush that is to come. */
+struct log_write_out {
+    struct segment *segment; /* a reference */
+    int64_t position;
+    int64_t size;
+};
+
+/* Fills *out and answers true when enough has been appended since the last one to be worth a call. */
+bool log_write_out_begin(struct log *l, struct log_write_out *out);
+/* [pool] Asks the kernel, which may take its time over it. */
+void log_write_out_run(struct log_write_out *w);
+/* On the loop again; the log may be gone by then. */
+void log_write_out_end(struct log_write_out *w);
+
 /* Moves the flushed end, or takes the log offline when result failed. */
 void log_flush_end(struct log *l, struct log_flush *f, struct status result);
 

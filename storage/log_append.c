@@ -7,9 +7,6 @@
 #include "protocol/record_batch_build.h"
 #include "storage/log_internal.h"
 
-/* The kernel is asked to start writing this much at a time, so that a flush finds little left to do. */
-#define WRITE_OUT_STEP_BYTES (2 << 20)
-
 /* One append on its way. */
 struct append {
     struct log *l;
@@ -112,17 +109,6 @@ static struct status prepare_segment(const struct append *a)
 
 /* ---- writing ---- */
 
-static void start_write_out(struct segment *s)
-{
-    const int64_t dirty = s->size - s->write_out_started_to;
-    struct file *f = atomic_load(&s->log_file);
-
-    if (dirty < WRITE_OUT_STEP_BYTES || !f)
-        return;
-    s->files->ops->sync_start(s->files, f, s->write_out_started_to, dirty);
-    s->write_out_started_to = s->size;
-}
-
 /* The bytes are in the file: now the log has them. */
 static struct status note_batches(const struct append *a, struct segment *s)
 {
@@ -172,7 +158,6 @@ static struct status write_append(const struct append *a)
     l->end_offset = a->last_offset + 1;
     l->size_bytes += (int64_t)a->records.size;
     l->snapshot_size_bytes += (int64_t)a->records.size;
-    start_write_out(s);
     return STATUS_OK;
 }
 

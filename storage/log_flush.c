@@ -13,6 +13,9 @@
  * kill has only so much to walk over. */
 #define SNAPSHOT_DISTANCE_BYTES (4 << 20)
 
+/* The kernel is asked to start writing this much at a time, so that a flush finds little left to do. */
+#define WRITE_OUT_STEP_BYTES (2 << 20)
+
 struct flush_work {
     struct files *files;
     struct segment **segments; /* owned references */
@@ -120,6 +123,7 @@ static bool flush_begin(struct log *l, struct log_flush *out, bool closing)
     }
     w->end_offset = l->end_offset;
     w->end_hint = (struct log_hint){active->base_offset, l->end_offset, active->size};
+    active->write_out_started_to = active->size; /* all of it is about to be written */
     w->truncations = l->truncations;
     l->flushing = true;
     *out = (struct log_flush){l->end_offset, flush_file_count(w), w};
@@ -134,6 +138,32 @@ bool log_flush_begin(struct log *l, struct log_flush *out)
 bool log_flush_begin_closing(struct log *l, struct log_flush *out)
 {
     return flush_begin(l, out, true);
+}
+
+bool log_write_out_begin(struct log *l, struct log_write_out *out)
+{
+    struct segment *s = log_active_segment(l);
+
+    if (log_offline(l) || !s || s->size - s->write_out_started_to < WRITE_OUT_STEP_BYTES)
+        return false;
+    *out = (struct log_write_out){segment_retain(s), s->write_out_started_to, s->size - s->write_out_started_to};
+    s->write_out_started_to = s->size;
+    return true;
+}
+
+void log_write_out_run(struct log_write_out *w)
+{
+    struct files *files = w->segment->files;
+    struct file *f = atomic_load(&w->segment->log_file);
+
+    if (f)
+        files->ops->sync_start(files, f, w->position, w->size);
+}
+
+void log_write_out_end(struct log_write_out *w)
+{
+    segment_release(w->segment);
+    *w = (struct log_write_out){0};
 }
 
 static struct status join_path(char out[SEGMENT_PATH_BYTES], const char *directory, const char *name)

@@ -77,7 +77,8 @@ static void end(struct flush_world *f)
 {
     flusher_free(f->flusher);
     for (int i = 0; i < LOGS; i++)
-        log_close(f->partitions[i].entry.log, false);
+        if (f->partitions[i].entry.log)
+            log_close(f->partitions[i].entry.log, false);
     world_end(&f->w);
 }
 
@@ -113,6 +114,63 @@ static void appends_during_a_round_share_the_next(void **state)
     assert_int_equal(f.partitions[1].rounds, 1);
     assert_int_equal(flushed_end(&f, 0), 12);
     assert_int_equal(flushed_end(&f, 3), 10);
+    assert_true(flusher_idle(f.flusher));
+    end(&f);
+}
+
+static void append_megabyte(struct flush_world *f, int i)
+{
+    struct partition *p = &f->partitions[i];
+    struct log_appended out;
+
+    f->w.log = p->entry.log;
+    assert_false(status_failed(log_append_as_leader(p->entry.log, world_batch(&f->w, 16, 64 << 10, f->w.now_ms), 0,
+                                                    LOG_ORIGIN_CLIENT, &out, NULL)));
+    f->w.log = NULL;
+    flusher_request(f->flusher, &p->entry);
+}
+
+/* While a round runs the disk goes on with what waits for the next, and the loop does not ask it itself. */
+static void writing_begins_before_the_round_that_waits(void **state)
+{
+    struct flush_world f;
+    (void)state;
+
+    begin(&f, 0);
+    f.w.config.segment_bytes = 64 << 20;
+    f.w.config.max_message_bytes = 4 << 20;
+    append_megabyte(&f, 0);
+    append_megabyte(&f, 0);
+    assert_int_equal(f.loop.jobs.count, 1); /* the round; a megabyte is not worth a call */
+    append_megabyte(&f, 0);
+    append_megabyte(&f, 0);
+    assert_int_equal(f.loop.jobs.count, 2);
+    test_loop_run(&f.loop, 10);
+    assert_int_equal(flushed_end(&f, 0), 64);
+    append_megabyte(&f, 0); /* nobody waits: its own round writes it */
+    assert_int_equal(f.loop.jobs.count, 1);
+    test_loop_run(&f.loop, 10);
+    assert_int_equal(flushed_end(&f, 0), 80);
+    end(&f);
+}
+
+/* A log may be closed while the kernel is still asked. */
+static void log_is_closed_while_its_writing_begins(void **state)
+{
+    struct flush_world f;
+    (void)state;
+
+    begin(&f, 0);
+    f.w.config.segment_bytes = 64 << 20;
+    f.w.config.max_message_bytes = 4 << 20;
+    append_and_request(&f, 1);
+    for (int i = 0; i < 3; i++)
+        append_megabyte(&f, 0);
+    assert_int_equal(f.loop.jobs.count, 2);
+    assert_true(flusher_remove(f.flusher, &f.partitions[0].entry));
+    log_close(f.partitions[0].entry.log, false);
+    f.partitions[0].entry.log = NULL;
+    test_loop_run(&f.loop, 10);
     assert_true(flusher_idle(f.flusher));
     end(&f);
 }
@@ -254,6 +312,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends_during_a_round_share_the_next),
         cmocka_unit_test(requests_from_the_callback_start_the_next_round),
+        cmocka_unit_test(writing_begins_before_the_round_that_waits),
+        cmocka_unit_test(log_is_closed_while_its_writing_begins),
         cmocka_unit_test(many_dirty_logs_take_one_sync_of_the_file_system),
         cmocka_unit_test(lazy_requests_wait_for_company),
         cmocka_unit_test(failed_sync_hits_only_its_log),
