@@ -195,7 +195,9 @@ static const struct loop_ops event_loop_ops = {
 
 /* ---- life ---- */
 
-/* A monotonic clock exact to the microsecond: the default one ticks in milliseconds. */
+/* Timers go by libevent's coarse clock: they may fire one of the kernel's ticks (4 ms) early, which all of ours
+ * bear: who has a deadline looks at the clock and starts again. Precise ones would set a timerfd before nearly
+ * each wait. */
 static struct event_base *events_new(void)
 {
     struct event_config *config = event_config_new();
@@ -205,7 +207,7 @@ static struct event_base *events_new(void)
         return NULL;
     /* No EPOLL_USE_CHANGELIST: it would speak to epoll about a descriptor after it was closed, when
      * another thread may already have been given its number. */
-    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER | EVENT_BASE_FLAG_NOLOCK);
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     events = event_base_new_with_config(config);
     event_config_free(config);
     return events;
