@@ -183,7 +183,8 @@ static bool connection_read_once(struct connection *c, size_t *total)
     struct shard *s = c->client.shard;
     struct iovec parts[2] = {connection_wanted(c), {s->read_scratch, sizeof s->read_scratch}};
     size_t wanted = parts[0].iov_len;
-    ssize_t got = readv(c->fd, parts, wanted >= sizeof s->read_scratch ? 1 : 2);
+    bool alone = wanted >= sizeof s->read_scratch;
+    ssize_t got = readv(c->fd, parts, alone ? 1 : 2);
     size_t first;
 
     if (got < 0) {
@@ -202,7 +203,7 @@ static bool connection_read_once(struct connection *c, size_t *total)
     if (!connection_feed(c, s->read_scratch, (size_t)got - first))
         return false;
     /* Less than there was room for: the socket is empty. */
-    return (size_t)got >= wanted;
+    return (size_t)got == wanted + (alone ? 0 : sizeof s->read_scratch);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)

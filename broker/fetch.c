@@ -6,6 +6,11 @@
 #include "broker/request.h"
 #include "broker/shard.h"
 
+/* Ranges this small are copied: one read says whether they are in the page cache and has them, and they leave
+ * with the head of the answer, where a probe and a sendfile would be three calls more. */
+#define COPY_BYTES_MAX    ((size_t)32 << 10)
+#define COPY_BYTES_ANSWER ((size_t)64 << 10) /* in all of one answer: memory, not file ranges */
+
 #define READ_BYTES_MIN 1 /* a partition's share of a spent budget: nothing but what min_one gives */
 
 /* The entries of one call that belong to one shard. Posted to its owner and back by `task`. While the owner
@@ -446,8 +451,40 @@ static void call_trim(struct fetch_call *call)
     }
 }
 
+/* False: not in the page cache, or no memory. */
+static bool entry_copy(struct fetch_entry *e)
+{
+    struct payload *payload = &e->payload;
+    bool cold = true;
+
+    payload->memory = malloc(payload->slice.size);
+    if (payload->memory &&
+        !status_failed(log_slice_read(&payload->slice, 0, payload->memory, payload->slice.size, &cold)) && !cold)
+        return true;
+    free(payload->memory);
+    payload->memory = NULL;
+    return false;
+}
+
+/* Whether the payload of an entry can be sent as it is; small ones become memory. */
+static bool entry_is_ready(struct fetch_entry *e, size_t *copied)
+{
+    const struct log_slice *slice = &e->payload.slice;
+
+    if (!slice->segment || (slice->size == 0 && !slice->cold))
+        return true;
+    if (slice->cold)
+        return false;
+    if (slice->size > COPY_BYTES_MAX || *copied + slice->size > COPY_BYTES_ANSWER)
+        return log_slice_is_warm(slice);
+    *copied += slice->size;
+    return entry_copy(e);
+}
+
 static void call_deliver(struct fetch_call *call)
 {
+    size_t copied = 0;
+
     timer_free(call->rq->shard->loop, &call->wait);
     call->rq->hurry = NULL;
     call_trim(call);
@@ -455,7 +492,7 @@ static void call_deliver(struct fetch_call *call)
     for (size_t i = 0; i < call->entry_count; i++) {
         struct fetch_entry *e = &call->entries[i];
 
-        if (e->payload.slice.segment && (e->payload.slice.cold || !log_slice_is_warm(&e->payload.slice)))
+        if (!entry_is_ready(e, &copied))
             entry_read_cold(e, call);
     }
     if (--call->cold_left == 0)
