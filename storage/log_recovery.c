@@ -700,6 +700,7 @@ static struct status open_files(struct log *l, const struct log_args *args, stru
         return st;
     epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
     epoch_cache_truncate_from_start(&l->epochs, l->start_offset);
+    l->size_bytes = 0; /* dropping segments took theirs off a sum that was not made yet */
     for (size_t i = 0; i < l->segment_count; i++)
         l->size_bytes += l->segments[i]->size;
     log_listing_remove_stray_snapshots(files, l->files, l->directory, l->snapshot_offset, l->end_offset);

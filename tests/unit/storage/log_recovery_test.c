@@ -486,6 +486,28 @@ static void flushed_end_after_a_start_is_what_is_known_to_be_durable(void **stat
     world_end(&w);
 }
 
+/* Retention by size goes by what is there, not by what recovery dropped. */
+static void size_of_a_log_is_that_of_the_segments_it_kept(void **state)
+{
+    struct log_world w;
+    int64_t size;
+    uint8_t *content;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 400; i++)
+        world_append(&w, 2, 100);
+    world_close(&w, false);
+    resize_file(&w, FIRST_LOG, 500);
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    content = world_file(&w, FIRST_LOG, &size);
+    free(content);
+    assert_true(size > 0);
+    assert_int_equal(log_size_bytes(w.log), size);
+    world_end(&w);
+}
+
 /* A log that ends below its recovery point lost what was durable: that is told. */
 static void loss_below_the_recovery_point_is_reported(void **state)
 {
@@ -522,6 +544,7 @@ int main(void)
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
         cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
         cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
+        cmocka_unit_test(size_of_a_log_is_that_of_the_segments_it_kept),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),
     };
 
