@@ -116,6 +116,31 @@ static struct status apply_to_producers(void *arg, struct bytes batch, int64_t p
     return log_apply_batch(scan->producers, NULL, batch, false);
 }
 
+struct snapshot_check {
+    int64_t offset; /* of the snapshot: it knows what is below */
+    bool beyond;
+};
+
+static void check_producer(void *arg, const struct producer_view *p)
+{
+    struct snapshot_check *check = arg;
+
+    if (p->last_offset >= check->offset || p->transaction_first_offset >= check->offset)
+        check->beyond = true;
+}
+
+static struct status read_producers(struct log *l, struct bytes content, int64_t offset)
+{
+    struct snapshot_check check = {.offset = offset};
+    struct status st = producer_snapshot_visit(content, check_producer, &check);
+
+    if (!status_failed(st) && check.beyond)
+        st = status_error(KERR_KAFKA_STORAGE_ERROR, "names an offset that it cannot know");
+    if (status_failed(st))
+        return st;
+    return producer_snapshot_load(&l->producers, content, clock_wall_ms(l->clock), l->producer_id_expiration_ms);
+}
+
 /* Loads the newest usable snapshot at or below `end`; *from is its offset, or the log start. */
 static void load_snapshot(struct log *l, const struct log_listing *files, int64_t end, int64_t *from)
 {
@@ -135,8 +160,7 @@ static void load_snapshot(struct log *l, const struct log_listing *files, int64_
             st = files_read_whole(l->files, path, SNAPSHOT_BYTES_MAX, &content);
         if (status_failed(st))
             continue;
-        st = producer_snapshot_load(&l->producers, (struct bytes){content.data, content.size},
-                                    clock_wall_ms(l->clock), l->producer_id_expiration_ms);
+        st = read_producers(l, (struct bytes){content.data, content.size}, offset);
         free(content.data);
         if (!status_failed(st)) {
             *from = offset;

@@ -378,6 +378,35 @@ static void producers_survive_damaged_snapshots(void **state)
     world_end(&w);
 }
 
+/* A snapshot whose CRC is right, but which tells of what comes after it, is not this log's: an open transaction behind
+ * the log end would hold readers at an offset that is not there. */
+static void snapshot_that_tells_of_later_offsets_is_not_believed(void **state)
+{
+    struct log_world w;
+    uint8_t *content;
+    int64_t size;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 30, 10);
+    assert_false(status_failed(
+        world_try_append(&w, world_producer_batch(&w, 3, 0, 0, 2, RECORD_BATCH_TRANSACTIONAL), NULL)));
+    world_close(&w, true);
+    content = world_file(&w, "00000000000000000032.snapshot", &size);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_false(status_failed(log_truncate_to(w.log, 0)));
+    world_append(&w, 5, 10);
+    world_close(&w, true);
+    write_file(&w, "00000000000000000005.snapshot", content, (size_t)size, 0);
+    resize_file(&w, "00000000000000000005.snapshot", size);
+    free(content);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_end_offset(w.log), 5);
+    assert_int_equal(log_first_unstable_offset(w.log), 5);
+    world_end(&w);
+}
+
 /* A batch that went bad below what a quick start looks at: found in the background, taken offline. */
 static void background_check_takes_a_damaged_log_offline(void **state)
 {
@@ -541,6 +570,7 @@ int main(void)
         cmocka_unit_test(leftovers_are_tidied_away),
         cmocka_unit_test(swap_files_take_the_place_of_what_they_replace),
         cmocka_unit_test(producers_survive_damaged_snapshots),
+        cmocka_unit_test(snapshot_that_tells_of_later_offsets_is_not_believed),
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
         cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
         cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
