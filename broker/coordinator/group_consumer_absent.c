@@ -17,7 +17,7 @@ void consumer_group_heartbeat(struct group_core *c, struct group *g, struct grou
     group_answer(c, who, KERR_UNSUPPORTED_VERSION);
 }
 
-#define NEVER(result, name, ...) result name(__VA_ARGS__) { CHECK(!"a consumer group"); }
+#define NEVER(result, name, ...) result name(__VA_ARGS__) { CHECK(false); }
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wreturn-type"
