@@ -65,7 +65,13 @@ static void run_until(struct node_world *w, const bool *what)
         test_loop_run(&w->loop, 1);
 }
 
-void node_world_start(struct node_world *w)
+static void forget_config(struct node_world *w)
+{
+    config_values_free(w->config);
+    arena_free(&w->arena);
+}
+
+bool node_world_try_start(struct node_world *w)
 {
     const struct config_sources sources = {.sets = w->sets, .set_count = w->set_count};
     struct config_problem problem = {""};
@@ -86,22 +92,30 @@ void node_world_start(struct node_world *w)
     CHECK(!status_failed(config_load(&sources, w->files, &w->logger, &w->config, &problem)));
     arena_init(&w->arena, CONFIG_ARENA_BYTES);
     CHECK(!status_failed(config_node_options(w->config, &w->arena, &w->options, &problem)));
-    CHECK(!status_failed(node_create(&env, &w->options, &w->node)));
     w->ready = w->stopped = w->failed = false;
+    if (status_failed(node_create(&env, &w->options, &w->node))) {
+        w->node = NULL;
+        forget_config(w);
+        return false;
+    }
     w->node->ready = on_ready;
     w->node->failed = on_failed;
     w->node->arg = w;
     node_start(w->node);
     run_until(w, &w->ready);
-    CHECK(w->ready);
+    return w->ready;
+}
+
+void node_world_start(struct node_world *w)
+{
+    CHECK(node_world_try_start(w));
 }
 
 static void forget_node(struct node_world *w)
 {
     node_free(w->node);
     w->node = NULL;
-    config_values_free(w->config);
-    arena_free(&w->arena);
+    forget_config(w);
 }
 
 void node_world_stop(struct node_world *w)

@@ -40,6 +40,8 @@ struct node_world {
 void node_world_init(struct node_world *w);
 void node_world_set(struct node_world *w, const char *key_and_value);
 void node_world_start(struct node_world *w); /* until it serves */
+/* False: it could not open its directories (w->node is NULL), or gave up. */
+bool node_world_try_start(struct node_world *w);
 void node_world_stop(struct node_world *w);  /* cleanly */
 void node_world_kill(struct node_world *w);  /* the process dies; files_sim_crash may follow */
 void node_world_free(struct node_world *w);
