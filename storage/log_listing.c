@@ -183,8 +183,9 @@ static struct status remove_segment_files(struct files *files, const char *direc
 
 /* ---- interrupted swaps ----
  *
- * Compaction writes X.cleaned, renames it to X.swap, then removes what it replaces and renames it to X. From
- * .swap on the step is carried through; before, it is undone. */
+ * Compaction writes X.cleaned, renames it to X.swap, then removes what it replaces and renames it to X, the .log file
+ * last. From X.log.swap on the step is carried through; before, it is undone. An index.swap without it may be of
+ * either: the disk can have lost names before and after. It is removed, and X gets its indexes made anew. */
 
 static int64_t least_cleaned(const struct log_listing *l)
 {
@@ -226,6 +227,17 @@ static struct status swap_end(struct files *files, const char *directory, const 
     return st;
 }
 
+static bool has_leftover(const struct log_listing *l, int64_t base_offset, const char *suffix)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%020" PRId64 "%s", base_offset, suffix);
+    for (size_t i = 0; i < l->leftover_count; i++)
+        if (strcmp(l->leftovers[i], name) == 0)
+            return true;
+    return false;
+}
+
 static struct status finish_swaps(struct log_listing *l, struct files *files, const char *directory)
 {
     const int64_t cleaned = least_cleaned(l);
@@ -245,7 +257,8 @@ static struct status finish_swaps(struct log_listing *l, struct files *files, co
         high = end > high ? end : high;
     }
     for (size_t i = 0; i < l->segment_count && !status_failed(st); i++)
-        if (l->segments[i].base_offset >= low && l->segments[i].base_offset < high)
+        if (l->segments[i].base_offset == low ||
+            (l->segments[i].base_offset > low && l->segments[i].base_offset < high))
             st = remove_segment_files(files, directory, l->segments[i].base_offset);
     /* A segment of the old ones must not come back once the new one has its name. */
     if (low <= high && !status_failed(st))
@@ -254,7 +267,8 @@ static struct status finish_swaps(struct log_listing *l, struct files *files, co
         char from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES];
         const char *name = l->leftovers[i];
 
-        if (!ends_with(name, ".swap") || !parse_name(name, &offset, &suffix) || offset >= cleaned)
+        if (!ends_with(name, ".swap") || !parse_name(name, &offset, &suffix) || offset >= cleaned ||
+            !has_leftover(l, offset, ".log.swap"))
             continue;
         swapped = true;
         st = join(from, directory, name);
@@ -275,18 +289,27 @@ static struct status remove_leftovers(struct log_listing *l, struct files *files
     return st;
 }
 
-static void mark_undone_deletions(struct log_listing *l, const struct log_listing *before)
+/* Whether the name says that the indexes of its segment may be of another .log file. */
+static bool casts_doubt(const struct log_listing *l, const char *name, int64_t base_offset)
+{
+    if (ends_with(name, "index.deleted"))
+        return true;
+    return ends_with(name, "index.swap") && !has_leftover(l, base_offset, ".log.swap") &&
+           !has_leftover(l, base_offset, ".log.cleaned"); /* not yet renamed: all is as it was */
+}
+
+static void mark_doubtful_indexes(struct log_listing *l, const struct log_listing *before)
 {
     for (size_t i = 0; i < before->leftover_count; i++) {
         const char *suffix;
         int64_t offset;
 
-        if (!ends_with(before->leftovers[i], "index.deleted") ||
-            !parse_name(before->leftovers[i], &offset, &suffix))
+        if (!parse_name(before->leftovers[i], &offset, &suffix) ||
+            !casts_doubt(before, before->leftovers[i], offset))
             continue;
         for (size_t j = 0; j < l->segment_count; j++)
             if (l->segments[j].base_offset == offset)
-                l->segments[j].deletion_undone = true;
+                l->segments[j].indexes_doubtful = true;
     }
 }
 
@@ -301,7 +324,7 @@ static struct status tidy_leftovers(struct log_listing *l, struct files *files, 
     if (!status_failed(st))
         st = log_listing_read(l, files, directory);
     if (!status_failed(st))
-        mark_undone_deletions(l, &before);
+        mark_doubtful_indexes(l, &before);
     log_listing_free(&before);
     return st;
 }

@@ -16,7 +16,7 @@ struct log_listing_segment {
     bool has_index;
     bool has_timeindex;
     bool has_txnindex;
-    bool deletion_undone; /* an index of it had been renamed to .deleted: none of them can be trusted */
+    bool indexes_doubtful; /* one of them had been renamed to .deleted, or its renaming from .swap was lost */
 };
 
 struct log_listing {

@@ -686,7 +686,7 @@ static struct status repair_sealed(struct log *l, const struct log_args *args, c
 
         if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset >= args->recovery_point)
             break;
-        if (!files->segments[i].deletion_undone && indexes_look_whole(s, &files->segments[i]))
+        if (!files->segments[i].indexes_doubtful && indexes_look_whole(s, &files->segments[i]))
             continue;
         report->indexes_rebuilt = true;
         logger_event(l->logger, LOGGER_WARN, "indexes_rebuilt", "path=\"%s\"", s->path);
