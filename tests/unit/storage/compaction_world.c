@@ -77,7 +77,13 @@ struct status keyed_append(struct compaction_world *c, const struct keyed *recor
     st = world_try_append(w, batch, &out);
     for (int i = 0; i < count && !status_failed(st); i++)
         remember(&c->memory, out.base_offset + i,
-                 (struct memory_record){records[i].key, w->now_ms + i, records[i].value, false});
+                 (struct memory_record){
+                     .key = records[i].key,
+                     .timestamp_ms = w->now_ms + i,
+                     .value = records[i].value,
+                     .producer = head->attributes & RECORD_BATCH_TRANSACTIONAL ? (int16_t)head->producer_id : -1,
+                     .marker = -1,
+                 });
     return st;
 }
 
@@ -95,9 +101,27 @@ struct status marker_append(struct compaction_world *c, int64_t producer_id, int
     struct log_appended out;
     const struct status st = world_try_append(&c->w, world_marker(&c->w, producer_id, epoch, abort), &out);
 
-    if (!status_failed(st))
-        remember(&c->memory, out.base_offset, (struct memory_record){-1, c->w.now_ms, 0, false});
+    if (status_failed(st))
+        return st;
+    remember(&c->memory, out.base_offset,
+             (struct memory_record){.key = -1, .timestamp_ms = c->w.now_ms, .producer = -1, .marker = -1});
+    for (int64_t i = 0; i < out.base_offset; i++) {
+        struct memory_record *m = &c->memory.records[i];
+
+        if (m->producer != producer_id || m->marker >= 0)
+            continue;
+        m->aborted = abort;
+        m->marker = out.base_offset;
+    }
     return st;
+}
+
+bool transaction_open(const struct compaction_world *c, int64_t producer_id)
+{
+    for (int64_t i = log_start_offset(c->w.log); i < c->memory.count; i++)
+        if (c->memory.records[i].producer == producer_id && c->memory.records[i].marker < 0)
+            return true;
+    return false;
 }
 
 void keyed_roll(struct compaction_world *c, int key)
@@ -181,6 +205,43 @@ static void each_batch(struct compaction_world *c, visit_batch *visit, void *arg
         free(bytes);
         log_slice_release(&slice);
     }
+}
+
+struct lost {
+    struct compaction_world *c;
+    int64_t next;
+};
+
+static void forget_until(struct lost *lost, int64_t end)
+{
+    for (; lost->next < end; lost->next++) {
+        struct memory_record *m = &lost->c->memory.records[lost->next];
+
+        for (int64_t i = 0; i < lost->next && m->key < 0; i++)
+            if (lost->c->memory.records[i].marker == lost->next)
+                lost->c->memory.records[i].marker = -1, lost->c->memory.records[i].aborted = false;
+        *m = (struct memory_record){.key = -1, .producer = -1, .marker = -1};
+    }
+}
+
+static void note_batch(void *arg, struct bytes batch)
+{
+    struct lost *lost = arg;
+
+    if (record_batch_last_offset(batch.data) < lost->next)
+        return;
+    forget_until(lost, record_batch_base_offset(batch.data));
+    lost->next = record_batch_last_offset(batch.data) + 1;
+}
+
+void forget_lost(struct compaction_world *c, int64_t from)
+{
+    struct lost lost = {c, from};
+
+    each_batch(c, note_batch, &lost);
+    forget_until(&lost, c->memory.count);
+    if (c->memory.count > log_end_offset(c->w.log))
+        c->memory.count = log_end_offset(c->w.log);
 }
 
 static void check_record(struct compaction_world *c, const struct record *r)
@@ -349,7 +410,8 @@ static void check_segments(struct compaction_world *c)
     struct names names = {.count = 0};
     int64_t next = 0;
 
-    assert_false(status_failed(c->w.files->ops->list(c->w.files, LOG_DIRECTORY, add_name, &names)));
+    if (status_failed(c->w.files->ops->list(c->w.files, LOG_DIRECTORY, add_name, &names)))
+        return; /* never written */
     qsort(names.bases, names.count, sizeof names.bases[0], by_offset);
     for (size_t i = 0; i < names.count; i++) {
         char name[40];

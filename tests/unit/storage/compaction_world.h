@@ -17,7 +17,9 @@ struct memory_record {
     int key;
     int64_t timestamp_ms;
     uint32_t value; /* 0: none, a tombstone */
-    bool aborted;   /* its transaction was */
+    int16_t producer; /* of its transaction; -1: none */
+    bool aborted;     /* its transaction was, */
+    int64_t marker;   /* by the marker at this offset; -1: not decided yet */
 };
 
 struct memory {
@@ -48,6 +50,7 @@ void compaction_end(struct compaction_world *c);
 struct status keyed_append(struct compaction_world *c, const struct keyed *records, int count,
                            const struct record_batch_head *head);
 void keyed_put(struct compaction_world *c, int key, uint32_t value);
+/* The records of the producer's open transaction are decided by it. */
 struct status marker_append(struct compaction_world *c, int64_t producer_id, int16_t epoch, bool abort);
 /* Starts a new segment at the log end; it gets one record of the key so that it is not empty. */
 void keyed_roll(struct compaction_world *c, int key);
@@ -59,6 +62,11 @@ void compact_all(struct compaction_world *c); /* asserts that it went well */
 /* Every record in the log is as it was written, offsets rise, and of each key the last committed value is the one that
  * was written last, below the log end. */
 void check_log(struct compaction_world *c);
+/* What was written from `from` on and is not in the log was lost with the machine: it never was, and what a lost marker
+ * decided is open again. (A crash may lose the end of a segment and keep the next one: see NOTES-recovery.md.) */
+void forget_lost(struct compaction_world *c, int64_t from);
+/* Whether a transaction of the producer is open, as the memory has it. */
+bool transaction_open(const struct compaction_world *c, int64_t producer_id);
 /* Records of the log with the key, tombstones too. */
 int count_key(struct compaction_world *c, int key);
 /* Value of the record at offset: -1 there is none. */

@@ -25,6 +25,18 @@ static void open_world(struct compaction_world *c)
     world_open(&c->w, LOG_TRUST_CLEAN);
 }
 
+static size_t aborted_count(struct compaction_world *c)
+{
+    struct log_aborted *list;
+    struct arena a;
+    size_t count;
+
+    arena_init(&a, 1 << 16);
+    assert_false(status_failed(log_aborted_transactions(c->w.log, 0, INT64_MAX, &a, &list, &count)));
+    arena_free(&a);
+    return count;
+}
+
 static void reopen(struct compaction_world *c, bool clean, enum log_trust trust)
 {
     c->w.recovery_point = log_recovery_point(c->w.log);
@@ -144,7 +156,6 @@ static void aborted_data_go_first_and_markers_last(void **state)
     keyed_put(&c, 1, 5);
     head = producer_head(9, 0, 0, RECORD_BATCH_TRANSACTIONAL);
     assert_false(status_failed(keyed_append(&c, (struct keyed[]){{1, 6}, {2, 7}}, 2, &head)));
-    c.memory.records[1].aborted = c.memory.records[2].aborted = true;
     assert_false(status_failed(marker_append(&c, 9, 0, true)));
     head = producer_head(9, 0, 2, RECORD_BATCH_TRANSACTIONAL);
     assert_false(status_failed(keyed_append(&c, (struct keyed[]){{3, 8}}, 1, &head)));
@@ -155,6 +166,7 @@ static void aborted_data_go_first_and_markers_last(void **state)
     assert_int_equal(count_key(&c, 1), 1);
     assert_int_equal(count_key(&c, 2), 0);
     assert_int_equal(value_at(&c, 0), 5);
+    assert_int_equal(aborted_count(&c), 1);
     batch = batch_at(&c, 1); /* the data is gone, its marker not yet */
     assert_int_equal(record_batch_base_offset(batch.data), 3);
     assert_true(record_batch_is_control(batch.data));
@@ -162,6 +174,7 @@ static void aborted_data_go_first_and_markers_last(void **state)
     free(batch.data);
     keyed_roll(&c, 4);
     compact_all(&c);
+    assert_int_equal(aborted_count(&c), 0);
     batch = batch_at(&c, 1); /* nobody needs it now: its horizon is set */
     assert_int_equal(record_batch_base_offset(batch.data), 3);
     assert_true(record_batch_attributes(batch.data) & RECORD_BATCH_DELETE_HORIZON);
@@ -276,6 +289,36 @@ static void a_start_after_a_compaction_rebuilds_nothing(void **state)
     reopen(&c, false, LOG_TRUST_SAME_BOOT);
     assert_false(c.w.report.indexes_rebuilt);
     check_log(&c);
+    compaction_end(&c);
+}
+
+/* A crash can lose the renaming of one index and keep that of the segment, or the other way round: an index whose
+ * segment is not known is not used. */
+static void an_index_that_may_be_of_another_segment_is_made_anew(void **state)
+{
+    static const uint8_t zeros[16];
+    struct iovec part = {(void *)(uintptr_t)zeros, sizeof zeros};
+    struct compaction_world c;
+    struct file *f;
+    int64_t size;
+    (void)state;
+
+    open_world(&c);
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < 20; k++)
+            keyed_put(&c, k, c.next_value++);
+        keyed_roll(&c, 21);
+    }
+    world_close(&c.w, true);
+    assert_false(status_failed(c.w.files->ops->open(c.w.files, LOG_DIRECTORY "/00000000000000000020.index.swap",
+                                                    FILE_WRITE | FILE_CREATE, &f)));
+    assert_false(status_failed(c.w.files->ops->write(c.w.files, f, &part, 1, 0)));
+    c.w.files->ops->close(c.w.files, f);
+    world_open(&c.w, LOG_TRUST_CLEAN);
+    assert_true(c.w.report.indexes_rebuilt);
+    check_log(&c);
+    free(world_file(&c.w, "00000000000000000020.index.swap", &size));
+    assert_int_equal(size, -1);
     compaction_end(&c);
 }
 
@@ -498,6 +541,7 @@ int main(void)
         cmocka_unit_test(a_producer_goes_on_after_its_records_are_gone),
         cmocka_unit_test(cleaned_segments_are_merged_while_readers_keep_the_old),
         cmocka_unit_test(a_start_after_a_compaction_rebuilds_nothing),
+        cmocka_unit_test(an_index_that_may_be_of_another_segment_is_made_anew),
         cmocka_unit_test(a_small_map_takes_several_rounds),
         cmocka_unit_test(what_is_not_stable_is_not_cleaned),
         cmocka_unit_test(compacted_segments_still_expire),

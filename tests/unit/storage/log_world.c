@@ -71,6 +71,7 @@ struct status world_try_open(struct log_world *w, enum log_trust trust)
         .scratch = w->scratch,
         .recovery_point = w->recovery_point,
         .log_start_offset = w->log_start_offset,
+        .cleaned_offset = w->cleaned_offset,
         .trust = trust,
     };
 

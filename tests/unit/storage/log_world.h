@@ -25,6 +25,7 @@ struct log_world {
     struct log_recovery_report report;
     int64_t recovery_point;
     int64_t log_start_offset;
+    int64_t cleaned_offset;
     uint64_t random;
     int32_t sequence; /* for tests that append as one producer */
     int16_t epoch;
