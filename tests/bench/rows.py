@@ -47,8 +47,8 @@ class Run:
         self.broker.format()
         return self.broker
 
-    def client(self, command, *arguments):
-        done = subprocess.run([self.client_path, command, self.broker.bootstrap, *map(str, arguments)],
+    def client(self, command, *arguments, program="bench_client"):
+        done = subprocess.run([os.path.join(os.path.dirname(self.client_path), program), command, self.broker.bootstrap, *map(str, arguments)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=1800)
         if done.returncode:
             raise ClientFailed(f"{command}: {done.stderr.strip()}\n{self.broker.log_tail(5)}")
