@@ -116,6 +116,11 @@ size_t metadata_image_topic_count(const struct metadata_image *img)
     return img->topics.count;
 }
 
+bool metadata_image_same_topics(const struct metadata_image *a, const struct metadata_image *b)
+{
+    return a->names.root == b->names.root;
+}
+
 size_t metadata_image_partition_count(const struct metadata_image *img)
 {
     return img->partition_count;

@@ -138,6 +138,8 @@ const struct metadata_topic *metadata_image_topic_by_id(const struct metadata_im
 /* NULL when topic (may be NULL) has no such partition. */
 const struct metadata_partition *metadata_topic_partition(const struct metadata_topic *topic, int32_t index);
 size_t metadata_image_topic_count(const struct metadata_image *img);
+/* No topic came or went between the two images. At once; may be false for images that were loaded from snapshots. */
+bool metadata_image_same_topics(const struct metadata_image *a, const struct metadata_image *b);
 size_t metadata_image_partition_count(const struct metadata_image *img);
 
 /* In no order that means anything. */

@@ -19,6 +19,7 @@ struct group_core *group_core_create(const struct group_core_args *args)
         return NULL;
     c->args = *args;
     c->image = metadata_image_acquire(args->image);
+    c->topics_offset = metadata_image_offset(args->image);
     return c;
 }
 
@@ -578,6 +579,8 @@ void group_core_set_image(struct group_core *c, const struct metadata_image *ima
     const struct metadata_image *old = c->image;
 
     c->image = metadata_image_acquire(image);
+    if (!metadata_image_same_topics(image, old))
+        c->topics_offset = metadata_image_offset(image);
     metadata_image_release(old);
 }
 

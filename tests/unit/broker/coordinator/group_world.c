@@ -110,6 +110,16 @@ static void free_call(struct world_call *call)
     free(call);
 }
 
+static void drop_regexes(struct group_world *w)
+{
+    while (w->regexes) {
+        struct world_regex *x = w->regexes;
+
+        w->regexes = x->next;
+        free(x);
+    }
+}
+
 void world_free(struct group_world *w)
 {
     struct world_kv *kv, *next;
@@ -118,6 +128,7 @@ void world_free(struct group_world *w)
     w->hold = true;
     group_core_stop(w->core, KERR_NOT_COORDINATOR, &w->fx);
     world_done(w);
+    drop_regexes(w);
     group_core_free(w->core);
     arena_free(&w->fx.arena);
     image_world_free(&w->images);
@@ -452,8 +463,8 @@ static void append(struct group_world *w, const struct group_record *r)
     w->queue_end = kv;
     w->record_count++;
     tell_record(w, r);
-    if (r->type == GROUP_RECORD_GROUP_METADATA && r->tombstone)
-        world_state_of(w, r->key.group_metadata.group)->generation = 0;
+    if ((r->type == GROUP_RECORD_GROUP_METADATA || r->type == GROUP_RECORD_CONSUMER_GROUP_METADATA) && r->tombstone)
+        world_state_of(w, group_record_group(r))->generation = 0;
     if (w->on_record)
         w->on_record(w, r);
 }
@@ -570,6 +581,8 @@ static void deliver(struct group_world *w, struct world_call *call)
     tell_answer(w, call);
     if (call->client)
         learn(call->client, call);
+    else if (w->on_answer)
+        w->on_answer(w, call);
 }
 
 /* Those whose write is committed, in the order they asked. */
@@ -621,6 +634,19 @@ void world_commit(struct group_world *w, int64_t writes)
     deliver_committed(w);
 }
 
+static void want_regex(struct group_world *w, const struct group_regex_wanted *wanted)
+{
+    struct world_regex *x = calloc(1, sizeof *x), **at = &w->regexes;
+
+    if (!x)
+        abort();
+    snprintf(x->group, sizeof x->group, "%.*s", STR_ARG(wanted->group));
+    snprintf(x->regex, sizeof x->regex, "%.*s", STR_ARG(wanted->regex));
+    while (*at)
+        at = &(*at)->next;
+    *at = x;
+}
+
 void world_done(struct group_world *w)
 {
     const struct group_effects *fx = &w->fx;
@@ -633,6 +659,8 @@ void world_done(struct group_world *w)
         world_fail(w, "write ids do not rise by one");
     for (size_t i = 0; i < fx->record_count; i++)
         append(w, &fx->records[i]);
+    for (size_t i = 0; i < fx->regex_count; i++)
+        want_regex(w, &fx->regexes[i]);
     for (struct group_caller *who = fx->answered, *next; who; who = next) {
         struct world_call *call = (struct world_call *)who;
 
@@ -670,6 +698,7 @@ void world_crash(struct group_world *w)
     }
     deliver_committed(w);
     group_core_free(w->core);
+    drop_regexes(w);
     while (w->queue) {
         struct world_kv *kv = w->queue;
 

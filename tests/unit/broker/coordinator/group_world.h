@@ -72,6 +72,12 @@ struct world_kv {
     uint8_t key[];
 };
 
+/* A regular expression that the core wants resolved. */
+struct world_regex {
+    struct world_regex *next;
+    char group[64], regex[256];
+};
+
 /* What the world remembers of a group, whether it is loaded or not. */
 struct world_state {
     UT_hash_handle hh;
@@ -102,6 +108,10 @@ struct group_world {
     void (*on_record)(struct group_world *w, const struct group_record *r);
     /* More invariants: of groups that are not classic. Answers how many callers wait in them. */
     size_t (*check_more)(struct group_world *w);
+    void (*check_reload_more)(const struct group_world *w, const struct group *live, const struct group *loaded);
+    void (*on_answer)(struct group_world *w, struct world_call *call); /* delivered, and of no client */
+    void *more;                         /* whose hooks these are */
+    struct world_regex *regexes;        /* wanted, and not resolved yet */
     struct world_state *states;
 };
 

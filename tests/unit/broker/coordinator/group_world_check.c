@@ -165,7 +165,7 @@ void world_check_reload(struct group_world *w, const char *group)
     const struct group *live = group_find(w->core, str_from(group)), *loaded;
     struct group_core *core;
 
-    if (!live || !live->loaded || live->type == GROUP_CONSUMER)
+    if (!live || !live->loaded)
         return;
     core = world_reload(w, group);
     loaded = group_find(core, str_from(group));
@@ -173,5 +173,7 @@ void world_check_reload(struct group_world *w, const char *group)
     must(w, !loaded->has_offsets || live->has_offsets, "reload: offsets that nobody knows of");
     if (loaded->type == GROUP_CLASSIC && live->type == GROUP_CLASSIC)
         same_group(w, live->classic, loaded->classic);
+    if (loaded->type == GROUP_CONSUMER && live->type == GROUP_CONSUMER && w->check_reload_more)
+        w->check_reload_more(w, live, loaded);
     group_core_free(core);
 }
