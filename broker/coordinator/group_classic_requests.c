@@ -268,9 +268,11 @@ void classic_group_join(struct group_core *c, struct group *g, struct group_call
         return;
     }
     if (cg && !accepts(c, cg, m)) {
-        if (m)
-            classic_group_dismiss(c, g, m);
         refuse_join(c, who, STR(""), KERR_GROUP_MAX_SIZE_REACHED);
+        if (m) {
+            classic_group_dismiss(c, g, m);
+            classic_group_maybe_complete(c, g); /* perhaps the others waited for it alone */
+        }
         return;
     }
     if (cg ? !classic_group_supports(cg, r->protocol_type, r->protocols, r->protocol_count)

@@ -91,6 +91,10 @@ static bool do_set(struct group_world *w, const struct words *v)
         {"metadata-max", &w->settings.offset_metadata_bytes_max},
     };
 
+    if (strcmp(word(v, 1), "retention") == 0) {
+        w->settings.offsets_retention_ms = number(v, 2);
+        return true;
+    }
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         if (strcmp(word(v, 1), settings[i].name) == 0) {
             *settings[i].setting = (int32_t)number(v, 2);
@@ -116,6 +120,7 @@ static bool do_hold(struct group_world *w, const struct words *v)
 
 static bool do_commit(struct group_world *w, const struct words *v)
 {
+    fprintf(w->story, "%6lld  what was written is committed%s\n", (long long)w->now_ms - 1000, v->count > 1 ? ", in part" : "");
     world_commit(w, number(v, 1));
     w->hold = v->count > 1; /* all: and from now on as usual */
     return true;

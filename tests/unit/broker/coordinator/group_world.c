@@ -566,15 +566,15 @@ static void tell_answer(struct group_world *w, const struct world_call *call)
         tell(w, "%s: sync '%.*s', protocol %s of %s", who, (int)call->caller.sync.assignment.size,
              (const char *)call->caller.sync.assignment.data, text_of(call->caller.sync.protocol),
              text_of(call->caller.sync.protocol_type));
-    else if (call->caller.call == GROUP_COMMIT && !call->caller.code)
-        tell(w, "%s: commit %s", who, kerr_name(call->partitions[0].code));
+    else if ((call->caller.call == GROUP_COMMIT || call->caller.call == GROUP_OFFSET_DELETE) && !call->caller.code)
+        tell(w, "%s: %s %s", who, call->what, kerr_name(call->partitions[0].code));
     else
         tell(w, "%s: %s %s", who, call->what, kerr_name(call->caller.code));
 }
 
 static void deliver(struct group_world *w, struct world_call *call)
 {
-    enum kerr code = call->caller.call == GROUP_COMMIT && !call->caller.code ? call->partitions[0].code : call->caller.code;
+    enum kerr code = call->caller.code ? call->caller.code : call->partitions[0].code;
 
     call->delivered = true;
     w->answers[call->caller.call][(uint8_t)code]++;
