@@ -161,6 +161,12 @@ void world_free(struct group_world *w)
     free(w);
 }
 
+static void enter(struct group_world *w)
+{
+    if (w->in_core)
+        w->in_core(true);
+}
+
 /* ---- the log and the store ---- */
 
 static struct world_kv *encode(struct group_world *w, const struct group_record *r)
@@ -232,8 +238,12 @@ static bool load_one(struct group_world *w, struct group_core *core, const struc
     arena_init(&a, RECORD_BYTES);
     if (decode(kv, &r, &a))
         world_fail(w, "a stored record that cannot be decoded");
-    if (group_core_load_record(core, &r))
+    if (core == w->core)
+        enter(w);
+    if (group_core_load_record(core, &r) && !w->may_overload)
         world_fail(w, "a stored record that the core does not take");
+    if (w->in_core)
+        w->in_core(false);
     offset = group_record_is_offset(&r);
     arena_free(&a);
     return offset;
@@ -252,13 +262,13 @@ static bool load_group(struct group_world *w, struct group_core *core, const str
 
 void world_need(struct group_world *w, const char *group)
 {
-    bool has_offsets;
+    while (group_core_find(w->core, str_from(group)) == GROUP_UNLOADED) {
+        bool has_offsets = load_group(w, w->core, w->store, group);
 
-    if (group_core_find(w->core, str_from(group)) != GROUP_UNLOADED)
-        return;
-    has_offsets = load_group(w, w->core, w->store, group);
-    group_core_loaded(w->core, str_from(group), has_offsets, w->now_ms, &w->fx);
-    world_done(w);
+        enter(w);
+        group_core_loaded(w->core, str_from(group), has_offsets, w->now_ms, &w->fx);
+        world_done(w);
+    }
 }
 
 struct group_core *world_reload(struct group_world *w, const char *group)
@@ -647,12 +657,32 @@ static void want_regex(struct group_world *w, const struct group_regex_wanted *w
     *at = x;
 }
 
+/* The step is as if it had not been; the core goes, and with it everybody in it. */
+static void overload(struct group_world *w)
+{
+    if (!w->may_overload)
+        world_fail(w, "overloaded");
+    w->overloads++;
+    for (struct group_caller *who = w->fx.answered, *next; who; who = next) {
+        next = who->next;
+        if (((struct world_call *)who)->answered)
+            world_fail(w, "a caller is answered twice");
+        ((struct world_call *)who)->answered = true;
+        who->after_write = INT64_MAX;
+    }
+    world_crash(w);
+}
+
 void world_done(struct group_world *w)
 {
     const struct group_effects *fx = &w->fx;
 
-    if (fx->overloaded)
-        world_fail(w, "overloaded");
+    if (w->in_core)
+        w->in_core(false);
+    if (fx->overloaded) {
+        overload(w);
+        return;
+    }
     if ((fx->record_count != 0) != (fx->write_id != 0))
         world_fail(w, "records without a write id, or a write id without records");
     if (fx->write_id && fx->write_id != ++w->appended)
@@ -721,6 +751,7 @@ void world_wait(struct group_world *w, int64_t ms)
             break;
         if (due > w->now_ms)
             w->now_ms = due;
+        enter(w);
         group_core_tick(w->core, w->now_ms, &w->fx);
         world_done(w);
     }
@@ -849,6 +880,7 @@ struct world_call *world_join(struct group_world *w, struct world_client *c)
     r.protocol_count = protocols_of(c, &a, protocols, 16);
     tell(w, "%s joins%s%s%s%s", c->name, c->id[0] ? " as " : "", world_name_of(r.member_id), c->instance[0] ? "/" : "",
          c->instance);
+    enter(w);
     group_core_join(w->core, &call->caller, &r, w->now_ms, &w->fx);
     arena_free(&a);
     world_done(w);
@@ -879,6 +911,7 @@ struct world_call *world_sync(struct group_world *w, struct world_client *c)
             str_from(c->members[i]), {(const uint8_t *)texts[i], strlen(texts[i])}};
     }
     tell(w, "%s syncs generation %d", c->name, c->generation);
+    enter(w);
     group_core_sync(w->core, &call->caller, &r, w->now_ms, &w->fx);
     world_done(w);
     return call;
@@ -888,6 +921,7 @@ struct world_call *world_heartbeat(struct group_world *w, struct world_client *c
 {
     struct world_call *call = client_call(w, c, GROUP_HEARTBEAT, "heartbeat");
 
+    enter(w);
     group_core_heartbeat(w->core, &call->caller,
                          &(struct group_heartbeat){str_from(c->group), str_from(c->id), instance_of(c), c->generation},
                          w->now_ms, &w->fx);
@@ -899,6 +933,7 @@ static void leave(struct group_world *w, struct world_call *call, const char *id
 {
     struct group_leave_member member = {.member_id = str_from(id), .instance_id = instance};
 
+    enter(w);
     group_core_leave(w->core, &call->caller,
                      &(struct group_leave){.group = str_from(call->group), .members = &member, .member_count = 1},
                      w->now_ms, &w->fx);
@@ -930,6 +965,7 @@ struct world_call *world_commit_offset(struct group_world *w, struct world_clien
     call->partitions[0] = (struct group_commit_partition){.topic = str_from(topic), .partition = partition,
                                                           .offset = offset, .leader_epoch = -1, .metadata = str_from(metadata)};
     call->partition_count = 1;
+    enter(w);
     group_core_commit(w->core, &call->caller,
                       &(struct group_commit){
                           .group = str_from(c->group),
@@ -953,6 +989,7 @@ struct world_call *world_describe(struct group_world *w, const char *group)
 {
     struct world_call *call = world_call(w, group, GROUP_DESCRIBE, "describe");
 
+    enter(w);
     group_core_describe(w->core, &call->caller, str_from(group), &w->fx);
     world_done(w);
     return call;
@@ -992,6 +1029,7 @@ struct world_call *world_delete(struct group_world *w, const char *group)
     count = stored_offsets(w, group, &a, offsets, OFFSETS_MAX);
     for (size_t i = 0; i < count; i++)
         names[i] = offsets[i].name;
+    enter(w);
     group_core_delete(w->core, &call->caller, str_from(group), names, count, &w->fx);
     arena_free(&a);
     world_done(w);
@@ -1003,6 +1041,7 @@ struct world_call *world_offset_delete(struct group_world *w, const char *group,
     struct world_call *call = world_call(w, group, GROUP_OFFSET_DELETE, "offset delete");
     struct group_offset_name name = {.topic = str_from(topic), .partition = partition};
 
+    enter(w);
     group_core_offset_delete(w->core, &call->caller, str_from(group), &name, 1, &w->fx);
     call->partitions[0].code = name.code;
     world_done(w);
@@ -1019,6 +1058,7 @@ void world_expire(struct group_world *w, const char *group)
     world_commit(w, 0);
     arena_init(&a, RECORD_BYTES);
     count = stored_offsets(w, group, &a, offsets, OFFSETS_MAX);
+    enter(w);
     group_core_expire(w->core, str_from(group), offsets, count, w->now_ms + w->wall_offset_ms, &w->fx);
     arena_free(&a);
     world_done(w);

@@ -112,6 +112,11 @@ struct group_world {
     void (*on_answer)(struct group_world *w, struct world_call *call); /* delivered, and of no client */
     void *more;                         /* whose hooks these are */
     struct world_regex *regexes;        /* wanted, and not resolved yet */
+    /* Out of memory: unless it may happen, it is a failure; else the world goes on with a new core, as after a crash. */
+    bool may_overload;
+    size_t overloads;
+    /* Told before each call of the core and after it, for tests that let allocations fail in it. */
+    void (*in_core)(bool inside);
     struct world_state *states;
 };
 
