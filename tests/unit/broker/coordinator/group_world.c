@@ -328,7 +328,7 @@ const char *world_name_of(struct str id)
 
     /* "a-1f3c…": the client's name is enough to tell members apart in a story, and a new id shows by the digits. */
     snprintf(out, sizeof text[0], "%.*s", STR_ARG(id));
-    if (id.size > 37 && out[id.size - 37] == '-')
+    if (id.size > 37 && id.size < WORLD_ID_BYTES && out[id.size - 37] == '-')
         out[id.size - 37 + 5] = '\0';
     return out;
 }
