@@ -70,8 +70,7 @@ static struct status scan_batch(struct scan *s, int64_t position, int64_t limit,
     if (status_failed(st))
         return st;
     *batch = (struct bytes){s->buffer + (position - s->at), (size_t)size};
-    if (record_batch_magic(batch->data) != RECORD_BATCH_MAGIC ||
-        record_batch_last_offset_delta(batch->data) < 0)
+    if (!segment_may_hold(s->segment, batch->data))
         return status_error(KERR_CORRUPT_MESSAGE, "no record batch where one should start");
     return check_crc ? record_batch_check(*batch) : STATUS_OK;
 }
@@ -226,8 +225,7 @@ static struct status recover_batch(void *arg, struct bytes batch, int64_t positi
     const int32_t epoch = record_batch_leader_epoch(batch.data);
     struct status st = STATUS_OK;
 
-    if (base_offset < r->next_offset || last_offset < base_offset ||
-        last_offset - s->base_offset > INT32_MAX)
+    if (base_offset < r->next_offset)
         return status_error(KERR_CORRUPT_MESSAGE, "batch is out of order in its segment");
     r->next_offset = last_offset + 1;
     if (epoch >= 0 && epoch > epoch_cache_latest(&l->epochs))

@@ -72,6 +72,17 @@ struct status segment_remove_cleaned(struct segment *s);
 struct segment *segment_retain(struct segment *s);
 void segment_release(struct segment *s);
 
+/* Whether a batch of whole size can be one of this segment, by its header: magic, and offsets that its indexes can
+ * name. */
+static inline bool segment_may_hold(const struct segment *s, const uint8_t *head)
+{
+    const int64_t base = record_batch_base_offset(head);
+    const int64_t delta = record_batch_last_offset_delta(head);
+
+    return record_batch_magic(head) == RECORD_BATCH_MAGIC && delta >= 0 && base >= s->base_offset &&
+           base - s->base_offset <= INT32_MAX - delta;
+}
+
 /* The .log file, opened when it is not. Any thread; may wait for the disk the first time. */
 struct status segment_log_file(struct segment *s, struct file **out);
 

@@ -51,8 +51,7 @@ static struct status walk_read_head(struct segment_walk *w)
     w->head = w->block + (w->position - w->block_at);
     w->size = record_batch_size_bytes(w->head);
     if (w->size < RECORD_BATCH_HEADER_BYTES || w->size > w->limit - w->position ||
-        record_batch_magic(w->head) != RECORD_BATCH_MAGIC || record_batch_last_offset_delta(w->head) < 0 ||
-        record_batch_base_offset(w->head) < w->segment->base_offset) {
+        !segment_may_hold(w->segment, w->head)) {
         w->head = NULL;
         return status_error(KERR_CORRUPT_MESSAGE, "no record batch where one should start");
     }

@@ -277,6 +277,36 @@ static void damaged_indexes_are_made_anew(void **state)
     }
 }
 
+/* Indexes are made anew over batches that nobody has judged: an offset that no index can name ends them early. */
+static void offset_beyond_its_segment_is_no_batch(void **state)
+{
+    static const int64_t wrong[] = {INT64_MAX, INT64_C(1) << 40, INT32_MAX, -1};
+    struct log_world w;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        uint8_t base[8];
+
+        world_begin(&w);
+        world_open(&w, LOG_TRUST_CLEAN);
+        for (int n = 0; n < 200; n++)
+            world_append(&w, 2, 100);
+        world_close(&w, true);
+        for (size_t k = 0; k < sizeof base; k++)
+            base[k] = (uint8_t)((uint64_t)wrong[i] >> (56 - 8 * k));
+        write_file(&w, FIRST_LOG, base, sizeof base, 0);
+        assert_false(status_failed(
+            w.files->ops->remove(w.files, LOG_DIRECTORY "/00000000000000000000.timeindex")));
+        world_open(&w, LOG_TRUST_CLEAN);
+        assert_true(w.report.indexes_rebuilt);
+        assert_int_equal(log_end_offset(w.log), 400);
+        world_close(&w, true);
+        world_open(&w, LOG_TRUST_OTHER_BOOT);
+        assert_int_equal(log_end_offset(w.log), 0);
+        world_end(&w);
+    }
+}
+
 static void exists(void *arg, const char *name, bool is_directory)
 {
     const char **wanted = arg;
@@ -567,6 +597,7 @@ int main(void)
         cmocka_unit_test(index_tails_lost_by_a_kill_come_back),
         cmocka_unit_test(zero_padding_behind_index_entries_is_no_entry),
         cmocka_unit_test(damaged_indexes_are_made_anew),
+        cmocka_unit_test(offset_beyond_its_segment_is_no_batch),
         cmocka_unit_test(leftovers_are_tidied_away),
         cmocka_unit_test(swap_files_take_the_place_of_what_they_replace),
         cmocka_unit_test(producers_survive_damaged_snapshots),
