@@ -68,7 +68,8 @@ static void wait_for_joins(struct group_core *c, struct group *g, int64_t ms)
 
 /* ---- sessions ---- */
 
-void classic_member_due_in(struct group_core *c, struct group *g, struct classic_member *m, int64_t ms)
+void classic_member_due_in(struct group_core *c, struct group *g, struct classic_member *m,
+                           int64_t ms)
 {
     m->deadline_ms = c->now_ms + (ms > 0 ? ms : 1);
     group_due_at(c, g, m->deadline_ms);
@@ -86,7 +87,8 @@ static struct bytes or_empty(struct bytes b)
     return b.data ? b : WIRE_EMPTY_BYTES;
 }
 
-static struct group_join_member *answer_members(struct group_caller *who, const struct classic_group *cg)
+static struct group_join_member *answer_members(struct group_caller *who,
+                                                const struct classic_group *cg)
 {
     struct group_join_member *all = group_answer_array(who, HASH_COUNT(cg->members), sizeof *all), *out = all;
 
@@ -101,7 +103,8 @@ static struct group_join_member *answer_members(struct group_caller *who, const 
     return all;
 }
 
-void classic_fill_join(struct group_caller *who, const struct classic_group *cg, const struct classic_member *m)
+void classic_fill_join(struct group_caller *who, const struct classic_group *cg,
+                       const struct classic_member *m)
 {
     struct group_join_answer *a = &who->join;
 
@@ -118,7 +121,8 @@ void classic_fill_join(struct group_caller *who, const struct classic_group *cg,
     }
 }
 
-void classic_member_answer_join(struct group_core *c, struct classic_group *cg, struct classic_member *m, enum kerr code)
+void classic_member_answer_join(struct group_core *c, struct classic_group *cg,
+                                struct classic_member *m, enum kerr code)
 {
     struct group_caller *who = m->joining;
 
@@ -133,7 +137,8 @@ void classic_member_answer_join(struct group_core *c, struct classic_group *cg, 
     group_answer(c, who, code);
 }
 
-void classic_member_answer_sync(struct group_core *c, struct group *g, struct classic_member *m, enum kerr code)
+void classic_member_answer_sync(struct group_core *c, struct group *g, struct classic_member *m,
+                                enum kerr code)
 {
     struct group_caller *who = m->syncing;
 
@@ -483,7 +488,8 @@ static bool load_member(struct group_core *c, struct group *g, const struct grou
                              }) != NULL;
 }
 
-static enum kerr load_members(struct group_core *c, struct group *g, const struct group_metadata_value *v)
+static enum kerr load_members(struct group_core *c, struct group *g,
+                              const struct group_metadata_value *v)
 {
     struct classic_group *cg = g->classic;
 
@@ -500,7 +506,8 @@ static enum kerr load_members(struct group_core *c, struct group *g, const struc
     return KERR_NONE;
 }
 
-static enum kerr load_value(struct group_core *c, struct group *g, const struct group_metadata_value *v)
+static enum kerr load_value(struct group_core *c, struct group *g,
+                            const struct group_metadata_value *v)
 {
     struct classic_group *cg = g->classic;
     enum kerr code = load_members(c, g, v);
@@ -518,7 +525,8 @@ static enum kerr load_value(struct group_core *c, struct group *g, const struct 
     return KERR_NONE;
 }
 
-enum kerr classic_group_load_record(struct group_core *c, struct group *g, const struct group_record *r)
+enum kerr classic_group_load_record(struct group_core *c, struct group *g,
+                                    const struct group_record *r)
 {
     const struct group_metadata_value *v = &r->value.group_metadata;
     struct classic_group *cg;

@@ -84,11 +84,15 @@ enum {
 
 /* ---- requests; each answers or parks who. g is of any type but a consumer group with members ---- */
 
-void classic_group_join(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r);
-void classic_group_leave(struct group_core *c, struct group *g, struct group_caller *who, const struct group_leave *r);
+void classic_group_join(struct group_core *c, struct group *g, struct group_caller *who,
+                        const struct group_join *r);
+void classic_group_leave(struct group_core *c, struct group *g, struct group_caller *who,
+                         const struct group_leave *r);
 /* g is classic. */
-void classic_group_sync(struct group_core *c, struct group *g, struct group_caller *who, const struct group_sync *r);
-void classic_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who, const struct group_heartbeat *r);
+void classic_group_sync(struct group_core *c, struct group *g, struct group_caller *who,
+                        const struct group_sync *r);
+void classic_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
+                             const struct group_heartbeat *r);
 
 /* ---- pieces; also for group_convert.c ---- */
 
@@ -104,46 +108,57 @@ struct classic_member_args {
 };
 /* Adds a member: the first one is the leader and gives the group its protocol type. NULL: out of memory. Its session
  * is not started, the state stays. */
-struct classic_member *classic_group_add(struct group_core *c, struct group *g, struct str protocol_type,
+struct classic_member *classic_group_add(struct group_core *c, struct group *g,
+                                         struct str protocol_type,
                                          const struct classic_member_args *m);
 struct classic_member *classic_group_member(const struct classic_group *cg, struct str id);
-struct classic_member *classic_group_static_member(const struct classic_group *cg, struct str instance_id);
+struct classic_member *classic_group_static_member(const struct classic_group *cg,
+                                                   struct str instance_id);
 /* Takes a member out; the next one is leader if it was. Nobody may wait in it. */
 void classic_group_remove(struct group *g, struct classic_member *m);
 /* The same; who waits in it hears UNKNOWN_MEMBER_ID. */
 void classic_group_dismiss(struct group_core *c, struct group *g, struct classic_member *m);
 /* A member joins with these protocols and timeouts from now on. False: out of memory, nothing changed. */
-bool classic_member_set_protocols(struct group_core *c, struct classic_group *cg, struct classic_member *m,
+bool classic_member_set_protocols(struct group_core *c, struct classic_group *cg,
+                                  struct classic_member *m,
                                   const struct group_protocol *protocols, size_t count);
 /* The member goes on under another id. False: out of memory. */
-bool classic_member_rename(struct group_core *c, struct classic_group *cg, struct classic_member *m, struct str id);
+bool classic_member_rename(struct group_core *c, struct classic_group *cg, struct classic_member *m,
+                           struct str id);
 /* Whether a member with these protocols could be in the group: one of them is offered by every member. */
 bool classic_group_supports(const struct classic_group *cg, struct str protocol_type,
                             const struct group_protocol *protocols, size_t count);
 /* Does the member still offer just these, in this order? */
-bool classic_member_matches(const struct classic_member *m, const struct group_protocol *protocols, size_t count);
+bool classic_member_matches(const struct classic_member *m, const struct group_protocol *protocols,
+                            size_t count);
 /* What the member says for the protocol; empty when it does not know it. */
 struct bytes classic_member_metadata(const struct classic_member *m, struct str protocol);
 size_t classic_protocols_bytes(const struct group_protocol *protocols, size_t count);
 /* False: out of memory. The id is not a member's. */
-bool classic_group_add_pending(struct group_core *c, struct classic_group *cg, struct str id, int64_t deadline_ms);
+bool classic_group_add_pending(struct group_core *c, struct classic_group *cg, struct str id,
+                               int64_t deadline_ms);
 struct classic_pending *classic_group_find_pending(const struct classic_group *cg, struct str id);
 void classic_group_remove_pending(struct classic_group *cg, struct classic_pending *p);
 
 /* Starts m's session anew: it must be heard of within its session timeout. */
 void classic_member_heard(struct group_core *c, struct group *g, struct classic_member *m);
 /* The same with another time than its session timeout. */
-void classic_member_due_in(struct group_core *c, struct group *g, struct classic_member *m, int64_t ms);
+void classic_member_due_in(struct group_core *c, struct group *g, struct classic_member *m,
+                           int64_t ms);
 /* Answers its JoinGroup, if it waits: `code`, and for NONE the generation that now is. */
-void classic_member_answer_join(struct group_core *c, struct classic_group *cg, struct classic_member *m, enum kerr code);
+void classic_member_answer_join(struct group_core *c, struct classic_group *cg,
+                                struct classic_member *m, enum kerr code);
 /* Answers its SyncGroup, if it waits; NONE: with its assignment. */
-void classic_member_answer_sync(struct group_core *c, struct group *g, struct classic_member *m, enum kerr code);
+void classic_member_answer_sync(struct group_core *c, struct group *g, struct classic_member *m,
+                                enum kerr code);
 /* Fills a join answer with the generation that now is, for this member. */
-void classic_fill_join(struct group_caller *who, const struct classic_group *cg, const struct classic_member *m);
+void classic_fill_join(struct group_caller *who, const struct classic_group *cg,
+                       const struct classic_member *m);
 /* The protocol that most members prefer among those that all support; there are members. Borrowed from a member. */
 struct str classic_group_vote(const struct classic_group *cg);
 /* Sets the group's protocol (copied) and, from the members' metadata for it, the topics they subscribe. */
-void classic_group_set_protocol(struct group_core *c, struct classic_group *cg, struct str protocol);
+void classic_group_set_protocol(struct group_core *c, struct classic_group *cg,
+                                struct str protocol);
 /* The group enters `state` now. */
 void classic_group_enter(struct group_core *c, struct classic_group *cg, enum classic_state state);
 /* As group_classic.c's head shows it: a rebalance begins, or goes on if all have joined. */

@@ -18,7 +18,8 @@ struct classic_member *classic_group_member(const struct classic_group *cg, stru
     return m;
 }
 
-struct classic_member *classic_group_static_member(const struct classic_group *cg, struct str instance_id)
+struct classic_member *classic_group_static_member(const struct classic_group *cg,
+                                                   struct str instance_id)
 {
     struct classic_member *m;
 
@@ -37,7 +38,8 @@ size_t classic_protocols_bytes(const struct group_protocol *protocols, size_t co
     return bytes;
 }
 
-static struct group_protocol *copy_protocols(struct group_core *c, const struct group_protocol *from, size_t count)
+static struct group_protocol *copy_protocols(struct group_core *c,
+                                             const struct group_protocol *from, size_t count)
 {
     struct group_protocol *to = malloc(classic_protocols_bytes(from, count) + 1);
     char *at;
@@ -68,7 +70,8 @@ static struct classic_support *find_support(const struct classic_group *cg, stru
     return s;
 }
 
-static struct classic_support *make_support(struct group_core *c, struct classic_group *cg, struct str name)
+static struct classic_support *make_support(struct group_core *c, struct classic_group *cg,
+                                            struct str name)
 {
     struct classic_support *s = find_support(cg, name);
 
@@ -131,7 +134,8 @@ static void uncount_support(struct classic_group *cg, struct classic_member *m)
     }
 }
 
-bool classic_member_set_protocols(struct group_core *c, struct classic_group *cg, struct classic_member *m,
+bool classic_member_set_protocols(struct group_core *c, struct classic_group *cg,
+                                  struct classic_member *m,
                                   const struct group_protocol *protocols, size_t count)
 {
     struct group_protocol *copy = copy_protocols(c, protocols, count);
@@ -150,7 +154,8 @@ bool classic_member_set_protocols(struct group_core *c, struct classic_group *cg
     return true;
 }
 
-bool classic_member_matches(const struct classic_member *m, const struct group_protocol *protocols, size_t count)
+bool classic_member_matches(const struct classic_member *m, const struct group_protocol *protocols,
+                            size_t count)
 {
     if (m->protocol_count != count)
         return false;
@@ -239,7 +244,8 @@ static struct str or_empty(struct str s)
     return s.data ? s : STR("");
 }
 
-static bool fill_member(struct group_core *c, struct classic_member *m, const struct classic_member_args *args)
+static bool fill_member(struct group_core *c, struct classic_member *m,
+                        const struct classic_member_args *args)
 {
     m->session_timeout_ms = args->session_timeout_ms;
     m->rebalance_timeout_ms = args->rebalance_timeout_ms;
@@ -267,7 +273,8 @@ static bool hash_member(struct group_core *c, struct classic_group *cg, struct c
     return false;
 }
 
-struct classic_member *classic_group_add(struct group_core *c, struct group *g, struct str protocol_type,
+struct classic_member *classic_group_add(struct group_core *c, struct group *g,
+                                         struct str protocol_type,
                                          const struct classic_member_args *args)
 {
     struct classic_group *cg = g->classic;
@@ -324,7 +331,8 @@ void classic_group_remove(struct group *g, struct classic_member *m)
     free_member(m);
 }
 
-bool classic_member_rename(struct group_core *c, struct classic_group *cg, struct classic_member *m, struct str id)
+bool classic_member_rename(struct group_core *c, struct classic_group *cg, struct classic_member *m,
+                           struct str id)
 {
     struct str copy, old = m->id;
 
@@ -358,7 +366,8 @@ struct classic_pending *classic_group_find_pending(const struct classic_group *c
     return p;
 }
 
-bool classic_group_add_pending(struct group_core *c, struct classic_group *cg, struct str id, int64_t deadline_ms)
+bool classic_group_add_pending(struct group_core *c, struct classic_group *cg, struct str id,
+                               int64_t deadline_ms)
 {
     struct classic_pending *p = calloc(1, sizeof *p + id.size);
 
@@ -468,7 +477,8 @@ static bool add_subscription(struct name_list *list, struct bytes metadata)
     return reader_ok(&r);
 }
 
-static bool gather_topics(const struct classic_group *cg, struct str protocol, struct name_list *list)
+static bool gather_topics(const struct classic_group *cg, struct str protocol,
+                          struct name_list *list)
 {
     struct bytes last = {NULL, 0};
 

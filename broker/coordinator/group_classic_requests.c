@@ -27,7 +27,8 @@ static enum kerr check_member(const struct classic_group *cg, struct str id, str
 }
 
 /* Is there room for it, or has it a place? */
-static bool accepts(const struct group_core *c, const struct classic_group *cg, const struct classic_member *m)
+static bool accepts(const struct group_core *c, const struct classic_group *cg,
+                    const struct classic_member *m)
 {
     size_t max = (size_t)c->args.settings->max_size;
 
@@ -45,13 +46,15 @@ static bool accepts(const struct group_core *c, const struct classic_group *cg, 
 
 /* ---- JoinGroup ---- */
 
-static void refuse_join(struct group_core *c, struct group_caller *who, struct str member_id, enum kerr code)
+static void refuse_join(struct group_core *c, struct group_caller *who, struct str member_id,
+                        enum kerr code)
 {
     who->join.member_id = group_answer_str(who, member_id);
     group_answer(c, who, code);
 }
 
-static void park_join(struct group_core *c, struct classic_group *cg, struct classic_member *m, struct group_caller *who)
+static void park_join(struct group_core *c, struct classic_group *cg, struct classic_member *m,
+                      struct group_caller *who)
 {
     /* It asked before, on a connection that must be gone: whoever still listens there may ask again. */
     classic_member_answer_join(c, cg, m, KERR_REBALANCE_IN_PROGRESS);
@@ -72,7 +75,8 @@ static bool update_member(struct group_core *c, struct classic_group *cg, struct
     return true;
 }
 
-static void rejoin(struct group_core *c, struct group *g, struct classic_member *m, struct group_caller *who,
+static void rejoin(struct group_core *c, struct group *g, struct classic_member *m,
+                   struct group_caller *who,
                    const struct group_join *r)
 {
     if (!update_member(c, g->classic, m, who, r))
@@ -81,7 +85,8 @@ static void rejoin(struct group_core *c, struct group *g, struct classic_member 
     classic_group_rebalance_or_complete(c, g);
 }
 
-static void add_member(struct group_core *c, struct group *g, struct str id, struct group_caller *who,
+static void add_member(struct group_core *c, struct group *g, struct str id,
+                       struct group_caller *who,
                        const struct group_join *r)
 {
     struct classic_group *cg = g->classic;
@@ -110,7 +115,8 @@ static void add_member(struct group_core *c, struct group *g, struct str id, str
 }
 
 /* A static member came back, without its member id: it takes the place that it had, under a new one. */
-static void replace_static(struct group_core *c, struct group *g, struct classic_member *m, struct str new_id,
+static void replace_static(struct group_core *c, struct group *g, struct classic_member *m,
+                           struct str new_id,
                            struct group_caller *who, const struct group_join *r)
 {
     struct classic_group *cg = g->classic;
@@ -164,7 +170,8 @@ static void format_uuid(struct uuid id, char *text)
 }
 
 /* Instance or client id, a dash and something nobody can guess; in the caller's arena. */
-static struct str new_member_id(struct group_core *c, struct group_caller *who, const struct group_join *r)
+static struct str new_member_id(struct group_core *c, struct group_caller *who,
+                                const struct group_join *r)
 {
     struct str prefix = r->instance_id.data ? r->instance_id : who->client_id;
     size_t size = prefix.size;
@@ -182,7 +189,8 @@ static struct str new_member_id(struct group_core *c, struct group_caller *who, 
     return (struct str){text, size + 1 + UUID_STRING_CHARS};
 }
 
-static void join_unknown(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r)
+static void join_unknown(struct group_core *c, struct group *g, struct group_caller *who,
+                         const struct group_join *r)
 {
     struct classic_group *cg = g->classic;
     struct str id = new_member_id(c, who, r);
@@ -205,7 +213,8 @@ static void join_unknown(struct group_core *c, struct group *g, struct group_cal
     }
 }
 
-static void join_known(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r)
+static void join_known(struct group_core *c, struct group *g, struct group_caller *who,
+                       const struct group_join *r)
 {
     struct classic_group *cg = g->classic;
     struct classic_member *m = classic_group_member(cg, r->member_id);
@@ -256,7 +265,8 @@ static bool make_classic(struct group_core *c, struct group *g, struct group_cal
     return true;
 }
 
-void classic_group_join(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r)
+void classic_group_join(struct group_core *c, struct group *g, struct group_caller *who,
+                        const struct group_join *r)
 {
     bool unknown = !r->member_id.size;
     size_t bytes = classic_protocols_bytes(r->protocols, r->protocol_count);
@@ -360,7 +370,8 @@ static void assign(struct group_core *c, struct group *g, const struct group_syn
     answer_syncs(c, g, KERR_NONE);
 }
 
-void classic_group_sync(struct group_core *c, struct group *g, struct group_caller *who, const struct group_sync *r)
+void classic_group_sync(struct group_core *c, struct group *g, struct group_caller *who,
+                        const struct group_sync *r)
 {
     struct classic_group *cg = g->classic;
     enum kerr code = check_sync(cg, r);
@@ -382,7 +393,8 @@ void classic_group_sync(struct group_core *c, struct group *g, struct group_call
 
 /* ---- Heartbeat ---- */
 
-void classic_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who, const struct group_heartbeat *r)
+void classic_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
+                             const struct group_heartbeat *r)
 {
     struct classic_group *cg = g->classic;
     enum kerr code = check_member(cg, r->member_id, r->instance_id);
@@ -399,7 +411,8 @@ void classic_group_heartbeat(struct group_core *c, struct group *g, struct group
 
 /* ---- LeaveGroup ---- */
 
-static enum kerr leave_one(struct group_core *c, struct group *g, const struct group_leave_member *asked)
+static enum kerr leave_one(struct group_core *c, struct group *g,
+                           const struct group_leave_member *asked)
 {
     struct classic_group *cg = g->type == GROUP_CLASSIC ? g->classic : NULL;
     struct classic_pending *pending;
@@ -426,7 +439,8 @@ static enum kerr leave_one(struct group_core *c, struct group *g, const struct g
     return code;
 }
 
-void classic_group_leave(struct group_core *c, struct group *g, struct group_caller *who, const struct group_leave *r)
+void classic_group_leave(struct group_core *c, struct group *g, struct group_caller *who,
+                         const struct group_leave *r)
 {
     struct group_leave_member *out = group_answer_array(who, r->member_count, sizeof *out);
     enum kerr code = KERR_NONE;

@@ -163,7 +163,8 @@ void group_step_end(struct group_core *c)
 }
 
 /* An array of the arena that doubles; what it outgrew stays behind until the step is over. */
-static void *grown(struct group_core *c, void *old, size_t count, size_t *capacity, size_t size, size_t first)
+static void *grown(struct group_core *c, void *old, size_t count, size_t *capacity, size_t size,
+                   size_t first)
 {
     size_t room = *capacity ? *capacity * 2 : first;
     void *array;
@@ -495,7 +496,8 @@ enum kerr group_core_load_record(struct group_core *c, const struct group_record
     return consumer_group_load_record(c, g, r);
 }
 
-void group_core_loaded(struct group_core *c, struct str group, bool has_offsets, int64_t now_ms, struct group_effects *fx)
+void group_core_loaded(struct group_core *c, struct str group, bool has_offsets, int64_t now_ms,
+                       struct group_effects *fx)
 {
     struct group *g = group_find(c, group);
 
@@ -595,7 +597,8 @@ void group_core_set_heartbeat_interval(struct group_core *c, int32_t interval_ms
     c->heartbeat_interval_ms = interval_ms;
 }
 
-void group_core_regex_resolved(struct group_core *c, const struct group_regex_result *r, int64_t now_ms, struct group_effects *fx)
+void group_core_regex_resolved(struct group_core *c, const struct group_regex_result *r,
+                               int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find(c, r->group);
 
@@ -627,7 +630,8 @@ static enum kerr check_join(const struct group_core *c, const struct group_join 
     return KERR_NONE;
 }
 
-void group_core_join(struct group_core *c, struct group_caller *who, const struct group_join *r, int64_t now_ms, struct group_effects *fx)
+void group_core_join(struct group_core *c, struct group_caller *who, const struct group_join *r,
+                     int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
     enum kerr code = check_join(c, r);
@@ -646,7 +650,8 @@ void group_core_join(struct group_core *c, struct group_caller *who, const struc
     group_step_end(c);
 }
 
-void group_core_sync(struct group_core *c, struct group_caller *who, const struct group_sync *r, int64_t now_ms, struct group_effects *fx)
+void group_core_sync(struct group_core *c, struct group_caller *who, const struct group_sync *r,
+                     int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
 
@@ -665,7 +670,8 @@ void group_core_sync(struct group_core *c, struct group_caller *who, const struc
     group_step_end(c);
 }
 
-void group_core_heartbeat(struct group_core *c, struct group_caller *who, const struct group_heartbeat *r, int64_t now_ms, struct group_effects *fx)
+void group_core_heartbeat(struct group_core *c, struct group_caller *who,
+                          const struct group_heartbeat *r, int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
 
@@ -684,7 +690,8 @@ void group_core_heartbeat(struct group_core *c, struct group_caller *who, const 
     group_step_end(c);
 }
 
-void group_core_leave(struct group_core *c, struct group_caller *who, const struct group_leave *r, int64_t now_ms, struct group_effects *fx)
+void group_core_leave(struct group_core *c, struct group_caller *who, const struct group_leave *r,
+                      int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
 
@@ -701,7 +708,9 @@ void group_core_leave(struct group_core *c, struct group_caller *who, const stru
     group_step_end(c);
 }
 
-void group_core_consumer_heartbeat(struct group_core *c, struct group_caller *who, const struct group_consumer_heartbeat *r, int64_t now_ms, struct group_effects *fx)
+void group_core_consumer_heartbeat(struct group_core *c, struct group_caller *who,
+                                   const struct group_consumer_heartbeat *r, int64_t now_ms,
+                                   struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
 

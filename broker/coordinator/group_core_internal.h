@@ -143,7 +143,8 @@ struct uuid group_random_uuid(struct group_core *c);
 
 /* ---- what classic groups give the rest; all but load_record and loaded belong to the step under way ---- */
 
-enum kerr classic_group_load_record(struct group_core *c, struct group *g, const struct group_record *r);
+enum kerr classic_group_load_record(struct group_core *c, struct group *g,
+                                    const struct group_record *r);
 void classic_group_loaded(struct group_core *c, struct group *g);
 /* Does what is due at c->now_ms and sets the group's deadline. */
 void classic_group_tick(struct group_core *c, struct group *g);
@@ -156,7 +157,8 @@ bool classic_group_is_empty(const struct classic_group *cg);
 
 /* A record of types 3-8 and 16 of a group that is being loaded; makes the group GROUP_CONSUMER. Errors as of
  * group_core_load_record. */
-enum kerr consumer_group_load_record(struct group_core *c, struct group *g, const struct group_record *r);
+enum kerr consumer_group_load_record(struct group_core *c, struct group *g,
+                                     const struct group_record *r);
 /* In a step: everything is replayed; sessions start at c->now_ms. */
 void consumer_group_loaded(struct group_core *c, struct group *g);
 void consumer_group_tick(struct group_core *c, struct group *g);
@@ -177,18 +179,25 @@ void consumer_group_heartbeat(struct group_core *c, struct group *g, struct grou
 /* g is a consumer group; fills who->consumer_describe, does not answer. */
 void consumer_group_describe(struct group_core *c, struct group *g, struct group_caller *who);
 /* g is a consumer group: may this member, or outsider, commit? */
-enum kerr consumer_group_check_commit(struct group_core *c, struct group *g, const struct group_commit *r);
+enum kerr consumer_group_check_commit(struct group_core *c, struct group *g,
+                                      const struct group_commit *r);
 /* member_id is not null. */
-enum kerr consumer_group_check_offset_fetch(const struct group *g, struct str member_id, int32_t member_epoch);
+enum kerr consumer_group_check_offset_fetch(const struct group *g, struct str member_id,
+                                            int32_t member_epoch);
 bool consumer_group_subscribes(const struct group *g, struct str topic);
 /* There is nothing for newer metadata: c->image is what the next heartbeat sees. */
-void consumer_group_regex_resolved(struct group_core *c, struct group *g, const struct group_regex_result *r);
+void consumer_group_regex_resolved(struct group_core *c, struct group *g,
+                                   const struct group_regex_result *r);
 
 /* ---- classic requests at a consumer group with members (group_convert.c); each answers or parks who ---- */
 
-void convert_classic_join(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r);
-void convert_classic_sync(struct group_core *c, struct group *g, struct group_caller *who, const struct group_sync *r);
-void convert_classic_heartbeat(struct group_core *c, struct group *g, struct group_caller *who, const struct group_heartbeat *r);
-void convert_classic_leave(struct group_core *c, struct group *g, struct group_caller *who, const struct group_leave *r);
+void convert_classic_join(struct group_core *c, struct group *g, struct group_caller *who,
+                          const struct group_join *r);
+void convert_classic_sync(struct group_core *c, struct group *g, struct group_caller *who,
+                          const struct group_sync *r);
+void convert_classic_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
+                               const struct group_heartbeat *r);
+void convert_classic_leave(struct group_core *c, struct group *g, struct group_caller *who,
+                           const struct group_leave *r);
 
 #endif

@@ -17,7 +17,8 @@ static struct str message_of(struct group_caller *who, const char *format, ...)
     return group_answer_str(who, str_from(text));
 }
 
-static void describe_member(struct group_caller *who, const struct classic_group *cg, const struct classic_member *m,
+static void describe_member(struct group_caller *who, const struct classic_group *cg,
+                            const struct classic_member *m,
                             struct group_described_member *out)
 {
     /* Before a group is stable neither is settled. */
@@ -49,7 +50,8 @@ static void describe_classic(struct group_caller *who, const struct classic_grou
         describe_member(who, cg, m, out++);
 }
 
-void group_core_describe(struct group_core *c, struct group_caller *who, struct str group, struct group_effects *fx)
+void group_core_describe(struct group_core *c, struct group_caller *who, struct str group,
+                         struct group_effects *fx)
 {
     const struct group *g = group_find_loaded(c, group);
     enum kerr code = KERR_NONE;
@@ -69,7 +71,8 @@ void group_core_describe(struct group_core *c, struct group_caller *who, struct 
     group_step_end(c);
 }
 
-void group_core_consumer_describe(struct group_core *c, struct group_caller *who, struct str group, struct group_effects *fx)
+void group_core_consumer_describe(struct group_core *c, struct group_caller *who, struct str group,
+                                  struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, group);
     enum kerr code = KERR_NONE;
@@ -98,7 +101,8 @@ static struct group_listed listed(const struct group *g)
     return (struct group_listed){g->id, STR(""), STR("Empty"), STR("Classic")};
 }
 
-void group_core_list(const struct group_core *c, bool (*visit)(void *arg, const struct group_listed *g), void *arg)
+void group_core_list(const struct group_core *c, bool (*visit)(void *arg,
+                     const struct group_listed *g), void *arg)
 {
     for (const struct group *g = c->groups; g; g = g->hh.next) {
         struct group_listed l;

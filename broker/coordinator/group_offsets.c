@@ -82,7 +82,8 @@ static int64_t expires_at(const struct group_commit *r)
     return r->retention_ms > INT64_MAX - r->timestamp_ms ? INT64_MAX : r->timestamp_ms + r->retention_ms;
 }
 
-static void emit_commit(struct group_core *c, const struct group_commit *r, const struct group_commit_partition *p)
+static void emit_commit(struct group_core *c, const struct group_commit *r,
+                        const struct group_commit_partition *p)
 {
     struct group_record *record = group_emit_new(c, GROUP_RECORD_OFFSET_COMMIT);
 
@@ -106,7 +107,8 @@ static void stay_alive(struct group_core *c, struct group *g, struct str member_
         classic_member_heard(c, g, m);
 }
 
-void group_core_commit(struct group_core *c, struct group_caller *who, const struct group_commit *r, int64_t now_ms, struct group_effects *fx)
+void group_core_commit(struct group_core *c, struct group_caller *who, const struct group_commit *r,
+                       int64_t now_ms, struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, r->group);
     enum kerr code;
@@ -129,7 +131,8 @@ void group_core_commit(struct group_core *c, struct group_caller *who, const str
     group_step_end(c);
 }
 
-enum kerr group_core_check_offset_fetch(const struct group_core *c, struct str group, struct str member_id, int32_t member_epoch)
+enum kerr group_core_check_offset_fetch(const struct group_core *c, struct str group,
+                                        struct str member_id, int32_t member_epoch)
 {
     const struct group *g = group_find_loaded(c, group);
 
@@ -176,7 +179,9 @@ static void end_group(struct group_core *c, struct group *g)
     g->has_offsets = false;
 }
 
-void group_core_offset_delete(struct group_core *c, struct group_caller *who, struct str group, struct group_offset_name *names, size_t count, struct group_effects *fx)
+void group_core_offset_delete(struct group_core *c, struct group_caller *who, struct str group,
+                              struct group_offset_name *names, size_t count,
+                              struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, group);
     enum kerr code = KERR_NONE;
@@ -197,7 +202,9 @@ void group_core_offset_delete(struct group_core *c, struct group_caller *who, st
     group_step_end(c);
 }
 
-void group_core_delete(struct group_core *c, struct group_caller *who, struct str group, const struct group_offset_name *offsets, size_t count, struct group_effects *fx)
+void group_core_delete(struct group_core *c, struct group_caller *who, struct str group,
+                       const struct group_offset_name *offsets, size_t count,
+                       struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, group);
     enum kerr code = KERR_NONE;
@@ -235,7 +242,8 @@ static bool may_expire(const struct group *g, int64_t *since_ms)
     return cg->state == CLASSIC_STABLE && cg->topics_known;
 }
 
-static bool has_expired(const struct group_core *c, const struct group_stored_offset *o, int64_t since_ms, int64_t wall_ms)
+static bool has_expired(const struct group_core *c, const struct group_stored_offset *o,
+                        int64_t since_ms, int64_t wall_ms)
 {
     if (o->expire_timestamp_ms != -1) /* it was committed with a time of its own */
         return wall_ms >= o->expire_timestamp_ms;
@@ -244,7 +252,9 @@ static bool has_expired(const struct group_core *c, const struct group_stored_of
     return since_ms <= wall_ms && wall_ms - since_ms >= c->args.settings->offsets_retention_ms;
 }
 
-void group_core_expire(struct group_core *c, struct str group, const struct group_stored_offset *offsets, size_t count, int64_t wall_ms, struct group_effects *fx)
+void group_core_expire(struct group_core *c, struct str group,
+                       const struct group_stored_offset *offsets, size_t count, int64_t wall_ms,
+                       struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, group);
     int64_t touched_ms = g->touched_ms, since_ms;
