@@ -503,9 +503,7 @@ static void on_storage_failed(void *arg, struct partition *p, struct status why)
 {
     struct shard *s = arg;
 
-    if (why.code == KERR_CORRUPT_MESSAGE)
-        return; /* a damaged batch says nothing of the rest of the disk */
-    if (p->log || p->log_dir < s->node->dir_count)
+    if (why.sys_errno != 0) /* damaged files, or a directory that was offline already, say nothing of the disk */
         node_dir_failed(s->node, p->log_dir, why);
 }
 

@@ -171,6 +171,15 @@ static void load_snapshot(struct log *l, const struct log_listing *files, int64_
     }
 }
 
+/* Whether an index entry is of this file: nobody checked those of sealed segments. */
+static bool points_at_batch(struct segment *s, struct offset_position entry)
+{
+    struct segment_walk w;
+
+    return entry.position == 0 || (!status_failed(segment_walk_begin(&w, s, entry.position, s->size, NULL)) &&
+                                   w.head && record_batch_last_offset(w.head) == entry.offset);
+}
+
 /* Applies the batches in [from, end) of the segments. */
 static struct status replay_producers(struct log *l, int64_t from, int64_t end)
 {
@@ -190,6 +199,8 @@ static struct status replay_producers(struct log *l, int64_t from, int64_t end)
         if (status_failed(st))
             break;
         st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), from, &start, NULL);
+        if (!status_failed(st) && !points_at_batch(s, start))
+            start.position = 0;
         if (!status_failed(st))
             st = log_scan(s, start.position, s->size, INT64_MAX, apply_to_producers, &scan, &stop);
     }

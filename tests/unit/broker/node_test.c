@@ -118,6 +118,69 @@ static void log_that_cannot_be_settled_leaves_no_clean_mark(void **state)
     node_world_free(&w);
 }
 
+static int led(struct node_world *w, struct uuid topic, int partitions)
+{
+    int count = 0;
+
+    for (int i = 0; i < partitions; i++) {
+        struct partition *p = node_world_partition(w, topic, i);
+
+        count += p && p->state == PARTITION_LEADING;
+    }
+    return count;
+}
+
+/* One that cannot be read at the start takes its own partitions offline, and no others. */
+static void unreadable_directory_leaves_the_other_one_alone(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_set(&w, "log.dirs=one,two");
+    node_world_start(&w);
+    topic = node_world_topic(&w, "spread", 6, NULL);
+    produce_everywhere(&w, "spread", 6);
+    node_world_stop(&w);
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "two", .sys_errno = EIO});
+    node_world_start(&w);
+    test_loop_run(&w.loop, 100);
+    assert_false(w.failed);
+    assert_int_equal(led(&w, topic, 6), 3);
+    node_world_stop(&w);
+    files_sim_heal(w.files);
+    node_world_start(&w);
+    assert_all_there(&w, topic, 6);
+    node_world_free(&w);
+}
+
+static void damaged_log_takes_only_its_partition_offline(void **state)
+{
+    static struct node_world w;
+    const struct iovec junk = {"version: 9", 10};
+    struct file *f;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    topic = node_world_topic(&w, "some", 3, NULL);
+    produce_everywhere(&w, "some", 3);
+    node_world_stop(&w);
+    assert_false(status_failed(w.files->ops->open(w.files, "trivet-data/some-1/partition.metadata",
+                                                  FILE_WRITE | FILE_TRUNCATE, &f)));
+    assert_false(status_failed(w.files->ops->write(w.files, f, &junk, 1, 0)));
+    w.files->ops->close(w.files, f);
+    node_world_start(&w);
+    test_loop_run(&w.loop, 100);
+    assert_false(w.failed);
+    assert_int_equal(led(&w, topic, 3), 2);
+    assert_int_equal(node_world_produce(&w, "some", 1, -1, 1, 10), KERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(node_world_produce(&w, "some", 2, -1, 1, 10), KERR_NONE);
+    node_world_free(&w);
+}
+
 /* Acknowledged with acks=all: there after the worst that a power failure may do. */
 static void acknowledged_records_survive_the_machine(void **state)
 {
@@ -144,6 +207,8 @@ int main(void)
         cmocka_unit_test(clean_stop_syncs_few_logs_one_by_one),
         cmocka_unit_test(stop_whose_sync_fails_is_not_marked_clean),
         cmocka_unit_test(log_that_cannot_be_settled_leaves_no_clean_mark),
+        cmocka_unit_test(unreadable_directory_leaves_the_other_one_alone),
+        cmocka_unit_test(damaged_log_takes_only_its_partition_offline),
         cmocka_unit_test(acknowledged_records_survive_the_machine),
     };
 
