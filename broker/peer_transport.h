@@ -1,0 +1,41 @@
+#ifndef BROKER_PEER_TRANSPORT_H
+#define BROKER_PEER_TRANSPORT_H
+
+/* Requests to other nodes over sockets (replication/transport.h): one of these a loop.
+ *
+ *   link:  resolving -> connecting -> greeting (ApiVersions) -> idle <-> busy -> closed, on any failure
+ *
+ * A link carries one request at a time, so that a fetch that waits for half a second holds up no vote: a request
+ * takes an idle link of its node, or opens another one, or waits its turn when the node has PEER_LINKS_MAX. What a node
+ * speaks is asked once and known as long as it has a link. A request that runs out of time closes its link, for its
+ * answer could still come. Idle links are closed after PEER_IDLE_US.
+ *
+ * Runs on its loop. */
+
+#include <stddef.h>
+
+#include "protocol/base/logger.h"
+#include "replication/transport.h"
+#include "storage/executor.h"
+
+struct event_base;
+struct peer_transport;
+
+#define PEER_LINKS_MAX 8                      /* to one node */
+#define PEER_IDLE_US   (60 * 1000 * 1000)
+
+struct peer_transport_args {
+    struct event_base *events;
+    struct loop *loop;
+    struct logger *logger; /* may be NULL */
+    struct str client_id;  /* borrowed; how we name ourselves to peers */
+    int32_t answer_bytes_max; /* a longer answer closes the link */
+};
+
+/* NULL: out of memory. */
+struct peer_transport *peer_transport_create(const struct peer_transport_args *args);
+struct transport *peer_transport_base(struct peer_transport *t);
+/* When the loop has ended, its last tasks too. Requests under way are forgotten. */
+void peer_transport_free(struct peer_transport *t); /* NULL is fine */
+
+#endif
