@@ -12,7 +12,8 @@
 
 struct partition_cleaning {
     struct partition *partition;
-    struct log_compaction *compaction;
+    struct log_compaction *compaction; /* NULL: only the disk is asked for timestamps */
+    struct log_times *times;
     struct partition_clean_args args;
     struct job job;
     struct timer pause;
@@ -68,6 +69,13 @@ static int64_t pause_us(const struct partition_cleaning *c)
 
 /* ---- the end ---- */
 
+static void tell_failure(const struct partition *p, struct status why)
+{
+    logger_event(p->env->logger, LOGGER_ERROR, "log_cleaning_failed",
+                 "topic=\"%s\" partition=%d reason=%s where=\"%s\" errno=%d uncleanable=%d", p->topic.data, p->index,
+                 kerr_name(why.code), why.where ? why.where : "", why.sys_errno, p->uncleanable);
+}
+
 static void tell(const struct partition_cleaning *c)
 {
     const struct partition *p = c->partition;
@@ -76,10 +84,7 @@ static void tell(const struct partition_cleaning *c)
 
     log_compaction_stats(c->compaction, &s);
     if (status_failed(c->result))
-        logger_event(logger, LOGGER_ERROR, "log_cleaning_failed",
-                     "topic=\"%s\" partition=%d reason=%s where=\"%s\" errno=%d uncleanable=%d", p->topic.data,
-                     p->index, kerr_name(c->result.code), c->result.where ? c->result.where : "",
-                     c->result.sys_errno, p->uncleanable);
+        tell_failure(p, c->result);
     else if (!log_compaction_aborted(c->compaction))
         logger_event(logger, LOGGER_INFO, "log_cleaned",
                      "topic=\"%s\" partition=%d dirty_from=%lld clean_to=%lld bytes_read=%lld bytes_written=%lld "
@@ -134,19 +139,55 @@ static void step_done(struct task *t)
 
 /* ---- beginning ---- */
 
+static void times_run(struct job *j)
+{
+    struct partition_cleaning *c = CONTAINER_OF(j, struct partition_cleaning, job);
+
+    c->result = log_times_run(c->times);
+}
+
+static void times_done(struct task *t)
+{
+    struct job *j = CONTAINER_OF(t, struct job, done);
+    struct partition_cleaning *c = CONTAINER_OF(j, struct partition_cleaning, job);
+    struct partition *p = c->partition;
+
+    log_times_end(p->log, c->times);
+    p->cleaning = NULL;
+    p->uncleanable = status_failed(c->result);
+    if (status_failed(c->result))
+        tell_failure(p, c->result);
+    free(c);
+    if (p->stopping)
+        partition_maybe_stopped(p);
+}
+
+/* The next look knows more. */
+static void ask_times(struct partition *p)
+{
+    struct partition_cleaning *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return;
+    c->times = log_times_begin(p->log);
+    if (!c->times) {
+        free(c);
+        return;
+    }
+    c->partition = p;
+    c->job = (struct job){.home = p->env->loop, .run = times_run, .done = {.run = times_done}};
+    p->cleaning = c;
+    pool_submit(p->env->pool, &c->job);
+}
+
 bool partition_clean_due(struct partition *p, struct compaction_range *out)
 {
-    struct status st;
-
     if (!p->log || p->state == PARTITION_OFFLINE || p->stopping || p->cleaning || p->uncleanable || !p->config ||
         !p->config->cleanup_compact)
         return false;
-    st = log_compaction_look(p->log, partition_last_stable_offset(p), clock_wall_ms(p->env->clock), out);
-    if (status_failed(st)) {
-        p->uncleanable = true;
-        logger_event(p->env->logger, LOGGER_ERROR, "log_cleaning_failed",
-                     "topic=\"%s\" partition=%d reason=%s where=\"%s\" errno=%d uncleanable=1", p->topic.data, p->index,
-                     kerr_name(st.code), st.where ? st.where : "", st.sys_errno);
+    log_compaction_look(p->log, partition_last_stable_offset(p), clock_wall_ms(p->env->clock), out);
+    if (out->times_unknown) {
+        ask_times(p);
         return false;
     }
     return compaction_is_due(out, p->config->min_cleanable_dirty_ratio);
@@ -197,7 +238,7 @@ void partition_clean_abort(struct partition *p)
 {
     struct partition_cleaning *c = p->cleaning;
 
-    if (!c)
+    if (!c || !c->compaction)
         return;
     log_compaction_abort(c->compaction);
     if (!c->pausing)

@@ -25,7 +25,8 @@ struct partition_clean_args {
     void *arg;
 };
 
-/* What there is to do, when the partition can be cleaned at all. True: enough is dirty, or it has waited long enough. */
+/* What there is to do, when the partition can be cleaned at all. True: enough is dirty, or it has waited long enough.
+ * False also when the disk has to be asked for timestamps first, which happens then: look again later. */
 bool partition_clean_due(struct partition *p, struct compaction_range *out);
 
 /* False: nothing to do, done will not be called. */

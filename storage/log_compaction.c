@@ -11,26 +11,29 @@
 
 /* ---- looking ---- */
 
-static struct status fill_segment(struct log *l, size_t i, bool timestamps, struct compaction_segment *out)
+static bool times_known(const struct segment *s)
 {
-    struct segment *s = l->segments[i];
-    struct status st = STATUS_OK;
+    return s->largest_known && s->first_timestamp_ms != SEGMENT_TIMESTAMP_UNREAD;
+}
+
+/* What is not known is too young, and has not waited too long. */
+static void fill_segment(const struct log *l, size_t i, bool timestamps, struct compaction_segment *out, bool *unknown)
+{
+    const struct segment *s = l->segments[i];
 
     *out = (struct compaction_segment){.base_offset = s->base_offset, .size = s->size};
     if (!timestamps || i + 1 == l->segment_count)
-        return STATUS_OK;
-    pthread_mutex_lock(&l->lock);
-    st = segment_load_largest(s);
-    pthread_mutex_unlock(&l->lock);
-    if (!status_failed(st))
-        st = segment_load_first_timestamp(s);
-    out->largest_timestamp_ms = s->largest.timestamp_ms;
-    out->first_timestamp_ms = s->first_timestamp_ms;
-    return st;
+        return;
+    if (times_known(s)) {
+        out->largest_timestamp_ms = s->largest.timestamp_ms;
+        out->first_timestamp_ms = s->first_timestamp_ms;
+    } else {
+        out->largest_timestamp_ms = INT64_MAX;
+        *unknown = true;
+    }
 }
 
-struct status log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms,
-                                  struct compaction_range *out)
+void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms, struct compaction_range *out)
 {
     struct compaction_range_args a = {
         .checkpoint = l->cleaned_offset,
@@ -43,23 +46,99 @@ struct status log_compaction_look(struct log *l, int64_t stable_end_offset, int6
         .max_lag_ms = l->config->max_compaction_lag_ms,
     };
     struct compaction_segment *segments;
-    struct status st = STATUS_OK;
+    bool unknown = false;
 
     *out = (struct compaction_range){0};
     /* What a quick start left unchecked must not be copied as if it were right. */
     if (log_offline(l) || l->compaction || !l->config->cleanup_compact || l->segment_count < 2 || log_unverified(l))
-        return STATUS_OK;
+        return;
     segments = malloc(l->segment_count * sizeof segments[0]);
     if (!segments)
-        return status_errno(ENOMEM, "compaction");
-    for (size_t i = 0; i < l->segment_count && !status_failed(st); i++)
-        st = fill_segment(l, i, compaction_needs_timestamps(&a), &segments[i]);
+        return; /* later, then */
+    for (size_t i = 0; i < l->segment_count; i++)
+        fill_segment(l, i, compaction_needs_timestamps(&a), &segments[i], &unknown);
     a.segments = segments;
     a.count = l->segment_count;
-    if (!status_failed(st))
-        compaction_find_range(&a, out);
+    compaction_find_range(&a, out);
+    out->times_unknown = unknown;
     free(segments);
+}
+
+/* ---- timestamps that the disk knows ---- */
+
+#define TIMES_MAX 256 /* segments a round */
+
+struct segment_times {
+    struct segment *segment; /* owned reference, counted as a reader */
+    int64_t size;
+    bool known;
+    struct time_offset largest;
+    int64_t first_ms;
+};
+
+struct log_times {
+    size_t count;
+    struct segment_times items[TIMES_MAX];
+};
+
+struct log_times *log_times_begin(struct log *l)
+{
+    struct log_times *t;
+
+    if (log_offline(l))
+        return NULL;
+    t = calloc(1, sizeof *t);
+    for (size_t i = 0; t && i + 1 < l->segment_count && t->count < TIMES_MAX; i++) {
+        struct segment *s = l->segments[i];
+
+        if (times_known(s))
+            continue;
+        atomic_fetch_add(&s->readers, 1);
+        t->items[t->count++] = (struct segment_times){.segment = segment_retain(s), .size = s->size};
+    }
+    if (t && t->count == 0) {
+        free(t);
+        t = NULL;
+    }
+    return t;
+}
+
+struct status log_times_run(struct log_times *t)
+{
+    struct status st = STATUS_OK;
+
+    for (size_t i = 0; i < t->count && !status_failed(st); i++) {
+        struct segment_times *x = &t->items[i];
+        struct segment_walk w;
+
+        st = segment_sealed_largest(x->segment, &x->largest, NULL);
+        if (!status_failed(st))
+            st = segment_walk_begin(&w, x->segment, 0, x->size, NULL);
+        if (status_failed(st))
+            break;
+        x->first_ms = w.head ? record_batch_max_timestamp(w.head) : -1;
+        x->known = true;
+    }
     return st;
+}
+
+void log_times_end(struct log *l, struct log_times *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        struct segment_times *x = &t->items[i];
+
+        if (l && x->known) {
+            pthread_mutex_lock(&l->lock);
+            if (!x->segment->largest_known)
+                x->segment->largest = x->largest;
+            x->segment->largest_known = true;
+            pthread_mutex_unlock(&l->lock);
+            x->segment->first_timestamp_ms = x->first_ms;
+        }
+        atomic_fetch_sub(&x->segment->readers, 1);
+        segment_release(x->segment);
+    }
+    free(t);
 }
 
 /* ---- beginning and ending ---- */
@@ -133,8 +212,8 @@ struct log_compaction *log_compaction_begin(struct log *l, const struct log_comp
     struct log_compaction *c;
     struct compaction_range range;
 
-    if (status_failed(log_compaction_look(l, args->stable_end_offset, args->now_ms, &range)) ||
-        range.cleanable_bytes == 0)
+    log_compaction_look(l, args->stable_end_offset, args->now_ms, &range);
+    if (range.cleanable_bytes == 0)
         return NULL;
     c = calloc(1, sizeof *c);
     if (!c)

@@ -18,10 +18,17 @@
 #include "storage/log.h"
 #include "storage/log_compaction_plan.h"
 
-/* [loop] What there is to clean now; nothing when the topic's policy has no compact. stable_end_offset: the last stable
- * offset. May read a few heads of batches when min. or max.compaction.lag.ms are set; that is all that can fail. */
-struct status log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms,
-                                  struct compaction_range *out);
+/* [loop] What there is to clean now; nothing when the topic's policy has no compact, or while a compaction is under
+ * way. stable_end_offset: the last stable offset. Reads nothing: with min. or max.compaction.lag.ms it may say
+ * times_unknown, and knows more after log_times_end. */
+void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms, struct compaction_range *out);
+
+/* Asks the disk for timestamps of sealed segments that are not known since the start. Begin holds references on
+ * them; NULL: all are known, or no memory. l NULL at the end: the log is gone meanwhile. */
+struct log_times;
+struct log_times *log_times_begin(struct log *l);
+struct status log_times_run(struct log_times *t); /* [pool] KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE */
+void log_times_end(struct log *l, struct log_times *t);
 
 struct log_compaction_args {
     int64_t stable_end_offset;

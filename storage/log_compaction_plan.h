@@ -43,6 +43,7 @@ struct compaction_range {
     int64_t clean_bytes;
     int64_t cleanable_bytes; /* of dirty segments that may be cleaned */
     bool overdue;            /* some of it has waited for max.compaction.lag.ms */
+    bool times_unknown;      /* the disk was not asked for some timestamps: what depends on them waits */
 };
 
 /* Whether the plan looks at timestamps at all: they may have to be read. */

@@ -361,24 +361,24 @@ static void what_is_not_stable_is_not_cleaned(void **state)
     l = c.w.log;
     keyed_put(&c, 1, 1);
     keyed_put(&c, 1, 2);
-    assert_false(status_failed(log_compaction_look(l, 2, c.w.now_ms, &range)));
+    log_compaction_look(l, 2, c.w.now_ms, &range);
     assert_int_equal(range.cleanable_bytes, 0); /* the active segment */
     keyed_roll(&c, 2);
-    assert_false(status_failed(log_compaction_look(l, 1, c.w.now_ms, &range)));
+    log_compaction_look(l, 1, c.w.now_ms, &range);
     assert_int_equal(range.cleanable_bytes, 0); /* past the last stable offset */
-    assert_false(status_failed(log_compaction_look(l, 3, c.w.now_ms, &range)));
+    log_compaction_look(l, 3, c.w.now_ms, &range);
     assert_true(range.cleanable_bytes > 0);
     assert_int_equal(range.first_uncleanable_offset, 2);
     c.w.config.min_compaction_lag_ms = 1000;
-    assert_false(status_failed(log_compaction_look(l, 3, c.w.now_ms, &range)));
+    log_compaction_look(l, 3, c.w.now_ms, &range);
     assert_int_equal(range.cleanable_bytes, 0);
-    assert_false(status_failed(log_compaction_look(l, 3, c.w.now_ms + 1000, &range)));
+    log_compaction_look(l, 3, c.w.now_ms + 1000, &range);
     assert_true(range.cleanable_bytes > 0);
     c.w.config.min_compaction_lag_ms = 0;
     c.w.config.max_compaction_lag_ms = 500;
-    assert_false(status_failed(log_compaction_look(l, 3, c.w.now_ms, &range)));
+    log_compaction_look(l, 3, c.w.now_ms, &range);
     assert_false(range.overdue);
-    assert_false(status_failed(log_compaction_look(l, 3, c.w.now_ms + 500, &range)));
+    log_compaction_look(l, 3, c.w.now_ms + 500, &range);
     assert_true(range.overdue);
     assert_false(status_failed(keyed_append(&c, (struct keyed[]){{1, 6}}, 1, &head)));
     keyed_roll(&c, 2);
@@ -386,8 +386,62 @@ static void what_is_not_stable_is_not_cleaned(void **state)
     assert_int_equal(log_cleaned_offset(l), 2);
     check_log(&c);
     c.w.config.cleanup_compact = false;
-    assert_false(status_failed(log_compaction_look(l, 3, c.w.now_ms, &range)));
+    log_compaction_look(l, 3, c.w.now_ms, &range);
     assert_int_equal(range.cleanable_bytes, 0);
+    compaction_end(&c);
+}
+
+/* After a start the timestamps of sealed segments are on the disk alone: nobody waits for it on the loop. */
+static void lags_wait_until_the_disk_was_asked(void **state)
+{
+    struct compaction_world c;
+    struct compaction_range range;
+    struct log_times *t;
+    uint64_t reads;
+    (void)state;
+
+    open_world(&c);
+    for (int i = 0; i < 3; i++) {
+        keyed_put(&c, 1, c.next_value++);
+        keyed_roll(&c, 2);
+    }
+    reopen(&c, true, LOG_TRUST_CLEAN);
+    c.w.config.min_compaction_lag_ms = 1000;
+    reads = files_sim_calls(c.w.files, FILES_CALL_ANY);
+    log_compaction_look(c.w.log, 6, c.w.now_ms + 5000, &range);
+    assert_true(range.times_unknown);
+    assert_int_equal(range.cleanable_bytes, 0);
+    assert_int_equal(files_sim_calls(c.w.files, FILES_CALL_ANY), reads);
+    t = log_times_begin(c.w.log);
+    assert_non_null(t);
+    assert_false(status_failed(log_times_run(t)));
+    log_times_end(c.w.log, t);
+    assert_null(log_times_begin(c.w.log));
+    log_compaction_look(c.w.log, 6, c.w.now_ms + 5000, &range);
+    assert_false(range.times_unknown);
+    assert_true(range.cleanable_bytes > 0);
+    c.w.config.max_compaction_lag_ms = 3000;
+    log_compaction_look(c.w.log, 6, c.w.now_ms + 5000, &range);
+    assert_true(range.overdue);
+    compaction_end(&c);
+}
+
+/* What must be compacted within some time must not stay in the active segment for longer. */
+static void max_compaction_lag_rolls_segments(void **state)
+{
+    struct compaction_world c;
+    struct compaction_range range;
+    (void)state;
+
+    open_world(&c);
+    c.w.config.max_compaction_lag_ms = 5000;
+    keyed_put(&c, 1, c.next_value++);
+    c.w.now_ms += 5001;
+    keyed_put(&c, 1, c.next_value++);
+    world_flush(&c.w);
+    log_compaction_look(c.w.log, 2, c.w.now_ms, &range);
+    assert_int_equal(range.first_uncleanable_offset, 1);
+    assert_true(range.overdue);
     compaction_end(&c);
 }
 
@@ -544,6 +598,8 @@ int main(void)
         cmocka_unit_test(an_index_that_may_be_of_another_segment_is_made_anew),
         cmocka_unit_test(a_small_map_takes_several_rounds),
         cmocka_unit_test(what_is_not_stable_is_not_cleaned),
+        cmocka_unit_test(lags_wait_until_the_disk_was_asked),
+        cmocka_unit_test(max_compaction_lag_rolls_segments),
         cmocka_unit_test(compacted_segments_still_expire),
         cmocka_unit_test(cutting_the_log_aborts_its_compaction),
         cmocka_unit_test(damage_ends_a_compaction_and_changes_nothing),
