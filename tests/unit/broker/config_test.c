@@ -428,6 +428,17 @@ static void what_clients_are_told_has_to_lead_somewhere(void **state)
                     "advertised.listeners: PLAINTEXT is there twice");
 }
 
+static void too_little_memory_for_a_cleaner_thread_is_refused(void **state)
+{
+    (void)state;
+    setting_refused("log.cleaner.dedupe.buffer.size=1048576",
+                    "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
+    struct world *w = world_new();
+    with_set(w, "log.cleaner.threads=200");
+    refused(w, "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
+    world_free(w);
+}
+
 static void a_broker_default_that_no_topic_may_have_is_refused(void **state)
 {
     (void)state;
@@ -489,6 +500,7 @@ int main(void)
         cmocka_unit_test(only_plaintext_is_served),
         cmocka_unit_test(listeners_may_have_any_name_that_is_mapped),
         cmocka_unit_test(what_clients_are_told_has_to_lead_somewhere),
+        cmocka_unit_test(too_little_memory_for_a_cleaner_thread_is_refused),
         cmocka_unit_test(a_broker_default_that_no_topic_may_have_is_refused),
         cmocka_unit_test(a_cluster_id_is_short_and_printable),
         cmocka_unit_test(directories_have_bounds),
