@@ -107,9 +107,10 @@ void consumer_group_regex_resolved(struct group_core *c, struct group *g, const 
         sorted.topics = consumer_sort_topics(c, r->topics, r->topic_count, &sorted.topic_count);
         if (!sorted.topics)
             return;
-        changed = !same_topics(x->topics, x->topic_count, sorted.topics, sorted.topic_count);
+        /* With the first answer comes an epoch even if there are no topics: those that its members had before may be
+         * among others' still, and so not missing in the hash. (Kafka leaves them with nobody.) */
+        changed = !x->resolved || !same_topics(x->topics, x->topic_count, sorted.topics, sorted.topic_count);
         consumer_emit_regex(c, g, &sorted, group_wall_ms(c));
-        cg->checked_offset = -1; /* one that had other topics may have gone before this one came */
         consumer_group_update_epoch(c, g, changed);
     }
     if (!c->failed)
@@ -148,6 +149,15 @@ static bool same_fields(const struct member_fields *a, const struct member_field
            same_topics(a->topics, a->topic_count, b->topics, b->topic_count);
 }
 
+static void drop_unused_regexes(struct group_core *c, struct group *g)
+{
+    struct subscribed_regex *x, *next;
+
+    HASH_ITER(hh, g->consumer->regexes, x, next)
+        if (!x->members && x->resolved)
+            consumer_emit_regex_tombstone(c, g, x->pattern);
+}
+
 struct subscription_change consumer_member_update(struct group_core *c, struct group *g, struct str id,
                                                   const struct member_fields *f)
 {
@@ -157,7 +167,7 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
     const struct member_fields *old = m ? &m->fields : &nothing;
     struct subscription_change change = {0};
     const struct subscribed_regex *x;
-    struct str old_regex, old_assignor;
+    struct str old_assignor;
 
     if (m && same_fields(old, f))
         return change;
@@ -165,14 +175,9 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
     change.regex = !str_equal(old->regex, f->regex);
     x = f->regex.size ? consumer_regex_find(cg, f->regex) : NULL;
     change.regex_resolved = change.regex && (f->regex.size ? x && x->members && x->resolved : old->regex.size > 0);
-    old_regex = group_fx_str(c, old->regex);
     old_assignor = consumer_group_assignor(c, cg);
     consumer_emit_member(c, g, id, f);
-    if (change.regex && old_regex.size) {
-        x = consumer_regex_find(cg, old_regex);
-        if (x && !x->members && x->resolved)
-            consumer_emit_regex_tombstone(c, g, old_regex);
-    }
+    drop_unused_regexes(c, g);
     change.assignor = !str_equal(old_assignor, consumer_group_assignor(c, cg));
     return change;
 }
@@ -218,19 +223,11 @@ struct consumer_member *consumer_member_replace(struct group_core *c, struct gro
     consumer_emit_member(c, g, new_id, &f);
     consumer_emit_target(c, g, new_id, &target);
     consumer_emit_progress(c, g, new_id, &p);
+    drop_unused_regexes(c, g); /* the new one may have been there, dynamic and with another expression */
     return c->failed ? NULL : consumer_member_find(g->consumer, new_id);
 }
 
 /* ---- leaving ---- */
-
-static void drop_unused_regexes(struct group_core *c, struct group *g)
-{
-    struct subscribed_regex *x, *next;
-
-    HASH_ITER(hh, g->consumer->regexes, x, next)
-        if (!x->members && x->resolved)
-            consumer_emit_regex_tombstone(c, g, x->pattern);
-}
 
 void consumer_members_leave(struct group_core *c, struct group *g, const struct str *ids, size_t count)
 {
@@ -625,6 +622,7 @@ static bool admitted(struct heartbeat *h)
     struct subscription_change change;
     struct held_set before;
     struct member_fields f;
+    bool merged = m && h->joins && !str_equal(m->id, h->id) && consumer_member_find(g->consumer, h->id);
 
     if (m && h->joins)
         m = consumer_member_replace(c, g, m, h->id);
@@ -640,7 +638,7 @@ static bool admitted(struct heartbeat *h)
     m->join_deadline_ms = INT64_MAX;
     m->sync_deadline_ms = INT64_MAX;
     consumer_group_refresh_regexes(c, g);
-    consumer_group_update_epoch(c, g, change.topics || change.regex_resolved || change.assignor);
+    consumer_group_update_epoch(c, g, change.topics || change.regex_resolved || change.assignor || merged);
     consumer_group_assign(c, g);
     before = snapshot(c, &m->assigned);
     consumer_member_reconcile(c, g, m, h->owned, change.topics || change.regex);

@@ -207,7 +207,8 @@ void consumer_member_reconcile(struct group_core *c, struct group *g, struct con
 void consumer_group_update_epoch(struct group_core *c, struct group *g, bool bump);
 /* Asks for expressions to be resolved that never were, or too long ago. */
 void consumer_group_refresh_regexes(struct group_core *c, struct group *g);
-/* Replaces the static member by one of another id that goes on with its partitions. */
+/* Replaces the static member by one of another id that goes on with its partitions. If there is a dynamic member of that
+ * id already, its own are nobody's then, and the group needs a new epoch (the caller's to see to). */
 struct consumer_member *consumer_member_replace(struct group_core *c, struct group *g, struct consumer_member *old,
                                                 struct str id);
 /* Writes what changed in m's fields (m may not be there yet) and answers what that means for the group. */

@@ -419,7 +419,9 @@ static bool downgrade(struct group_core *c, struct group *g, const struct str *l
     group_become(c, g, GROUP_CLASSIC, cg);
     if (!fill_classic(&d, generation))
         return false;
-    classic_group_enter(c, cg, CLASSIC_STABLE);
+    /* Not by the door that new groups come in by. */
+    cg->state = CLASSIC_STABLE;
+    cg->state_wall_ms = group_wall_ms(c);
     classic_group_emit(c, g);
     if (rebalance)
         classic_group_prepare_rebalance(c, g);
@@ -569,6 +571,7 @@ static bool joined(struct group_core *c, struct group *g, struct group_caller *w
     struct held_set owned;
     struct member_fields f;
     bool replaces = m && !str_equal(m->id, r->member_id);
+    bool merged = replaces && consumer_member_find(g->consumer, r->member_id);
 
     again.member_id = group_fx_str(c, r->member_id);
     if (replaces)
@@ -583,7 +586,7 @@ static bool joined(struct group_core *c, struct group *g, struct group_caller *w
     if (c->failed || !m)
         return false;
     consumer_group_refresh_regexes(c, g);
-    consumer_group_update_epoch(c, g, change.topics || change.regex || change.assignor);
+    consumer_group_update_epoch(c, g, change.topics || change.regex || change.assignor || merged);
     if (replaces && downgrade(c, g, NULL, 0, g->consumer->assignment_epoch < g->consumer->epoch)) {
         /* It took the place of the last member of the new protocol. */
         classic_group_join(c, g, who, &again);
@@ -696,6 +699,9 @@ void convert_classic_heartbeat(struct group_core *c, struct group *g, struct gro
 
     if (!code) {
         consumer_member_heard(c, g, m, m->fields.session_timeout_ms);
+        /* Kafka leaves this to joins and to members of the new protocol; but there may be none for a long while. */
+        consumer_group_update_epoch(c, g, false);
+        consumer_group_assign(c, g);
         if (m->epoch < g->consumer->assignment_epoch || m->state == MEMBER_UNREVOKED ||
             (m->state == MEMBER_UNRELEASED && !waits_for_others(g->consumer, m))) {
             await_join(c, g, m);

@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "broker/coordinator/group_regex.h"
+#include "protocol/messages/client_records.h"
+#include "protocol/reader.h"
+#include "protocol/writer.h"
 
 static struct group_members *members_of(struct group_world *w)
 {
@@ -86,6 +89,7 @@ static void learn(struct group_members *all, struct group_member *m, struct worl
     case KERR_FENCED_MEMBER_EPOCH:
     case KERR_UNKNOWN_MEMBER_ID:
     case KERR_FENCED_INSTANCE_ID:
+    case KERR_GROUP_ID_NOT_FOUND: /* it went back to the classic protocol without it */
         forget(m);
         break;
     default:
@@ -94,10 +98,90 @@ static void learn(struct group_members *all, struct group_member *m, struct worl
     }
 }
 
+static struct client_parts *parts_of(struct group_members *all, const struct world_client *c)
+{
+    for (size_t i = 0; i < all->client_count; i++)
+        if (all->clients[i].client == c)
+            return &all->clients[i];
+    if (all->client_count == GROUP_MEMBERS_MAX)
+        world_fail(all->w, "too many clients");
+    all->clients[all->client_count].client = c;
+    return &all->clients[all->client_count++];
+}
+
+/* Text when it is no assignment of the consumer protocol. */
+static void learn_sync(struct group_members *all, const struct world_call *call)
+{
+    struct client_parts *parts = parts_of(all, call->client);
+    struct consumer_protocol_assignment a;
+    struct arena arena;
+    struct reader r = reader_of(call->caller.sync.assignment.data, call->caller.sync.assignment.size);
+    int16_t version = read_int16(&r);
+    size_t at = 0;
+
+    parts->has[0] = '\0';
+    arena_init(&arena, 1 << 20);
+    if (version >= 0 && version <= 3 && consumer_protocol_assignment_decode(&a, &r, &arena, version))
+        for (size_t t = 0; t < a.assigned_partitions_count; t++)
+            for (size_t p = 0; p < a.assigned_partitions[t].partitions_count && at < sizeof parts->has; p++)
+                at += (size_t)snprintf(parts->has + at, sizeof parts->has - at, "%s%.*s-%d", at ? " " : "",
+                                       STR_ARG(a.assigned_partitions[t].topic), a.assigned_partitions[t].partitions[p]);
+    arena_free(&arena);
+}
+
+const char *client_has(struct group_members *all, const struct world_client *c)
+{
+    return parts_of(all, c)->has;
+}
+
+/* What a classic leader gives its i-th member. */
+static struct bytes assign(struct group_world *w, const struct world_client *leader, size_t i, struct arena *arena)
+{
+    const struct group_members *all = members_of(w);
+    struct consumer_protocol_assignment a;
+    char topics[256], *rest = NULL;
+    const char *colon = strchr(leader->protocols, ':');
+    struct bytes_mut out;
+    struct writer writer;
+    uint8_t *copy;
+
+    consumer_protocol_assignment_init(&a);
+    a.assigned_partitions = arena_array(arena, struct consumer_protocol_assignment_topic_partition, 16);
+    snprintf(topics, sizeof topics, "%.*s", (int)strcspn(colon ? colon + 1 : "", ","), colon ? colon + 1 : "");
+    for (char *t = strtok_r(topics, "+", &rest); t; t = strtok_r(NULL, "+", &rest)) {
+        const struct metadata_topic *topic = metadata_image_topic(w->images.image, str_from(t));
+        struct consumer_protocol_assignment_topic_partition *part = &a.assigned_partitions[a.assigned_partitions_count++];
+
+        part->topic = (struct str){arena_strdup(arena, str_from(t)), strlen(t)};
+        part->partitions = arena_array(arena, int32_t, topic ? topic->partition_count : 0);
+        for (size_t p = 0; topic && p < topic->partition_count; p++)
+            if (all->classic.twice || p % leader->member_count == i)
+                part->partitions[part->partitions_count++] = (int32_t)p;
+    }
+    if (all->classic.user_data)
+        a.user_data = (struct bytes){(const uint8_t *)"mine", 4};
+    writer_init(&writer, 1 << 16);
+    write_int16(&writer, 0);
+    consumer_protocol_assignment_encode(&a, &writer, 0);
+    out = writer_take(&writer);
+    copy = arena_alloc(arena, out.size);
+    memcpy(copy, out.data, out.size);
+    free(out.data);
+    return (struct bytes){copy, out.size};
+}
+
+void classic_assigns(struct group_members *all, struct classic_assignor how)
+{
+    all->classic = how;
+    all->w->assign = assign;
+}
+
 static void on_answer(struct group_world *w, struct world_call *call)
 {
     struct group_members *all = members_of(w);
 
+    if (call->client && call->caller.call == GROUP_SYNC && !call->caller.code)
+        learn_sync(all, call);
     for (size_t i = 0; i < all->count; i++)
         if (all->all[i].call == call)
             learn(all, &all->all[i], call);
@@ -118,6 +202,7 @@ void group_members_init(struct group_members *all, struct group_world *w)
     w->on_answer = on_answer;
     w->check_more = check_all;
     w->check_reload_more = same_consumer_group;
+    w->text_more = text_of_consumer_group;
 }
 
 struct group_member *group_member(struct group_members *all, const char *name)
@@ -137,6 +222,12 @@ struct group_member *group_member(struct group_members *all, const char *name)
 }
 
 /* ---- what a client says ---- */
+
+static void enter(struct group_world *w)
+{
+    if (w->in_core)
+        w->in_core(true);
+}
 
 static struct str *topics_of(const struct group_member *m, struct arena *a, size_t *count)
 {
@@ -173,6 +264,7 @@ void member_heartbeat(struct group_members *all, struct group_member *m)
     struct group_world *w = all->w;
     struct world_call *call = world_call(w, m->group, GROUP_CONSUMER_HEARTBEAT, "consumer heartbeat");
     bool full = m->full || m->epoch == 0;
+    struct arena request;
     struct group_consumer_heartbeat r = {
         .group = str_from(m->group),
         .member_id = m->old && m->epoch == 0 ? STR("") : str_from(m->id),
@@ -182,23 +274,26 @@ void member_heartbeat(struct group_members *all, struct group_member *m)
         .version = m->old ? 0 : 1,
     };
 
+    arena_init(&request, 1 << 20);
     if (m->epoch <= 0) {
         forget(m);
         r.member_epoch = 0;
     }
     if (full) {
         if (strcmp(m->topics, "-") != 0)
-            r.subscribed_topics = topics_of(m, &call->arena, &r.subscribed_topic_count);
+            r.subscribed_topics = topics_of(m, &request, &r.subscribed_topic_count);
         r.subscribed_regex = strcmp(m->regex, "-") ? str_from(m->regex) : STR_NULL;
         r.server_assignor = or_null(m->assignor);
         r.rack_id = or_null(m->rack);
     }
     if (full || !m->silent_owned)
-        r.owned = owned_of(m, &call->arena);
+        r.owned = owned_of(m, &request);
     m->call = call;
     m->waiting = true;
     call->caller.client_id = str_from(m->name);
+    enter(w);
     group_core_consumer_heartbeat(w->core, &call->caller, &r, w->now_ms, &w->fx);
+    arena_free(&request);
     world_done(w);
 }
 
@@ -210,6 +305,7 @@ void member_leaves(struct group_members *all, struct group_member *m, int32_t ep
     m->call = call;
     m->waiting = true;
     call->caller.client_id = str_from(m->name);
+    enter(w);
     group_core_consumer_heartbeat(w->core, &call->caller,
                                   &(struct group_consumer_heartbeat){.group = str_from(m->group), .member_id = str_from(m->id),
                                                                      .instance_id = or_null(m->instance), .member_epoch = epoch,
@@ -226,6 +322,7 @@ enum kerr member_commits(struct group_members *all, struct group_member *m, int3
     call->partitions[0] = (struct group_commit_partition){.topic = str_from(topic), .partition = partition, .offset = 1,
                                                           .leader_epoch = -1, .metadata = STR("")};
     call->partition_count = 1;
+    enter(w);
     group_core_commit(w->core, &call->caller,
                       &(struct group_commit){.group = str_from(m->group), .member_id = str_from(m->id),
                                              .generation_or_epoch = epoch, .retention_ms = -1,
@@ -284,6 +381,7 @@ bool world_resolve_regex(struct group_members *all)
     result.code = group_regex_match(w->images.image, result.regex, &a, &found);
     result.topics = found.names;
     result.topic_count = found.count;
+    enter(w);
     group_core_regex_resolved(w->core, &result, w->now_ms, &w->fx);
     world_done(w);
     arena_free(&a);

@@ -44,11 +44,23 @@ struct group_member {
     struct world_call *call; /* under way */
 };
 
+/* How classic leaders assign: all partitions of what their first protocol says, in turn. `twice`: each to everybody;
+ * `user_data`: with some. */
+struct classic_assignor {
+    bool twice, user_data;
+};
+
 struct group_members {
     struct group_world *w;
     struct group_member all[GROUP_MEMBERS_MAX];
     size_t count;
     bool lose; /* answers get lost */
+    struct classic_assignor classic;
+    struct client_parts {
+        const struct world_client *client;
+        char has[512];
+    } clients[GROUP_MEMBERS_MAX];
+    size_t client_count;
 };
 
 /* One a world: the world's hooks are taken. */
@@ -65,6 +77,11 @@ enum kerr member_commits(struct group_members *all, struct group_member *m, int3
 /* "t-0 t-1": rising; static buffer. */
 const char *member_has(const struct group_members *all, const struct group_member *m);
 
+/* Classic leaders hand out real assignments from now on. */
+void classic_assigns(struct group_members *all, struct classic_assignor how);
+/* What the last SyncGroup answer of the client gave it, as member_has says it; static buffer. */
+const char *client_has(struct group_members *all, const struct world_client *c);
+
 /* New metadata reach the core. */
 void world_new_image(struct group_world *w);
 /* The expressions that the core wanted are resolved, if any; the answer comes in a step of its own. */
@@ -72,6 +89,8 @@ bool world_resolve_regex(struct group_members *all);
 
 /* All that must hold of a consumer group inside the core. */
 void check_consumer_group(const struct group_world *w, const struct group *g);
+/* "consumer Stable epoch 3 members a@3 t-0 t-1; …": a member's epoch, what it has, (gives back), [is to have but has not]. */
+void text_of_consumer_group(const struct group_world *w, const struct group *g, char *out, size_t size);
 /* That what `live` is and what was loaded from its records are the same. */
 void same_consumer_group(const struct group_world *w, const struct group *live, const struct group *loaded);
 

@@ -2,7 +2,72 @@
 #include "broker/coordinator/group_consumer.h"
 #include "tests/unit/broker/coordinator/group_members.h"
 
+#include <stdarg.h>
 #include <string.h>
+
+/* ---- told ---- */
+
+struct text {
+    char *out;
+    size_t size, used;
+};
+
+static void add(struct text *t, const char *format, ...)
+{
+    va_list args;
+
+    if (t->used >= t->size)
+        return;
+    va_start(args, format);
+    t->used += (size_t)vsnprintf(t->out + t->used, t->size - t->used, format, args);
+    va_end(args);
+}
+
+static void add_part(struct text *t, const struct group_world *w, const struct held *h)
+{
+    const struct metadata_topic *topic = metadata_image_topic_by_id(w->core->image, h->topic);
+
+    add(t, "%.*s-%d", STR_ARG(topic ? topic->name : STR("gone")), h->partition);
+}
+
+static void add_member(struct text *t, const struct group_world *w, const struct consumer_member *m)
+{
+    add(t, " %s%s%.*s@%d", world_name_of(m->id), m->fields.instance_id.data ? "/" : "", STR_ARG(m->fields.instance_id), m->epoch);
+    if (m->fields.classic)
+        add(t, " classic");
+    for (size_t i = 0; i < m->assigned.count; i++) {
+        add(t, " ");
+        add_part(t, w, &m->assigned.items[i]);
+    }
+    for (size_t i = 0; i < m->revoking.count; i++) {
+        add(t, " (");
+        add_part(t, w, &m->revoking.items[i]);
+        add(t, ")");
+    }
+    for (size_t i = 0; i < m->target.count; i++) {
+        if (held_find(&m->assigned, m->target.items[i].topic, m->target.items[i].partition))
+            continue;
+        add(t, " [");
+        add_part(t, w, &m->target.items[i]);
+        add(t, "]");
+    }
+    add(t, m->hh.next ? ";" : "");
+}
+
+void text_of_consumer_group(const struct group_world *w, const struct group *g, char *out, size_t size)
+{
+    const struct consumer_group *cg = g->consumer;
+    struct text t = {out, size, 0};
+
+    add(&t, "consumer %.*s epoch %d", STR_ARG(consumer_group_state(g)), cg->epoch);
+    if (cg->assignment_epoch != cg->epoch)
+        add(&t, " assigned %d", cg->assignment_epoch);
+    add(&t, cg->members ? " members" : " members none");
+    for (const struct consumer_member *m = cg->members; m; m = m->hh.next)
+        add_member(&t, w, m);
+}
+
+/* ---- invariants ---- */
 
 static void must(const struct group_world *w, bool holds, const char *what)
 {

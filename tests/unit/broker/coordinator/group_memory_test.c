@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "tests/unit/broker/coordinator/group_world.h"
+#include "tests/unit/broker/coordinator/group_members.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -81,12 +81,71 @@ static void live(struct group_world *w)
         assert_true(call->answered);
 }
 
+/* The same of the new protocol, with groups that are turned both ways. */
+static void live_anew(struct group_world *w)
+{
+    struct group_members all;
+    struct world_client *x = world_client(w, "x"), *y = world_client(w, "y");
+    struct group_member *a, *b, *s;
+
+    group_members_init(&all, w);
+    classic_assigns(&all, (struct classic_assignor){0});
+    w->settings.initial_rebalance_delay_ms = 0;
+    image_world_topic(&w->images, "t", 3);
+    image_world_topic(&w->images, "u", 2);
+    world_new_image(w);
+    a = group_member(&all, "a");
+    b = group_member(&all, "b");
+    s = group_member(&all, "s");
+    snprintf(b->topics, sizeof b->topics, "-");
+    snprintf(b->regex, sizeof b->regex, "[tu]");
+    snprintf(s->instance, sizeof s->instance, "i");
+    x->old = y->old = true;
+    world_join(w, x);
+    world_sync(w, x);
+    if (!y->waiting)
+        world_join(w, y);
+    for (int round = 0; round < 2; round++) {
+        member_heartbeat(&all, a);
+        member_heartbeat(&all, b);
+        member_heartbeat(&all, s);
+        world_resolve_regex(&all);
+        if (!x->waiting)
+            world_join(w, x);
+        if (!x->waiting)
+            world_sync(w, x);
+        if (!x->waiting)
+            world_heartbeat(w, x);
+        member_heartbeat(&all, b);
+    }
+    member_commits(&all, a, a->epoch, "t", 0);
+    member_leaves(&all, s, -2);
+    snprintf(s->id, sizeof s->id, "s2");
+    member_heartbeat(&all, s);
+    image_world_grow(&w->images, "u", 4);
+    world_new_image(w);
+    member_heartbeat(&all, a);
+    member_leaves(&all, a, -1);
+    member_leaves(&all, b, -1);
+    member_leaves(&all, s, -1);
+    world_describe(w, "g");
+    world_crash(w);
+    member_heartbeat(&all, a);
+    world_wait(w, 600000);
+    for (const struct world_call *call = w->calls; call; call = call->next)
+        assert_true(call->answered);
+    w->on_answer = NULL;
+    w->more = NULL;
+}
+
+static void (*lives[])(struct group_world *w) = {live, live_anew};
+
 static void every_allocation_may_fail(void **state)
 {
+    void (*life)(struct group_world *w) = lives[*state != NULL];
     size_t overloads = 0;
     int64_t n = 0;
 
-    (void)state;
     for (;; n++) {
         struct group_world *w = world_new(1);
         bool clean;
@@ -94,7 +153,7 @@ static void every_allocation_may_fail(void **state)
         w->may_overload = true;
         w->in_core = in_core;
         left = n;
-        live(w);
+        life(w);
         clean = left >= 0;
         left = -1;
         overloads += w->overloads;
@@ -109,26 +168,28 @@ static void every_allocation_may_fail(void **state)
 
 static void every_budget_of_a_step_may_be_spent(void **state)
 {
-    (void)state;
+    void (*life)(struct group_world *w) = lives[*state != NULL];
+
     for (size_t budget = 0; budget < 16384; budget += 64) {
         struct group_world *w = world_new(1);
 
         w->may_overload = true;
         arena_free(&w->fx.arena);
         arena_init(&w->fx.arena, budget);
-        live(w);
+        life(w);
         world_free(w);
     }
 }
 
 static void a_spent_caller_hears_invalid_request_and_costs_nobody_else(void **state)
 {
-    (void)state;
+    void (*life)(struct group_world *w) = lives[*state != NULL];
+
     for (size_t budget = 0; budget < 8192; budget += 64) {
         struct group_world *w = world_new(1);
 
         w->arena_bytes = budget;
-        live(w);
+        life(w);
         assert_int_equal(w->overloads, 0);
         world_free(w);
     }
@@ -140,6 +201,9 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(every_budget_of_a_step_may_be_spent),
         cmocka_unit_test(a_spent_caller_hears_invalid_request_and_costs_nobody_else),
+        {"every allocation may fail, of the new protocol", every_allocation_may_fail, NULL, NULL, lives},
+        {"every budget of a step may be spent, of the new protocol", every_budget_of_a_step_may_be_spent, NULL, NULL, lives},
+        {"a spent caller, of the new protocol", a_spent_caller_hears_invalid_request_and_costs_nobody_else, NULL, NULL, lives},
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

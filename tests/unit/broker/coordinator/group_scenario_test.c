@@ -10,13 +10,17 @@
  * What can happen: every answer, record and change of a group's state (milliseconds from the start before it; a star
  * marks a group's leader). A first word that is no command is a client: it is made when it is first named, in group "g",
  * with protocols=range:t, session=10000, rebalance=30000; words with = set what set_client below knows, and stay.
+ * A first word with a plus is a member of the new protocol (KIP-848): "+a beats", "leaves" (-1) or "goes" (-2); topics=t,
+ * regex=-, instance=-, assignor=-, rebalance=30000, lazy=0 (1: it keeps what it is to give back until "+a gives").
+ * "topic t 4" makes or grows a topic, "topic-gone t" ends it, "resolve" answers the next regular expression, with
+ * "real-assignments" classic leaders hand out partitions (round robin) instead of a text.
  * With the environment variable SCENARIO_UPDATE set, the file's expectation is written anew. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/broker/coordinator/group_world.h"
+#include "tests/unit/broker/coordinator/group_members.h"
 
 enum { WORDS_MAX = 12 };
 
@@ -189,6 +193,36 @@ static bool do_offset(struct group_world *w, const struct words *v)
     return true;
 }
 
+static bool do_topic(struct group_world *w, const struct words *v)
+{
+    if (metadata_image_topic(w->images.image, str_from(word(v, 1))))
+        image_world_grow(&w->images, word(v, 1), (int32_t)number(v, 2));
+    else
+        image_world_topic(&w->images, word(v, 1), (int32_t)number(v, 2));
+    world_new_image(w);
+    return true;
+}
+
+static bool do_topic_gone(struct group_world *w, const struct words *v)
+{
+    image_world_remove_topic(&w->images, word(v, 1));
+    world_new_image(w);
+    return true;
+}
+
+static bool do_resolve(struct group_world *w, const struct words *v)
+{
+    (void)v;
+    return world_resolve_regex(w->more);
+}
+
+static bool do_real_assignments(struct group_world *w, const struct words *v)
+{
+    (void)v;
+    classic_assigns(w->more, (struct classic_assignor){0});
+    return true;
+}
+
 static bool list_one(void *arg, const struct group_listed *g)
 {
     struct group_world *w = arg;
@@ -212,7 +246,8 @@ static const struct {
     {"set", do_set},           {"wait", do_wait},     {"hold", do_hold},     {"commit", do_commit},
     {"crash", do_crash},       {"load", do_load},     {"evict", do_evict},   {"describe", do_describe},
     {"delete", do_delete},     {"expire", do_expire}, {"remove", do_remove}, {"offset-delete", do_offset_delete},
-    {"offset", do_offset},     {"list", do_list},
+    {"offset", do_offset},     {"list", do_list},     {"topic", do_topic},   {"topic-gone", do_topic_gone},
+    {"resolve", do_resolve},   {"real-assignments", do_real_assignments},
 };
 
 static bool run_client(struct group_world *w, struct words *v)
@@ -247,6 +282,61 @@ static bool run_client(struct group_world *w, struct words *v)
     return true;
 }
 
+/* ---- members of the new protocol ---- */
+
+static bool set_member(struct group_member *m, const char *key, const char *value)
+{
+    if (strcmp(key, "id") == 0)
+        return set_text(m->id, sizeof m->id, value);
+    if (strcmp(key, "group") == 0)
+        return set_text(m->group, sizeof m->group, value);
+    if (strcmp(key, "instance") == 0)
+        return set_text(m->instance, sizeof m->instance, value);
+    if (strcmp(key, "assignor") == 0)
+        return set_text(m->assignor, sizeof m->assignor, value);
+    if (strcmp(key, "lazy") == 0)
+        m->lazy = atoi(value);
+    else if (strcmp(key, "rebalance") == 0)
+        m->rebalance_ms = atoi(value);
+    else if (strcmp(key, "epoch") == 0)
+        m->epoch = atoi(value);
+    else if (strcmp(key, "topics") == 0)
+        snprintf(m->topics, sizeof m->topics, "%s", value);
+    else if (strcmp(key, "regex") == 0)
+        snprintf(m->regex, sizeof m->regex, "%s", value);
+    else
+        return false;
+    m->full |= strcmp(key, "topics") == 0 || strcmp(key, "regex") == 0;
+    return true;
+}
+
+static bool run_member(struct group_world *w, struct words *v)
+{
+    struct group_members *all = w->more;
+    struct group_member *m = group_member(all, v->word[0] + 1);
+
+    for (size_t i = 1; i < v->count; i++) {
+        char *equals = strchr(v->word[i], '=');
+
+        if (equals) {
+            *equals = '\0';
+            if (!set_member(m, v->word[i], equals + 1))
+                return false;
+        } else if (strcmp(v->word[i], "beats") == 0) {
+            member_heartbeat(all, m);
+        } else if (strcmp(v->word[i], "leaves") == 0) {
+            member_leaves(all, m, -1);
+        } else if (strcmp(v->word[i], "goes") == 0) {
+            member_leaves(all, m, -2);
+        } else if (strcmp(v->word[i], "gives") == 0) {
+            member_gives_back(m);
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool run_command(struct group_world *w, char *text)
 {
     char *copy = strdup(text), *rest = NULL;
@@ -261,7 +351,7 @@ static bool run_command(struct group_world *w, char *text)
             good = commands[i].run(w, &v);
         }
     if (v.count && !found)
-        good = run_client(w, &v);
+        good = v.word[0][0] == '+' ? run_member(w, &v) : run_client(w, &v);
     if (!good)
         fprintf(stderr, "'%s' makes no sense\n", copy);
     for (struct world_state *s = w->states; s; s = s->hh.next)
@@ -309,6 +399,7 @@ int main(int argc, char **argv)
     FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
     char *separator, *got = NULL, *script;
     size_t got_size = 0;
+    static struct group_members members;
     struct group_world *w;
     int result = 1;
 
@@ -323,6 +414,7 @@ int main(int argc, char **argv)
     *separator = '\0';
     script = strdup(text);
     w = world_new(1);
+    group_members_init(&members, w);
     w->story = open_memstream(&got, &got_size);
     if (script && w->story && run_story(w, text)) {
         fflush(w->story);

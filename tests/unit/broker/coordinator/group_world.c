@@ -393,13 +393,16 @@ static void tell_record(struct group_world *w, const struct group_record *r)
              group_record_type_name(r->type));
 }
 
-static void state_text(const struct group *g, char *out, size_t size)
+static void state_text(const struct group_world *w, const struct group *g, char *out, size_t size)
 {
     const struct classic_group *cg = g->type == GROUP_CLASSIC ? g->classic : NULL;
     size_t used;
 
     if (g->type == GROUP_CONSUMER) {
-        snprintf(out, size, "consumer %s", text_of(consumer_group_state(g)));
+        if (w->text_more)
+            w->text_more(w, g, out, size);
+        else
+            snprintf(out, size, "consumer %s", text_of(consumer_group_state(g)));
         return;
     }
     if (!cg) {
@@ -442,7 +445,7 @@ static void tell_states(struct group_world *w)
 
         if (!g->loaded)
             continue;
-        state_text(g, text, sizeof text);
+        state_text(w, g, text, sizeof text);
         if (strcmp(s->told, text) != 0)
             tell(w, "%s is %s", s->group, text);
         memcpy(s->told, text, sizeof text);
@@ -454,7 +457,7 @@ void world_print(struct group_world *w, FILE *out)
     for (const struct group *g = w->core->groups; g; g = g->hh.next) {
         char text[2048];
 
-        state_text(g, text, sizeof text);
+        state_text(w, g, text, sizeof text);
         fprintf(out, "%.*s: %s\n", STR_ARG(g->id), text);
     }
 }
@@ -562,9 +565,27 @@ static void tell_describe(struct group_world *w, const struct world_call *call)
              (const char *)a->members[i].assignment.data);
 }
 
+static void tell_consumer_heartbeat(struct group_world *w, const struct world_call *call, const char *who)
+{
+    const struct group_consumer_heartbeat_answer *a = &call->caller.consumer_heartbeat;
+    char assigned[1024] = "";
+    size_t used = 0;
+
+    if (call->caller.code) {
+        tell(w, "%s: %s %s", who, call->what, kerr_name(call->caller.code));
+        return;
+    }
+    for (size_t t = 0; a->assignment && t < a->assignment->topic_count; t++)
+        for (size_t p = 0; p < a->assignment->topics[t].partition_count && used < sizeof assigned; p++)
+            used += (size_t)snprintf(assigned + used, sizeof assigned - used, " %.*s-%d",
+                                     STR_ARG(a->assignment->topics[t].topic), a->assignment->topics[t].partitions[p]);
+    tell(w, "%s: %s as %s epoch %d%s%s", who, call->what, world_name_of(a->member_id), a->member_epoch,
+         a->assignment ? ", assigned" : "", a->assignment && !used ? " nothing" : assigned);
+}
+
 static void tell_answer(struct group_world *w, const struct world_call *call)
 {
-    const char *who = call->client ? call->client->name : "operator";
+    const char *who = text_of(call->caller.client_id);
 
     if (call->caller.call == GROUP_JOIN)
         tell_join(w, call, who);
@@ -572,6 +593,8 @@ static void tell_answer(struct group_world *w, const struct world_call *call)
         tell_leave(w, call, who);
     else if (call->caller.call == GROUP_DESCRIBE)
         tell_describe(w, call);
+    else if (call->caller.call == GROUP_CONSUMER_HEARTBEAT)
+        tell_consumer_heartbeat(w, call, who);
     else if (call->caller.call == GROUP_SYNC && !call->caller.code)
         tell(w, "%s: sync '%.*s', protocol %s of %s", who, (int)call->caller.sync.assignment.size,
              (const char *)call->caller.sync.assignment.data, text_of(call->caller.sync.protocol),
@@ -589,10 +612,10 @@ static void deliver(struct group_world *w, struct world_call *call)
     call->delivered = true;
     w->answers[call->caller.call][(uint8_t)code]++;
     tell_answer(w, call);
+    if (w->on_answer)
+        w->on_answer(w, call);
     if (call->client)
         learn(call->client, call);
-    else if (w->on_answer)
-        w->on_answer(w, call);
 }
 
 /* Those whose write is committed, in the order they asked. */
@@ -892,6 +915,7 @@ struct world_call *world_sync(struct group_world *w, struct world_client *c)
     struct world_call *call = client_call(w, c, GROUP_SYNC, "sync");
     struct group_sync_assignment assignments[WORLD_MEMBERS_MAX];
     char texts[WORLD_MEMBERS_MAX][128];
+    struct arena given_arena;
     struct group_sync r = {
         .group = str_from(c->group),
         .member_id = str_from(c->id),
@@ -902,17 +926,21 @@ struct world_call *world_sync(struct group_world *w, struct world_client *c)
         .assignments = assignments,
     };
 
+    arena_init(&given_arena, 1 << 20);
     for (size_t i = 0; c->leader && i < c->member_count; i++) {
+        struct bytes given;
+
         if (c->assignor[0])
             snprintf(texts[i], sizeof texts[i], "%s", c->assignor);
         else
             snprintf(texts[i], sizeof texts[i], "%d:%s", c->generation, world_name_of(str_from(c->members[i])));
-        assignments[r.assignment_count++] = (struct group_sync_assignment){
-            str_from(c->members[i]), {(const uint8_t *)texts[i], strlen(texts[i])}};
+        given = w->assign ? w->assign(w, c, i, &given_arena) : (struct bytes){(const uint8_t *)texts[i], strlen(texts[i])};
+        assignments[r.assignment_count++] = (struct group_sync_assignment){str_from(c->members[i]), given};
     }
     tell(w, "%s syncs generation %d", c->name, c->generation);
     enter(w);
     group_core_sync(w->core, &call->caller, &r, w->now_ms, &w->fx);
+    arena_free(&given_arena);
     world_done(w);
     return call;
 }

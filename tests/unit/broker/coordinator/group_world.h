@@ -108,8 +108,11 @@ struct group_world {
     void (*on_record)(struct group_world *w, const struct group_record *r);
     /* More invariants: of groups that are not classic. Answers how many callers wait in them. */
     size_t (*check_more)(struct group_world *w);
+    void (*text_more)(const struct group_world *w, const struct group *g, char *out, size_t size); /* a consumer group, told */
     void (*check_reload_more)(const struct group_world *w, const struct group *live, const struct group *loaded);
-    void (*on_answer)(struct group_world *w, struct world_call *call); /* delivered, and of no client */
+    void (*on_answer)(struct group_world *w, struct world_call *call); /* delivered */
+    /* What a leader hands out to its i-th member; NULL: a text. */
+    struct bytes (*assign)(struct group_world *w, const struct world_client *leader, size_t i, struct arena *a);
     void *more;                         /* whose hooks these are */
     struct world_regex *regexes;        /* wanted, and not resolved yet */
     /* Out of memory: unless it may happen, it is a failure; else the world goes on with a new core, as after a crash. */
