@@ -167,7 +167,8 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
     const struct member_fields *old = m ? &m->fields : &nothing;
     struct subscription_change change = {0};
     const struct subscribed_regex *x;
-    struct str old_assignor;
+    struct str old_assignor = STR_NULL;
+    bool votes;
 
     if (m && same_fields(old, f))
         return change;
@@ -175,10 +176,12 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
     change.regex = !str_equal(old->regex, f->regex);
     x = f->regex.size ? consumer_regex_find(cg, f->regex) : NULL;
     change.regex_resolved = change.regex && (f->regex.size ? x && x->members && x->resolved : old->regex.size > 0);
-    old_assignor = consumer_group_assignor(c, cg);
+    votes = !str_equal(old->assignor, f->assignor);
+    if (votes)
+        old_assignor = consumer_group_assignor(c, cg);
     consumer_emit_member(c, g, id, f);
     drop_unused_regexes(c, g);
-    change.assignor = !str_equal(old_assignor, consumer_group_assignor(c, cg));
+    change.assignor = votes && !str_equal(old_assignor, consumer_group_assignor(c, cg));
     return change;
 }
 

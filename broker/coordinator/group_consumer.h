@@ -108,6 +108,8 @@ struct consumer_member {
 struct subscribed_topic {
     UT_hash_handle hh; /* of consumer_group.topics, by name */
     size_t by_name, by_regex;
+    uint64_t hash;       /* of its metadata, as of the image at hash_offset */
+    int64_t hash_offset; /* -1: never computed */
     uint32_t index;  /* among the topics of the assignment being made; UINT32_MAX: the topic does not exist */
     struct str name; /* behind the struct */
 };

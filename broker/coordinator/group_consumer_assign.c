@@ -11,7 +11,7 @@
 
 static int by_topic_name(const void *left, const void *right)
 {
-    return str_compare((*(const struct metadata_topic *const *)left)->name, (*(const struct metadata_topic *const *)right)->name);
+    return str_compare((*(struct subscribed_topic *const *)left)->name, (*(struct subscribed_topic *const *)right)->name);
 }
 
 static int by_topic_id(const void *left, const void *right)
@@ -20,9 +20,8 @@ static int by_topic_id(const void *left, const void *right)
                   (*(const struct metadata_topic *const *)right)->id.bytes, sizeof(struct uuid));
 }
 
-/* The topics that exist and somebody subscribes, in `order`; from fx->arena. NULL: out of memory (group_fail). */
-static const struct metadata_topic **existing_topics(struct group_core *c, const struct consumer_group *cg, size_t *count,
-                                                     int (*order)(const void *, const void *))
+/* The topics that exist and somebody subscribes, by id; from fx->arena. NULL: out of memory (group_fail). */
+static const struct metadata_topic **existing_topics(struct group_core *c, const struct consumer_group *cg, size_t *count)
 {
     const struct metadata_topic **topics = group_fx_array(c, HASH_COUNT(cg->topics), sizeof(struct metadata_topic *));
 
@@ -36,16 +35,41 @@ static const struct metadata_topic **existing_topics(struct group_core *c, const
             topics[(*count)++] = topic;
     }
     if (*count)
-        qsort(topics, *count, sizeof(struct metadata_topic *), order);
+        qsort(topics, *count, sizeof(struct metadata_topic *), by_topic_id);
     return topics;
+}
+
+/* Kept until the metadata are others: members come in droves. */
+static uint64_t topic_hash(const struct group_core *c, struct subscribed_topic *t, const struct metadata_topic *topic)
+{
+    int64_t offset = metadata_image_offset(c->image);
+
+    if (t->hash_offset != offset) {
+        t->hash = metadata_hash_topic(c->image, topic);
+        t->hash_offset = offset;
+    }
+    return t->hash;
 }
 
 uint64_t consumer_group_hash(struct group_core *c, const struct consumer_group *cg)
 {
-    size_t count;
-    const struct metadata_topic **topics = existing_topics(c, cg, &count, by_topic_name);
+    struct subscribed_topic **topics = group_fx_array(c, HASH_COUNT(cg->topics), sizeof(struct subscribed_topic *));
+    uint64_t *hashes = group_fx_array(c, HASH_COUNT(cg->topics), sizeof *hashes);
+    size_t count = 0, known = 0;
 
-    return topics ? metadata_hash_group(c->image, topics, count) : 0;
+    if (!topics || !hashes)
+        return 0;
+    for (struct subscribed_topic *t = cg->topics; t; t = t->hh.next)
+        topics[count++] = t;
+    if (count)
+        qsort(topics, count, sizeof(struct subscribed_topic *), by_topic_name);
+    for (size_t i = 0; i < count; i++) {
+        const struct metadata_topic *topic = metadata_image_topic(c->image, topics[i]->name);
+
+        if (topic)
+            hashes[known++] = topic_hash(c, topics[i], topic);
+    }
+    return metadata_hash_group(hashes, known);
 }
 
 /* ---- the assignor ---- */
@@ -110,7 +134,7 @@ static bool list_topics(struct making *k)
     size_t count;
     struct subscribed_topic *entry;
 
-    k->topics = existing_topics(k->c, k->cg, &count, by_topic_id);
+    k->topics = existing_topics(k->c, k->cg, &count);
     k->problem.topics = arena_array(&k->scratch, struct assignor_topic, count);
     if (!k->topics || !k->problem.topics)
         return false;

@@ -118,6 +118,7 @@ static void topic_more(struct group_core *c, struct consumer_group *cg, struct s
         if (name.size)
             memcpy(t + 1, name.data, name.size);
         t->name = (struct str){(const char *)(t + 1), name.size};
+        t->hash_offset = -1;
         HASH_ADD_KEYPTR(hh, cg->topics, t->name.data, (unsigned)t->name.size, t);
         if (!t->hh.tbl) {
             free(t);

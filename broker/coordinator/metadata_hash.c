@@ -123,8 +123,7 @@ uint64_t metadata_hash_topic(const struct metadata_image *image, const struct me
     return XXH3_64bits_digest(&h);
 }
 
-uint64_t metadata_hash_group(const struct metadata_image *image,
-                             const struct metadata_topic *const *topics, size_t count)
+uint64_t metadata_hash_group(const uint64_t *topic_hashes, size_t count)
 {
     XXH3_state_t h;
 
@@ -132,6 +131,6 @@ uint64_t metadata_hash_group(const struct metadata_image *image,
         return 0;
     XXH3_64bits_reset(&h);
     for (size_t i = 0; i < count; i++)
-        put_u64(&h, metadata_hash_topic(image, topics[i]));
+        put_u64(&h, topic_hashes[i]);
     return XXH3_64bits_digest(&h);
 }

@@ -13,8 +13,7 @@
 /* Of one topic of the image. 0: out of memory (as likely as any other value otherwise). */
 uint64_t metadata_hash_topic(const struct metadata_image *image, const struct metadata_topic *topic);
 
-/* Of those topics, in rising order of their names. 0 for none. */
-uint64_t metadata_hash_group(const struct metadata_image *image,
-                             const struct metadata_topic *const *topics, size_t count);
+/* Of a group whose topics have these hashes, in rising order of their names. 0 for none. */
+uint64_t metadata_hash_group(const uint64_t *topic_hashes, size_t count);
 
 #endif
