@@ -20,13 +20,14 @@
 #define FORMAT_NAME      "trivet-state"
 #define FORMAT_BYTES_MAX 64
 #define PATH_BYTES       4096
+#define NAME_BYTES       256
 
 #define READ_TIER_CACHE     1 /* rocksdb::kBlockCacheTier */
 #define READ_TIER_PERSISTED 2 /* rocksdb::kPersistedTier: what was not flushed is not seen */
 /* A shard does not walk past more deleted keys than that at once; the pool does. */
 #define CACHED_SKIPS_MAX 4096
 
-#define LOG_LEVEL_ERROR            3
+#define LOG_LEVEL_ERROR            3 /* its LOG file; what it has to say to us comes back as errors */
 #define LOG_FILE_BYTES_MAX         (256 << 10)
 #define MANIFEST_BYTES_MAX         (4 << 20)
 #define MANIFEST_PREALLOCATE_BYTES (64 << 10)
@@ -461,7 +462,6 @@ static rocksdb_options_t *make_options(const struct rocks *r, bool create)
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
-    /* Its own log file: what it tells us comes as errors. */
     rocksdb_options_set_info_log_level(o, LOG_LEVEL_ERROR);
     rocksdb_options_set_max_log_file_size(o, LOG_FILE_BYTES_MAX);
     rocksdb_options_set_keep_log_file_num(o, 1);
@@ -620,6 +620,30 @@ static struct status open_fresh(struct rocks *r, struct state_store_report *repo
     return st;
 }
 
+struct log_removal {
+    struct rocks *r;
+    const char *path;
+};
+
+static void remove_if_log(void *arg, const char *name, bool is_directory)
+{
+    const struct log_removal *l = arg;
+    char path[PATH_BYTES + NAME_BYTES];
+
+    if (is_directory || !ends_with(name, ".log"))
+        return;
+    snprintf(path, sizeof path, "%s/%s", l->path, name);
+    l->r->files->ops->remove(l->r->files, path); /* when it stays, it is looked at in vain */
+}
+
+/* RocksDB makes a log of its own at each opening, though it is not used, and keeps them all until the next flush. */
+static void remove_own_logs(struct rocks *r, const char *path)
+{
+    struct log_removal l = {r, path};
+
+    r->files->ops->list(r->files, path, remove_if_log, &l);
+}
+
 /* Opens what is there. False: it is to be thrown away, and the report says why; else *st is how it went. */
 static bool open_existing(struct rocks *r, struct state_store_report *report, struct status *st)
 {
@@ -637,6 +661,7 @@ static bool open_existing(struct rocks *r, struct state_store_report *report, st
         return true;
     }
     path_below(r, "rocksdb", path);
+    remove_own_logs(r, path);
     error = db_open(r, path, false);
     if (!error) {
         *st = STATUS_OK;
