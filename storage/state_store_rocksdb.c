@@ -1,8 +1,12 @@
 /* The state store on RocksDB: the one file that includes it.
  *
+ * Everything lies in one column family, a state family being the first byte of a key: files then hold a prefix of whole
+ * batches, always. Several column families would need atomic_flush, which RocksDB 7.8 breaks when it is asked to flush:
+ * it chooses the families before it stops the writers (NOTES-state-store.md).
+ *
  * A shard must not wait for the disk, and RocksDB lets it say so: reads of the cache tier and writes without slowdown
- * come back "incomplete". Its own log is off, since the internal topics' logs are the log; atomic_flush makes what files
- * hold a prefix of whole batches over all column families. Why it is set up as it is: NOTES-state-store.md. */
+ * come back "incomplete". Its own log is off, since the internal topics' logs are the log.
+ */
 
 #include "storage/state_store_rocksdb.h"
 
@@ -13,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/base/byteorder.h"
 #include "protocol/base/check.h"
 #include "storage/state_store_internal.h"
 
@@ -22,8 +25,7 @@
 #define PATH_BYTES       4096
 #define NAME_BYTES       256
 
-#define READ_TIER_CACHE     1 /* rocksdb::kBlockCacheTier */
-#define READ_TIER_PERSISTED 2 /* rocksdb::kPersistedTier: what was not flushed is not seen */
+#define READ_TIER_CACHE 1 /* rocksdb::kBlockCacheTier */
 /* A shard does not walk past more deleted keys than that at once; the pool does. */
 #define CACHED_SKIPS_MAX 4096
 
@@ -33,22 +35,12 @@
 #define MANIFEST_PREALLOCATE_BYTES (64 << 10)
 #define TABLE_FILE_BYTES           (8 << 20)
 #define FIRST_LEVEL_BYTES          (32 << 20)
-#define MEMTABLE_BLOCK_BYTES       (64 << 10) /* an idle family takes no more */
+#define MEMTABLE_BLOCK_BYTES       (64 << 10) /* grows by as much */
 #define SYNC_EVERY_BYTES           (1 << 20)
 #define COMPRESSION_LZ4            4
 
-static const char *const family_names[STATE_FAMILY_COUNT] = {
-    [STATE_MARKS] = "default", /* RocksDB wants one of that name */
-    [STATE_OFFSETS] = "offsets",
-    [STATE_GROUPS] = "groups",
-    [STATE_TRANSACTIONS] = "transactions",
-    [STATE_SHARE] = "share",
-};
-
-/* Key of the count of flushes, among the marks but outside all partitions. */
-static const struct bytes flush_key = {(const uint8_t *)"\xff"
-                                                         "flush",
-                                       6};
+#define FAMILY_BYTES    1
+#define KEY_BYTES_USUAL 512
 
 struct rocks {
     struct state_store base;
@@ -59,18 +51,14 @@ struct rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_blocking;
     rocksdb_readoptions_t *read_cached;
-    rocksdb_readoptions_t *read_persisted;
     rocksdb_writeoptions_t *write_blocking;
     rocksdb_writeoptions_t *write_at_once;
-    pthread_mutex_t flush_lock; /* one flush at a time */
-    uint64_t flushes;           /* under flush_lock */
-    /* The gate: db and families change only while it is closed and nobody is inside. */
+    /* The gate: db changes only while it is closed and nobody is inside. */
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_moved;
     bool gate_closed;
     unsigned inside;
     rocksdb_t *db; /* NULL: opening it failed */
-    rocksdb_column_family_handle_t *families[STATE_FAMILY_COUNT];
 };
 
 static struct rocks *rocks_of(struct state_store *s)
@@ -206,27 +194,62 @@ static bool call_begin(struct rocks *r, bool *would_block, struct status *st)
     return false;
 }
 
+/* ---- keys: a family's byte, then the key ---- */
+
+struct full_key {
+    uint8_t usual[KEY_BYTES_USUAL];
+    uint8_t *bytes; /* usual, or owned */
+    size_t size;
+};
+
+static struct status full_key_init(struct full_key *k, enum state_family family, struct bytes key)
+{
+    k->size = FAMILY_BYTES + key.size;
+    k->bytes = k->size <= sizeof k->usual ? k->usual : malloc(k->size);
+    if (!k->bytes)
+        return status_error(KERR_UNKNOWN_SERVER_ERROR, "state store: out of memory");
+    k->bytes[0] = (uint8_t)family;
+    if (key.size)
+        memcpy(k->bytes + FAMILY_BYTES, key.data, key.size);
+    return STATUS_OK;
+}
+
+static void full_key_free(struct full_key *k)
+{
+    if (k->bytes != k->usual)
+        free(k->bytes);
+}
+
+static const char *full_key_text(const struct full_key *k)
+{
+    return (const char *)k->bytes;
+}
+
 /* ---- writing ---- */
 
-static rocksdb_writebatch_t *writes_of(const struct rocks *r, const struct state_batch *b)
+static rocksdb_writebatch_t *writes_of(const struct state_batch *b)
 {
     rocksdb_writebatch_t *writes = rocksdb_writebatch_create();
     struct state_operation o;
     size_t at = 0;
 
     while (state_batch_next(b, &at, &o)) {
-        rocksdb_column_family_handle_t *family = r->families[o.family];
+        const char family = (char)o.family;
+        const char *const key[] = {&family, text_of(o.key)};
+        const char *const end[] = {&family, text_of(o.value)};
+        const char *const value[] = {text_of(o.value)};
+        const size_t key_sizes[] = {FAMILY_BYTES, o.key.size};
+        const size_t end_sizes[] = {FAMILY_BYTES, o.value.size};
 
         switch (o.type) {
         case STATE_PUT:
-            rocksdb_writebatch_put_cf(writes, family, text_of(o.key), o.key.size, text_of(o.value), o.value.size);
+            rocksdb_writebatch_putv(writes, 2, key, key_sizes, 1, value, &o.value.size);
             break;
         case STATE_DELETE:
-            rocksdb_writebatch_delete_cf(writes, family, text_of(o.key), o.key.size);
+            rocksdb_writebatch_deletev(writes, 2, key, key_sizes);
             break;
         case STATE_DELETE_RANGE:
-            rocksdb_writebatch_delete_range_cf(writes, family, text_of(o.key), o.key.size, text_of(o.value),
-                                               o.value.size);
+            rocksdb_writebatch_delete_rangev(writes, 2, key, key_sizes, end, end_sizes);
             break;
         }
     }
@@ -245,7 +268,7 @@ static struct status rocks_commit(struct state_batch *b, bool *would_block)
     st = state_batch_check(b); /* inside: no reset comes between */
     if (status_failed(st))
         goto leave;
-    writes = writes_of(r, b);
+    writes = writes_of(b);
     rocksdb_write(r->db, would_block ? r->write_at_once : r->write_blocking, writes, &error);
     rocksdb_writebatch_destroy(writes);
     if (error)
@@ -255,54 +278,19 @@ leave:
     return st;
 }
 
-/* All families at once, which the C interface has no call for: flushing one of them flushes that one alone, and what
- * files hold would be no prefix any more. Compacting the marks (they are few) flushes all families together, as
- * atomic_flush promises; but it tells of no failure, so a count among the marks is looked for in the files. */
-static struct status flush_all(struct rocks *r)
-{
-    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
-    uint8_t count[8];
-    char *found;
-    size_t size = 0;
-    char *error = NULL;
-    bool same;
-
-    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
-    store_be64(count, ++r->flushes);
-    rocksdb_put_cf(r->db, r->write_blocking, r->families[STATE_MARKS], text_of(flush_key), flush_key.size,
-                   (const char *)count, sizeof count, &error);
-    if (!error)
-        rocksdb_compact_range_cf_opt(r->db, r->families[STATE_MARKS], options, NULL, 0, NULL, 0);
-    rocksdb_compactoptions_destroy(options);
-    if (error)
-        return failed(r, error, "state store: flush");
-    found = rocksdb_get_cf(r->db, r->read_persisted, r->families[STATE_MARKS], text_of(flush_key), flush_key.size,
-                           &size, &error);
-    if (error)
-        return failed(r, error, "state store: flush");
-    same = found && size == sizeof count && memcmp(found, count, sizeof count) == 0;
-    rocksdb_free(found);
-    if (same)
-        return STATUS_OK;
-    /* After a failed flush writes fail too, and say why. */
-    rocksdb_put_cf(r->db, r->write_blocking, r->families[STATE_MARKS], text_of(flush_key), flush_key.size,
-                   (const char *)count, sizeof count, &error);
-    if (error)
-        return failed(r, error, "state store: flush");
-    state_store_note(&r->base, "a flush wrote nothing");
-    return status_error(KERR_KAFKA_STORAGE_ERROR, "state store: flush");
-}
-
 static struct status rocks_flush(struct state_store *s)
 {
     struct rocks *r = rocks_of(s);
+    rocksdb_flushoptions_t *options;
+    char *error = NULL;
     struct status st;
 
     if (!call_begin(r, NULL, &st))
         return st;
-    pthread_mutex_lock(&r->flush_lock);
-    st = flush_all(r);
-    pthread_mutex_unlock(&r->flush_lock);
+    options = rocksdb_flushoptions_create(); /* waits until it is done */
+    rocksdb_flush(r->db, options, &error);
+    rocksdb_flushoptions_destroy(options);
+    st = error ? failed(r, error, "state store: flush") : STATUS_OK;
     gate_leave(r);
     return st;
 }
@@ -323,34 +311,47 @@ static struct status copy_value(rocksdb_pinnableslice_t *found, struct arena *a,
     return STATUS_OK;
 }
 
-static struct status rocks_get(struct state_store *s, enum state_family family, struct bytes key, struct arena *a,
-                               struct bytes *value, bool *would_block)
+static struct status get_value(struct rocks *r, const struct full_key *key, struct arena *a, struct bytes *value,
+                               bool *would_block)
 {
-    struct rocks *r = rocks_of(s);
     rocksdb_pinnableslice_t *found;
     char *error = NULL;
-    struct status st;
+    struct status st = STATUS_OK;
 
-    if (!call_begin(r, would_block, &st))
-        return st;
-    st = STATUS_OK;
-    found = rocksdb_get_pinned_cf(r->db, would_block ? r->read_cached : r->read_blocking, r->families[family],
-                                  text_of(key), key.size, &error);
+    found = rocksdb_get_pinned(r->db, would_block ? r->read_cached : r->read_blocking, full_key_text(key), key->size,
+                               &error);
     if (error)
         st = failed_or_blocked(r, error, "state store: get", would_block);
     else if (found)
         st = copy_value(found, a, value);
     if (found)
         rocksdb_pinnableslice_destroy(found);
+    return st;
+}
+
+static struct status rocks_get(struct state_store *s, enum state_family family, struct bytes key, struct arena *a,
+                               struct bytes *value, bool *would_block)
+{
+    struct rocks *r = rocks_of(s);
+    struct full_key full;
+    struct status st;
+
+    if (!call_begin(r, would_block, &st))
+        return st;
+    st = full_key_init(&full, family, key);
+    if (!status_failed(st)) {
+        st = get_value(r, &full, a, value, would_block);
+        full_key_free(&full);
+    }
     gate_leave(r);
     return st;
 }
 
-static rocksdb_readoptions_t *scan_options(const struct state_scan *scan, bool cached)
+static rocksdb_readoptions_t *scan_options(const struct full_key *end, bool cached)
 {
     rocksdb_readoptions_t *options = rocksdb_readoptions_create();
 
-    rocksdb_readoptions_set_iterate_upper_bound(options, text_of(scan->end), scan->end.size);
+    rocksdb_readoptions_set_iterate_upper_bound(options, full_key_text(end), end->size);
     /* Files that only this scan kept alive are removed by RocksDB's own threads. */
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(options, 1);
     if (cached) {
@@ -360,46 +361,71 @@ static rocksdb_readoptions_t *scan_options(const struct state_scan *scan, bool c
     return options;
 }
 
-static void visit_all(rocksdb_iterator_t *it, const struct state_scan *scan)
+static struct status seek_to(rocksdb_iterator_t *it, enum state_family family, struct bytes key)
 {
-    rocksdb_iter_seek(it, text_of(scan->from), scan->from.size);
-    while (rocksdb_iter_valid(it)) {
+    struct full_key full;
+    struct status st = full_key_init(&full, family, key);
+
+    if (status_failed(st))
+        return st;
+    rocksdb_iter_seek(it, full_key_text(&full), full.size);
+    full_key_free(&full);
+    return STATUS_OK;
+}
+
+static struct status visit_all(rocksdb_iterator_t *it, const struct state_scan *scan)
+{
+    struct status st = seek_to(it, scan->family, scan->from);
+
+    while (!status_failed(st) && rocksdb_iter_valid(it)) {
         struct bytes key, value, seek = {NULL, 0};
 
-        key.data = (const uint8_t *)rocksdb_iter_key(it, &key.size);
+        key.data = (const uint8_t *)rocksdb_iter_key(it, &key.size) + FAMILY_BYTES;
+        key.size -= FAMILY_BYTES;
         value.data = (const uint8_t *)rocksdb_iter_value(it, &value.size);
         switch (scan->visit(scan->arg, key, value, &seek)) {
         case STATE_NEXT:
             rocksdb_iter_next(it);
             break;
         case STATE_SEEK:
-            rocksdb_iter_seek(it, text_of(seek), seek.size);
+            st = seek_to(it, scan->family, seek);
             break;
         case STATE_STOP:
-            return;
+            return STATUS_OK;
         }
     }
+    return st;
 }
 
-static struct status rocks_scan(struct state_store *s, const struct state_scan *scan, bool *would_block)
+static struct status scan_to(struct rocks *r, const struct state_scan *scan, const struct full_key *end,
+                             bool *would_block)
 {
-    struct rocks *r = rocks_of(s);
-    rocksdb_readoptions_t *options;
-    rocksdb_iterator_t *it;
+    rocksdb_readoptions_t *options = scan_options(end, would_block != NULL);
+    rocksdb_iterator_t *it = rocksdb_create_iterator(r->db, options);
+    struct status st = visit_all(it, scan);
     char *error = NULL;
-    struct status st;
 
-    if (!call_begin(r, would_block, &st))
-        return st;
-    st = STATUS_OK;
-    options = scan_options(scan, would_block != NULL);
-    it = rocksdb_create_iterator_cf(r->db, options, r->families[scan->family]);
-    visit_all(it, scan);
     rocksdb_iter_get_error(it, &error);
     if (error)
         st = failed_or_blocked(r, error, "state store: scan", would_block);
     rocksdb_iter_destroy(it);
     rocksdb_readoptions_destroy(options);
+    return st;
+}
+
+static struct status rocks_scan(struct state_store *s, const struct state_scan *scan, bool *would_block)
+{
+    struct rocks *r = rocks_of(s);
+    struct full_key end;
+    struct status st;
+
+    if (!call_begin(r, would_block, &st))
+        return st;
+    st = full_key_init(&end, scan->family, scan->end);
+    if (!status_failed(st)) {
+        st = scan_to(r, scan, &end, would_block);
+        full_key_free(&end);
+    }
     gate_leave(r);
     return st;
 }
@@ -412,16 +438,14 @@ static void rocks_stats(struct state_store *s, struct state_store_stats *out)
         return;
     out->cache_bytes = rocksdb_cache_get_usage(r->cache);
     out->cache_pinned_bytes = rocksdb_cache_get_pinned_usage(r->cache);
-    for (size_t i = 0; r->db && i < STATE_FAMILY_COUNT; i++) {
-        static const char *const names[] = {"rocksdb.size-all-mem-tables", "rocksdb.estimate-table-readers-mem",
-                                            "rocksdb.total-sst-files-size"};
-        uint64_t n[3] = {0};
+    if (r->db) {
+        uint64_t write_bytes = 0, index_bytes = 0;
 
-        for (size_t j = 0; j < sizeof n / sizeof n[0]; j++)
-            rocksdb_property_int_cf(r->db, r->families[i], names[j], &n[j]);
-        out->write_bytes += n[0];
-        out->index_bytes += n[1];
-        out->file_bytes += n[2];
+        rocksdb_property_int(r->db, "rocksdb.size-all-mem-tables", &write_bytes);
+        rocksdb_property_int(r->db, "rocksdb.estimate-table-readers-mem", &index_bytes);
+        rocksdb_property_int(r->db, "rocksdb.total-sst-files-size", &out->file_bytes);
+        out->write_bytes = write_bytes;
+        out->index_bytes = index_bytes;
     }
     gate_leave(r);
 }
@@ -434,11 +458,9 @@ static rocksdb_options_t *make_options(const struct rocks *r, bool create)
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
 
     rocksdb_options_set_create_if_missing(o, create);
-    rocksdb_options_set_create_missing_column_families(o, create);
-    rocksdb_options_set_atomic_flush(o, 1);
     /* Memory. */
-    rocksdb_options_set_db_write_buffer_size(o, r->options.write_bytes);
-    rocksdb_options_set_write_buffer_size(o, r->options.write_bytes);
+    rocksdb_options_set_write_buffer_size(o, r->options.write_bytes / 2);
+    rocksdb_options_set_max_write_buffer_number(o, 2); /* one is filled while the other is written to a file */
     rocksdb_options_set_arena_block_size(o, MEMTABLE_BLOCK_BYTES);
     rocksdb_options_set_max_open_files(o, r->options.open_files_max);
     rocksdb_options_set_max_file_opening_threads(o, 1);
@@ -473,12 +495,9 @@ static rocksdb_options_t *make_options(const struct rocks *r, bool create)
 static char *db_open(struct rocks *r, const char *path, bool create)
 {
     rocksdb_options_t *options = make_options(r, create);
-    const rocksdb_options_t *same[STATE_FAMILY_COUNT];
     char *error = NULL;
 
-    for (size_t i = 0; i < STATE_FAMILY_COUNT; i++)
-        same[i] = options;
-    r->db = rocksdb_open_column_families(options, path, STATE_FAMILY_COUNT, family_names, same, r->families, &error);
+    r->db = rocksdb_open(options, path, &error);
     rocksdb_options_destroy(options);
     return error;
 }
@@ -487,8 +506,6 @@ static void db_close(struct rocks *r)
 {
     if (!r->db)
         return;
-    for (size_t i = 0; i < STATE_FAMILY_COUNT; i++)
-        rocksdb_column_family_handle_destroy(r->families[i]);
     rocksdb_close(r->db);
     r->db = NULL;
 }
@@ -726,11 +743,9 @@ static void rocks_free(struct rocks *r)
         r->files->ops->unlock(r->files, r->lock);
     rocksdb_readoptions_destroy(r->read_blocking);
     rocksdb_readoptions_destroy(r->read_cached);
-    rocksdb_readoptions_destroy(r->read_persisted);
     rocksdb_writeoptions_destroy(r->write_blocking);
     rocksdb_writeoptions_destroy(r->write_at_once);
     rocksdb_cache_destroy(r->cache);
-    pthread_mutex_destroy(&r->flush_lock);
     pthread_mutex_destroy(&r->gate_lock);
     pthread_cond_destroy(&r->gate_moved);
     state_store_destroy(&r->base);
@@ -771,14 +786,11 @@ static struct rocks *rocks_new(struct files *fs, const char *dir, const struct s
     r->files = fs;
     r->options = *options;
     r->cache = rocksdb_cache_create_lru(options->cache_bytes);
-    CHECK(pthread_mutex_init(&r->flush_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&r->gate_lock, NULL) == 0);
     CHECK(pthread_cond_init(&r->gate_moved, NULL) == 0);
     r->read_blocking = rocksdb_readoptions_create();
     r->read_cached = rocksdb_readoptions_create();
     rocksdb_readoptions_set_read_tier(r->read_cached, READ_TIER_CACHE);
-    r->read_persisted = rocksdb_readoptions_create();
-    rocksdb_readoptions_set_read_tier(r->read_persisted, READ_TIER_PERSISTED);
     r->write_blocking = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(r->write_blocking, 1);
     r->write_at_once = rocksdb_writeoptions_create();

@@ -7,8 +7,7 @@
  *   <dir>/format    "trivet-state <version>", written last: without it what lies there is not whole
  *   <dir>/rocksdb/  RocksDB's own; whatever is in it may be thrown away
  *
- * Memory: the cache, the write buffers (twice that for a moment, while full ones are written), some hundred KiB for the
- * rest. Threads: three of RocksDB's own, asleep when there is nothing to do; they are the process's, whichever store
+ * Memory: the cache, the write buffers, some hundred KiB for the rest. Threads: three of RocksDB's own, asleep when there is nothing to do; they are the process's, whichever store
  * made them. */
 
 #include "storage/files.h"
@@ -18,7 +17,7 @@
 
 struct state_store_options {
     size_t cache_bytes; /* blocks, and the indexes of files, read from the disk */
-    size_t write_bytes; /* over all families, then they are written to files */
+    size_t write_bytes; /* of batches in memory: from half of that on they are written to files */
     int open_files_max;
 };
 
