@@ -39,6 +39,8 @@ struct request *request_create(struct client *client, struct frame *frame)
         return NULL;
     }
     rq->client = client;
+    rq->listener = client->listener;
+    rq->api_listener = client->api_listener;
     rq->shard = client->shard;
     rq->frame = frame;
     rq->received_us = clock_monotonic_us(client->shard->loop->clock);
@@ -121,7 +123,7 @@ static const char *request_identify(struct request *rq, struct reader *r)
     rq->handler = dispatch_find(rq->shard->node, rq->api_key);
     if (!rq->handler)
         return "api not served";
-    if (!(rq->handler->api->listeners & rq->client->api_listener))
+    if (!(rq->handler->api->listeners & rq->api_listener))
         return "api not served on this listener";
     if (rq->version >= rq->handler->api->version_min && rq->version <= rq->handler->api->version_max)
         return NULL;

@@ -57,7 +57,9 @@ struct client {
 
 struct request {
     struct request *next; /* the client's */
-    struct client *client; /* NULL: it closed, throw the answer away */
+    struct client *client; /* NULL: it closed, throw the answer away; may come true whenever a handler waits */
+    struct str listener;   /* by which it came; these two outlive the client */
+    enum api_listener api_listener;
     struct shard *shard;   /* home */
     struct frame *frame;   /* owned */
     struct frames *frames; /* of its shard: takes the frame back. NULL: free() does */

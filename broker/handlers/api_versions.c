@@ -51,7 +51,7 @@ static bool fill_apis(const struct request *rq, struct api_versions_response *ou
     for (int16_t key = 0; key < API_KEY_COUNT; key++) {
         const struct api_handler *h = dispatch_find(n, key);
 
-        if (!h || !(h->api->listeners & rq->client->api_listener))
+        if (!h || !(h->api->listeners & rq->api_listener))
             continue;
         *rows++ = (struct api_versions_response_api_version){
             .api_key = key,

@@ -21,7 +21,7 @@ static bool fill_brokers(struct request *rq, const struct describe_cluster_reque
     out->brokers = b;
     for (size_t i = 0; i < count; i++) {
         const struct metadata_broker *broker = metadata_image_broker_at(img, i);
-        const struct metadata_listener *l = metadata_broker_listener(broker, rq->client->listener);
+        const struct metadata_listener *l = metadata_broker_listener(broker, rq->listener);
 
         if ((broker->fenced && !m->include_fenced_brokers) || !l)
             continue;
@@ -57,7 +57,7 @@ static bool fill_controllers(struct request *rq, struct describe_cluster_respons
 void handle_describe_cluster(struct request *rq)
 {
     const struct describe_cluster_request *m = rq->message;
-    bool on_controller = rq->client->api_listener == API_ON_CONTROLLER;
+    bool on_controller = rq->api_listener == API_ON_CONTROLLER;
     struct describe_cluster_response response;
     bool filled;
 

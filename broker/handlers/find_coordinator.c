@@ -71,7 +71,7 @@ static void find(const struct request *rq, int8_t key_type, struct find_coordina
     broker = metadata_image_broker(
         img, topic->partitions[(size_t)java_hash(out->key) % topic->partition_count]->leader);
     if (broker)
-        l = metadata_broker_listener(broker, rq->client->listener);
+        l = metadata_broker_listener(broker, rq->listener);
     if (!l)
         return;
     out->error_code = KERR_NONE;

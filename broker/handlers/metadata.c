@@ -35,7 +35,7 @@ static bool fill_brokers(struct request *rq, struct metadata_response *out)
     out->brokers = b;
     for (size_t i = 0; i < count; i++) {
         const struct metadata_broker *broker = metadata_image_broker_at(img, i);
-        const struct metadata_listener *l = metadata_broker_listener(broker, rq->client->listener);
+        const struct metadata_listener *l = metadata_broker_listener(broker, rq->listener);
 
         if (broker->fenced || !l)
             continue;

@@ -505,6 +505,17 @@ def many_connections_come_and_go(broker):
     healthy(broker)
 
 
+def clients_that_leave_while_a_topic_is_made_for_them_harm_nobody(broker):
+    """The answer is made when the topic is there, for a connection that is not any more."""
+    for i in range(30):
+        c = connect(broker)
+        c.send(wire.metadata_request([f"nobody-waits-{i}"], create=True))
+        if i % 2:
+            c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.socket.close()
+    healthy(broker)
+
+
 def damaged_requests_in_great_number_are_survived(broker):
     """Good requests with bytes changed, cut or doubled, from a fixed seed."""
     chance = random.Random(20261124)
