@@ -20,6 +20,7 @@ PROPERTIES = {
 COMPACTED = [("cleanup.policy", "compact"), ("segment.ms", "200"), ("min.cleanable.dirty.ratio", "0.01"),
              ("delete.retention.ms", "500")]
 WAIT_S = 40
+BUG_WORDS = ("Sanitizer", "runtime error:", "CHECK failed")
 
 
 class Node(Broker):
@@ -31,10 +32,13 @@ class Node(Broker):
         self.start()
         return self
 
-    def __exit__(self, *ignored):
+    def __exit__(self, failed, *ignored):
         if self.process and self.alive():
-            self.kill9()
+            self.kill9() if failed else self.stop()
+        said = self.log_text()
         self.scratch.cleanup()
+        found = [line for line in said.splitlines() if any(word in line for word in BUG_WORDS)]
+        assert failed or not found, f"the broker said: {found[:5]}"
 
     def topic(self, name, configs):
         with Connection(self.port) as c:
