@@ -390,7 +390,7 @@ static void tell_record(struct group_world *w, const struct group_record *r)
              r->key.offset_commit.partition, (long long)r->value.offset_commit.offset);
     else
         tell(w, "%s: writes %s%s", text_of(group_record_group(r)), r->tombstone ? "a tombstone of " : "",
-             group_record_type_name(r->type));
+             group_record_type_name((int)r->type));
 }
 
 static void state_text(const struct group_world *w, const struct group *g, char *out, size_t size)
