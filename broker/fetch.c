@@ -31,6 +31,7 @@ struct fetch_part {
     struct fetch_part *prev, *next;
     /* home's */
     bool away;
+    size_t told_bytes; /* found, as of its last report */
 };
 
 static void part_report(struct fetch_part *part);
@@ -257,11 +258,9 @@ static bool call_content(const struct fetch_call *call)
     if (call->wait_over)
         return true;
     for (size_t i = 0; i < part_count(call); i++) {
-        if (call->parts[i].away) /* what it found is still the owner's to know */
-            continue;
-        if (call->parts[i].has_error)
+        if (!call->parts[i].away && call->parts[i].has_error)
             return true;
-        found += call->parts[i].found_bytes;
+        found += call->parts[i].told_bytes; /* one that watches again may know of more, and will report it */
     }
     return found >= (size_t)(call->min_bytes > 0 ? call->min_bytes : 0);
 }
@@ -328,6 +327,7 @@ static void part_returned(struct task *t)
     struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
 
     part->away = false;
+    part->told_bytes = part->found_bytes;
     part->call->away--;
     call_step(part->call);
 }

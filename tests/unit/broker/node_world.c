@@ -192,6 +192,7 @@ static void on_answered(struct client *client, struct request *rq)
 
     CHECK(!ask->answered);
     ask->answered = true;
+    ask->under_way = NULL;
     ask->refusal = rq->refusal;
     ask->nothing = rq->answered_nothing;
     if (!rq->refusal && !rq->answered_nothing) {
@@ -213,6 +214,7 @@ static void dispatch(struct node_world *w, struct node_ask *ask, struct frame *f
     snprintf(ask->client.host, sizeof ask->client.host, "test");
     rq = request_create(&ask->client, frame);
     CHECK(rq);
+    ask->under_way = rq;
     request_dispatch(rq);
 }
 

@@ -55,6 +55,7 @@ struct node_ask {
     bool nothing;        /* answered without bytes */
     const char *refusal; /* the connection would be closed */
     struct request *rq;  /* answered, not refused */
+    struct request *under_way; /* until it is answered; a test may abandon it */
     struct arena arena;  /* the decoded answer */
     struct bytes_mut bytes; /* of the answer, payloads in place; owned */
     const void *answer;     /* its generated struct */

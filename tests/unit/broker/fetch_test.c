@@ -1,0 +1,326 @@
+/* Fetch on a whole node: what comes at once, what waits, what is cold, what is refused. */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/messages/fetch.h"
+#include "protocol/record_batch.h"
+#include "tests/unit/broker/node_world.h"
+
+#define TOPIC      "t"
+#define PARTITIONS 4
+#define VERSION    12
+#define LONG_MS    1000000
+
+struct call {
+    struct fetch_request_partition partitions[PARTITIONS];
+    struct fetch_request_topic topic;
+    struct fetch_request m;
+    struct node_ask ask;
+};
+
+static void call_init(struct call *c, int count, int64_t offset)
+{
+    memset(c, 0, sizeof *c);
+    fetch_request_init(&c->m);
+    for (int i = 0; i < count; i++) {
+        fetch_request_partition_init(&c->partitions[i]);
+        c->partitions[i].partition = i;
+        c->partitions[i].fetch_offset = offset;
+        c->partitions[i].partition_max_bytes = 1 << 20;
+    }
+    c->topic.topic = STR(TOPIC);
+    c->topic.partitions = c->partitions;
+    c->topic.partitions_count = (size_t)count;
+    c->m.max_bytes = 1 << 20;
+    c->m.min_bytes = 1;
+    c->m.topics = &c->topic;
+    c->m.topics_count = 1;
+}
+
+static const struct fetch_response *call_wait(struct node_world *w, struct call *c, int64_t ms)
+{
+    return node_world_wait(w, &c->ask, ms);
+}
+
+static void call_send(struct node_world *w, struct call *c, int16_t version)
+{
+    node_world_send(w, &c->ask, API_FETCH, version, &c->m);
+}
+
+/* Of the one topic asked for. */
+static const struct fetch_response_partition_data *found(const struct fetch_response *answer, int index)
+{
+    assert_non_null(answer);
+    assert_int_equal(answer->responses_count, 1);
+    for (size_t i = 0; i < answer->responses[0].partitions_count; i++)
+        if (answer->responses[0].partitions[i].partition_index == index)
+            return &answer->responses[0].partitions[i];
+    return NULL;
+}
+
+static size_t bytes_of(const struct fetch_response *answer)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; answer && i < answer->responses_count; i++)
+        for (size_t k = 0; k < answer->responses[i].partitions_count; k++)
+            size += answer->responses[i].partitions[k].records.size;
+    return size;
+}
+
+static struct uuid begin(struct node_world *w)
+{
+    node_world_init(w);
+    node_world_start(w);
+    return node_world_topic(w, TOPIC, PARTITIONS, NULL);
+}
+
+static void produce_everywhere(struct node_world *w, int batches)
+{
+    for (int n = 0; n < batches; n++)
+        for (int32_t p = 0; p < PARTITIONS; p++)
+            assert_int_equal(node_world_produce(w, TOPIC, p, -1, 1, 200), KERR_NONE);
+}
+
+static void what_is_there_comes_at_once(void **state)
+{
+    static struct node_world w;
+    const struct fetch_response *answer;
+    struct call c;
+    (void)state;
+
+    begin(&w);
+    produce_everywhere(&w, 3);
+    call_init(&c, PARTITIONS, 1);
+    c.m.max_wait_ms = LONG_MS;
+    call_send(&w, &c, VERSION);
+    answer = call_wait(&w, &c, 5);
+    for (int p = 0; p < PARTITIONS; p++) {
+        const struct fetch_response_partition_data *data = found(answer, p);
+
+        assert_int_equal(data->error_code, KERR_NONE);
+        assert_int_equal(data->high_watermark, 3);
+        assert_int_equal(record_batch_base_offset(data->records.data), 1);
+        assert_false(status_failed(record_batch_check(
+            (struct bytes){data->records.data, (size_t)record_batch_size_bytes(data->records.data)})));
+    }
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+/* The wait ends with the first record in any of the partitions, on whatever shard. */
+static void fetch_waits_for_records(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    (void)state;
+
+    begin(&w);
+    for (int32_t p = 0; p < PARTITIONS; p++) {
+        call_init(&c, PARTITIONS, 0);
+        for (int32_t i = 0; i < PARTITIONS; i++)
+            c.partitions[i].fetch_offset = i < p;
+        c.m.max_wait_ms = LONG_MS;
+        call_send(&w, &c, VERSION);
+        assert_null(call_wait(&w, &c, 300));
+        assert_int_equal(node_world_produce(&w, TOPIC, p, -1, 1, 50), KERR_NONE);
+        assert_true(found(call_wait(&w, &c, 50), p)->records.size > 0);
+        node_ask_free(&c.ask);
+    }
+    node_world_free(&w);
+}
+
+static void wait_ends_by_time_and_by_size(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    (void)state;
+
+    begin(&w);
+    call_init(&c, PARTITIONS, 0);
+    c.m.max_wait_ms = 200;
+    call_send(&w, &c, VERSION);
+    assert_null(call_wait(&w, &c, 150));
+    assert_int_equal(bytes_of(call_wait(&w, &c, 100)), 0);
+    node_ask_free(&c.ask);
+    call_init(&c, PARTITIONS, 0);
+    c.m.max_wait_ms = LONG_MS;
+    c.m.min_bytes = 700; /* three of them */
+    call_send(&w, &c, VERSION);
+    for (int32_t p = 0; p < 3; p++) {
+        assert_null(call_wait(&w, &c, 100));
+        assert_int_equal(node_world_produce(&w, TOPIC, p, -1, 1, 200), KERR_NONE);
+    }
+    assert_true(bytes_of(call_wait(&w, &c, 50)) >= 700);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+/* Bounds are kept in the order asked; the first batch comes however large it is. */
+static void limits_of_bytes_are_kept(void **state)
+{
+    static struct node_world w;
+    const struct fetch_response *answer;
+    struct call c;
+    (void)state;
+
+    begin(&w);
+    produce_everywhere(&w, 4);
+    call_init(&c, PARTITIONS, 0);
+    c.m.max_bytes = 1;
+    call_send(&w, &c, VERSION);
+    answer = call_wait(&w, &c, 50);
+    assert_true(found(answer, 0)->records.size > 200);
+    assert_true(found(answer, 0)->records.size < 400);
+    assert_int_equal(bytes_of(answer), found(answer, 0)->records.size);
+    node_ask_free(&c.ask);
+    call_init(&c, 1, 0);
+    c.partitions[0].partition_max_bytes = 600;
+    call_send(&w, &c, VERSION);
+    assert_in_range(bytes_of(call_wait(&w, &c, 50)), 400, 600);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+static void cold_bytes_are_the_same_bytes(void **state)
+{
+    static struct node_world w;
+    struct call warm, cold;
+    size_t jobs;
+    (void)state;
+
+    begin(&w);
+    produce_everywhere(&w, 20);
+    call_init(&warm, PARTITIONS, 7);
+    call_send(&w, &warm, VERSION);
+    assert_non_null(call_wait(&w, &warm, 50));
+    node_world_stop(&w);
+    node_world_start(&w);
+    test_loop_run(&w.loop, 100);
+    files_sim_set_cold(w.files, true);
+    jobs = w.loop.jobs_run;
+    call_init(&cold, PARTITIONS, 7);
+    call_send(&w, &cold, VERSION);
+    assert_non_null(call_wait(&w, &cold, 50));
+    assert_true(w.loop.jobs_run > jobs);
+    /* What is not located yet counts as all that it may be: a cold answer may hold fewer partitions. */
+    assert_true(found(cold.ask.answer, 0)->records.size > 13 * 200);
+    for (int p = 0; p < PARTITIONS; p++) {
+        const struct fetch_response_partition_data *a = found(warm.ask.answer, p), *b = found(cold.ask.answer, p);
+
+        if (b->records.size == 0)
+            continue;
+        assert_int_equal(a->records.size, b->records.size);
+        assert_memory_equal(a->records.data, b->records.data, a->records.size);
+    }
+    files_sim_set_cold(w.files, false);
+    node_ask_free(&warm.ask);
+    node_ask_free(&cold.ask);
+    node_world_free(&w);
+}
+
+/* An error is an answer: nobody waits beside it. */
+static void errors_end_the_wait(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    (void)state;
+
+    begin(&w);
+    call_init(&c, PARTITIONS, 0);
+    c.m.max_wait_ms = LONG_MS;
+    c.partitions[1].fetch_offset = 99;
+    c.partitions[2].current_leader_epoch = 50;
+    c.partitions[3].partition = 77;
+    call_send(&w, &c, VERSION);
+    assert_int_equal(found(call_wait(&w, &c, 50), 0)->error_code, KERR_NONE);
+    assert_int_equal(found(c.ask.answer, 1)->error_code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(found(c.ask.answer, 2)->error_code, KERR_UNKNOWN_LEADER_EPOCH);
+    assert_int_equal(found(c.ask.answer, 77)->error_code, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    node_ask_free(&c.ask);
+    call_init(&c, 1, 0);
+    c.topic.topic_id = (struct uuid){{9}};
+    c.topic.topic = STR("");
+    c.m.max_wait_ms = LONG_MS;
+    call_send(&w, &c, 13);
+    assert_int_equal(found(call_wait(&w, &c, 50), 0)->error_code, KERR_UNKNOWN_TOPIC_ID);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+/* KIP-227: after the first answer only partitions with news are in it. */
+static void session_tells_only_news(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    int32_t id;
+    (void)state;
+
+    begin(&w);
+    call_init(&c, PARTITIONS, 0);
+    c.m.session_epoch = 0;
+    call_send(&w, &c, VERSION);
+    id = call_wait(&w, &c, 50) ? ((const struct fetch_response *)c.ask.answer)->session_id : 0;
+    assert_true(id > 0);
+    node_ask_free(&c.ask);
+    assert_int_equal(node_world_produce(&w, TOPIC, 2, -1, 1, 50), KERR_NONE);
+    call_init(&c, 0, 0);
+    c.m.topics_count = 0;
+    c.m.session_id = id;
+    c.m.session_epoch = 1;
+    call_send(&w, &c, VERSION);
+    assert_int_equal(call_wait(&w, &c, 50) ? ((const struct fetch_response *)c.ask.answer)->session_id : 0, id);
+    assert_non_null(found(c.ask.answer, 2));
+    assert_null(found(c.ask.answer, 0));
+    node_ask_free(&c.ask);
+    call_init(&c, 0, 0);
+    c.m.topics_count = 0;
+    c.m.session_id = id;
+    c.m.session_epoch = 5;
+    call_send(&w, &c, VERSION);
+    assert_non_null(call_wait(&w, &c, 50));
+    assert_int_equal(((const struct fetch_response *)c.ask.answer)->error_code, KERR_INVALID_FETCH_SESSION_EPOCH);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+/* Nobody reads the answer of a client that went: its wait ends at once, its memory is given back. */
+static void fetch_of_a_client_that_went_does_not_wait(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    call_init(&c, PARTITIONS, 0);
+    c.m.max_wait_ms = LONG_MS;
+    call_send(&w, &c, VERSION);
+    assert_null(call_wait(&w, &c, 100));
+    assert_non_null(c.ask.under_way);
+    request_abandon(c.ask.under_way);
+    test_loop_run(&w.loop, 5);
+    assert_false(c.ask.answered); /* and it was not told: under ASan, nothing is left either */
+    for (int32_t p = 0; p < PARTITIONS; p++)
+        assert_null(node_world_partition(&w, topic, p)->watchers);
+    node_world_free(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_there_comes_at_once),
+        cmocka_unit_test(fetch_waits_for_records),
+        cmocka_unit_test(wait_ends_by_time_and_by_size),
+        cmocka_unit_test(limits_of_bytes_are_kept),
+        cmocka_unit_test(cold_bytes_are_the_same_bytes),
+        cmocka_unit_test(errors_end_the_wait),
+        cmocka_unit_test(session_tells_only_news),
+        cmocka_unit_test(fetch_of_a_client_that_went_does_not_wait),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
