@@ -1,5 +1,6 @@
 /* DeleteRecords: raises the log start of partitions led here. */
 
+#include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/scatter.h"
 #include "broker/shard.h"
@@ -68,12 +69,13 @@ static void fill_entries(struct delete_call *call)
 
             *e = (struct delete_entry){
                 .scatter = {.index = p->partition_index}, .offset = p->offset, .low_watermark = -1};
-            if (metadata_topic_partition(topic, p->partition_index)) {
+            if (!metadata_topic_partition(topic, p->partition_index))
+                e->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
+            else if (internal_topic_is(topic->name))
+                e->code = KERR_INVALID_TOPIC_EXCEPTION;
+            else
                 e->scatter.topic_id = topic->id;
-                continue;
-            }
-            e->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
-            e->scatter.skip = true;
+            e->scatter.skip = e->code != KERR_NONE;
         }
     }
 }

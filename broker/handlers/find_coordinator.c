@@ -1,5 +1,8 @@
-/* FindCoordinator: the broker that leads a key's partition of the internal topic. */
+/* FindCoordinator: the broker that leads a key's partition of the internal topic. The groups' one is made when the
+ * first group is asked for. */
 
+#include "broker/control.h"
+#include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/find_coordinator.h"
@@ -16,41 +19,6 @@ static const struct {
 };
 
 #define KEY_TYPE_COUNT (sizeof key_types / sizeof key_types[0])
-
-/* The next code point of UTF-8, leniently: a malformed byte stands for itself. */
-static uint32_t next_code_point(struct str *rest)
-{
-    const unsigned char *at = (const unsigned char *)rest->data;
-    size_t more = at[0] >= 0xf0 ? 3 : at[0] >= 0xe0 ? 2 : at[0] >= 0xc0 ? 1 : 0;
-    uint32_t point = more == 3 ? at[0] & 7u : more == 2 ? at[0] & 15u : more == 1 ? at[0] & 31u : at[0];
-
-    if (more >= rest->size)
-        more = rest->size - 1;
-    for (size_t i = 1; i <= more; i++)
-        point = point << 6 | (at[i] & 63u);
-    rest->data += more + 1;
-    rest->size -= more + 1;
-    return point;
-}
-
-/* Java's String.hashCode, which works on UTF-16 units, made positive as Kafka does. */
-static int32_t java_hash(struct str key)
-{
-    uint32_t hash = 0;
-
-    while (key.size > 0) {
-        uint32_t point = next_code_point(&key);
-
-        if (point >= 0x10000) {
-            hash = hash * 31 + (0xd800 + ((point - 0x10000) >> 10));
-            point = 0xdc00 + ((point - 0x10000) & 0x3ff);
-        }
-        hash = hash * 31 + point;
-    }
-    if (hash == 0x80000000u)
-        return 0;
-    return (int32_t)hash < 0 ? -(int32_t)hash : (int32_t)hash;
-}
 
 static void find(const struct request *rq, int8_t key_type, struct find_coordinator_response_coordinator *out)
 {
@@ -69,8 +37,8 @@ static void find(const struct request *rq, int8_t key_type, struct find_coordina
     if (!topic)
         return;
     broker = metadata_image_broker(
-        img, topic->partitions[(size_t)java_hash(out->key) % topic->partition_count]->leader);
-    if (broker)
+        img, topic->partitions[internal_topic_partition_of(out->key, topic->partition_count)]->leader);
+    if (broker && !broker->fenced)
         l = metadata_broker_listener(broker, rq->listener);
     if (!l)
         return;
@@ -80,7 +48,7 @@ static void find(const struct request *rq, int8_t key_type, struct find_coordina
     out->port = l->port;
 }
 
-void handle_find_coordinator(struct request *rq)
+static void find_all(struct request *rq)
 {
     const struct find_coordinator_request *m = rq->message;
     size_t count = rq->version >= 4 ? m->coordinator_keys_count : 1;
@@ -108,4 +76,49 @@ void handle_find_coordinator(struct request *rq)
         response.port = found[0].port;
     }
     request_answer(rq, &response);
+}
+
+/* ---- making the topic ---- */
+
+static void topic_created(struct control_call *call)
+{
+    const struct create_topic_result *r = call->request.create.results;
+    enum kerr code = call->result.code == KERR_NONE ? r->result.code : call->result.code;
+
+    if (call->result.code == KERR_NONE)
+        config_set_release(r->configs);
+    /* The client only learns that there is no coordinator, and asks again for ever. */
+    if (code != KERR_NONE && code != KERR_TOPIC_ALREADY_EXISTS)
+        logger_event(call->rq->shard->logger, LOGGER_WARN, "internal_topic_not_created",
+                     "topic=\"%.*s\" reason=%s", STR_ARG(call->request.create.topics->name), kerr_name(code));
+    /* The new image came before this answer; while its partitions have no leader yet the clients ask again. */
+    find_all(call->rq);
+}
+
+static bool create_offsets_topic(struct request *rq)
+{
+    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct create_topic *topic = arena_array(&rq->arena, struct create_topic, 1);
+
+    if (!call || !topic ||
+        !internal_topic_creation(rq->shard->node->options->config, TOPIC_CONSUMER_OFFSETS, &rq->arena, topic))
+        return false;
+    call->rq = rq;
+    call->finished = topic_created;
+    call->request.operation = CONTROLLER_CREATE_TOPICS;
+    call->request.create.topics = topic;
+    call->request.create.count = 1;
+    control_call(call);
+    return true;
+}
+
+void handle_find_coordinator(struct request *rq)
+{
+    const struct find_coordinator_request *m = rq->message;
+    size_t count = rq->version >= 4 ? m->coordinator_keys_count : 1;
+
+    if (count == 0 || m->key_type != KEY_GROUP || metadata_image_topic(rq->shard->image, TOPIC_CONSUMER_OFFSETS))
+        find_all(rq);
+    else if (!create_offsets_topic(rq))
+        request_refuse(rq, REQUEST_OVER_BUDGET);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "broker/control.h"
+#include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
@@ -15,12 +16,6 @@ struct metadata_call {
     struct control_call control; /* first */
     struct create_topic *missing;
 };
-
-static bool is_internal(struct str name)
-{
-    return str_equal(name, STR("__consumer_offsets")) || str_equal(name, STR("__transaction_state")) ||
-           str_equal(name, STR("__share_group_state"));
-}
 
 /* ---- filling the answer ---- */
 
@@ -99,7 +94,7 @@ static bool fill_topic(struct request *rq, const struct metadata_topic *topic,
     metadata_response_topic_init(out);
     out->name = topic->name;
     out->topic_id = topic->id;
-    out->is_internal = is_internal(topic->name);
+    out->is_internal = internal_topic_is(topic->name);
     return fill_partitions(rq, topic, out);
 }
 
@@ -152,6 +147,7 @@ static bool fill_asked_topics(struct request *rq, const struct metadata_request 
         t->name = m->topics[i].name;
         t->topic_id = m->topics[i].topic_id;
         t->error_code = (int16_t)missing_code(&m->topics[i]);
+        t->is_internal = internal_topic_is(t->name);
         if (rq->version < 12 && !t->name.data)
             t->name = STR("");
     }
@@ -209,9 +205,10 @@ static bool create_missing(struct request *rq, const struct metadata_request *m)
     if (!call->missing)
         return false;
     for (size_t i = 0; i < m->topics_count; i++)
-        if (may_create(rq, &m->topics[i]))
-            call->missing[count++] = (struct create_topic){
-                .name = m->topics[i].name, .partition_count = -1, .replication_factor = -1};
+        if (may_create(rq, &m->topics[i]) &&
+            !internal_topic_creation(rq->shard->node->options->config, m->topics[i].name, &rq->arena,
+                                     &call->missing[count++]))
+            return false;
     if (count == 0)
         return false;
     call->control.rq = rq;

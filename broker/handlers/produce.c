@@ -2,6 +2,7 @@
 
 #include "broker/produce.h"
 
+#include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/produce.h"
@@ -39,6 +40,8 @@ static enum kerr check_partition(const struct request *rq, const struct metadata
 
     if (!topic)
         return rq->version >= 13 ? KERR_UNKNOWN_TOPIC_ID : KERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (internal_topic_is(topic->name)) /* its records are a coordinator's, not any client's */
+        return KERR_INVALID_TOPIC_EXCEPTION;
     if (p->index < 0 || (size_t)p->index >= topic->partition_count)
         return KERR_UNKNOWN_TOPIC_OR_PARTITION;
     return record_batch_check_produce(records, rq->version, refusal).code;
