@@ -291,17 +291,18 @@ static void partition_flushed(struct flusher_entry *e, struct status result)
         partition_own_end_moved(p);
 }
 
-struct status partition_append(struct partition *p, struct bytes_mut records, bool acks_all,
-                               struct log_appended *out, struct record_refusal *refusal)
+static struct status partition_append_from(struct partition *p, struct bytes_mut records, enum log_origin origin,
+                                           bool acks_all, struct log_appended *out,
+                                           struct record_refusal *refusal)
 {
     enum kerr code = partition_check_leader(p, -1);
     struct status st;
 
     if (code)
-        return status_error(code, "produce");
+        return status_error(code, "append");
     if (acks_all && !isr_enough(&p->isr))
-        return status_error(KERR_NOT_ENOUGH_REPLICAS, "produce");
-    st = log_append_as_leader(p->log, records, p->leader_epoch, LOG_ORIGIN_CLIENT, out, refusal);
+        return status_error(KERR_NOT_ENOUGH_REPLICAS, "append");
+    st = log_append_as_leader(p->log, records, p->leader_epoch, origin, out, refusal);
     if (status_failed(st)) {
         if (log_offline(p->log))
             partition_went_offline(p, st);
@@ -312,6 +313,17 @@ struct status partition_append(struct partition *p, struct bytes_mut records, bo
     if (!p->env->flush_before_ack)
         partition_own_end_moved(p);
     return STATUS_OK;
+}
+
+struct status partition_append(struct partition *p, struct bytes_mut records, bool acks_all,
+                               struct log_appended *out, struct record_refusal *refusal)
+{
+    return partition_append_from(p, records, LOG_ORIGIN_CLIENT, acks_all, out, refusal);
+}
+
+struct status partition_append_own(struct partition *p, struct bytes_mut records, struct log_appended *out)
+{
+    return partition_append_from(p, records, LOG_ORIGIN_COORDINATOR, true, out, NULL);
 }
 
 int64_t partition_high_watermark(const struct partition *p)

@@ -127,6 +127,10 @@ enum kerr partition_check_leader(const struct partition *p, int32_t epoch);
 struct status partition_append(struct partition *p, struct bytes_mut records, bool acks_all,
                                struct log_appended *out, struct record_refusal *refusal);
 
+/* As partition_append with acks=all, for what a coordinator of this node writes: no batch is too large for the topic
+ * that fits a segment. */
+struct status partition_append_own(struct partition *p, struct bytes_mut records, struct log_appended *out);
+
 /* High watermark, as clients may see it. */
 int64_t partition_high_watermark(const struct partition *p);
 int64_t partition_last_stable_offset(const struct partition *p);

@@ -119,7 +119,7 @@ struct log_appended {
  *
  * NONE                          In the page cache, not yet flushed.
  * CORRUPT_MESSAGE               Length, magic, CRC or records do not fit.         Nothing written.
- * MESSAGE_TOO_LARGE / RECORD_LIST_TOO_LARGE                                       Nothing written.
+ * MESSAGE_TOO_LARGE (of clients: max.message.bytes) / RECORD_LIST_TOO_LARGE (segment.bytes)  Nothing written.
  * INVALID_RECORD, INVALID_TIMESTAMP, UNSUPPORTED_COMPRESSION_TYPE, UNSUPPORTED_FOR_MESSAGE_FORMAT
  * OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE,
  * TRANSACTION_COORDINATOR_FENCED                                                  Nothing written.

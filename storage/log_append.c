@@ -202,7 +202,8 @@ static struct status check_batches(const struct append *a)
         struct bytes_mut whole = {a->records.data + (batch.data - a->records.data), batch.size};
         struct status st;
 
-        if (a->origin != LOG_ORIGIN_RAFT && (int64_t)batch.size > most)
+        /* What a coordinator decided must be written: its batches are bound by the segment only. */
+        if (a->origin == LOG_ORIGIN_CLIENT && (int64_t)batch.size > most)
             return refuse(a->refusal, KERR_MESSAGE_TOO_LARGE, "batch is larger than max.message.bytes");
         st = record_batch_check(batch);
         if (status_failed(st))
