@@ -84,6 +84,10 @@ static struct status set_directories(const struct config_values *config, struct 
     }
     const char *metadata = config_values_text(config, "metadata.log.dir");
     out->metadata_log_dir = metadata != NULL && metadata[0] != '\0' ? metadata : out->log_dirs[0];
+    const char *state = config_values_text(config, "state.dir");
+    if (state != NULL && strlen(state) > PATH_CHARS_MAX)
+        return refuse(problem, "state.dir: the path has more than %d characters", PATH_CHARS_MAX);
+    out->state_dir = state != NULL && state[0] != '\0' ? state : NULL;
     return STATUS_OK;
 }
 
@@ -140,6 +144,15 @@ static struct status check_cleaner(const struct config_values *config, struct co
     return STATUS_OK;
 }
 
+static struct status set_coordinator(const struct config_values *config, struct arena *arena,
+                                     struct node_options *out, struct config_problem *problem)
+{
+    struct config_error error;
+    struct status st = coordinator_options_read(config, arena, &out->coordinator, &error);
+
+    return status_failed(st) ? refuse(problem, "%s", error.text) : st;
+}
+
 static void set_limits(const struct config_values *config, struct node_options *out)
 {
     int64_t request_bytes = config_values_integer(config, "queued.max.request.bytes");
@@ -183,6 +196,8 @@ struct status config_node_options(const struct config_values *config, struct are
         st = check_topic_defaults(config, problem);
     if (!status_failed(st))
         st = check_cleaner(config, problem);
+    if (!status_failed(st))
+        st = set_coordinator(config, arena, &options, problem);
     if (status_failed(st))
         return st;
     set_limits(config, &options);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/coordinator/coordinator_options.h"
 #include "replication/config_defs.h"
 
 #define NODE_LISTENERS_MAX 8
@@ -32,6 +33,7 @@ struct node_options {
     const char *log_dirs[NODE_LOG_DIRS_MAX];
     size_t log_dir_count;
     const char *metadata_log_dir; /* one of log_dirs or of its own */
+    const char *state_dir;        /* of the coordinators' state; NULL: within the metadata log's folder */
     bool flush_before_ack;
     bool auto_create_topics;
     bool cleaner_enabled;         /* log.cleaner.enable; the rest of its settings can change: cleaning.c */
@@ -45,6 +47,7 @@ struct node_options {
     int64_t checkpoint_ms;        /* replica.high.watermark.checkpoint.interval.ms */
     int32_t shard_count;          /* trivet.shards; 0: one a core */
     int32_t io_threads;           /* trivet.io.threads */
+    struct coordinator_options coordinator;
 };
 
 #endif
