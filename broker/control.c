@@ -5,6 +5,7 @@
 #include "broker/checkpoints.h"
 #include "broker/cleaning.h"
 #include "broker/closing.h"
+#include "broker/coordinator/state_home.h"
 #include "broker/format.h"
 #include "broker/producer_ids.h"
 #include "broker/self_transport.h"
@@ -396,7 +397,7 @@ void control_dir_failed(struct control *c, size_t dir, struct status why)
         broker_lifecycle_offline_dir(c->lifecycle, id);
 }
 
-/* ---- the end: leave, the last checkpoints, close the partitions, the metadata log, the marks of a clean end ---- */
+/* ---- the end: leave, the last checkpoints, close the partitions, the state store, the metadata log, the marks of a clean end ---- */
 
 static void control_end(struct control *c)
 {
@@ -440,6 +441,13 @@ struct shard_stop_post {
     struct shard *shard;
 };
 
+static void on_state_closed(void *arg)
+{
+    struct control *c = arg;
+
+    closing_finish(c->node->closing, on_logs_closed, c);
+}
+
 static void shard_stopped_run(struct task *t)
 {
     struct shard_stop_post *post = (struct shard_stop_post *)t;
@@ -448,7 +456,7 @@ static void shard_stopped_run(struct task *t)
     c->clean = c->clean && !post->shard->close_failed;
     free(post);
     if (--c->shards_left == 0)
-        closing_finish(c->node->closing, on_logs_closed, c);
+        state_home_stop(c->node->state_home, on_state_closed, c);
 }
 
 static void on_shard_emptied(struct shard *s)

@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "broker/closing.h"
+#include "broker/coordinator/coordinators.h"
 #include "broker/storage_dirs.h"
 #include "broker/verify.h"
 #include "protocol/base/check.h"
@@ -115,9 +116,10 @@ static void log_end_run(struct job *j)
         e->result = status_error(KERR_KAFKA_STORAGE_ERROR, "settle a log");
 }
 
-static void hosting_maybe_emptied(struct shard *s)
+void hosting_maybe_emptied(struct shard *s)
 {
-    if (s->closing && !s->partitions && s->log_jobs == 0 && verify_idle(s->verify) && !s->emptied_posted) {
+    if (s->closing && !s->partitions && s->log_jobs == 0 && verify_idle(s->verify) &&
+        coordinators_idle(s->coordinators) && !s->emptied_posted) {
         s->emptied_posted = true;
         s->emptied(s);
     }
@@ -196,6 +198,7 @@ static void on_partition_stopped(void *arg, struct partition *p)
 static void hosted_remove(struct hosted_partition *h)
 {
     h->removed = true;
+    coordinators_remove(h->shard, h->partition);
     if (h->partition->state != PARTITION_OPENING)
         partition_stop(h->partition, KERR_UNKNOWN_TOPIC_OR_PARTITION);
 }
@@ -260,6 +263,7 @@ static void log_recovery(struct shard *s, const struct open_item *item)
 static void hosted_serve(struct hosted_partition *h)
 {
     hosted_assign(h);
+    coordinators_add(h->shard, h->partition);
     verify_add(h->shard->verify, &h->verify, h->partition);
 }
 
@@ -541,8 +545,12 @@ void hosting_close_all(struct shard *s, bool clean)
     s->closing = true;
     s->closing_clean = clean;
     s->closing_many = clean && dirty >= SYNC_AT_ONCE_LEAST;
+    coordinators_stop(s->coordinators);
     HASH_ITER(hh, s->partitions, h, next)
-    if (h->partition->state != PARTITION_OPENING && !h->partition->stopping)
-        partition_stop(h->partition, KERR_NOT_LEADER_OR_FOLLOWER);
+    {
+        coordinators_remove(s, h->partition);
+        if (h->partition->state != PARTITION_OPENING && !h->partition->stopping)
+            partition_stop(h->partition, KERR_NOT_LEADER_OR_FOLLOWER);
+    }
     hosting_maybe_emptied(s);
 }

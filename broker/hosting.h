@@ -28,6 +28,9 @@ struct partition *hosting_dirtiest(struct shard *s, double *ratio);
 /* A log directory failed: all of its partitions here go offline. */
 void hosting_fail_dir(struct shard *s, size_t dir, struct status why);
 
+/* The shard's part of the end may be over: to be called when anything that it waits for is done. */
+void hosting_maybe_emptied(struct shard *s);
+
 /* The end: stops all partitions and closes their logs in the pool; s->emptied is called when all are, or, of a clean
  * end with many dirty logs, handed to the node's `closing`. */
 void hosting_close_all(struct shard *s, bool clean);

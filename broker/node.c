@@ -4,6 +4,8 @@
 
 #include "broker/closing.h"
 #include "broker/control.h"
+#include "broker/coordinator/heartbeat_pace.h"
+#include "broker/coordinator/state_home.h"
 #include "broker/hosting.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
@@ -51,6 +53,8 @@ struct status node_create(const struct node_env *env, const struct node_options 
     n->shard_count = env->shard_count;
     n->request_bytes_max = (size_t)options->request_bytes_max;
     atomic_store(&n->sweep_wanted, true); /* a run before may have left some */
+    atomic_store(&n->heartbeat_interval_ms, heartbeat_pace(0, 1, HEARTBEAT_INTERVAL_MS_MIN,
+                                                           options->coordinator.group.consumer_heartbeat_interval_ms));
     dispatch_init(n->handlers);
     st = node_open_dirs(n);
     if (status_failed(st)) {
@@ -58,8 +62,9 @@ struct status node_create(const struct node_env *env, const struct node_options 
         return st;
     }
     n->closing = closing_create(n);
+    n->state_home = state_home_create(n);
     n->shards = calloc(n->shard_count, sizeof(struct shard *));
-    CHECK(n->closing && n->shards);
+    CHECK(n->closing && n->state_home && n->shards);
     for (size_t i = 0; i < n->shard_count; i++) {
         n->shards[i] = shard_create(n, i, env->shard_loops[i], env->shard_events ? env->shard_events[i] : NULL);
         CHECK(n->shards[i]);
@@ -172,6 +177,7 @@ void node_free(struct node *n)
             shard_free(n->shards[i]);
     free(n->shards);
     closing_free(n->closing);
+    state_home_free(n->state_home);
     storage_dirs_close(n->dirs);
     free(n);
 }

@@ -26,6 +26,9 @@ struct metadata_delta;
 struct metadata_image;
 struct node;
 struct shard;
+struct state_home;
+struct state_store;
+struct state_store_report;
 struct storage_dirs;
 
 struct node_env {
@@ -39,6 +42,9 @@ struct node_env {
     struct event_base **shard_events; /* NULL: no sockets */
     size_t shard_count;
     const char *boot_id; /* the kernel's; page caches survive as long as it stays the same */
+    /* [pool] Opens the state store that lives in `dir`; NULL: the real one (state_home.h). */
+    struct status (*open_state)(struct node *n, const char *dir, struct state_store_report *report,
+                                struct state_store **out);
 };
 
 struct node {
@@ -56,6 +62,9 @@ struct node {
     struct api_handler handlers[API_KEY_COUNT];
     _Atomic size_t request_bytes;
     size_t request_bytes_max;
+    struct state_home *state_home;
+    _Atomic int64_t consumer_heartbeats;   /* since they were counted last */
+    _Atomic int32_t heartbeat_interval_ms; /* which members of consumer groups are told now: heartbeat_pace.h */
     _Atomic size_t stalled_shards; /* how often a connection had to wait: 0 keeps the check cheap */
     _Atomic bool serving; /* clients are served */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */

@@ -49,9 +49,27 @@ struct request *request_create(struct client *client, struct frame *frame)
     return rq;
 }
 
+bool request_split_arena(struct request *rq, size_t count)
+{
+    struct arena *arenas = arena_array(&rq->arena, struct arena, count);
+    size_t left = rq->arena.budget - rq->arena.used;
+
+    if (!arenas)
+        return false;
+    /* Half is for the answer itself, which home makes of the parts. */
+    for (size_t i = 0; i < count; i++)
+        arena_init(&arenas[i], left / 2 / count);
+    rq->arena.budget -= left / 2;
+    rq->part_arenas = arenas;
+    rq->part_arena_count = count;
+    return true;
+}
+
 void request_free(struct request *rq)
 {
     response_free(&rq->response);
+    for (size_t i = 0; i < rq->part_arena_count; i++)
+        arena_free(&rq->part_arenas[i]);
     arena_free(&rq->arena);
     if (rq->frames)
         frames_give(rq->frames, rq->frame);

@@ -69,6 +69,8 @@ struct request {
     int32_t correlation_id;
     struct str client_id; /* in the frame; may be null */
     struct arena arena;
+    struct arena *part_arenas; /* of those who build parts of the answer at the same time; NULL: none */
+    size_t part_arena_count;
     void *message; /* the decoded request struct, in the arena */
     int64_t received_us;
     size_t charged_bytes; /* of the node's budget, given back by request_free */
@@ -97,6 +99,10 @@ void request_free(struct request *rq);
 /* The client of a request that is under way is gone: the answer is thrown away when it comes, and does not wait for
  * more than it has to. rq may be gone when this returns. */
 void request_abandon(struct request *rq);
+
+/* Gives the request `count` arenas that share what its own may still take, for as many threads that build parts of its
+ * answer. Once. False: the arena is spent. */
+bool request_split_arena(struct request *rq, size_t count);
 
 /* Encodes message (the generated response struct of this API) and hands it to the client. Splices need
  * rq->response.release set by then. */

@@ -4,6 +4,7 @@
 #include <utlist.h>
 
 #include "broker/connection.h"
+#include "broker/coordinator/coordinators.h"
 #include "broker/fetch.h"
 #include "broker/fetch_session_core.h"
 #include "broker/hosting.h"
@@ -94,6 +95,7 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
         return;
     s->image = metadata_image_acquire(image);
     hosting_image_changed(s, delta);
+    coordinators_image_changed(s);
     metadata_image_release(old);
 }
 
@@ -165,8 +167,9 @@ struct shard *shard_create(struct node *node, size_t index, struct loop *loop, s
     timer_init(loop, &s->upkeep, on_upkeep);
     timer_init(loop, &s->connection_timer, on_connection_timer);
     s->scratch = compression_scratch_new();
+    s->coordinators = coordinators_create(s);
     s->fetch_sessions = fetch_sessions_create(&sessions);
-    if (!s->scratch || !s->fetch_sessions || !shard_create_flushers(s)) {
+    if (!s->scratch || !s->coordinators || !s->fetch_sessions || !shard_create_flushers(s)) {
         shard_free(s);
         return NULL;
     }
@@ -204,6 +207,7 @@ void shard_free(struct shard *s)
     if (s->fetch_sessions)
         fetch_sessions_free(s->fetch_sessions);
     frames_free_spare(&s->frames);
+    coordinators_free(s->coordinators);
     compression_scratch_free(s->scratch);
     metadata_image_release(s->image);
     free(s);

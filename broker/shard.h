@@ -20,6 +20,7 @@
 #include "storage/executor.h"
 
 struct connection;
+struct coordinators;
 struct event_base;
 struct fetch_sessions;
 struct hosted_partition;
@@ -61,6 +62,8 @@ struct shard {
     struct fetch_part *fetch_ready; /* parts whose partitions moved in this turn of the loop */
     struct task fetch_ready_task;
     bool fetch_ready_posted;
+
+    struct coordinators *coordinators; /* of groups; never NULL */
 
     /* connections */
     struct connection *connections;

@@ -360,7 +360,7 @@ void group_core_expire(struct group_core *c, struct str group, const struct grou
 /* ---- listing ---- */
 
 struct group_listed {
-    struct str group, protocol_type, state, type; /* "Classic", "Consumer" */
+    struct str group, protocol_type, state, type; /* "classic", "consumer" */
 };
 /* Each loaded group that exists (GROUP_NONE with offsets: type Classic, state Empty, protocol type ""), until visit
  * answers false. Not a step. */

@@ -94,11 +94,11 @@ void group_core_consumer_describe(struct group_core *c, struct group_caller *who
 static struct group_listed listed(const struct group *g)
 {
     if (g->type == GROUP_CONSUMER)
-        return (struct group_listed){g->id, STR("consumer"), consumer_group_state(g), STR("Consumer")};
+        return (struct group_listed){g->id, STR("consumer"), consumer_group_state(g), STR("consumer")};
     if (g->type == GROUP_CLASSIC)
         return (struct group_listed){g->id, g->classic->protocol_type.data ? g->classic->protocol_type : STR(""),
-                                     classic_state_name(g->classic->state), STR("Classic")};
-    return (struct group_listed){g->id, STR(""), STR("Empty"), STR("Classic")};
+                                     classic_state_name(g->classic->state), STR("classic")};
+    return (struct group_listed){g->id, STR(""), STR("Empty"), STR("classic")};
 }
 
 void group_core_list(const struct group_core *c, bool (*visit)(void *arg,

@@ -12,6 +12,7 @@
 #include "protocol/messages/create_topics.h"
 #include "protocol/messages/produce.h"
 #include "protocol/record_batch.h"
+#include "storage/state_store_sim.h"
 
 #define PATIENCE_MS      20000 /* virtual */
 #define ANSWER_BYTES_MAX ((size_t)256 << 20)
@@ -65,6 +66,20 @@ static void run_until(struct node_world *w, const bool *what)
         test_loop_run(&w->loop, 1);
 }
 
+/* In memory, and empty at each start: what it is to hold comes from the logs. */
+static struct status open_state(struct node *n, const char *dir, struct state_store_report *report,
+                                struct state_store **out)
+{
+    const struct state_store_sim_options options = {.seed = 1, .would_block_per_mille = 300};
+
+    (void)n;
+    (void)dir;
+    report->created = true;
+    *out = state_store_sim_create(&options);
+    CHECK(*out);
+    return STATUS_OK;
+}
+
 static void forget_config(struct node_world *w)
 {
     config_values_free(w->config);
@@ -86,6 +101,7 @@ bool node_world_try_start(struct node_world *w)
         .shard_events = w->events[0] ? w->events : NULL,
         .shard_count = NODE_WORLD_SHARDS,
         .boot_id = w->boot_id,
+        .open_state = open_state,
     };
 
     CHECK(!w->node);
