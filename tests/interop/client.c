@@ -13,7 +13,7 @@
 #include "tests/interop/client.h"
 
 static const struct client_case *const tables[] = {
-    admin_cases, config_cases, produce_cases, consume_cases, storage_cases,
+    admin_cases, config_cases, produce_cases, consume_cases, storage_cases, group_cases,
 };
 
 enum { TABLE_COUNT = sizeof tables / sizeof tables[0] };

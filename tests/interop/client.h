@@ -44,6 +44,7 @@ extern const struct client_case config_cases[];
 extern const struct client_case produce_cases[];
 extern const struct client_case consume_cases[];
 extern const struct client_case storage_cases[];
+extern const struct client_case group_cases[];
 
 /* Leaves the case with a reason unless the condition holds. */
 #define EXPECT(w, condition, ...)                                                                  \

@@ -114,11 +114,29 @@ def kcat_is_told_of_an_unknown_topic(broker):
          "-X", "topic.metadata.propagation.max.ms=500", ok=False)
 
 
+def kcat_group_reads_all_and_resumes(broker):
+    topic, group = new_topic(), "group-" + uuid.uuid4().hex[:12]
+    kcat(broker, "-P", "-t", topic, text="one\ntwo\nthree\n")
+    read = ("-G", group, "-q", "-e", "-X", "auto.offset.reset=earliest", topic)
+    assert kcat(broker, *read) == "one\ntwo\nthree\n"
+    kcat(broker, "-P", "-t", topic, text="four\n")
+    assert kcat(broker, *read) == "four\n", "it does not resume after what it had read"
+
+
+def kcat_groups_do_not_disturb_each_other(broker):
+    topic = new_topic()
+    kcat(broker, "-P", "-t", topic, text="x\ny\n")
+    for _ in range(2):
+        assert kcat(broker, "-G", "group-" + uuid.uuid4().hex[:12], "-q", "-e", "-X", "auto.offset.reset=earliest",
+                    topic) == "x\ny\n"
+
+
 def cases():
     found = [kcat_creates_a_topic_by_producing, kcat_lists_brokers_topics_and_partitions,
              kcat_queries_offsets_by_time_and_ends, kcat_keys_and_headers_come_back,
              kcat_nulls_come_back_as_nulls, kcat_sends_whole_files, kcat_idempotent_lines_keep_their_order,
-             kcat_reads_from_an_offset_and_from_the_tail, kcat_is_told_of_an_unknown_topic]
+             kcat_reads_from_an_offset_and_from_the_tail, kcat_is_told_of_an_unknown_topic,
+             kcat_group_reads_all_and_resumes, kcat_groups_do_not_disturb_each_other]
     found += [codec_case(c) for c in ("none", "gzip", "snappy", "lz4", "zstd")]
     found += [acks_case(a) for a in ("0", "1", "all")]
     return [(case.__name__, case) for case in found]

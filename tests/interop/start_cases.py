@@ -6,10 +6,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 from harness.brokers import CLUSTER_ID, Broker
-from harness.wire import Connection, batch, record
+from harness import group_wire
+from harness.wire import Closed, Connection, batch, record
 
 NONE, KAFKA_STORAGE_ERROR = 0, 56
 REFUSAL_TIMEOUT_S = 20
@@ -345,8 +347,121 @@ def damage_in_an_old_batch_is_found_after_a_kill(broker):
             end()
 
 
+def state_folder(node):
+    return os.path.join(node.data, "__cluster_metadata-0", "trivet-state")
+
+
+def commit_everywhere(c, topic, upto):
+    """A few groups, so that several partitions of __consumer_offsets have something."""
+    deadline = time.monotonic() + 20
+    while any(group_wire.find_coordinator(c, f"g{i}")[0] != NONE for i in range(8)):
+        assert time.monotonic() < deadline, "no coordinator"
+        time.sleep(0.05)
+    for i in range(8):
+        for offset in range(1, upto + 1):
+            codes = group_wire.commit(c, f"g{i}", topic, {0: offset}, metadata=f"of g{i}")
+            while codes != {0: NONE}:
+                assert time.monotonic() < deadline, f"g{i}: {codes}"
+                time.sleep(0.05)
+                codes = group_wire.commit(c, f"g{i}", topic, {0: offset}, metadata=f"of g{i}")
+
+
+def expect_commits(c, topic, upto):
+    deadline = time.monotonic() + 20
+    for i in range(8):
+        found = group_wire.fetch_offsets(c, f"g{i}")
+        while found[0] != NONE and time.monotonic() < deadline:
+            time.sleep(0.02)
+            found = group_wire.fetch_offsets(c, f"g{i}")
+        assert found == (NONE, {(topic, 0): (upto, f"of g{i}", NONE)}), f"g{i}: {found}"
+
+
+def scribble(folder):
+    for where, _, files in os.walk(folder):
+        for name in files:
+            with open(os.path.join(where, name), "r+b") as file:
+                size = os.path.getsize(file.name)
+                file.write(os.urandom(max(size, 100)))
+
+
+def lost_or_damaged_coordinator_state_is_made_anew(broker):
+    with Node(broker) as node:
+        node.start()
+        with Connection(node.port, 30) as c:
+            assert c.create_topic("t", 1) == NONE
+            commit_everywhere(c, "t", 3)
+        for end in (node.stop, node.kill9):
+            for harm in (lambda f: None, shutil.rmtree, scribble):
+                end()
+                harm(state_folder(node))
+                node.start()
+                with Connection(node.port, 30) as c:
+                    expect_commits(c, "t", 3)
+        with Connection(node.port, 30) as c:
+            commit_everywhere(c, "t", 5)
+            expect_commits(c, "t", 5)
+
+
+def coordinator_state_lies_where_state_dir_says(broker):
+    with Node(broker) as node:
+        where = node.properties["state.dir"] = os.path.join(node.folder, "elsewhere")
+        node.start()
+        with Connection(node.port, 30) as c:
+            assert c.create_topic("t", 1) == NONE
+            commit_everywhere(c, "t", 1)
+        assert os.path.isdir(where) and not os.path.exists(state_folder(node))
+        node.kill9()
+        node.start()
+        with Connection(node.port, 30) as c:
+            expect_commits(c, "t", 1)
+
+
+def no_coordinator_state_is_made_as_long_as_nobody_wants_it(broker):
+    with Node(broker) as node:
+        node.start()
+        with Connection(node.port, 30) as c:
+            assert c.create_topic("t", 1) == NONE
+            produce_everywhere(c, "t", 1)
+        assert not os.path.exists(state_folder(node))
+
+
+def kill_at_any_moment_loses_no_commit(broker):
+    """Each round: commits until the broker is killed; what was answered must be there afterwards."""
+    with Node(broker) as node:
+        node.start()
+        with Connection(node.port, 30) as c:
+            assert c.create_topic("t", 1) == NONE
+            commit_everywhere(c, "t", 1)
+        offset = 1
+        for round_ in range(5):
+            answered = offset
+            killer = threading.Timer(0.2 + 0.1 * round_, node.process.kill)
+            killer.start()
+            try:
+                with Connection(node.port, 30) as c:
+                    while True:
+                        assert group_wire.commit(c, "g0", "t", {0: offset + 1}) == {0: NONE}
+                        offset += 1
+                        answered = offset
+            except (Closed, OSError):
+                pass
+            killer.join()
+            node.process.wait()
+            node.start()
+            with Connection(node.port, 30) as c:
+                deadline = time.monotonic() + 20
+                error, found = group_wire.fetch_offsets(c, "g0")
+                while error != NONE and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    error, found = group_wire.fetch_offsets(c, "g0")
+                assert found["t", 0][0] in (answered, answered + 1), f"{found} of {answered}"
+                offset = found["t", 0][0]
+        assert offset > 20, "it was killed before it did anything"
+
+
 def cases():
-    helpers = {"wait_for_error", "flip_a_bit", "produce_everywhere", "fill", "cases"}
+    helpers = {"wait_for_error", "flip_a_bit", "produce_everywhere", "fill", "cases", "state_folder", "commit_everywhere",
+               "expect_commits", "scribble"}
     found = [(name, value) for name, value in globals().items()
              if callable(value) and getattr(value, "__module__", "") == __name__ and not isinstance(value, type)]
     return [(name, case) for name, case in found if name not in helpers and not name.startswith("_")]
