@@ -21,6 +21,8 @@ static const struct {
     {API_LIST_GROUPS, handle_list_groups},
     {API_DELETE_GROUPS, handle_delete_groups},
     {API_OFFSET_DELETE, handle_offset_delete},
+    {API_CONSUMER_GROUP_HEARTBEAT, handle_consumer_group_heartbeat},
+    {API_CONSUMER_GROUP_DESCRIBE, handle_consumer_group_describe},
     {API_API_VERSIONS, handle_api_versions},
     {API_CREATE_TOPICS, handle_create_topics},
     {API_DELETE_TOPICS, handle_delete_topics},

@@ -40,6 +40,8 @@ void handle_leave_group(struct request *rq);
 void handle_describe_groups(struct request *rq);
 void handle_list_groups(struct request *rq);
 void handle_delete_groups(struct request *rq);
+void handle_consumer_group_heartbeat(struct request *rq);
+void handle_consumer_group_describe(struct request *rq);
 void handle_api_versions(struct request *rq);
 void handle_create_topics(struct request *rq);
 void handle_delete_topics(struct request *rq);
