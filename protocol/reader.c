@@ -176,16 +176,23 @@ bool read_present(struct reader *r)
     return read_int8(r) >= 0 && reader_ok(r);
 }
 
-void *read_struct(struct reader *r, struct arena *a, size_t size)
+static void *struct_room(struct reader *r, struct arena *a, size_t size, bool present)
 {
-    void *room;
+    void *room = present ? arena_alloc(a, size) : NULL;
 
-    if (!read_present(r))
-        return NULL;
-    room = arena_alloc(a, size);
-    if (!room)
+    if (present && !room)
         reader_fail(r, KERR_INVALID_REQUEST);
     return room;
+}
+
+void *read_struct(struct reader *r, struct arena *a, size_t size)
+{
+    return struct_room(r, a, size, read_present(r));
+}
+
+void *read_tagged_struct(struct reader *r, struct arena *a, size_t size)
+{
+    return struct_room(r, a, size, (int32_t)read_unsigned_varint(r) > 0 && reader_ok(r));
 }
 
 uint32_t read_tagged_field(struct reader *r, struct reader *field)

@@ -137,6 +137,8 @@ struct str *read_string_array(struct reader *r, struct arena *a, unsigned form, 
 bool read_present(struct reader *r);
 /* The same with room for it, uninitialised; NULL for null and after a failure. */
 void *read_struct(struct reader *r, struct arena *a, size_t size);
+/* The same where the struct is a tagged field: its mark is an unsigned varint there, 0 for null. */
+void *read_tagged_struct(struct reader *r, struct arena *a, size_t size);
 
 #define READ_TAG_NONE UINT32_MAX /* no real tag: flexible versions number them from 0 */
 

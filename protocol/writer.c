@@ -207,6 +207,12 @@ bool write_present(struct writer *w, const void *value)
     return value != NULL;
 }
 
+bool write_tagged_present(struct writer *w, const void *value)
+{
+    write_unsigned_varint(w, value ? 1 : 0);
+    return value != NULL;
+}
+
 size_t write_tagged_field(struct writer *w, uint32_t tag)
 {
     write_unsigned_varint(w, tag);

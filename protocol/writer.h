@@ -152,6 +152,8 @@ void write_string_array(struct writer *w, unsigned form, const struct str *items
 
 /* A nullable struct's mark; returns whether its fields are to follow. */
 bool write_present(struct writer *w, const void *value);
+/* The same where the struct is a tagged field: its mark is an unsigned varint there. */
+bool write_tagged_present(struct writer *w, const void *value);
 
 /* Starts a tagged field and returns a mark; the field is then written in place, and
  * write_tagged_field_end puts its size before it. Records cannot be in it. */

@@ -303,7 +303,8 @@ def emit_decode_value(out, struct, field, cursor):
         out.add("for (size_t i = 0; i < %s_count && reader_ok(%s); i++)" % (name, where))
         out.add("    %s_decode_fields(&%s[i], %s, a, version);" % (inner, name, where))
     elif field.is_pointer:
-        out.add("%s = read_struct(%s, a, sizeof *%s);" % (name, where, name))
+        tagged = "_tagged" if field.tag is not None else ""
+        out.add("%s = read%s_struct(%s, a, sizeof *%s);" % (name, tagged, where, name))
         out.add("if (%s)" % name)
         out.add("    %s_decode_fields(%s, %s, a, version);" %
                 (struct_name(field.struct), name, where))
@@ -425,7 +426,8 @@ def emit_encode_value(out, struct, field):
                 % (form(struct, field), name, name))
         out.add("    %s_encode_fields(&%s[i], w, version);" % (struct_name(field.struct), name))
     elif field.is_pointer:
-        out.add("if (write_present(w, %s))" % name)
+        tagged = "_tagged" if field.tag is not None else ""
+        out.add("if (write%s_present(w, %s))" % (tagged, name))
         out.add("    %s_encode_fields(%s, w, version);" % (struct_name(field.struct), name))
     elif field.struct:
         out.add("%s_encode_fields(&%s, w, version);" % (struct_name(field.struct), name))

@@ -179,6 +179,30 @@ static void every_type_has_a_name_a_group_and_comes_back(void **state)
     assert_int_equal(types, 22);
 }
 
+/* What Apache Kafka 4.4.0 wrote of a member of the new protocol: that it is no classic one is a tagged struct that is
+ * null, marked by a varint of 0 and not by the byte -1 of other structs. The vectors have no such null. */
+static void a_member_that_is_not_classic_is_written_as_kafka_does(void **state)
+{
+    static const uint8_t key[] = "\0\5\0\5new-g\0\x16_SkZSXooQ7yuLJhuf2Jt8g";
+    static const uint8_t value[] = {
+        0x00, 0x00, 0x00, 0x00, 0x11, 0x63, 0x6f, 0x6e, 0x73, 0x6f, 0x6c, 0x65, 0x2d, 0x63, 0x6f, 0x6e, 0x73,
+        0x75, 0x6d, 0x65, 0x72, 0x0b, 0x2f, 0x31, 0x32, 0x37, 0x2e, 0x30, 0x2e, 0x30, 0x2e, 0x31, 0x02, 0x07,
+        0x6f, 0x72, 0x64, 0x65, 0x72, 0x73, 0x01, 0x00, 0x04, 0x93, 0xe0, 0x00, 0x01, 0x00, 0x01, 0x00,
+    };
+    const struct bytes kafkas = {value, sizeof value};
+    struct world *w = *state;
+    struct group_record r;
+
+    assert_int_equal(group_record_decode(&r, (struct bytes){key, sizeof key - 1}, kafkas, &w->arena), KERR_NONE);
+    assert_null(r.value.consumer_group_member_metadata.classic_member_metadata);
+    assert_int_equal(r.value.consumer_group_member_metadata.rebalance_timeout_ms, 300000);
+    encode(w, &r);
+    assert_int_equal(w->key.size, sizeof key - 1);
+    assert_memory_equal(w->key.data, key, sizeof key - 1);
+    assert_int_equal(w->value.size, sizeof value);
+    assert_memory_equal(w->value.data, value, sizeof value);
+}
+
 static void types_of_the_future_are_unsupported_not_corrupt(void **state)
 {
     struct world *w = *state;
@@ -287,6 +311,7 @@ int main(void)
         TEST(a_commit_of_a_broker_before_0_9_reads_as_a_commit_and_keeps_its_type),
         TEST(a_tombstone_has_a_key_and_no_value),
         TEST(every_type_has_a_name_a_group_and_comes_back),
+        TEST(a_member_that_is_not_classic_is_written_as_kafka_does),
         TEST(types_of_the_future_are_unsupported_not_corrupt),
         TEST(a_value_of_an_unknown_version_is_corrupt),
         TEST(a_record_without_a_key_is_corrupt),
