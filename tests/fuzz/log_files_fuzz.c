@@ -303,7 +303,7 @@ static void end_and_open_again(struct life *f)
         CHECK(!clean || status_failed(st) || !f->all_checked); /* else it may hold anything */
         return;
     }
-    if (clean && !status_failed(st)) {
+    if (clean && !status_failed(st) && f->all_checked) {
         CHECK(log_end_offset(f->log) == end);
         CHECK(log_start_offset(f->log) <= start); /* the checkpoint has it, and it is not here */
     }
