@@ -114,15 +114,21 @@ static bool fill_all_topics(struct request *rq, struct metadata_response *out)
     return true;
 }
 
+/* An id counts, whatever the name: Java's clients leave that empty, not null. */
+static bool asked_by_id(const struct metadata_request_topic *t)
+{
+    return !t->name.data || !uuid_is_zero(t->topic_id);
+}
+
 static const struct metadata_topic *asked_topic(const struct request *rq, const struct metadata_request_topic *t)
 {
-    return t->name.data ? metadata_image_topic(rq->shard->image, t->name)
-                        : metadata_image_topic_by_id(rq->shard->image, t->topic_id);
+    return asked_by_id(t) ? metadata_image_topic_by_id(rq->shard->image, t->topic_id)
+                          : metadata_image_topic(rq->shard->image, t->name);
 }
 
 static enum kerr missing_code(const struct metadata_request_topic *t)
 {
-    if (!t->name.data)
+    if (asked_by_id(t))
         return KERR_UNKNOWN_TOPIC_ID;
     return topic_name_error(t->name) ? KERR_INVALID_TOPIC_EXCEPTION : KERR_UNKNOWN_TOPIC_OR_PARTITION;
 }
@@ -144,7 +150,7 @@ static bool fill_asked_topics(struct request *rq, const struct metadata_request 
             continue;
         }
         metadata_response_topic_init(t);
-        t->name = m->topics[i].name;
+        t->name = asked_by_id(&m->topics[i]) ? STR_NULL : m->topics[i].name;
         t->topic_id = m->topics[i].topic_id;
         t->error_code = (int16_t)missing_code(&m->topics[i]);
         t->is_internal = internal_topic_is(t->name);
@@ -190,7 +196,7 @@ static void topics_created(struct control_call *control)
 
 static bool may_create(const struct request *rq, const struct metadata_request_topic *t)
 {
-    return t->name.data && !metadata_image_topic(rq->shard->image, t->name) && !topic_name_error(t->name);
+    return !asked_by_id(t) && !metadata_image_topic(rq->shard->image, t->name) && !topic_name_error(t->name);
 }
 
 /* Asks the controller for the topics that are missing. False: there are none, or no memory for it. */
@@ -224,7 +230,8 @@ static bool create_missing(struct request *rq, const struct metadata_request *m)
 static const char *request_fault(const struct request *rq, const struct metadata_request *m)
 {
     for (size_t i = 0; i < m->topics_count; i++)
-        if (!m->topics[i].name.data && (rq->version < 12 || uuid_is_zero(m->topics[i].topic_id)))
+        if (rq->version < 12 ? asked_by_id(&m->topics[i])
+                             : !m->topics[i].name.data && uuid_is_zero(m->topics[i].topic_id))
             return "metadata asked for a topic without name or id";
     return NULL;
 }

@@ -11,6 +11,7 @@ from harness import wire
 from harness.wire import Closed, Connection, batch, record
 
 UNKNOWN_SERVER_ERROR, NONE, OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION = -1, 0, 1, 2, 3
+UNKNOWN_TOPIC_ID = 100
 MESSAGE_TOO_LARGE, INVALID_TOPIC, INVALID_REQUIRED_ACKS, UNSUPPORTED_VERSION = 10, 17, 21, 35
 INVALID_CONFIG, OUT_OF_ORDER_SEQUENCE, INVALID_PRODUCER_EPOCH, INVALID_RECORD = 40, 45, 47, 87
 UNSUPPORTED_COMPRESSION = 76
@@ -589,6 +590,41 @@ def incremental_config_refuses_nonsense(broker):
         assert error == UNKNOWN_TOPIC_OR_PARTITION, f"error {error}"
 
 
+def metadata_of(c, name, topic_id=bytes(16)):
+    """Metadata v12 of one topic: (error, name, id) of the answer."""
+    short = b"\0" if name is None else bytes([len(name) + 1]) + name.encode()
+    answer = c.ask(wire.header(wire.METADATA, 12) + b"\0" + b"\2" + topic_id + short + b"\0" + b"\0\0\0")
+
+    def text():
+        size = answer.take("B")
+        return None if size == 0 else answer.take(f"{size - 1}s").decode()
+
+    answer.take("b")  # tagged fields of the header
+    answer.take("i")
+    for _ in range(answer.take("B") - 1):
+        answer.take("i")
+        text()
+        answer.take("i")
+        text()
+        answer.take("b")
+    text()
+    answer.take("i")
+    assert answer.take("B") == 2
+    return answer.take("h"), text(), answer.take("16s")
+
+
+def metadata_by_id_does_not_mind_an_empty_name(broker):
+    """What Java's consumers send for topics that a regular expression found on the server."""
+    topic = new_topic(broker)
+    stranger = uuid.uuid4().bytes
+    with connect(broker) as c:
+        error, _, topic_id = metadata_of(c, topic)
+        assert error == NONE and topic_id != bytes(16)
+        for name in ("", None, "another"):
+            assert metadata_of(c, name, topic_id) == (NONE, topic, topic_id)
+            assert metadata_of(c, name, stranger) == (UNKNOWN_TOPIC_ID, None, stranger)
+
+
 def memory_stayed_bounded_through_all_this(broker):
     grown = broker.rss_bytes()
     assert broker.kind == "kafka" or grown < 250 * MEGABYTE * broker.memory_factor, f"{grown >> 20} MB are resident"
@@ -596,7 +632,7 @@ def memory_stayed_bounded_through_all_this(broker):
 
 def cases():
     """All of the above, in the order of the file."""
-    helpers = {"connect", "new_producer_id", "new_topic", "healthy", "closes_after", "refused", "alter_topic_config", "cases"}
+    helpers = {"connect", "metadata_of", "new_producer_id", "new_topic", "healthy", "closes_after", "refused", "alter_topic_config", "cases"}
     found = [(name, value) for name, value in globals().items()
              if callable(value) and getattr(value, "__module__", "") == __name__ and not isinstance(value, type)]
     return [(name, case) for name, case in found if name not in helpers]
