@@ -1,9 +1,10 @@
 /* The uniform assignor: balanced, then sticky.
  *
- * When all members subscribe the same topics, each gets total / members partitions and the first ones that can use it
- * one more: everybody keeps what fits into that, the rest is dealt out. Otherwise topics are filled one by one, those
- * with the fewest takers a partition first, each partition to the member that has the least; then single partitions
- * move from the member that has most to the one that has least, topic by topic, until nothing gets better. */
+ * When all members subscribe the same topics, each gets total / members partitions and the first
+ * ones that can use it one more: everybody keeps what fits into that, the rest is dealt out.
+ * Otherwise topics are filled one by one, those with the fewest takers a partition first, each
+ * partition to the member that has the least; then single partitions move from the member that has
+ * most to the one that has least, topic by topic, until nothing gets better. */
 
 #include "broker/coordinator/assignor.h"
 
@@ -31,13 +32,15 @@ struct spot {
     int32_t partition;
 };
 
-/* Partitions by the member that has them: those of m are at [start[m], start[m + 1]), in the order of the topics. */
+/* Partitions by the member that has them: those of m are at [start[m], start[m + 1]), in the order
+ * of the topics. */
 struct holdings {
     size_t *start;
     struct spot *spots;
 };
 
-static bool holdings_init(struct holdings *h, const struct assignor_problem *p, struct arena *scratch)
+static bool holdings_init(struct holdings *h, const struct assignor_problem *p,
+                          struct arena *scratch)
 {
     size_t total = 0;
 
@@ -63,10 +66,10 @@ static bool holdings_init(struct holdings *h, const struct assignor_problem *p, 
     return true;
 }
 
-/* What is left of `quota` after the member has kept what fits; the rest goes to `freed`. A topic is kept whole or up to
- * what is left, in order. */
-static size_t keep_what_fits(const struct assignor_problem *p, const struct spot *spots, size_t count,
-                             size_t quota, struct spot *freed, size_t *freed_count)
+/* What is left of `quota` after the member has kept what fits; the rest goes to `freed`. A topic is
+ * kept whole or up to what is left, in order. */
+static size_t keep_what_fits(const struct assignor_problem *p, const struct spot *spots,
+                             size_t count, size_t quota, struct spot *freed, size_t *freed_count)
 {
     for (size_t i = 0; i < count; i++) {
         if (quota) {
@@ -119,10 +122,12 @@ static bool assign_homogeneous(const struct assignor_problem *p, struct arena *s
     extras = total % p->member_count; /* so many members shall have one more than the rest */
     for (size_t m = 0; m < p->member_count; m++) {
         bool extra = extras > 0;
-        size_t left = keep_what_fits(p, held.spots + held.start[m], held.start[m + 1] - held.start[m],
-                                     total / p->member_count + extra, freed, &free_count);
+        size_t left =
+            keep_what_fits(p, held.spots + held.start[m], held.start[m + 1] - held.start[m],
+                           total / p->member_count + extra, freed, &free_count);
 
-        /* Who has no use for the odd one yet leaves it to those who come, as long as they are enough. */
+        /* Who has no use for the odd one yet leaves it to those who come, as long as they are
+         * enough. */
         if (left && extra && p->member_count - m > extras) {
             left--;
             extra = false;
@@ -141,14 +146,14 @@ static bool assign_homogeneous(const struct assignor_problem *p, struct arena *s
 
 struct mixed {
     const struct assignor_problem *p;
-    size_t *loads;     /* partitions by member */
-    int32_t **takers;  /* subscribers by topic, in their order */
+    size_t *loads;    /* partitions by member */
+    int32_t **takers; /* subscribers by topic, in their order */
     size_t *taker_counts;
-    int32_t *order;    /* of one topic's subscribers, by load */
+    int32_t *order; /* of one topic's subscribers, by load */
     size_t order_count;
-    uint32_t *topics;  /* those that somebody subscribes, in the order in which they are filled */
+    uint32_t *topics; /* those that somebody subscribes, in the order in which they are filled */
     size_t topic_count;
-    int32_t *pile;     /* of one topic's partitions, by owner */
+    int32_t *pile;                 /* of one topic's partitions, by owner */
     size_t *pile_start, *pile_end; /* by member, into pile */
 };
 
@@ -178,9 +183,9 @@ static bool rank_topics(struct mixed *x, struct arena *scratch)
         return false;
     for (size_t t = 0; t < x->p->topic_count; t++)
         if (x->taker_counts[t])
-            ranks[x->topic_count++] = (struct topic_rank){
-                (double)x->p->topics[t].partition_count / (double)x->taker_counts[t],
-                x->taker_counts[t], (uint32_t)t};
+            ranks[x->topic_count++] = (struct topic_rank){(double)x->p->topics[t].partition_count /
+                                                              (double)x->taker_counts[t],
+                                                          x->taker_counts[t], (uint32_t)t};
     qsort(ranks, x->topic_count, sizeof *ranks, by_fewest_takers);
     for (size_t i = 0; i < x->topic_count; i++)
         x->topics[i] = ranks[i].topic;
@@ -276,11 +281,12 @@ static void order_takers(struct mixed *x, size_t topic)
     qsort_r(x->order, x->order_count, sizeof *x->order, by_load, &context);
 }
 
-/* Water poured over the members in x->order: those before `end` stand at `level` or are about to be raised to it, one
- * by one. */
+/* Water poured over the members in x->order: those before `end` stand at `level` or are about to be
+ * raised to it, one by one. */
 struct pour {
     size_t end, next;
-    size_t level; /* after the first pour_next(); before it, one below the lowest member (wraps at 0) */
+    size_t level; /* after the first pour_next(); before it, one below the lowest member (wraps at
+                     0) */
 };
 
 static struct pour pour_begin(const struct mixed *x)
@@ -321,8 +327,8 @@ static void fill(struct mixed *x)
     }
 }
 
-/* The other end: members from `start` to `end` of x->order stand at `level`, and give one each in turn, the last first.
- * Who has nothing of the topic to give is put behind `end`. */
+/* The other end: members from `start` to `end` of x->order stand at `level`, and give one each in
+ * turn, the last first. Who has nothing of the topic to give is put behind `end`. */
 struct drain {
     size_t start, end;
     size_t next; /* one past who is asked next; 0: nobody is left */
@@ -331,7 +337,9 @@ struct drain {
 
 static struct drain drain_begin(const struct mixed *x)
 {
-    return (struct drain){.start = x->order_count, .end = x->order_count, .next = x->order_count,
+    return (struct drain){.start = x->order_count,
+                          .end = x->order_count,
+                          .next = x->order_count,
                           .level = x->loads[x->order[x->order_count - 1]] + 1};
 }
 
@@ -347,7 +355,8 @@ static int32_t drain_next(struct drain *d, struct mixed *x)
         int32_t member;
 
         if (d->next <= d->start) {
-            /* A round is over: one lower, or where the next ones stand when all of this level had nothing to give. */
+            /* A round is over: one lower, or where the next ones stand when all of this level had
+             * nothing to give. */
             if (d->end <= d->start && d->start > 0)
                 d->level = x->loads[x->order[d->start - 1]];
             else
@@ -416,7 +425,8 @@ static bool balance_topic(struct mixed *x, size_t topic)
     }
 }
 
-/* Goes round the topics until a whole round moved nothing. It ends by itself; the bound is Kafka's. */
+/* Goes round the topics until a whole round moved nothing. It ends by itself; the bound is Kafka's.
+ */
 static void balance(struct mixed *x)
 {
     enum { ROUNDS_MAX = 16 };
@@ -445,5 +455,6 @@ bool assignor_uniform(const struct assignor_problem *p, struct arena *scratch)
 {
     if (p->member_count == 0)
         return assignor_range(p, scratch); /* nobody gets anything */
-    return same_subscriptions(p) ? assign_homogeneous(p, scratch) : assign_heterogeneous(p, scratch);
+    return same_subscriptions(p) ? assign_homogeneous(p, scratch)
+                                 : assign_heterogeneous(p, scratch);
 }

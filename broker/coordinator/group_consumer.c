@@ -1,4 +1,5 @@
-/* ConsumerGroupHeartbeat: members that join, go on and leave; their timeouts; and what others may ask about the group. */
+/* ConsumerGroupHeartbeat: members that join, go on and leave; their timeouts; and what others may
+ * ask about the group. */
 
 #include "broker/coordinator/group_consumer.h"
 
@@ -9,10 +10,11 @@
 #include "broker/coordinator/group_regex.h"
 
 enum {
-    REGEX_REFRESH_MIN_MS = 10000, /* new topics are looked at no more often than this, as in Kafka */
-    REGEX_GIVE_UP_MS = 60000,     /* an answer that late is not awaited any more */
-    FENCED_PER_TICK = 2000,       /* their tombstones fit into a batch */
-    WAITING_PACE = 5,             /* who waits for others' partitions heartbeats so much more often */
+    REGEX_REFRESH_MIN_MS =
+        10000,                /* new topics are looked at no more often than this, as in Kafka */
+    REGEX_GIVE_UP_MS = 60000, /* an answer that late is not awaited any more */
+    FENCED_PER_TICK = 2000,   /* their tombstones fit into a batch */
+    WAITING_PACE = 5,         /* who waits for others' partitions heartbeats so much more often */
     WAITING_INTERVAL_MIN_MS = 50,
 };
 
@@ -21,8 +23,8 @@ static int32_t next_epoch(int32_t epoch)
     return epoch < INT32_MAX ? epoch + 1 : epoch;
 }
 
-__attribute__((format(printf, 4, 5))) static void refuse(struct group_core *c, struct group_caller *who, enum kerr code,
-                                                         const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void
+refuse(struct group_core *c, struct group_caller *who, enum kerr code, const char *format, ...)
 {
     char text[512];
     va_list arguments;
@@ -57,7 +59,8 @@ void consumer_group_update_epoch(struct group_core *c, struct group *g, bool bum
     }
 }
 
-static bool wants_resolving(const struct group_core *c, const struct consumer_group *cg, const struct subscribed_regex *x)
+static bool wants_resolving(const struct group_core *c, const struct consumer_group *cg,
+                            const struct subscribed_regex *x)
 {
     int64_t age_ms = group_wall_ms(c) - x->timestamp_ms;
 
@@ -65,7 +68,8 @@ static bool wants_resolving(const struct group_core *c, const struct consumer_gr
         return false;
     if (!x->resolved || age_ms > c->args.settings->regex_refresh_ms)
         return true;
-    return x->version < c->topics_offset && c->now_ms - cg->resolving_since_ms > REGEX_REFRESH_MIN_MS;
+    return x->version < c->topics_offset &&
+           c->now_ms - cg->resolving_since_ms > REGEX_REFRESH_MIN_MS;
 }
 
 void consumer_group_refresh_regexes(struct group_core *c, struct group *g)
@@ -94,7 +98,8 @@ static bool same_topics(const struct str *a, size_t a_count, const struct str *b
     return true;
 }
 
-void consumer_group_regex_resolved(struct group_core *c, struct group *g, const struct group_regex_result *r)
+void consumer_group_regex_resolved(struct group_core *c, struct group *g,
+                                   const struct group_regex_result *r)
 {
     struct consumer_group *cg = g->consumer;
     const struct subscribed_regex *x = consumer_regex_find(cg, r->regex);
@@ -107,9 +112,11 @@ void consumer_group_regex_resolved(struct group_core *c, struct group *g, const 
         sorted.topics = consumer_sort_topics(c, r->topics, r->topic_count, &sorted.topic_count);
         if (!sorted.topics)
             return;
-        /* With the first answer comes an epoch even if there are no topics: those that its members had before may be
-         * among others' still, and so not missing in the hash. (Kafka leaves them with nobody.) */
-        changed = !x->resolved || !same_topics(x->topics, x->topic_count, sorted.topics, sorted.topic_count);
+        /* With the first answer comes an epoch even if there are no topics: those that its members
+         * had before may be among others' still, and so not missing in the hash. (Kafka leaves them
+         * with nobody.) */
+        changed = !x->resolved ||
+                  !same_topics(x->topics, x->topic_count, sorted.topics, sorted.topic_count);
         consumer_emit_regex(c, g, &sorted, group_wall_ms(c));
         consumer_group_update_epoch(c, g, changed);
     }
@@ -119,7 +126,8 @@ void consumer_group_regex_resolved(struct group_core *c, struct group *g, const 
 
 /* ---- members ---- */
 
-void consumer_member_heard(struct group_core *c, struct group *g, struct consumer_member *m, int32_t session_ms)
+void consumer_member_heard(struct group_core *c, struct group *g, struct consumer_member *m,
+                           int32_t session_ms)
 {
     m->session_deadline_ms = c->now_ms + (session_ms > 0 ? session_ms : 0);
     group_due_at(c, g, m->session_deadline_ms);
@@ -154,12 +162,12 @@ static void drop_unused_regexes(struct group_core *c, struct group *g)
     struct subscribed_regex *x, *next;
 
     HASH_ITER(hh, g->consumer->regexes, x, next)
-        if (!x->members && x->resolved)
-            consumer_emit_regex_tombstone(c, g, x->pattern);
+    if (!x->members && x->resolved)
+        consumer_emit_regex_tombstone(c, g, x->pattern);
 }
 
-struct subscription_change consumer_member_update(struct group_core *c, struct group *g, struct str id,
-                                                  const struct member_fields *f)
+struct subscription_change consumer_member_update(struct group_core *c, struct group *g,
+                                                  struct str id, const struct member_fields *f)
 {
     static const struct member_fields nothing = {.regex = STR("")};
     struct consumer_group *cg = g->consumer;
@@ -175,7 +183,8 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
     change.topics = !same_topics(old->topics, old->topic_count, f->topics, f->topic_count);
     change.regex = !str_equal(old->regex, f->regex);
     x = f->regex.size ? consumer_regex_find(cg, f->regex) : NULL;
-    change.regex_resolved = change.regex && (f->regex.size ? x && x->members && x->resolved : old->regex.size > 0);
+    change.regex_resolved =
+        change.regex && (f->regex.size ? x && x->members && x->resolved : old->regex.size > 0);
     votes = !str_equal(old->assignor, f->assignor);
     if (votes)
         old_assignor = consumer_group_assignor(c, cg);
@@ -185,8 +194,8 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
     return change;
 }
 
-struct consumer_member *consumer_member_replace(struct group_core *c, struct group *g, struct consumer_member *old,
-                                                struct str id)
+struct consumer_member *consumer_member_replace(struct group_core *c, struct group *g,
+                                                struct consumer_member *old, struct str id)
 {
     struct member_progress p = {.state = old->state};
     struct held_set target;
@@ -195,7 +204,8 @@ struct consumer_member *consumer_member_replace(struct group_core *c, struct gro
     struct group_protocol *protocols = group_fx_array(c, f.protocol_count, sizeof *protocols);
 
     /* All that the old one's memory holds, before it goes. */
-    if (!protocols || !held_room(c, &p.assigned, old->assigned.count) || !held_room(c, &p.revoking, old->revoking.count) ||
+    if (!protocols || !held_room(c, &p.assigned, old->assigned.count) ||
+        !held_room(c, &p.revoking, old->revoking.count) ||
         !held_room(c, &target, old->target.count))
         return NULL;
     for (; p.assigned.count < old->assigned.count; p.assigned.count++)
@@ -211,7 +221,8 @@ struct consumer_member *consumer_member_replace(struct group_core *c, struct gro
         topics[i] = group_fx_str(c, topics[i]);
     f.topics = topics;
     for (size_t i = 0; i < f.protocol_count; i++)
-        protocols[i] = (struct group_protocol){group_fx_str(c, f.protocols[i].name), group_fx_bytes(c, f.protocols[i].metadata)};
+        protocols[i] = (struct group_protocol){group_fx_str(c, f.protocols[i].name),
+                                               group_fx_bytes(c, f.protocols[i].metadata)};
     f.protocols = protocols;
     f.instance_id = group_fx_str(c, f.instance_id);
     f.rack_id = group_fx_str(c, f.rack_id);
@@ -226,13 +237,15 @@ struct consumer_member *consumer_member_replace(struct group_core *c, struct gro
     consumer_emit_member(c, g, new_id, &f);
     consumer_emit_target(c, g, new_id, &target);
     consumer_emit_progress(c, g, new_id, &p);
-    drop_unused_regexes(c, g); /* the new one may have been there, dynamic and with another expression */
+    drop_unused_regexes(
+        c, g); /* the new one may have been there, dynamic and with another expression */
     return c->failed ? NULL : consumer_member_find(g->consumer, new_id);
 }
 
 /* ---- leaving ---- */
 
-void consumer_members_leave(struct group_core *c, struct group *g, const struct str *ids, size_t count)
+void consumer_members_leave(struct group_core *c, struct group *g, const struct str *ids,
+                            size_t count)
 {
     struct consumer_group *cg = g->consumer;
 
@@ -249,36 +262,42 @@ void consumer_members_leave(struct group_core *c, struct group *g, const struct 
         consumer_emit_target_epoch(c, g, cg->epoch, 0);
 }
 
-static void leave(struct group_core *c, struct group *g, struct group_caller *who, const struct group_consumer_heartbeat *r)
+static void leave(struct group_core *c, struct group *g, struct group_caller *who,
+                  const struct group_consumer_heartbeat *r)
 {
     struct group_consumer_heartbeat_answer *answer = &who->consumer_heartbeat;
     struct consumer_member *m;
     struct str id;
 
     if (g->type != GROUP_CONSUMER) {
-        refuse(c, who, KERR_GROUP_ID_NOT_FOUND, "Group %.*s is not a consumer group.", STR_ARG(g->id));
+        refuse(c, who, KERR_GROUP_ID_NOT_FOUND, "Group %.*s is not a consumer group.",
+               STR_ARG(g->id));
         return;
     }
     m = r->instance_id.data ? consumer_static_member(g->consumer, r->instance_id)
                             : consumer_member_find(g->consumer, r->member_id);
     if (!m) {
-        refuse(c, who, KERR_UNKNOWN_MEMBER_ID, "There is no such member in group %.*s.", STR_ARG(g->id));
+        refuse(c, who, KERR_UNKNOWN_MEMBER_ID, "There is no such member in group %.*s.",
+               STR_ARG(g->id));
         return;
     }
     if (!str_equal(m->id, r->member_id)) {
-        refuse(c, who, KERR_FENCED_INSTANCE_ID, "Instance id %.*s is another member's now.", STR_ARG(r->instance_id));
+        refuse(c, who, KERR_FENCED_INSTANCE_ID, "Instance id %.*s is another member's now.",
+               STR_ARG(r->instance_id));
         return;
     }
     answer->member_id = group_answer_str(who, m->id);
     answer->member_epoch = r->member_epoch;
     if (r->member_epoch == MEMBER_EPOCH_LEAVE_STATIC) {
-        struct member_progress p = {MEMBER_EPOCH_LEAVE_STATIC, m->previous_epoch, m->state, {0}, {0}};
+        struct member_progress p = {
+            MEMBER_EPOCH_LEAVE_STATIC, m->previous_epoch, m->state, {0}, {0}};
 
-        /* It keeps what it has, for as long as its session lasts; whoever comes in its place may commit with any epoch. */
+        /* It keeps what it has, for as long as its session lasts; whoever comes in its place may
+         * commit with any epoch. */
         if (held_room(c, &p.assigned, m->assigned.count))
             for (size_t i = 0; i < m->assigned.count; i++)
-                p.assigned.items[p.assigned.count++] = (struct held){m->assigned.items[i].topic,
-                                                                     m->assigned.items[i].partition, 0};
+                p.assigned.items[p.assigned.count++] =
+                    (struct held){m->assigned.items[i].topic, m->assigned.items[i].partition, 0};
         consumer_emit_progress(c, g, m->id, &p);
         m->rebalance_deadline_ms = INT64_MAX;
     } else {
@@ -298,21 +317,25 @@ static bool is_blank(struct str s)
     return true;
 }
 
-static size_t request_bytes(const struct group_caller *who, const struct group_consumer_heartbeat *r)
+static size_t request_bytes(const struct group_caller *who,
+                            const struct group_consumer_heartbeat *r)
 {
-    size_t bytes = r->member_id.size + r->instance_id.size + r->rack_id.size + r->server_assignor.size +
-                   r->subscribed_regex.size + who->client_id.size + who->client_host.size;
+    size_t bytes = r->member_id.size + r->instance_id.size + r->rack_id.size +
+                   r->server_assignor.size + r->subscribed_regex.size + who->client_id.size +
+                   who->client_host.size;
 
     for (size_t i = 0; i < r->subscribed_topic_count; i++)
         bytes += r->subscribed_topics[i].size + sizeof(struct str);
     return bytes;
 }
 
-static const char *what_is_wrong(const struct group_caller *who, const struct group_consumer_heartbeat *r)
+static const char *what_is_wrong(const struct group_caller *who,
+                                 const struct group_consumer_heartbeat *r)
 {
     bool joins = r->member_epoch == MEMBER_EPOCH_JOIN;
 
-    if ((r->version >= 1 || r->member_epoch > 0 || r->member_epoch == MEMBER_EPOCH_LEAVE) && is_blank(r->member_id))
+    if ((r->version >= 1 || r->member_epoch > 0 || r->member_epoch == MEMBER_EPOCH_LEAVE) &&
+        is_blank(r->member_id))
         return "MemberId can't be empty.";
     if (is_blank(r->group))
         return "GroupId can't be empty.";
@@ -325,7 +348,8 @@ static const char *what_is_wrong(const struct group_caller *who, const struct gr
     if (joins && (!r->owned || r->owned->topic_count))
         return "TopicPartitions must be empty when (re-)joining.";
     if (joins && !r->subscribed_topics && !r->subscribed_regex.data)
-        return "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.";
+        return "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when "
+               "(re-)joining.";
     if (r->member_epoch == MEMBER_EPOCH_LEAVE_STATIC && !r->instance_id.data)
         return "InstanceId can't be null.";
     if (r->member_epoch < MEMBER_EPOCH_LEAVE_STATIC)
@@ -347,14 +371,17 @@ static bool check_assignor(struct group_core *c, struct group_caller *who, struc
         if (str_equal(str_from(s->consumer_assignors[i]), name))
             return true;
         if (at < sizeof supported)
-            at += (size_t)snprintf(supported + at, sizeof supported - at, "%s%s", i ? ", " : "", s->consumer_assignors[i]);
+            at += (size_t)snprintf(supported + at, sizeof supported - at, "%s%s", i ? ", " : "",
+                                   s->consumer_assignors[i]);
     }
-    refuse(c, who, KERR_UNSUPPORTED_ASSIGNOR, "ServerAssignor %.*s is not supported. Supported assignors: %s.",
-           STR_ARG(name), supported);
+    refuse(c, who, KERR_UNSUPPORTED_ASSIGNOR,
+           "ServerAssignor %.*s is not supported. Supported assignors: %s.", STR_ARG(name),
+           supported);
     return false;
 }
 
-static bool check_request(struct group_core *c, struct group_caller *who, const struct group_consumer_heartbeat *r)
+static bool check_request(struct group_core *c, struct group_caller *who,
+                          const struct group_consumer_heartbeat *r)
 {
     const char *wrong = what_is_wrong(who, r);
 
@@ -370,7 +397,8 @@ static bool check_request(struct group_core *c, struct group_caller *who, const 
 }
 
 /* Patterns that the group knows need no second look. */
-static bool check_regex(struct group_core *c, const struct group *g, struct group_caller *who, struct str regex)
+static bool check_regex(struct group_core *c, const struct group *g, struct group_caller *who,
+                        struct str regex)
 {
     char message[GROUP_REGEX_MESSAGE_MAX];
     const struct subscribed_regex *known;
@@ -380,7 +408,8 @@ static bool check_regex(struct group_core *c, const struct group *g, struct grou
     known = g->type == GROUP_CONSUMER ? consumer_regex_find(g->consumer, regex) : NULL;
     if ((known && known->members) || group_regex_check(regex, message) == KERR_NONE)
         return true;
-    refuse(c, who, KERR_INVALID_REGULAR_EXPRESSION, "SubscribedTopicRegex `%.*s` is not a valid regular expression: %s.",
+    refuse(c, who, KERR_INVALID_REGULAR_EXPRESSION,
+           "SubscribedTopicRegex `%.*s` is not a valid regular expression: %s.",
            (int)(regex.size < 128 ? regex.size : 128), regex.data, message);
     return false;
 }
@@ -403,20 +432,26 @@ static bool check_epoch(const struct heartbeat *h, const struct consumer_member 
     int32_t epoch = h->r->member_epoch;
 
     if (epoch > m->epoch) {
-        refuse(h->c, h->who, KERR_FENCED_MEMBER_EPOCH, "The consumer group member has a greater member epoch (%d) than the "
-               "one known by the group coordinator (%d). The member must abandon all its partitions and rejoin.",
+        refuse(h->c, h->who, KERR_FENCED_MEMBER_EPOCH,
+               "The consumer group member has a greater member epoch (%d) than the "
+               "one known by the group coordinator (%d). The member must abandon all its "
+               "partitions and rejoin.",
                epoch, m->epoch);
         return false;
     }
-    /* The answer that told it the newest epoch may be lost: then it has nothing that is not its own in that one too. */
+    /* The answer that told it the newest epoch may be lost: then it has nothing that is not its own
+     * in that one too. */
     if (epoch < m->epoch) {
         bool subset = epoch == m->previous_epoch && h->owned;
 
         for (size_t i = 0; subset && i < h->owned->count; i++)
-            subset = held_find(&m->assigned, h->owned->items[i].topic, h->owned->items[i].partition);
+            subset =
+                held_find(&m->assigned, h->owned->items[i].topic, h->owned->items[i].partition);
         if (!subset) {
-            refuse(h->c, h->who, KERR_FENCED_MEMBER_EPOCH, "The consumer group member has a smaller member epoch (%d) than "
-                   "the one known by the group coordinator (%d). The member must abandon all its partitions and rejoin.",
+            refuse(h->c, h->who, KERR_FENCED_MEMBER_EPOCH,
+                   "The consumer group member has a smaller member epoch (%d) than "
+                   "the one known by the group coordinator (%d). The member must abandon all its "
+                   "partitions and rejoin.",
                    epoch, m->epoch);
             return false;
         }
@@ -428,7 +463,8 @@ static bool check_state(const struct heartbeat *h, const struct consumer_member 
 {
     if (m->state != MEMBER_UNKNOWN || (h->owned && h->owned->count == 0))
         return true;
-    refuse(h->c, h->who, KERR_FENCED_MEMBER_EPOCH, "The consumer group member is in a unknown state. The member must abandon "
+    refuse(h->c, h->who, KERR_FENCED_MEMBER_EPOCH,
+           "The consumer group member is in a unknown state. The member must abandon "
            "all its partitions and rejoin.");
     return false;
 }
@@ -436,11 +472,13 @@ static bool check_state(const struct heartbeat *h, const struct consumer_member 
 static bool check_static(const struct heartbeat *h, const struct consumer_member *m)
 {
     if (!m) {
-        refuse(h->c, h->who, KERR_UNKNOWN_MEMBER_ID, "Instance id %.*s is unknown.", STR_ARG(h->r->instance_id));
+        refuse(h->c, h->who, KERR_UNKNOWN_MEMBER_ID, "Instance id %.*s is unknown.",
+               STR_ARG(h->r->instance_id));
         return false;
     }
     if (!str_equal(m->id, h->id)) {
-        refuse(h->c, h->who, KERR_FENCED_INSTANCE_ID, "Static member %.*s with instance id %.*s was fenced by member %.*s.",
+        refuse(h->c, h->who, KERR_FENCED_INSTANCE_ID,
+               "Static member %.*s with instance id %.*s was fenced by member %.*s.",
                STR_ARG(h->id), STR_ARG(h->r->instance_id), STR_ARG(m->id));
         return false;
     }
@@ -459,8 +497,8 @@ static struct consumer_member *find_member(const struct heartbeat *h)
     } else {
         m = consumer_member_find(h->g->consumer, h->id);
         if (!m) {
-            refuse(h->c, h->who, KERR_UNKNOWN_MEMBER_ID, "Member %.*s is not a member of group %.*s.", STR_ARG(h->id),
-                   STR_ARG(h->g->id));
+            refuse(h->c, h->who, KERR_UNKNOWN_MEMBER_ID,
+                   "Member %.*s is not a member of group %.*s.", STR_ARG(h->id), STR_ARG(h->g->id));
             return NULL;
         }
     }
@@ -478,10 +516,11 @@ static bool has_room(const struct heartbeat *h)
         return true;
     if (consumer_member_find(cg, h->id))
         return true;
-    if (consumer_group_size(cg) < (size_t)max && cg->bytes + request_bytes(h->who, h->r) <= CONSUMER_GROUP_BYTES_MAX)
+    if (consumer_group_size(cg) < (size_t)max &&
+        cg->bytes + request_bytes(h->who, h->r) <= CONSUMER_GROUP_BYTES_MAX)
         return true;
-    refuse(h->c, h->who, KERR_GROUP_MAX_SIZE_REACHED, "The consumer group has reached its maximum capacity of %d members.",
-           max);
+    refuse(h->c, h->who, KERR_GROUP_MAX_SIZE_REACHED,
+           "The consumer group has reached its maximum capacity of %d members.", max);
     return false;
 }
 
@@ -494,8 +533,10 @@ static bool instance_is_free(const struct heartbeat *h)
     m = consumer_static_member(h->g->consumer, h->r->instance_id);
     if (!m || m->fields.classic || m->epoch == MEMBER_EPOCH_LEAVE_STATIC)
         return true;
-    refuse(h->c, h->who, KERR_UNRELEASED_INSTANCE_ID, "Static member %.*s with instance id %.*s cannot join the group because "
-           "the instance id is owned by %.*s member.", STR_ARG(h->id), STR_ARG(h->r->instance_id), STR_ARG(m->id));
+    refuse(h->c, h->who, KERR_UNRELEASED_INSTANCE_ID,
+           "Static member %.*s with instance id %.*s cannot join the group because "
+           "the instance id is owned by %.*s member.",
+           STR_ARG(h->id), STR_ARG(h->r->instance_id), STR_ARG(m->id));
     return false;
 }
 
@@ -511,8 +552,9 @@ static bool take_group(const struct heartbeat *h)
     if (g->type == GROUP_CLASSIC && !classic_group_is_empty(g->classic)) {
         if (convert_to_consumer(h->c, g, &wrong))
             return true;
-        refuse(h->c, h->who, KERR_GROUP_ID_NOT_FOUND, "Cannot upgrade classic group %.*s to consumer group: %s.",
-               STR_ARG(g->id), wrong ? wrong : "out of memory");
+        refuse(h->c, h->who, KERR_GROUP_ID_NOT_FOUND,
+               "Cannot upgrade classic group %.*s to consumer group: %s.", STR_ARG(g->id),
+               wrong ? wrong : "out of memory");
         return false;
     }
     cg = consumer_group_create(h->c);
@@ -534,7 +576,8 @@ static bool admit(const struct heartbeat *h)
     if (!h->joins) {
         if (h->g->type == GROUP_CONSUMER)
             return find_member(h);
-        refuse(h->c, h->who, KERR_GROUP_ID_NOT_FOUND, "Group %.*s is not a consumer group.", STR_ARG(h->g->id));
+        refuse(h->c, h->who, KERR_GROUP_ID_NOT_FOUND, "Group %.*s is not a consumer group.",
+               STR_ARG(h->g->id));
         return false;
     }
     return has_room(h) && instance_is_free(h) && take_group(h);
@@ -544,7 +587,8 @@ static bool admit(const struct heartbeat *h)
 static struct member_fields merge_fields(const struct heartbeat *h, const struct consumer_member *m)
 {
     const struct group_consumer_heartbeat *r = h->r;
-    struct member_fields f = m ? m->fields : (struct member_fields){.regex = STR(""), .rebalance_timeout_ms = -1};
+    struct member_fields f =
+        m ? m->fields : (struct member_fields){.regex = STR(""), .rebalance_timeout_ms = -1};
 
     if (r->instance_id.data)
         f.instance_id = r->instance_id;
@@ -557,7 +601,8 @@ static struct member_fields merge_fields(const struct heartbeat *h, const struct
     if (r->subscribed_regex.data)
         f.regex = r->subscribed_regex;
     if (r->subscribed_topics)
-        f.topics = consumer_sort_topics(h->c, r->subscribed_topics, r->subscribed_topic_count, &f.topic_count);
+        f.topics = consumer_sort_topics(h->c, r->subscribed_topics, r->subscribed_topic_count,
+                                        &f.topic_count);
     f.client_id = h->who->client_id.data ? h->who->client_id : STR("");
     f.client_host = h->who->client_host.data ? h->who->client_host : STR("");
     f.classic = false;
@@ -567,9 +612,10 @@ static struct member_fields merge_fields(const struct heartbeat *h, const struct
     return f;
 }
 
-/* Who waits for partitions that others are to give back comes again sooner: as a rule they do so at once, and the time
- * to the next heartbeat is most of what a rebalance takes. */
-static int32_t interval_for(const struct group_core *c, const struct consumer_member *m, const struct group_config *config)
+/* Who waits for partitions that others are to give back comes again sooner: as a rule they do so at
+ * once, and the time to the next heartbeat is most of what a rebalance takes. */
+static int32_t interval_for(const struct group_core *c, const struct consumer_member *m,
+                            const struct group_config *config)
 {
     int32_t interval = config->consumer_heartbeat_interval_ms;
 
@@ -601,7 +647,8 @@ static void answer(const struct heartbeat *h, struct consumer_member *m, bool wi
 
 static bool is_full_request(const struct group_consumer_heartbeat *r)
 {
-    return r->rebalance_timeout_ms != -1 && (r->subscribed_topics || r->subscribed_regex.data) && r->owned;
+    return r->rebalance_timeout_ms != -1 && (r->subscribed_topics || r->subscribed_regex.data) &&
+           r->owned;
 }
 
 /* A copy in fx->arena. */
@@ -621,11 +668,13 @@ static bool admitted(struct heartbeat *h)
 {
     struct group_core *c = h->c;
     struct group *g = h->g;
-    struct consumer_member *m = h->r->instance_id.data ? consumer_static_member(g->consumer, h->r->instance_id) : NULL;
+    struct consumer_member *m =
+        h->r->instance_id.data ? consumer_static_member(g->consumer, h->r->instance_id) : NULL;
     struct subscription_change change;
     struct held_set before;
     struct member_fields f;
-    bool merged = m && h->joins && !str_equal(m->id, h->id) && consumer_member_find(g->consumer, h->id);
+    bool merged =
+        m && h->joins && !str_equal(m->id, h->id) && consumer_member_find(g->consumer, h->id);
 
     if (m && h->joins)
         m = consumer_member_replace(c, g, m, h->id);
@@ -641,7 +690,8 @@ static bool admitted(struct heartbeat *h)
     m->join_deadline_ms = INT64_MAX;
     m->sync_deadline_ms = INT64_MAX;
     consumer_group_refresh_regexes(c, g);
-    consumer_group_update_epoch(c, g, change.topics || change.regex_resolved || change.assignor || merged);
+    consumer_group_update_epoch(
+        c, g, change.topics || change.regex_resolved || change.assignor || merged);
     consumer_group_assign(c, g);
     before = snapshot(c, &m->assigned);
     consumer_member_reconcile(c, g, m, h->owned, change.topics || change.regex);
@@ -654,7 +704,12 @@ static bool admitted(struct heartbeat *h)
 void consumer_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
                               const struct group_consumer_heartbeat *r)
 {
-    struct heartbeat h = {.c = c, .g = g, .who = who, .r = r, .id = r->member_id, .joins = r->member_epoch == MEMBER_EPOCH_JOIN};
+    struct heartbeat h = {.c = c,
+                          .g = g,
+                          .who = who,
+                          .r = r,
+                          .id = r->member_id,
+                          .joins = r->member_epoch == MEMBER_EPOCH_JOIN};
     char made_up[UUID_TEXT_CHARS + 1];
 
     if (!check_request(c, who, r))
@@ -672,7 +727,8 @@ void consumer_group_heartbeat(struct group_core *c, struct group *g, struct grou
             h.owned = &h.owned_set;
     }
     if (c->failed || (admit(&h) && !admitted(&h)))
-        group_answer(c, who, KERR_COORDINATOR_NOT_AVAILABLE); /* out of memory: the core ends here */
+        group_answer(c, who,
+                     KERR_COORDINATOR_NOT_AVAILABLE); /* out of memory: the core ends here */
 }
 
 /* ---- time ---- */
@@ -706,7 +762,8 @@ void consumer_group_tick(struct group_core *c, struct group *g)
 
     if (!ids)
         return;
-    for (const struct consumer_member *m = g->consumer->members; m && count < FENCED_PER_TICK; m = m->hh.next)
+    for (const struct consumer_member *m = g->consumer->members; m && count < FENCED_PER_TICK;
+         m = m->hh.next)
         if (member_deadline(m) <= c->now_ms)
             ids[count++] = group_fx_str(c, m->id);
     if (count)
@@ -721,9 +778,13 @@ void consumer_group_loaded(struct group_core *c, struct group *g)
 
     c->args.config(c->args.arg, g->id, &config);
     for (struct consumer_member *m = g->consumer->members; m; m = m->hh.next) {
-        consumer_member_heard(c, g, m, m->fields.classic ? m->fields.session_timeout_ms : config.consumer_session_timeout_ms);
+        consumer_member_heard(c, g, m,
+                              m->fields.classic ? m->fields.session_timeout_ms
+                                                : config.consumer_session_timeout_ms);
         if (m->state == MEMBER_UNREVOKED && !m->fields.classic && m->epoch >= 0) {
-            m->rebalance_deadline_ms = c->now_ms + (m->fields.rebalance_timeout_ms > 0 ? m->fields.rebalance_timeout_ms : 0);
+            m->rebalance_deadline_ms =
+                c->now_ms +
+                (m->fields.rebalance_timeout_ms > 0 ? m->fields.rebalance_timeout_ms : 0);
             group_due_at(c, g, m->rebalance_deadline_ms);
         }
     }
@@ -753,7 +814,8 @@ struct str consumer_group_state(const struct group *g)
     return STR("Stable");
 }
 
-static bool describe_member(struct group_core *c, struct group_caller *who, const struct consumer_member *m,
+static bool describe_member(struct group_core *c, struct group_caller *who,
+                            const struct consumer_member *m,
                             struct group_consumer_described_member *d)
 {
     struct held_set has = {0};
@@ -765,14 +827,16 @@ static bool describe_member(struct group_core *c, struct group_caller *who, cons
         .client_id = group_answer_str(who, m->fields.client_id),
         .client_host = group_answer_str(who, m->fields.client_host),
         .subscribed_regex = group_answer_str(who, m->fields.regex),
-        .subscribed_topics = group_answer_array(who, m->fields.topic_count, sizeof *d->subscribed_topics),
+        .subscribed_topics =
+            group_answer_array(who, m->fields.topic_count, sizeof *d->subscribed_topics),
         .member_epoch = m->epoch,
         .classic = m->fields.classic,
     };
     if (!d->subscribed_topics || !held_room(c, &has, m->assigned.count + m->revoking.count))
         return false;
     for (size_t i = 0; i < m->fields.topic_count; i++)
-        d->subscribed_topics[d->subscribed_topic_count++] = group_answer_str(who, m->fields.topics[i]);
+        d->subscribed_topics[d->subscribed_topic_count++] =
+            group_answer_str(who, m->fields.topics[i]);
     for (size_t i = 0; i < m->assigned.count; i++)
         has.items[has.count++] = m->assigned.items[i];
     for (size_t i = 0; i < m->revoking.count; i++)
@@ -800,9 +864,10 @@ void consumer_group_describe(struct group_core *c, struct group *g, struct group
             return;
 }
 
-/* KIP-1251: a commit of an older epoch stands for partitions that were the member's all the while. */
-static bool had_since(const struct group_core *c, const struct consumer_member *m, const struct group_commit_partition *p,
-                      int32_t epoch)
+/* KIP-1251: a commit of an older epoch stands for partitions that were the member's all the while.
+ */
+static bool had_since(const struct group_core *c, const struct consumer_member *m,
+                      const struct group_commit_partition *p, int32_t epoch)
 {
     const struct metadata_topic *topic = metadata_image_topic(c->image, p->topic);
     struct uuid id = uuid_is_zero(p->topic_id) && topic ? topic->id : p->topic_id;
@@ -813,7 +878,8 @@ static bool had_since(const struct group_core *c, const struct consumer_member *
     return h && epoch >= h->epoch;
 }
 
-enum kerr consumer_group_check_commit(struct group_core *c, struct group *g, const struct group_commit *r)
+enum kerr consumer_group_check_commit(struct group_core *c, struct group *g,
+                                      const struct group_commit *r)
 {
     const struct consumer_group *cg = g->consumer;
     const struct consumer_member *m;
@@ -832,12 +898,14 @@ enum kerr consumer_group_check_commit(struct group_core *c, struct group *g, con
     if (r->generation_or_epoch > m->epoch)
         return stale;
     for (size_t i = 0; i < r->partition_count; i++)
-        if (r->partitions[i].code == KERR_NONE && !had_since(c, m, &r->partitions[i], r->generation_or_epoch))
+        if (r->partitions[i].code == KERR_NONE &&
+            !had_since(c, m, &r->partitions[i], r->generation_or_epoch))
             return stale;
     return KERR_NONE;
 }
 
-enum kerr consumer_group_check_offset_fetch(const struct group *g, struct str member_id, int32_t member_epoch)
+enum kerr consumer_group_check_offset_fetch(const struct group *g, struct str member_id,
+                                            int32_t member_epoch)
 {
     const struct consumer_member *m = consumer_member_find(g->consumer, member_id);
 

@@ -11,7 +11,8 @@
 
 static int by_topic_name(const void *left, const void *right)
 {
-    return str_compare((*(struct subscribed_topic *const *)left)->name, (*(struct subscribed_topic *const *)right)->name);
+    return str_compare((*(struct subscribed_topic *const *)left)->name,
+                       (*(struct subscribed_topic *const *)right)->name);
 }
 
 static int by_topic_id(const void *left, const void *right)
@@ -20,10 +21,13 @@ static int by_topic_id(const void *left, const void *right)
                   (*(const struct metadata_topic *const *)right)->id.bytes, sizeof(struct uuid));
 }
 
-/* The topics that exist and somebody subscribes, by id; from fx->arena. NULL: out of memory (group_fail). */
-static const struct metadata_topic **existing_topics(struct group_core *c, const struct consumer_group *cg, size_t *count)
+/* The topics that exist and somebody subscribes, by id; from fx->arena. NULL: out of memory
+ * (group_fail). */
+static const struct metadata_topic **existing_topics(struct group_core *c,
+                                                     const struct consumer_group *cg, size_t *count)
 {
-    const struct metadata_topic **topics = group_fx_array(c, HASH_COUNT(cg->topics), sizeof(struct metadata_topic *));
+    const struct metadata_topic **topics =
+        group_fx_array(c, HASH_COUNT(cg->topics), sizeof(struct metadata_topic *));
 
     *count = 0;
     if (!topics)
@@ -40,7 +44,8 @@ static const struct metadata_topic **existing_topics(struct group_core *c, const
 }
 
 /* Kept until the metadata are others: members come in droves. */
-static uint64_t topic_hash(const struct group_core *c, struct subscribed_topic *t, const struct metadata_topic *topic)
+static uint64_t topic_hash(const struct group_core *c, struct subscribed_topic *t,
+                           const struct metadata_topic *topic)
 {
     int64_t offset = metadata_image_offset(c->image);
 
@@ -53,7 +58,8 @@ static uint64_t topic_hash(const struct group_core *c, struct subscribed_topic *
 
 uint64_t consumer_group_hash(struct group_core *c, const struct consumer_group *cg)
 {
-    struct subscribed_topic **topics = group_fx_array(c, HASH_COUNT(cg->topics), sizeof(struct subscribed_topic *));
+    struct subscribed_topic **topics =
+        group_fx_array(c, HASH_COUNT(cg->topics), sizeof(struct subscribed_topic *));
     uint64_t *hashes = group_fx_array(c, HASH_COUNT(cg->topics), sizeof *hashes);
     size_t count = 0, known = 0;
 
@@ -101,7 +107,7 @@ struct making {
     struct consumer_group *cg;
     struct arena scratch;
     const struct metadata_topic **topics; /* by id */
-    struct consumer_member **members; /* by id */
+    struct consumer_member **members;     /* by id */
     struct assignor_problem problem;
     struct held_set *targets; /* by member */
 };
@@ -111,7 +117,8 @@ static const size_t SCRATCH_MAX = (size_t)1 << 30;
 
 static int by_member_id(const void *left, const void *right)
 {
-    return str_compare((*(struct consumer_member *const *)left)->id, (*(struct consumer_member *const *)right)->id);
+    return str_compare((*(struct consumer_member *const *)left)->id,
+                       (*(struct consumer_member *const *)right)->id);
 }
 
 static bool list_members(struct making *k)
@@ -143,7 +150,8 @@ static bool list_topics(struct making *k)
     for (size_t i = 0; i < count; i++) {
         struct assignor_topic *t = &k->problem.topics[i];
 
-        HASH_FIND(hh, k->cg->topics, k->topics[i]->name.data, (unsigned)k->topics[i]->name.size, entry);
+        HASH_FIND(hh, k->cg->topics, k->topics[i]->name.data, (unsigned)k->topics[i]->name.size,
+                  entry);
         entry->index = (uint32_t)i;
         t->id = k->topics[i]->id;
         t->partition_count = (int32_t)k->topics[i]->partition_count;
@@ -164,7 +172,8 @@ static int by_index(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
-static size_t put_indexes(const struct making *k, const struct str *names, size_t count, uint32_t *out)
+static size_t put_indexes(const struct making *k, const struct str *names, size_t count,
+                          uint32_t *out)
 {
     size_t found = 0;
 
@@ -178,9 +187,11 @@ static size_t put_indexes(const struct making *k, const struct str *names, size_
     return found;
 }
 
-static bool put_member(struct making *k, const struct consumer_member *m, struct assignor_member *out)
+static bool put_member(struct making *k, const struct consumer_member *m,
+                       struct assignor_member *out)
 {
-    const struct subscribed_regex *x = m->fields.regex.size ? consumer_regex_find(k->cg, m->fields.regex) : NULL;
+    const struct subscribed_regex *x =
+        m->fields.regex.size ? consumer_regex_find(k->cg, m->fields.regex) : NULL;
     size_t count = m->fields.topic_count + (x ? x->topic_count : 0), kept = 0;
     uint32_t *topics = arena_alloc(&k->scratch, count * sizeof *topics);
 
@@ -210,7 +221,9 @@ static struct assignor_topic *find_topic(const struct making *k, struct uuid id)
         else
             high = middle;
     }
-    return low < k->problem.topic_count && uuid_equal(k->problem.topics[low].id, id) ? &k->problem.topics[low] : NULL;
+    return low < k->problem.topic_count && uuid_equal(k->problem.topics[low].id, id)
+               ? &k->problem.topics[low]
+               : NULL;
 }
 
 static void put_owners(const struct making *k, int32_t member, const struct held_set *target)
@@ -272,8 +285,9 @@ static bool collect(struct making *k)
     return true;
 }
 
-/* Writes the targets that changed. False: not all of them found room in this step; the assignment's epoch waits for the
- * next, which goes on from here because assignors are sticky, or at least give the same again. */
+/* Writes the targets that changed. False: not all of them found room in this step; the assignment's
+ * epoch waits for the next, which goes on from here because assignors are sticky, or at least give
+ * the same again. */
 static bool write_targets(struct making *k, struct group *g)
 {
     size_t bytes = 0;
@@ -284,7 +298,8 @@ static bool write_targets(struct making *k, struct group *g)
         if (member->has_target && held_equal(&member->target, &k->targets[m]))
             continue;
         bytes += consumer_set_record_bytes(g, member->id, &k->targets[m]);
-        if (bytes > CONSUMER_TARGET_BYTES_MAX && bytes > consumer_set_record_bytes(g, member->id, &k->targets[m]))
+        if (bytes > CONSUMER_TARGET_BYTES_MAX &&
+            bytes > consumer_set_record_bytes(g, member->id, &k->targets[m]))
             return false;
         consumer_emit_target(k->c, g, member->id, &k->targets[m]);
         if (k->c->failed)
@@ -329,7 +344,8 @@ void consumer_group_assign(struct group_core *c, struct group *g)
 
 /* ---- reconciliation ---- */
 
-/* Is any of these among what the member says it has? It has all of them as long as it does not say. */
+/* Is any of these among what the member says it has? It has all of them as long as it does not say.
+ */
 static bool has_any(const struct held_set *owned, const struct held_set *of)
 {
     if (!owned)
@@ -346,10 +362,11 @@ static bool progress_differs(const struct consumer_member *m, const struct membe
            !held_equal(&m->assigned, &p->assigned) || !held_equal(&m->revoking, &p->revoking);
 }
 
-static void write_progress(struct group_core *c, struct group *g, struct consumer_member *m, struct member_progress *p)
+static void write_progress(struct group_core *c, struct group *g, struct consumer_member *m,
+                           struct member_progress *p)
 {
-    /* Kafka forgets the previous epoch when nothing moves on; here a member whose answer was lost may come back with it
-     * until it has a newer one. */
+    /* Kafka forgets the previous epoch when nothing moves on; here a member whose answer was lost
+     * may come back with it until it has a newer one. */
     p->previous_epoch = p->epoch == m->epoch ? m->previous_epoch : m->epoch;
     if (!progress_differs(m, p))
         return;
@@ -366,11 +383,13 @@ static void write_progress(struct group_core *c, struct group *g, struct consume
 }
 
 /* What the member has, without what it no longer subscribes. */
-static void drop_unsubscribed(struct group_core *c, struct group *g, struct consumer_member *m, const struct held_set *owned)
+static void drop_unsubscribed(struct group_core *c, struct group *g, struct consumer_member *m,
+                              const struct held_set *owned)
 {
     struct member_progress p = {.epoch = m->epoch, .state = m->state};
 
-    if (!held_room(c, &p.assigned, m->assigned.count) || !held_room(c, &p.revoking, m->assigned.count + m->revoking.count))
+    if (!held_room(c, &p.assigned, m->assigned.count) ||
+        !held_room(c, &p.revoking, m->assigned.count + m->revoking.count))
         return;
     for (size_t i = 0; i < m->revoking.count; i++)
         p.revoking.items[p.revoking.count++] = m->revoking.items[i];
@@ -395,17 +414,19 @@ struct next_step {
     bool waits; /* some of its target are somebody else's */
 };
 
-static bool next_step(struct group_core *c, const struct group *g, const struct consumer_member *m, struct next_step *n)
+static bool next_step(struct group_core *c, const struct group *g, const struct consumer_member *m,
+                      struct next_step *n)
 {
     const struct consumer_group *cg = g->consumer;
 
     *n = (struct next_step){0};
-    if (!held_room(c, &n->kept, m->assigned.count + m->target.count) || !held_room(c, &n->revoked, m->assigned.count) ||
-        !held_room(c, &n->added, m->target.count))
+    if (!held_room(c, &n->kept, m->assigned.count + m->target.count) ||
+        !held_room(c, &n->revoked, m->assigned.count) || !held_room(c, &n->added, m->target.count))
         return false;
     for (size_t i = 0; i < m->assigned.count; i++) {
         const struct held *h = &m->assigned.items[i];
-        bool keeps = held_find(&m->target, h->topic, h->partition) && consumer_member_subscribes_id(c, cg, m, h->topic);
+        bool keeps = held_find(&m->target, h->topic, h->partition) &&
+                     consumer_member_subscribes_id(c, cg, m, h->topic);
         struct held_set *to = keeps ? &n->kept : &n->revoked;
 
         to->items[to->count++] = *h;
@@ -414,17 +435,20 @@ static bool next_step(struct group_core *c, const struct group *g, const struct 
         const struct held *h = &m->target.items[i];
         const struct consumer_member *owner = consumer_owner(cg, h->topic, h->partition);
 
-        if (held_find(&m->assigned, h->topic, h->partition) || !consumer_member_subscribes_id(c, cg, m, h->topic))
+        if (held_find(&m->assigned, h->topic, h->partition) ||
+            !consumer_member_subscribes_id(c, cg, m, h->topic))
             continue;
         if (owner && owner != m)
             n->waits = true;
         else
-            n->added.items[n->added.count++] = (struct held){h->topic, h->partition, cg->assignment_epoch};
+            n->added.items[n->added.count++] =
+                (struct held){h->topic, h->partition, cg->assignment_epoch};
     }
     return true;
 }
 
-static void go_on(struct group_core *c, struct group *g, struct consumer_member *m, int32_t epoch, const struct held_set *owned)
+static void go_on(struct group_core *c, struct group *g, struct consumer_member *m, int32_t epoch,
+                  const struct held_set *owned)
 {
     struct member_progress p = {.epoch = g->consumer->assignment_epoch};
     struct next_step n;

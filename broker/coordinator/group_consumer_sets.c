@@ -25,7 +25,8 @@ struct held *held_find(const struct held_set *s, struct uuid topic, int32_t part
         else
             high = middle;
     }
-    return low < s->count && held_order(&s->items[low], topic, partition) == 0 ? &s->items[low] : NULL;
+    return low < s->count && held_order(&s->items[low], topic, partition) == 0 ? &s->items[low]
+                                                                               : NULL;
 }
 
 bool held_equal(const struct held_set *a, const struct held_set *b)
@@ -64,7 +65,8 @@ bool held_room(struct group_core *c, struct held_set *s, size_t count)
     return s->items;
 }
 
-bool held_from_request(struct group_core *c, const struct group_assignment *owned, struct held_set *out)
+bool held_from_request(struct group_core *c, const struct group_assignment *owned,
+                       struct held_set *out)
 {
     size_t total = 0;
 
@@ -74,7 +76,8 @@ bool held_from_request(struct group_core *c, const struct group_assignment *owne
         return false;
     for (size_t t = 0; t < owned->topic_count; t++)
         for (size_t p = 0; p < owned->topics[t].partition_count; p++)
-            out->items[out->count++] = (struct held){owned->topics[t].topic_id, owned->topics[t].partitions[p], 0};
+            out->items[out->count++] =
+                (struct held){owned->topics[t].topic_id, owned->topics[t].partitions[p], 0};
     held_sort(out);
     return true;
 }
@@ -98,14 +101,17 @@ static size_t count_runs(const struct held_set *s)
     return runs;
 }
 
-bool held_answer(struct group_core *c, struct group_caller *who, const struct held_set *s, struct group_assignment *out)
+bool held_answer(struct group_core *c, struct group_caller *who, const struct held_set *s,
+                 struct group_assignment *out)
 {
-    *out = (struct group_assignment){group_answer_array(who, count_runs(s), sizeof *out->topics), 0};
+    *out =
+        (struct group_assignment){group_answer_array(who, count_runs(s), sizeof *out->topics), 0};
     if (!out->topics)
         return false;
     for (size_t i = 0; i < s->count;) {
         size_t end = run_end(s, i);
-        const struct metadata_topic *topic = metadata_image_topic_by_id(c->image, s->items[i].topic);
+        const struct metadata_topic *topic =
+            metadata_image_topic_by_id(c->image, s->items[i].topic);
         struct group_topic_partitions *t = &out->topics[out->topic_count++];
 
         *t = (struct group_topic_partitions){
@@ -129,10 +135,13 @@ size_t consumer_set_record_bytes(const struct group *g, struct str id, const str
     return 32 + g->id.size + id.size + count_runs(s) * 24 + s->count * 4;
 }
 
-void consumer_emit_target(struct group_core *c, struct group *g, struct str id, const struct held_set *target)
+void consumer_emit_target(struct group_core *c, struct group *g, struct str id,
+                          const struct held_set *target)
 {
-    struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER);
-    struct consumer_group_target_assignment_member_value *v = &r->value.consumer_group_target_assignment_member;
+    struct group_record *r =
+        group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER);
+    struct consumer_group_target_assignment_member_value *v =
+        &r->value.consumer_group_target_assignment_member;
     int32_t *partitions = group_fx_array(c, target->count, sizeof *partitions);
 
     r->key.consumer_group_target_assignment_member.member_id = group_fx_str(c, id);
@@ -142,8 +151,11 @@ void consumer_emit_target(struct group_core *c, struct group *g, struct str id, 
     for (size_t i = 0; i < target->count;) {
         size_t end = run_end(target, i);
 
-        v->topic_partitions[v->topic_partitions_count++] = (struct consumer_group_target_assignment_member_value_topic_partition){
-            .topic_id = target->items[i].topic, .partitions = partitions + i, .partitions_count = end - i};
+        v->topic_partitions[v->topic_partitions_count++] =
+            (struct consumer_group_target_assignment_member_value_topic_partition){
+                .topic_id = target->items[i].topic,
+                .partitions = partitions + i,
+                .partitions_count = end - i};
         for (; i < end; i++)
             partitions[i] = target->items[i].partition;
     }
@@ -164,10 +176,11 @@ static size_t put_current(struct group_core *c, const struct held_set *s, curren
     for (size_t i = 0; i < s->count;) {
         size_t end = run_end(s, i);
 
-        (*out)[count++] = (current_partitions){
-            .topic_id = s->items[i].topic,
-            .partitions = partitions + i, .partitions_count = end - i,
-            .assignment_epochs = epochs + i, .assignment_epochs_count = end - i};
+        (*out)[count++] = (current_partitions){.topic_id = s->items[i].topic,
+                                               .partitions = partitions + i,
+                                               .partitions_count = end - i,
+                                               .assignment_epochs = epochs + i,
+                                               .assignment_epochs_count = end - i};
         for (; i < end; i++) {
             partitions[i] = s->items[i].partition;
             epochs[i] = s->items[i].epoch;
@@ -176,17 +189,21 @@ static size_t put_current(struct group_core *c, const struct held_set *s, curren
     return count;
 }
 
-void consumer_emit_progress(struct group_core *c, struct group *g, struct str id, const struct member_progress *p)
+void consumer_emit_progress(struct group_core *c, struct group *g, struct str id,
+                            const struct member_progress *p)
 {
-    struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT);
-    struct consumer_group_current_member_assignment_value *v = &r->value.consumer_group_current_member_assignment;
+    struct group_record *r =
+        group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT);
+    struct consumer_group_current_member_assignment_value *v =
+        &r->value.consumer_group_current_member_assignment;
 
     r->key.consumer_group_current_member_assignment.member_id = group_fx_str(c, id);
     v->member_epoch = p->epoch;
     v->previous_member_epoch = p->previous_epoch;
     v->state = (int8_t)p->state;
     v->assigned_partitions_count = put_current(c, &p->assigned, &v->assigned_partitions);
-    v->partitions_pending_revocation_count = put_current(c, &p->revoking, &v->partitions_pending_revocation);
+    v->partitions_pending_revocation_count =
+        put_current(c, &p->revoking, &v->partitions_pending_revocation);
     if (!c->failed)
         consumer_group_apply(c, g, r);
 }

@@ -1,5 +1,5 @@
-/* What is known of a consumer group: its tables, and how each record changes them. Records that are loaded and records
- * that are emitted go the same way. */
+/* What is known of a consumer group: its tables, and how each record changes them. Records that are
+ * loaded and records that are emitted go the same way. */
 
 #include "broker/coordinator/group_consumer.h"
 
@@ -39,7 +39,8 @@ struct consumer_member *consumer_member_find(const struct consumer_group *cg, st
     return m;
 }
 
-struct consumer_member *consumer_static_member(const struct consumer_group *cg, struct str instance_id)
+struct consumer_member *consumer_static_member(const struct consumer_group *cg,
+                                               struct str instance_id)
 {
     struct consumer_member *m;
 
@@ -83,7 +84,8 @@ static bool in_order(const struct str *names, size_t count, struct str name)
     return low < count && str_equal(names[low], name);
 }
 
-bool consumer_member_subscribes(const struct consumer_group *cg, const struct consumer_member *m, struct str topic)
+bool consumer_member_subscribes(const struct consumer_group *cg, const struct consumer_member *m,
+                                struct str topic)
 {
     const struct subscribed_regex *x;
 
@@ -105,7 +107,8 @@ bool consumer_member_subscribes_id(const struct group_core *c, const struct cons
 
 /* ---- how often a topic is subscribed ---- */
 
-static void topic_more(struct group_core *c, struct consumer_group *cg, struct str name, bool by_regex)
+static void topic_more(struct group_core *c, struct consumer_group *cg, struct str name,
+                       bool by_regex)
 {
     struct subscribed_topic *t = topic_find(cg, name);
 
@@ -148,7 +151,8 @@ static void topic_less(struct consumer_group *cg, struct str name, bool by_regex
 
 /* ---- regular expressions ---- */
 
-static struct subscribed_regex *regex_get(struct group_core *c, struct consumer_group *cg, struct str pattern)
+static struct subscribed_regex *regex_get(struct group_core *c, struct consumer_group *cg,
+                                          struct str pattern)
 {
     struct subscribed_regex *x = consumer_regex_find(cg, pattern);
 
@@ -189,7 +193,8 @@ static void regex_maybe_free(struct consumer_group *cg, struct subscribed_regex 
     free(x);
 }
 
-static void regex_count(struct group_core *c, struct consumer_group *cg, struct str pattern, bool more)
+static void regex_count(struct group_core *c, struct consumer_group *cg, struct str pattern,
+                        bool more)
 {
     struct subscribed_regex *x;
 
@@ -244,9 +249,11 @@ static size_t sort_names(struct str *names, size_t count)
     return kept;
 }
 
-static void apply_regex(struct group_core *c, struct consumer_group *cg, const struct group_record *r)
+static void apply_regex(struct group_core *c, struct consumer_group *cg,
+                        const struct group_record *r)
 {
-    const struct consumer_group_regular_expression_value *v = &r->value.consumer_group_regular_expression;
+    const struct consumer_group_regular_expression_value *v =
+        &r->value.consumer_group_regular_expression;
     struct str pattern = r->key.consumer_group_regular_expression.regular_expression;
     struct subscribed_regex *x = consumer_regex_find(cg, pattern);
     struct str *topics;
@@ -280,7 +287,8 @@ static void apply_regex(struct group_core *c, struct consumer_group *cg, const s
 
 /* ---- who has which partition ---- */
 
-static struct partition_owner *owner_find(const struct consumer_group *cg, struct uuid topic, int32_t partition)
+static struct partition_owner *owner_find(const struct consumer_group *cg, struct uuid topic,
+                                          int32_t partition)
 {
     struct partition_key key = {topic, partition};
     struct partition_owner *o;
@@ -289,14 +297,16 @@ static struct partition_owner *owner_find(const struct consumer_group *cg, struc
     return o;
 }
 
-struct consumer_member *consumer_owner(const struct consumer_group *cg, struct uuid topic, int32_t partition)
+struct consumer_member *consumer_owner(const struct consumer_group *cg, struct uuid topic,
+                                       int32_t partition)
 {
     const struct partition_owner *o = owner_find(cg, topic, partition);
 
     return o ? o->member : NULL;
 }
 
-static void own(struct group_core *c, struct consumer_group *cg, struct consumer_member *m, const struct held_set *s)
+static void own(struct group_core *c, struct consumer_group *cg, struct consumer_member *m,
+                const struct held_set *s)
 {
     for (size_t i = 0; i < s->count; i++) {
         struct partition_owner *o = owner_find(cg, s->items[i].topic, s->items[i].partition);
@@ -323,7 +333,8 @@ static void own(struct group_core *c, struct consumer_group *cg, struct consumer
     }
 }
 
-static void disown(struct consumer_group *cg, const struct consumer_member *m, const struct held_set *s)
+static void disown(struct consumer_group *cg, const struct consumer_member *m,
+                   const struct held_set *s)
 {
     for (size_t i = 0; i < s->count; i++) {
         struct partition_owner *o = owner_find(cg, s->items[i].topic, s->items[i].partition);
@@ -337,7 +348,8 @@ static void disown(struct consumer_group *cg, const struct consumer_member *m, c
 
 /* ---- members ---- */
 
-static struct consumer_member *member_get(struct group_core *c, struct consumer_group *cg, struct str id)
+static struct consumer_member *member_get(struct group_core *c, struct consumer_group *cg,
+                                          struct str id)
 {
     struct consumer_member *m = consumer_member_find(cg, id);
 
@@ -352,8 +364,8 @@ static struct consumer_member *member_get(struct group_core *c, struct consumer_
         memcpy(m + 1, id.data, id.size);
     m->id = (struct str){(const char *)(m + 1), id.size};
     m->previous_epoch = -1;
-    m->fields = (struct member_fields){.client_id = STR(""), .client_host = STR(""), .regex = STR(""),
-                                       .rebalance_timeout_ms = -1};
+    m->fields = (struct member_fields){
+        .client_id = STR(""), .client_host = STR(""), .regex = STR(""), .rebalance_timeout_ms = -1};
     m->session_deadline_ms = INT64_MAX;
     m->rebalance_deadline_ms = INT64_MAX;
     m->join_deadline_ms = INT64_MAX;
@@ -375,7 +387,8 @@ static void member_unlink_static(struct consumer_group *cg, struct consumer_memb
     m->is_static = false;
 }
 
-static void member_link_static(struct group_core *c, struct consumer_group *cg, struct consumer_member *m)
+static void member_link_static(struct group_core *c, struct consumer_group *cg,
+                               struct consumer_member *m)
 {
     struct str instance = m->fields.instance_id;
     struct consumer_member *other;
@@ -393,7 +406,8 @@ static void member_link_static(struct group_core *c, struct consumer_group *cg, 
 }
 
 /* Takes what the member's fields say out of the group's counts, or puts it in. */
-static void member_count(struct group_core *c, struct consumer_group *cg, struct consumer_member *m, bool in)
+static void member_count(struct group_core *c, struct consumer_group *cg, struct consumer_member *m,
+                         bool in)
 {
     for (size_t i = 0; i < m->fields.topic_count; i++) {
         if (in)
@@ -413,7 +427,8 @@ static void member_count(struct group_core *c, struct consumer_group *cg, struct
     }
 }
 
-static void member_remove(struct group_core *c, struct consumer_group *cg, struct consumer_member *m)
+static void member_remove(struct group_core *c, struct consumer_group *cg,
+                          struct consumer_member *m)
 {
     member_count(c, cg, m, false);
     disown(cg, m, &m->assigned);
@@ -427,7 +442,7 @@ static void member_remove(struct group_core *c, struct consumer_group *cg, struc
 }
 
 struct block {
-    char *at, *end;
+    char *at; /* where the next copy goes */
 };
 
 static struct str block_str(struct block *b, struct str s)
@@ -458,7 +473,7 @@ static void *keep_fields(struct member_fields *to, const struct member_fields *f
 {
     struct str *topics = malloc(fields_bytes(f) + 1);
     struct group_protocol *protocols = (struct group_protocol *)(topics + f->topic_count);
-    struct block b = {(char *)(protocols + f->protocol_count), NULL};
+    struct block b = {(char *)(protocols + f->protocol_count)};
 
     if (!topics)
         return NULL;
@@ -489,7 +504,8 @@ static struct str or_empty(struct str s)
     return s.data ? s : STR("");
 }
 
-static void apply_member(struct group_core *c, struct consumer_group *cg, const struct group_record *r)
+static void apply_member(struct group_core *c, struct consumer_group *cg,
+                         const struct group_record *r)
 {
     const struct consumer_group_member_metadata_value *v = &r->value.consumer_group_member_metadata;
     struct str id = r->key.consumer_group_member_metadata.member_id;
@@ -507,12 +523,17 @@ static void apply_member(struct group_core *c, struct consumer_group *cg, const 
     }
     classic = v->classic_member_metadata;
     fields = (struct member_fields){
-        .instance_id = v->instance_id, .rack_id = v->rack_id, .assignor = v->server_assignor,
-        .client_id = or_empty(v->client_id), .client_host = or_empty(v->client_host),
+        .instance_id = v->instance_id,
+        .rack_id = v->rack_id,
+        .assignor = v->server_assignor,
+        .client_id = or_empty(v->client_id),
+        .client_host = or_empty(v->client_host),
         .regex = or_empty(v->subscribed_topic_regex),
-        .topics = v->subscribed_topic_names, .topic_count = v->subscribed_topic_names_count,
+        .topics = v->subscribed_topic_names,
+        .topic_count = v->subscribed_topic_names_count,
         .rebalance_timeout_ms = v->rebalance_timeout_ms,
-        .classic = classic, .session_timeout_ms = classic ? classic->session_timeout_ms : 0,
+        .classic = classic,
+        .session_timeout_ms = classic ? classic->session_timeout_ms : 0,
         .protocol_count = classic ? classic->supported_protocols_count : 0,
     };
     if (classic) {
@@ -555,9 +576,11 @@ static bool set_replace(struct group_core *c, struct held_set *s, struct held_se
     return true;
 }
 
-static void apply_target(struct group_core *c, struct consumer_group *cg, const struct group_record *r)
+static void apply_target(struct group_core *c, struct consumer_group *cg,
+                         const struct group_record *r)
 {
-    const struct consumer_group_target_assignment_member_value *v = &r->value.consumer_group_target_assignment_member;
+    const struct consumer_group_target_assignment_member_value *v =
+        &r->value.consumer_group_target_assignment_member;
     struct str id = r->key.consumer_group_target_assignment_member.member_id;
     struct consumer_member *m = r->tombstone ? consumer_member_find(cg, id) : member_get(c, cg, id);
     struct held_set target = {0};
@@ -589,21 +612,26 @@ static struct held_set read_current(const current_partitions *topics, size_t cou
         total += topics[t].partitions_count;
     s.items = malloc((total + 1) * sizeof *s.items);
     for (size_t t = 0; s.items && t < count; t++) {
-        bool known = topics[t].assignment_epochs && topics[t].assignment_epochs_count == topics[t].partitions_count;
+        bool known = topics[t].assignment_epochs &&
+                     topics[t].assignment_epochs_count == topics[t].partitions_count;
 
         for (size_t p = 0; p < topics[t].partitions_count; p++)
             s.items[s.count++] = (struct held){topics[t].topic_id, topics[t].partitions[p],
-                                               known ? topics[t].assignment_epochs[p] : epoch > 0 ? epoch : 0};
+                                               known       ? topics[t].assignment_epochs[p]
+                                               : epoch > 0 ? epoch
+                                                           : 0};
     }
     return s;
 }
 
 static enum consumer_member_state read_state(int8_t state)
 {
-    return state >= MEMBER_STABLE && state <= MEMBER_UNRELEASED ? (enum consumer_member_state)state : MEMBER_UNKNOWN;
+    return state >= MEMBER_STABLE && state <= MEMBER_UNRELEASED ? (enum consumer_member_state)state
+                                                                : MEMBER_UNKNOWN;
 }
 
-static void apply_progress(struct group_core *c, struct consumer_group *cg, const struct group_record *r)
+static void apply_progress(struct group_core *c, struct consumer_group *cg,
+                           const struct group_record *r)
 {
     static const struct consumer_group_current_member_assignment_value none = {
         .member_epoch = -1, .previous_member_epoch = -1};
@@ -616,7 +644,8 @@ static void apply_progress(struct group_core *c, struct consumer_group *cg, cons
     if (!m)
         return;
     assigned = read_current(v->assigned_partitions, v->assigned_partitions_count, v->member_epoch);
-    revoking = read_current(v->partitions_pending_revocation, v->partitions_pending_revocation_count, v->member_epoch);
+    revoking = read_current(v->partitions_pending_revocation,
+                            v->partitions_pending_revocation_count, v->member_epoch);
     disown(cg, m, &m->assigned);
     disown(cg, m, &m->revoking);
     m->epoch = v->member_epoch;
@@ -646,7 +675,8 @@ static void apply_target_epoch(struct consumer_group *cg, const struct group_rec
         return;
     }
     cg->assignment_epoch = r->value.consumer_group_target_assignment_metadata.assignment_epoch;
-    cg->assignment_wall_ms = r->value.consumer_group_target_assignment_metadata.assignment_timestamp;
+    cg->assignment_wall_ms =
+        r->value.consumer_group_target_assignment_metadata.assignment_timestamp;
 }
 
 bool consumer_group_apply(struct group_core *c, struct group *g, const struct group_record *r)
@@ -681,7 +711,8 @@ bool consumer_group_apply(struct group_core *c, struct group *g, const struct gr
     return !c->failed;
 }
 
-enum kerr consumer_group_load_record(struct group_core *c, struct group *g, const struct group_record *r)
+enum kerr consumer_group_load_record(struct group_core *c, struct group *g,
+                                     const struct group_record *r)
 {
     bool ends = r->type == GROUP_RECORD_CONSUMER_GROUP_METADATA && r->tombstone;
 
@@ -718,7 +749,8 @@ void consumer_group_free(struct consumer_group *cg)
     struct partition_owner *o, *next_owner;
 
     HASH_CLEAR(by_instance, cg->statics);
-    HASH_ITER(hh, cg->members, m, next_member) {
+    HASH_ITER(hh, cg->members, m, next_member)
+    {
         HASH_DEL(cg->members, m);
         free(m->assigned.items);
         free(m->revoking.items);
@@ -726,16 +758,19 @@ void consumer_group_free(struct consumer_group *cg)
         free(m->block);
         free(m);
     }
-    HASH_ITER(hh, cg->regexes, x, next_regex) {
+    HASH_ITER(hh, cg->regexes, x, next_regex)
+    {
         HASH_DEL(cg->regexes, x);
         free(x->topics);
         free(x);
     }
-    HASH_ITER(hh, cg->topics, t, next_topic) {
+    HASH_ITER(hh, cg->topics, t, next_topic)
+    {
         HASH_DEL(cg->topics, t);
         free(t);
     }
-    HASH_ITER(hh, cg->owners, o, next_owner) {
+    HASH_ITER(hh, cg->owners, o, next_owner)
+    {
         HASH_DEL(cg->owners, o);
         free(o);
     }
@@ -744,7 +779,8 @@ void consumer_group_free(struct consumer_group *cg)
 
 /* ---- emitting ---- */
 
-void consumer_emit_epoch(struct group_core *c, struct group *g, int32_t epoch, uint64_t metadata_hash)
+void consumer_emit_epoch(struct group_core *c, struct group *g, int32_t epoch,
+                         uint64_t metadata_hash)
 {
     struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_METADATA);
 
@@ -753,9 +789,11 @@ void consumer_emit_epoch(struct group_core *c, struct group *g, int32_t epoch, u
     consumer_group_apply(c, g, r);
 }
 
-void consumer_emit_target_epoch(struct group_core *c, struct group *g, int32_t epoch, int64_t wall_ms)
+void consumer_emit_target_epoch(struct group_core *c, struct group *g, int32_t epoch,
+                                int64_t wall_ms)
 {
-    struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA);
+    struct group_record *r =
+        group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA);
 
     r->value.consumer_group_target_assignment_metadata.assignment_epoch = epoch;
     r->value.consumer_group_target_assignment_metadata.assignment_timestamp = wall_ms;
@@ -771,7 +809,8 @@ static struct str *fx_names(struct group_core *c, const struct str *names, size_
     return copies;
 }
 
-struct str *consumer_sort_topics(struct group_core *c, const struct str *topics, size_t count, size_t *out_count)
+struct str *consumer_sort_topics(struct group_core *c, const struct str *topics, size_t count,
+                                 size_t *out_count)
 {
     struct str *sorted = group_fx_array(c, count, sizeof *sorted);
 
@@ -784,15 +823,17 @@ struct str *consumer_sort_topics(struct group_core *c, const struct str *topics,
     return sorted;
 }
 
-static struct consumer_group_member_metadata_value_classic_member_metadata *put_classic(
-    struct group_core *c, const struct member_fields *f)
+static struct consumer_group_member_metadata_value_classic_member_metadata *
+put_classic(struct group_core *c, const struct member_fields *f)
 {
-    struct consumer_group_member_metadata_value_classic_member_metadata *classic = group_fx_array(c, 1, sizeof *classic);
+    struct consumer_group_member_metadata_value_classic_member_metadata *classic =
+        group_fx_array(c, 1, sizeof *classic);
 
     if (!classic)
         return NULL;
     classic->session_timeout_ms = f->session_timeout_ms;
-    classic->supported_protocols = group_fx_array(c, f->protocol_count, sizeof *classic->supported_protocols);
+    classic->supported_protocols =
+        group_fx_array(c, f->protocol_count, sizeof *classic->supported_protocols);
     for (size_t i = 0; classic->supported_protocols && i < f->protocol_count; i++) {
         classic->supported_protocols[i].name = group_fx_str(c, f->protocols[i].name);
         classic->supported_protocols[i].metadata = group_fx_bytes(c, f->protocols[i].metadata);
@@ -801,7 +842,8 @@ static struct consumer_group_member_metadata_value_classic_member_metadata *put_
     return classic;
 }
 
-void consumer_emit_member(struct group_core *c, struct group *g, struct str id, const struct member_fields *f)
+void consumer_emit_member(struct group_core *c, struct group *g, struct str id,
+                          const struct member_fields *f)
 {
     struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_MEMBER_METADATA);
     struct consumer_group_member_metadata_value *v = &r->value.consumer_group_member_metadata;
@@ -821,7 +863,8 @@ void consumer_emit_member(struct group_core *c, struct group *g, struct str id, 
         consumer_group_apply(c, g, r);
 }
 
-void consumer_emit_regex(struct group_core *c, struct group *g, const struct group_regex_result *x, int64_t wall_ms)
+void consumer_emit_regex(struct group_core *c, struct group *g, const struct group_regex_result *x,
+                         int64_t wall_ms)
 {
     struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_REGULAR_EXPRESSION);
     struct consumer_group_regular_expression_value *v = &r->value.consumer_group_regular_expression;
@@ -844,7 +887,8 @@ void consumer_emit_regex_tombstone(struct group_core *c, struct group *g, struct
     consumer_group_apply(c, g, r);
 }
 
-static struct group_record *member_tombstone(struct group_core *c, enum group_record_type type, struct str id)
+static struct group_record *member_tombstone(struct group_core *c, enum group_record_type type,
+                                             struct str id)
 {
     struct group_record *r = group_emit_new(c, type);
 
@@ -886,10 +930,12 @@ void consumer_group_tombstones(struct group_core *c, struct group *g)
     tombstone(c, GROUP_RECORD_CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA);
     for (const struct subscribed_regex *x = cg->regexes; x; x = x->hh.next)
         if (x->resolved) {
-            struct group_record *r = group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_REGULAR_EXPRESSION);
+            struct group_record *r =
+                group_emit_new(c, GROUP_RECORD_CONSUMER_GROUP_REGULAR_EXPRESSION);
 
             r->tombstone = true;
-            r->key.consumer_group_regular_expression.regular_expression = group_fx_str(c, x->pattern);
+            r->key.consumer_group_regular_expression.regular_expression =
+                group_fx_str(c, x->pattern);
         }
     if (cg->has_partition_metadata)
         tombstone(c, GROUP_RECORD_CONSUMER_GROUP_PARTITION_METADATA);

@@ -1,11 +1,12 @@
 /* Where the two protocols meet (group.consumer.migration.policy).
  *
- *   classic group   --a member of the new protocol joins-->    consumer group, classic members stay in it
- *   consumer group  --its last member of the new one goes-->   classic group
+ *   classic group   --a member of the new protocol joins-->   consumer group; the others stay
+ *   consumer group  --its last member of the new one goes-->  classic group
  *
- * In between classic members get from a consumer group what they expect of a classic one: their JoinGroup is a
- * subscription, the generation is their member epoch, SyncGroup hands out what they have been assigned, and
- * REBALANCE_IN_PROGRESS at a heartbeat sends them round once more. Nobody ever waits inside. */
+ * In between classic members get from a consumer group what they expect of a classic one: their
+ * JoinGroup is a subscription, the generation is their member epoch, SyncGroup hands out what they
+ * have been assigned, and REBALANCE_IN_PROGRESS at a heartbeat sends them round once more. Nobody
+ * ever waits inside. */
 
 #include "broker/coordinator/group_classic.h"
 #include "broker/coordinator/group_consumer.h"
@@ -19,7 +20,8 @@ enum { PROTOCOL_VERSION_MAX = 3, RECORD_HEAD = 64 /* more than a record's own by
 
 /* ---- what classic consumers put into bytes ---- */
 
-/* Begins reading; -1: no version that could be read. Newer ones are read as the newest known, as Kafka does. */
+/* Begins reading; -1: no version that could be read. Newer ones are read as the newest known, as
+ * Kafka does. */
 static int16_t embedded_version(struct reader *r, struct bytes b)
 {
     int16_t version;
@@ -31,7 +33,8 @@ static int16_t embedded_version(struct reader *r, struct bytes b)
     return version < PROTOCOL_VERSION_MAX ? version : PROTOCOL_VERSION_MAX;
 }
 
-static bool read_subscription(struct group_core *c, struct bytes metadata, struct consumer_protocol_subscription *out)
+static bool read_subscription(struct group_core *c, struct bytes metadata,
+                              struct consumer_protocol_subscription *out)
 {
     struct reader r;
     int16_t version = embedded_version(&r, metadata);
@@ -39,7 +42,8 @@ static bool read_subscription(struct group_core *c, struct bytes metadata, struc
     return version >= 0 && consumer_protocol_subscription_decode(out, &r, &c->fx->arena, version);
 }
 
-static bool read_assignment(struct group_core *c, struct bytes assignment, struct consumer_protocol_assignment *out)
+static bool read_assignment(struct group_core *c, struct bytes assignment,
+                            struct consumer_protocol_assignment *out)
 {
     struct reader r;
     int16_t version;
@@ -51,9 +55,10 @@ static bool read_assignment(struct group_core *c, struct bytes assignment, struc
     return version >= 0 && consumer_protocol_assignment_decode(out, &r, &c->fx->arena, version);
 }
 
-/* The set as a SyncGroup answer has it, in the version that the member's metadata are in; from fx->arena. Topics that are
- * no more are left out. */
-static struct bytes write_assignment(struct group_core *c, const struct held_set *s, struct bytes metadata)
+/* The set as a SyncGroup answer has it, in the version that the member's metadata are in; from
+ * fx->arena. Topics that are no more are left out. */
+static struct bytes write_assignment(struct group_core *c, const struct held_set *s,
+                                     struct bytes metadata)
 {
     struct consumer_protocol_assignment a;
     struct reader r;
@@ -68,14 +73,17 @@ static struct bytes write_assignment(struct group_core *c, const struct held_set
     if (!partitions || !a.assigned_partitions)
         return (struct bytes){(const uint8_t *)"", 0};
     for (size_t i = 0; i < s->count;) {
-        const struct metadata_topic *topic = metadata_image_topic_by_id(c->image, s->items[i].topic);
+        const struct metadata_topic *topic =
+            metadata_image_topic_by_id(c->image, s->items[i].topic);
         size_t end = i;
 
         for (; end < s->count && uuid_equal(s->items[end].topic, s->items[i].topic); end++)
             partitions[end] = s->items[end].partition;
         if (topic)
-            a.assigned_partitions[a.assigned_partitions_count++] = (struct consumer_protocol_assignment_topic_partition){
-                .topic = topic->name, .partitions = partitions + i, .partitions_count = end - i};
+            a.assigned_partitions[a.assigned_partitions_count++] =
+                (struct consumer_protocol_assignment_topic_partition){.topic = topic->name,
+                                                                      .partitions = partitions + i,
+                                                                      .partitions_count = end - i};
         i = end;
     }
     writer_init(&w, SIZE_MAX);
@@ -108,8 +116,8 @@ struct upgrade {
 };
 
 /* Kept in fx->arena, for the classic group goes before it is written. */
-static bool copy_fields(struct group_core *c, const struct classic_member *m, const struct consumer_protocol_subscription *s,
-                        struct member_fields *f)
+static bool copy_fields(struct group_core *c, const struct classic_member *m,
+                        const struct consumer_protocol_subscription *s, struct member_fields *f)
 {
     struct group_protocol *protocols = group_fx_array(c, m->protocol_count, sizeof *protocols);
     struct str *topics = group_fx_array(c, s->topics_count, sizeof *topics);
@@ -117,7 +125,8 @@ static bool copy_fields(struct group_core *c, const struct classic_member *m, co
     if (!protocols || !topics)
         return false;
     for (size_t i = 0; i < m->protocol_count; i++)
-        protocols[i] = (struct group_protocol){group_fx_str(c, m->protocols[i].name), group_fx_bytes(c, m->protocols[i].metadata)};
+        protocols[i] = (struct group_protocol){group_fx_str(c, m->protocols[i].name),
+                                               group_fx_bytes(c, m->protocols[i].metadata)};
     for (size_t i = 0; i < s->topics_count; i++)
         topics[i] = group_fx_str(c, s->topics[i]);
     *f = (struct member_fields){
@@ -136,7 +145,8 @@ static bool copy_fields(struct group_core *c, const struct classic_member *m, co
     return !c->failed;
 }
 
-static bool copy_assignment(struct group_core *c, const struct consumer_protocol_assignment *a, struct held_set *out, int32_t epoch)
+static bool copy_assignment(struct group_core *c, const struct consumer_protocol_assignment *a,
+                            struct held_set *out, int32_t epoch)
 {
     size_t total = 0;
 
@@ -145,11 +155,13 @@ static bool copy_assignment(struct group_core *c, const struct consumer_protocol
     if (!held_room(c, out, total))
         return false;
     for (size_t t = 0; t < a->assigned_partitions_count; t++) {
-        const struct metadata_topic *topic = metadata_image_topic(c->image, a->assigned_partitions[t].topic);
+        const struct metadata_topic *topic =
+            metadata_image_topic(c->image, a->assigned_partitions[t].topic);
 
         for (size_t p = 0; topic && p < a->assigned_partitions[t].partitions_count; p++)
             if (metadata_topic_partition(topic, a->assigned_partitions[t].partitions[p]))
-                out->items[out->count++] = (struct held){topic->id, a->assigned_partitions[t].partitions[p], epoch};
+                out->items[out->count++] =
+                    (struct held){topic->id, a->assigned_partitions[t].partitions[p], epoch};
     }
     held_sort(out);
     return true;
@@ -157,7 +169,8 @@ static bool copy_assignment(struct group_core *c, const struct consumer_protocol
 
 static size_t fields_bytes(const struct member_fields *f)
 {
-    size_t bytes = RECORD_HEAD + f->instance_id.size + f->rack_id.size + f->client_id.size + f->client_host.size;
+    size_t bytes = RECORD_HEAD + f->instance_id.size + f->rack_id.size + f->client_id.size +
+                   f->client_host.size;
 
     for (size_t i = 0; i < f->topic_count; i++)
         bytes += f->topics[i].size + 3;
@@ -166,7 +179,8 @@ static size_t fields_bytes(const struct member_fields *f)
     return bytes;
 }
 
-static bool take_member(struct upgrade *u, const struct classic_member *m, struct str protocol, const char **wrong)
+static bool take_member(struct upgrade *u, const struct classic_member *m, struct str protocol,
+                        const char **wrong)
 {
     struct consumer_protocol_subscription subscription;
     struct consumer_protocol_assignment assignment;
@@ -185,7 +199,8 @@ static bool take_member(struct upgrade *u, const struct classic_member *m, struc
     if (!copy_fields(u->c, m, &subscription, &u->fields[i]) ||
         !copy_assignment(u->c, &assignment, &u->assigned[i], u->generation))
         return false;
-    u->bytes += fields_bytes(&u->fields[i]) + m->id.size + 3 * consumer_set_record_bytes(u->g, m->id, &u->assigned[i]);
+    u->bytes += fields_bytes(&u->fields[i]) + m->id.size +
+                3 * consumer_set_record_bytes(u->g, m->id, &u->assigned[i]);
     return true;
 }
 
@@ -267,7 +282,8 @@ static void write_upgrade(struct upgrade *u)
         consumer_emit_target(c, g, u->ids[i], &u->assigned[i]);
     consumer_emit_target_epoch(c, g, u->generation, 0);
     for (size_t i = 0; i < u->count; i++) {
-        struct member_progress p = {u->generation, u->generation, MEMBER_STABLE, u->assigned[i], {0}};
+        struct member_progress p = {
+            u->generation, u->generation, MEMBER_STABLE, u->assigned[i], {0}};
         struct consumer_member *m;
 
         consumer_emit_progress(c, g, u->ids[i], &p);
@@ -278,7 +294,8 @@ static void write_upgrade(struct upgrade *u)
     g->consumer->checked_offset = metadata_image_offset(c->image);
 }
 
-struct consumer_group *convert_to_consumer(struct group_core *c, struct group *g, const char **wrong)
+struct consumer_group *convert_to_consumer(struct group_core *c, struct group *g,
+                                           const char **wrong)
 {
     const struct classic_group *old = g->classic;
     struct upgrade u = {.c = c, .g = g, .generation = old->generation};
@@ -322,7 +339,8 @@ static bool is_leaving(struct str id, const struct str *leaving, size_t count)
 }
 
 /* All that stay speak the classic protocol, there are some, and the settings allow. */
-static bool may_downgrade(const struct group_core *c, const struct consumer_group *cg, const struct str *leaving, size_t count)
+static bool may_downgrade(const struct group_core *c, const struct consumer_group *cg,
+                          const struct str *leaving, size_t count)
 {
     size_t gone = 0, gone_classic = 0, stay;
 
@@ -342,7 +360,8 @@ static bool may_downgrade(const struct group_core *c, const struct consumer_grou
 static bool copy_member(struct downgrade *d, const struct consumer_member *m)
 {
     struct group_core *c = d->c;
-    struct group_protocol *protocols = group_fx_array(c, m->fields.protocol_count, sizeof *protocols);
+    struct group_protocol *protocols =
+        group_fx_array(c, m->fields.protocol_count, sizeof *protocols);
     struct held_set *target = &d->targets[d->count];
 
     if (!protocols || !held_room(c, target, m->target.count))
@@ -395,7 +414,8 @@ static bool fill_classic(struct downgrade *d, int32_t generation)
     classic_group_set_protocol(c, cg, protocol);
     for (size_t i = 0; i < d->count && !c->failed; i++) {
         struct classic_member *m = classic_group_member(cg, d->members[i].id);
-        struct bytes assignment = write_assignment(c, &d->targets[i], classic_member_metadata(m, protocol));
+        struct bytes assignment =
+            write_assignment(c, &d->targets[i], classic_member_metadata(m, protocol));
 
         group_drop_bytes(&m->assignment);
         group_keep_bytes(c, &m->assignment, assignment);
@@ -404,7 +424,8 @@ static bool fill_classic(struct downgrade *d, int32_t generation)
     return !c->failed;
 }
 
-static bool downgrade(struct group_core *c, struct group *g, const struct str *leaving, size_t count, bool rebalance)
+static bool downgrade(struct group_core *c, struct group *g, const struct str *leaving,
+                      size_t count, bool rebalance)
 {
     struct downgrade d = {.c = c, .g = g};
     int32_t generation = g->consumer->epoch;
@@ -428,14 +449,16 @@ static bool downgrade(struct group_core *c, struct group *g, const struct str *l
     return true;
 }
 
-bool convert_to_classic_without(struct group_core *c, struct group *g, const struct str *leaving, size_t count)
+bool convert_to_classic_without(struct group_core *c, struct group *g, const struct str *leaving,
+                                size_t count)
 {
     return downgrade(c, g, leaving, count, true);
 }
 
 /* ---- JoinGroup ---- */
 
-static void refuse_join(struct group_core *c, struct group_caller *who, struct str id, enum kerr code)
+static void refuse_join(struct group_core *c, struct group_caller *who, struct str id,
+                        enum kerr code)
 {
     who->join.member_id = group_answer_str(who, id);
     group_answer(c, who, code);
@@ -464,10 +487,12 @@ static bool supports(const struct consumer_group *cg, const struct group_join *r
 
 static size_t join_bytes(const struct group_caller *who, const struct group_join *r)
 {
-    size_t bytes = r->member_id.size + r->instance_id.size + who->client_id.size + who->client_host.size;
+    size_t bytes =
+        r->member_id.size + r->instance_id.size + who->client_id.size + who->client_host.size;
 
     for (size_t i = 0; i < r->protocol_count; i++)
-        bytes += r->protocols[i].name.size + 2 * r->protocols[i].metadata.size; /* its topics once more */
+        bytes += r->protocols[i].name.size +
+                 2 * r->protocols[i].metadata.size; /* its topics once more */
     return bytes;
 }
 
@@ -483,8 +508,9 @@ static enum kerr check_static_join(const struct consumer_group *cg, const struct
     return str_equal(m->id, r->member_id) ? KERR_NONE : KERR_FENCED_INSTANCE_ID;
 }
 
-static enum kerr check_join(struct group_core *c, const struct consumer_group *cg, const struct group_caller *who,
-                            const struct group_join *r, struct consumer_protocol_subscription *subscription)
+static enum kerr check_join(struct group_core *c, const struct consumer_group *cg,
+                            const struct group_caller *who, const struct group_join *r,
+                            struct consumer_protocol_subscription *subscription)
 {
     const struct group_settings *s = c->args.settings;
     bool is_new = !(r->instance_id.data && consumer_static_member(cg, r->instance_id)) &&
@@ -506,8 +532,10 @@ static enum kerr check_join(struct group_core *c, const struct consumer_group *c
     return check_static_join(cg, r);
 }
 
-static struct member_fields join_fields(struct group_core *c, const struct group_caller *who, const struct group_join *r,
-                                        const struct consumer_protocol_subscription *s, const struct consumer_member *m)
+static struct member_fields join_fields(struct group_core *c, const struct group_caller *who,
+                                        const struct group_join *r,
+                                        const struct consumer_protocol_subscription *s,
+                                        const struct consumer_member *m)
 {
     struct member_fields f = m ? m->fields : (struct member_fields){.rebalance_timeout_ms = -1};
 
@@ -529,7 +557,8 @@ static struct member_fields join_fields(struct group_core *c, const struct group
 }
 
 /* What a joining member says it has. */
-static bool owned_set(struct group_core *c, const struct consumer_protocol_subscription *s, struct held_set *out)
+static bool owned_set(struct group_core *c, const struct consumer_protocol_subscription *s,
+                      struct held_set *out)
 {
     size_t total = 0;
 
@@ -538,17 +567,19 @@ static bool owned_set(struct group_core *c, const struct consumer_protocol_subsc
     if (!held_room(c, out, total))
         return false;
     for (size_t t = 0; t < s->owned_partitions_count; t++) {
-        const struct metadata_topic *topic = metadata_image_topic(c->image, s->owned_partitions[t].topic);
+        const struct metadata_topic *topic =
+            metadata_image_topic(c->image, s->owned_partitions[t].topic);
 
         for (size_t p = 0; topic && p < s->owned_partitions[t].partitions_count; p++)
-            out->items[out->count++] = (struct held){topic->id, s->owned_partitions[t].partitions[p], 0};
+            out->items[out->count++] =
+                (struct held){topic->id, s->owned_partitions[t].partitions[p], 0};
     }
     held_sort(out);
     return true;
 }
 
-static void answer_join(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r,
-                        struct consumer_member *m)
+static void answer_join(struct group_core *c, struct group *g, struct group_caller *who,
+                        const struct group_join *r, struct consumer_member *m)
 {
     m->join_deadline_ms = INT64_MAX;
     m->sync_deadline_ms = c->now_ms + (r->rebalance_timeout_ms > 0 ? r->rebalance_timeout_ms : 0);
@@ -562,10 +593,12 @@ static void answer_join(struct group_core *c, struct group *g, struct group_call
 }
 
 /* False: out of memory, and not answered. */
-static bool joined(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r,
+static bool joined(struct group_core *c, struct group *g, struct group_caller *who,
+                   const struct group_join *r,
                    const struct consumer_protocol_subscription *subscription)
 {
-    struct consumer_member *m = r->instance_id.data ? consumer_static_member(g->consumer, r->instance_id) : NULL;
+    struct consumer_member *m =
+        r->instance_id.data ? consumer_static_member(g->consumer, r->instance_id) : NULL;
     struct group_join again = *r;
     struct subscription_change change;
     struct held_set owned;
@@ -600,7 +633,8 @@ static bool joined(struct group_core *c, struct group *g, struct group_caller *w
     return true;
 }
 
-void convert_classic_join(struct group_core *c, struct group *g, struct group_caller *who, const struct group_join *r)
+void convert_classic_join(struct group_core *c, struct group *g, struct group_caller *who,
+                          const struct group_join *r)
 {
     struct consumer_protocol_subscription subscription;
     struct group_join with_id = *r;
@@ -612,7 +646,8 @@ void convert_classic_join(struct group_core *c, struct group *g, struct group_ca
         with_id.member_id = (struct str){made_up, UUID_TEXT_CHARS};
     }
     if (code) {
-        refuse_join(c, who, code == KERR_MEMBER_ID_REQUIRED ? with_id.member_id : r->member_id, code);
+        refuse_join(c, who, code == KERR_MEMBER_ID_REQUIRED ? with_id.member_id : r->member_id,
+                    code);
         return;
     }
     if (!joined(c, g, who, &with_id, &subscription))
@@ -622,10 +657,12 @@ void convert_classic_join(struct group_core *c, struct group *g, struct group_ca
 /* ---- SyncGroup, Heartbeat ---- */
 
 /* The classic member that a request is of, or why not. */
-static enum kerr find_classic(const struct consumer_group *cg, struct str id, struct str instance_id, int32_t generation,
+static enum kerr find_classic(const struct consumer_group *cg, struct str id,
+                              struct str instance_id, int32_t generation,
                               struct consumer_member **out)
 {
-    struct consumer_member *m = instance_id.data ? consumer_static_member(cg, instance_id) : consumer_member_find(cg, id);
+    struct consumer_member *m =
+        instance_id.data ? consumer_static_member(cg, instance_id) : consumer_member_find(cg, id);
 
     *out = m;
     if (!m)
@@ -642,11 +679,13 @@ static void await_join(struct group_core *c, struct group *g, struct consumer_me
 {
     if (m->join_deadline_ms != INT64_MAX)
         return;
-    m->join_deadline_ms = c->now_ms + (m->fields.rebalance_timeout_ms > 0 ? m->fields.rebalance_timeout_ms : 0);
+    m->join_deadline_ms =
+        c->now_ms + (m->fields.rebalance_timeout_ms > 0 ? m->fields.rebalance_timeout_ms : 0);
     group_due_at(c, g, m->join_deadline_ms);
 }
 
-static enum kerr check_sync(struct group_core *c, struct group *g, const struct group_sync *r, struct consumer_member **out)
+static enum kerr check_sync(struct group_core *c, struct group *g, const struct group_sync *r,
+                            struct consumer_member **out)
 {
     enum kerr code = find_classic(g->consumer, r->member_id, r->instance_id, r->generation, out);
     struct consumer_member *m = *out;
@@ -663,7 +702,8 @@ static enum kerr check_sync(struct group_core *c, struct group *g, const struct 
     return KERR_NONE;
 }
 
-void convert_classic_sync(struct group_core *c, struct group *g, struct group_caller *who, const struct group_sync *r)
+void convert_classic_sync(struct group_core *c, struct group *g, struct group_caller *who,
+                          const struct group_sync *r)
 {
     struct consumer_member *m;
     enum kerr code = check_sync(c, g, r, &m);
@@ -674,7 +714,8 @@ void convert_classic_sync(struct group_core *c, struct group *g, struct group_ca
         who->sync = (struct group_sync_answer){
             .protocol_type = group_answer_str(who, r->protocol_type),
             .protocol = group_answer_str(who, r->protocol),
-            .assignment = group_answer_bytes(who, write_assignment(c, &m->assigned, first_metadata(&m->fields))),
+            .assignment = group_answer_bytes(
+                who, write_assignment(c, &m->assigned, first_metadata(&m->fields))),
         };
     }
     group_answer(c, who, code);
@@ -686,20 +727,23 @@ static bool waits_for_others(const struct consumer_group *cg, const struct consu
     for (size_t i = 0; i < m->target.count; i++) {
         const struct held *h = &m->target.items[i];
 
-        if (!held_find(&m->assigned, h->topic, h->partition) && consumer_owner(cg, h->topic, h->partition))
+        if (!held_find(&m->assigned, h->topic, h->partition) &&
+            consumer_owner(cg, h->topic, h->partition))
             return true;
     }
     return false;
 }
 
-void convert_classic_heartbeat(struct group_core *c, struct group *g, struct group_caller *who, const struct group_heartbeat *r)
+void convert_classic_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
+                               const struct group_heartbeat *r)
 {
     struct consumer_member *m;
     enum kerr code = find_classic(g->consumer, r->member_id, r->instance_id, r->generation, &m);
 
     if (!code) {
         consumer_member_heard(c, g, m, m->fields.session_timeout_ms);
-        /* Kafka leaves this to joins and to members of the new protocol; but there may be none for a long while. */
+        /* Kafka leaves this to joins and to members of the new protocol; but there may be none for
+         * a long while. */
         consumer_group_update_epoch(c, g, false);
         consumer_group_assign(c, g);
         if (m->epoch < g->consumer->assignment_epoch || m->state == MEMBER_UNREVOKED ||
@@ -713,10 +757,12 @@ void convert_classic_heartbeat(struct group_core *c, struct group *g, struct gro
 
 /* ---- LeaveGroup ---- */
 
-static enum kerr check_leave(const struct consumer_group *cg, const struct group_leave_member *l, struct str *id)
+static enum kerr check_leave(const struct consumer_group *cg, const struct group_leave_member *l,
+                             struct str *id)
 {
-    const struct consumer_member *m = l->instance_id.data ? consumer_static_member(cg, l->instance_id)
-                                                          : consumer_member_find(cg, l->member_id);
+    const struct consumer_member *m = l->instance_id.data
+                                          ? consumer_static_member(cg, l->instance_id)
+                                          : consumer_member_find(cg, l->member_id);
 
     if (!m)
         return KERR_UNKNOWN_MEMBER_ID;
@@ -726,7 +772,8 @@ static enum kerr check_leave(const struct consumer_group *cg, const struct group
     return KERR_NONE;
 }
 
-void convert_classic_leave(struct group_core *c, struct group *g, struct group_caller *who, const struct group_leave *r)
+void convert_classic_leave(struct group_core *c, struct group *g, struct group_caller *who,
+                           const struct group_leave *r)
 {
     struct group_leave_member *out = group_answer_array(who, r->member_count, sizeof *out);
     struct str *ids = group_fx_array(c, r->member_count, sizeof *ids);
@@ -738,9 +785,10 @@ void convert_classic_leave(struct group_core *c, struct group *g, struct group_c
 
         if (!code)
             ids[count++] = group_fx_str(c, id);
-        out[i] = (struct group_leave_member){.member_id = group_answer_str(who, r->members[i].member_id),
-                                             .instance_id = group_answer_str(who, r->members[i].instance_id),
-                                             .code = code};
+        out[i] = (struct group_leave_member){
+            .member_id = group_answer_str(who, r->members[i].member_id),
+            .instance_id = group_answer_str(who, r->members[i].instance_id),
+            .code = code};
     }
     if (count)
         consumer_members_leave(c, g, ids, count);

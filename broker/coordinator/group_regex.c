@@ -68,7 +68,8 @@ static const char *scan_escape(struct scan *s, bool in_class)
         return "trailing backslash at end of expression";
     c = *s->next++;
     if (c >= '1' && c <= '7') /* octal when another digit follows, else a back reference */
-        return s->next < s->end && *s->next >= '0' && *s->next <= '7' ? NULL : "invalid escape sequence";
+        return s->next < s->end && *s->next >= '0' && *s->next <= '7' ? NULL
+                                                                      : "invalid escape sequence";
     if (c == 'x' && !scan_hex(s))
         return "invalid escape sequence";
     if (one_of(c, "0xafnrtvdDsSwWpP"))
@@ -86,7 +87,8 @@ static const char *scan_escape(struct scan *s, bool in_class)
     return NULL;
 }
 
-/* "[:alpha:]" after its "[": skipped, PCRE2 knows the names. Without ":]" it is a "[" like any other. */
+/* "[:alpha:]" after its "[": skipped, PCRE2 knows the names. Without ":]" it is a "[" like any
+ * other. */
 static void scan_class_name(struct scan *s)
 {
     for (const char *p = s->next + 1; p + 1 < s->end; p++)
@@ -124,7 +126,8 @@ static const char *scan_group(struct scan *s)
         return "missing argument to repetition operator";
     if (!accept(s, '?'))
         return NULL;
-    if (accept(s, 'P') ? at(s, '<') : at(s, '<') && s->next + 1 < s->end && !one_of(s->next[1], "=!")) {
+    if (accept(s, 'P') ? at(s, '<')
+                       : at(s, '<') && s->next + 1 < s->end && !one_of(s->next[1], "=!")) {
         for (s->next++; s->next < s->end && *s->next != '>'; s->next++)
             if (!is_letter(*s->next) && !is_digit(*s->next) && *s->next != '_')
                 return "invalid named capture";
@@ -224,8 +227,8 @@ static const char *scan_pattern(struct str pattern)
 
 /* ---- PCRE2 ---- */
 
-/* A state set of more than this is a pattern made to be slow; and all topics together may take so many steps (about
- * 0.1 µs each at worst, for every step looks through the set). */
+/* A state set of more than this is a pattern made to be slow; and all topics together may take so
+ * many steps (about 0.1 µs each at worst, for every step looks through the set). */
 enum { STATES_MAX = 500, STEPS_MAX = 2000000, INTS_PER_STATE = 3 };
 
 /* Workspace of the DFA matcher: a head, two sets of states, and what nested calls take. */
@@ -248,8 +251,8 @@ static pcre2_code *compile(struct str pattern, char *message)
     pcre2_set_compile_extra_options(context, PCRE2_EXTRA_MATCH_LINE);
     /* Callouts before each item are how steps are counted. */
     code = pcre2_compile((PCRE2_SPTR)pattern.data, pattern.size,
-                         PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_AUTO_CALLOUT | PCRE2_NEVER_BACKSLASH_C |
-                             PCRE2_NEVER_UCP,
+                         PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_AUTO_CALLOUT |
+                             PCRE2_NEVER_BACKSLASH_C | PCRE2_NEVER_UCP,
                          &error, &where, context);
     pcre2_compile_context_free(context);
     if (!code)
@@ -321,8 +324,8 @@ static void matcher_free(struct matcher *m)
 static int matches(struct matcher *m, struct str name)
 {
     int found = pcre2_dfa_match(m->code, (PCRE2_SPTR)name.data, name.size, 0,
-                                PCRE2_ANCHORED | PCRE2_NO_UTF_CHECK | PCRE2_DFA_SHORTEST,
-                                m->data, m->context, m->workspace, WORKSPACE);
+                                PCRE2_ANCHORED | PCRE2_NO_UTF_CHECK | PCRE2_DFA_SHORTEST, m->data,
+                                m->context, m->workspace, WORKSPACE);
 
     if (found == PCRE2_ERROR_NOMATCH)
         return 0;

@@ -3,12 +3,14 @@
 
 /* Subscriptions of consumer groups by regular expression (KIP-848).
  *
- * Patterns are those of RE2/J, which Apache Kafka uses: Perl's without what cannot be matched in linear time (back
- * references, look-around, possessive and atomic groups, recursion). Everything else is refused before PCRE2 sees it.
+ * Patterns are those of RE2/J, which Apache Kafka uses: Perl's without what cannot be matched in
+ * linear time (back references, look-around, possessive and atomic groups, recursion). Everything
+ * else is refused before PCRE2 sees it.
  *
- * Matching runs all alternatives side by side (PCRE2's DFA matcher), so patterns that make a backtracking matcher explode
- * are harmless here as they are in Kafka; and its steps, states and memory are bounded, so that whatever a client sends
- * costs at most some hundred milliseconds of the thread that resolves it. Pure; runs on any thread. */
+ * Matching runs all alternatives side by side (PCRE2's DFA matcher), so patterns that make a
+ * backtracking matcher explode are harmless here as they are in Kafka; and its steps, states and
+ * memory are bounded, so that whatever a client sends costs at most some hundred milliseconds of
+ * the thread that resolves it. Pure; runs on any thread. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +23,8 @@
 #define GROUP_REGEX_BYTES_MAX   4096
 #define GROUP_REGEX_MESSAGE_MAX 256
 
-/* NONE, or INVALID_REGULAR_EXPRESSION with NUL-terminated text of what is wrong with it for the client's eyes. */
+/* NONE, or INVALID_REGULAR_EXPRESSION with NUL-terminated text of what is wrong with it for the
+ * client's eyes. */
 enum kerr group_regex_check(struct str pattern, char message[GROUP_REGEX_MESSAGE_MAX]);
 
 struct group_regex_topics {

@@ -1,5 +1,5 @@
-/* Topics and groups as XXH3-64 sees them in Apache Kafka. Its hash library feeds integers little-endian and a string as
- * its UTF-16 units followed by their number. */
+/* Topics and groups as XXH3-64 sees them in Apache Kafka. Its hash library feeds integers
+ * little-endian and a string as its UTF-16 units followed by their number. */
 
 #include "broker/coordinator/metadata_hash.h"
 
