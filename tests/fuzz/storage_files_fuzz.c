@@ -119,6 +119,8 @@ static void go_on(void *arg, const struct producer_view *p)
     struct producer_duplicate duplicate;
     struct producer_completed done;
 
+    if (p->last_offset == INT64_MAX || p->transaction_first_offset == INT64_MAX)
+        return; /* no log gets so far: recovery refuses a snapshot that says so */
     (void)producer_state_check_batch(s, &b, PRODUCER_ORIGIN_CLIENT, &duplicate);
     producer_state_apply_batch(s, &b);
     (void)producer_state_check_marker(s, &m);
