@@ -36,6 +36,7 @@ static void coordinator_activate(struct coordinator *c)
     if (!c->core)
         return; /* the next look tries again */
     group_core_set_heartbeat_interval(c->core, c->all->heartbeat_interval_ms);
+    group_core_set_wall_clock(c->core, coordinators_wall_offset_ms(c->all));
     c->state = COORDINATOR_ACTIVE;
     c->expiry_us = clock_monotonic_us(c->all->loop->clock) + c->all->options->retention_check_ms * 1000;
     logger_event(s->logger, LOGGER_DEBUG, "coordinator_active", "partition=%d epoch=%d applied=%lld", c->id.index,

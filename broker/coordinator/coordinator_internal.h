@@ -102,6 +102,8 @@ struct coordinators {
 };
 
 int64_t coordinators_now_ms(const struct coordinators *all);
+/* What the wall clock shows when coordinators_now_ms is 0, for the timestamps in group records. */
+int64_t coordinators_wall_offset_ms(const struct coordinators *all);
 /* A job of ours goes to the pool, came back. */
 void coordinators_job_started(struct coordinators *all);
 void coordinators_job_ended(struct coordinators *all);

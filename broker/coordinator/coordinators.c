@@ -22,6 +22,11 @@ int64_t coordinators_now_ms(const struct coordinators *all)
     return clock_monotonic_us(all->loop->clock) / 1000;
 }
 
+int64_t coordinators_wall_offset_ms(const struct coordinators *all)
+{
+    return clock_wall_ms(all->loop->clock) - coordinators_now_ms(all);
+}
+
 /* ---- jobs in the pool ---- */
 
 void coordinators_job_started(struct coordinators *all)
@@ -125,6 +130,7 @@ static void coordinator_sweep(struct coordinator *c, int64_t now_us)
         coordinator_look(c); /* it had no memory, maybe */
     if (c->state != COORDINATOR_ACTIVE)
         return;
+    group_core_set_wall_clock(c->core, coordinators_wall_offset_ms(c->all)); /* it may have been set */
     coordinator_write_expire(c, now_us);
     coordinator_gate_expire(c, now_us);
     coordinator_scan_expiry(c, now_us);
