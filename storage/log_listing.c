@@ -280,7 +280,52 @@ static struct status finish_swaps(struct log_listing *l, struct files *files, co
     return swapped && !status_failed(st) ? files->ops->sync_directory(files, directory) : st;
 }
 
+static bool is_segment_base(const struct log_listing *l, int64_t offset)
+{
+    for (size_t i = 0; i < l->segment_count; i++)
+        if (l->segments[i].base_offset == offset)
+            return true;
+    return false;
+}
+
+static bool has_segment(const struct log_listing *l, int64_t base_offset)
+{
+    for (size_t i = 0; i < l->segment_count; i++)
+        if (l->segments[i].base_offset == base_offset)
+            return l->segments[i].has_log;
+    return false;
+}
+
+/* A deleted segment from amid those that are there: its offset. */
+static bool is_amid(const struct log_listing *l, const char *name, int64_t *offset)
+{
+    const char *suffix;
+
+    return l->segment_count > 1 && ends_with(name, ".log.deleted") && parse_name(name, offset, &suffix) &&
+           *offset > l->segments[0].base_offset && *offset < l->segments[l->segment_count - 1].base_offset &&
+           !has_segment(l, *offset);
+}
+
 static struct status remove_leftovers(struct log_listing *l, struct files *files, const char *directory)
+{
+    struct status st = STATUS_OK;
+    int64_t offset;
+
+    for (size_t i = 0; i < l->leftover_count && !status_failed(st); i++)
+        if (!is_amid(l, l->leftovers[i], &offset))
+            st = remove_name(files, directory, l->leftovers[i]);
+    return st;
+}
+
+bool log_listing_deleted_amid(const struct log_listing *l, size_t *at, int64_t *offset)
+{
+    while (*at < l->leftover_count)
+        if (is_amid(l, l->leftovers[(*at)++], offset))
+            return true;
+    return false;
+}
+
+struct status log_listing_forget_deleted(const struct log_listing *l, struct files *files, const char *directory)
 {
     struct status st = STATUS_OK;
 
@@ -350,14 +395,6 @@ struct status log_listing_tidy(struct log_listing *l, struct files *files, const
     }
     l->segment_count = kept;
     return STATUS_OK;
-}
-
-static bool is_segment_base(const struct log_listing *l, int64_t offset)
-{
-    for (size_t i = 0; i < l->segment_count; i++)
-        if (l->segments[i].base_offset == offset)
-            return true;
-    return false;
 }
 
 void log_listing_remove_stray_snapshots(const struct log_listing *l, struct files *files,

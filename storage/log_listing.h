@@ -38,8 +38,13 @@ void log_listing_free(struct log_listing *l);
 
 /* Finishes or undoes what a crash interrupted: removes .deleted and .cleaned files, puts .swap files in
  * place of the segments they replace, removes indexes without a segment. A crash of the machine may have
- * undone some of the renames to .deleted and not others, so that a segment is back without an index. */
+ * undone some of the renames to .deleted and not others, so that a segment is back without an index; or one is back
+ * and a later one is not. What shows that, log_listing_deleted_amid, stays until log_listing_forget_deleted. */
 struct status log_listing_tidy(struct log_listing *l, struct files *files, const char *directory);
+
+/* Goes through the deleted segments that lay between two that are there: *offset is where one began. *at starts at 0. */
+bool log_listing_deleted_amid(const struct log_listing *l, size_t *at, int64_t *offset);
+struct status log_listing_forget_deleted(const struct log_listing *l, struct files *files, const char *directory);
 
 /* Removes snapshots past the log end, and those that are neither at a segment's base nor the one in use. */
 void log_listing_remove_stray_snapshots(const struct log_listing *l, struct files *files,

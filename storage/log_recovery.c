@@ -706,6 +706,64 @@ static struct status repair_sealed(struct log *l, const struct log_args *args, c
     return STATUS_OK;
 }
 
+/* The offset behind the last batch of a segment, by its batches alone. */
+static struct status find_segment_end(struct segment *s, int64_t *end)
+{
+    struct segment_walk w;
+    struct status st = segment_walk_begin(&w, s, 0, s->size, NULL);
+
+    *end = s->base_offset;
+    while (!status_failed(st) && w.head) {
+        *end = record_batch_last_offset(w.head) + 1;
+        st = segment_walk_next(&w);
+    }
+    return st.code == KERR_CORRUPT_MESSAGE ? STATUS_OK : st;
+}
+
+/* How many of the first segments a deletion had taken that a crash of the machine undid by halves: those before a gap
+ * that a deleted segment left. Segments go oldest first, so they were let go before it. */
+static struct status count_undone(struct log *l, const struct log_listing *files, size_t *count)
+{
+    int64_t offset, end;
+    size_t at = 0;
+
+    *count = 0;
+    while (log_listing_deleted_amid(files, &at, &offset)) {
+        const size_t i = log_segment_index(l, offset);
+        struct status st;
+
+        if (i < *count || i + 1 == l->segment_count || l->segments[i]->base_offset > offset)
+            continue;
+        st = find_segment_end(l->segments[i], &end);
+        if (status_failed(st))
+            return st;
+        if (end <= offset)
+            *count = i + 1;
+    }
+    return STATUS_OK;
+}
+
+/* Finishes such a deletion. Else recovery would take the gap for a lost end, and drop what is behind it. Compaction
+ * leaves gaps too: there nothing can be told from one. */
+static struct status finish_deletion(struct log *l, const struct log_listing *files)
+{
+    struct status st = STATUS_OK;
+    size_t count = 0;
+
+    if (!files->leftover_count)
+        return STATUS_OK;
+    if (!l->config->cleanup_compact)
+        st = count_undone(l, files, &count);
+    if (!status_failed(st) && count) {
+        logger_event(l->logger, LOGGER_WARN, "deletion_finished", "directory=\"%s\" segments=%zu log_start=%lld",
+                     l->directory, count, (long long)l->segments[count]->base_offset);
+        st = log_drop_segments(l, 0, count);
+        if (!status_failed(st)) /* durably: what tells of the gap goes next */
+            st = l->files->ops->sync_directory(l->files, l->directory);
+    }
+    return status_failed(st) ? st : log_listing_forget_deleted(files, l->files, l->directory);
+}
+
 static struct status open_files(struct log *l, const struct log_args *args, struct log_listing *files,
                                 struct log_recovery_report *report)
 {
@@ -718,6 +776,8 @@ static struct status open_files(struct log *l, const struct log_args *args, stru
     if (status_failed(st) || !l->segment_count)
         return st;
     st = repair_sealed(l, args, files, report);
+    if (!status_failed(st))
+        st = finish_deletion(l, files);
     if (!status_failed(st) && args->log_start_offset < l->segments[0]->base_offset)
         l->start_offset = l->segments[0]->base_offset;
     if (!status_failed(st))

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/base/check.h"
 #include "storage/log_internal.h"
@@ -366,17 +367,33 @@ static struct status remove_doomed(struct files *files, const struct segment *s)
     return result;
 }
 
+/* The renames are made durable first: after a crash that undid some, the .deleted files tell which segments went
+ * (log_recovery.c). */
+static struct status sync_renames(const struct log_garbage *g)
+{
+    const char *path = g->doomed->segment->path;
+    char directory[SEGMENT_PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    struct status st;
+
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    st = g->files->ops->sync_directory(g->files, directory);
+    return st.sys_errno == ENOENT ? STATUS_OK : st; /* the whole log was deleted meanwhile */
+}
+
 struct status log_garbage_run(struct log_garbage *g)
 {
-    struct status result = STATUS_OK;
+    struct status result = sync_renames(g);
+    const bool synced = !status_failed(result);
 
     while (g->doomed) {
         struct log_doomed *d = g->doomed;
-        struct status st;
+        struct status st = STATUS_OK;
 
         if (atomic_load(&d->segment->readers) > 0)
             segment_pin(d->segment);
-        st = remove_doomed(g->files, d->segment);
+        if (synced)
+            st = remove_doomed(g->files, d->segment);
         if (status_failed(st))
             result = st;
         g->doomed = d->next;
