@@ -21,6 +21,13 @@ struct checkpoints {
     void (*done)(void *arg); /* of the round that runs, or of the one after it */
     void *arg;
     bool again; /* done is for another round, still to come */
+    struct task hurry;
+    _Atomic bool hurry_posted;
+    bool hurried; /* another round follows this one */
+    struct job record; /* of the broker epoch and the boot */
+    int64_t recorded, recording;
+    bool record_running, record_again;
+    struct status record_result;
     struct job end;
     int64_t epoch;
     void (*ended)(void *arg);
@@ -38,6 +45,8 @@ static void round_over(struct task *t)
     for (size_t i = 0; i < c->node->dir_count; i++) {
         if (status_failed(c->results[i]))
             node_dir_failed(c->node, i, c->results[i]);
+        else
+            storage_dirs_end_round(c->node->dirs, i);
         for (size_t k = 0; k < LOG_DIR_CHECKPOINT_COUNT; k++)
             offset_map_free(&c->maps[i][k]);
     }
@@ -46,7 +55,9 @@ static void round_over(struct task *t)
         round_start(c);
         return;
     }
-    if (c->ticking)
+    if (c->ticking && c->hurried)
+        round_start(c);
+    else if (c->ticking)
         timer_start(c->loop, &c->timer, c->node->options->checkpoint_ms * 1000);
     c->done = NULL;
     if (done)
@@ -83,16 +94,47 @@ static void round_visit(struct task *t)
 static void round_start(struct checkpoints *c)
 {
     c->running = true;
+    c->hurried = false;
     c->shard = 0;
+    storage_dirs_begin_round(c->node->dirs);
     loop_post(c->node->shards[0]->loop, &c->visit);
+}
+
+/* Not before all logs are open: a round that misses some would drop what the files say of them. */
+static bool may_run(const struct checkpoints *c)
+{
+    return c->ticking && atomic_load_explicit(&c->node->serving, memory_order_relaxed);
 }
 
 static void on_timer(struct timer *t)
 {
     struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, timer);
 
-    if (!c->running)
+    if (c->running)
+        return;
+    if (may_run(c))
         round_start(c);
+    else
+        timer_start(c->loop, &c->timer, c->node->options->checkpoint_ms * 1000);
+}
+
+static void on_hurry(struct task *t)
+{
+    struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, hurry);
+
+    atomic_store(&c->hurry_posted, false);
+    if (c->running) {
+        c->hurried = true;
+    } else if (may_run(c)) {
+        timer_stop(c->loop, &c->timer);
+        round_start(c);
+    }
+}
+
+void checkpoints_hurry(struct checkpoints *c)
+{
+    if (!atomic_exchange(&c->hurry_posted, true))
+        loop_post(c->loop, &c->hurry);
 }
 
 struct checkpoints *checkpoints_create(struct node *n)
@@ -107,6 +149,7 @@ struct checkpoints *checkpoints_create(struct node *n)
     c->results = calloc(n->dir_count, sizeof *c->results);
     CHECK(c->maps && c->results);
     c->visit.run = round_visit;
+    c->hurry.run = on_hurry;
     c->write = (struct job){.home = c->loop, .run = round_write, .done = {.run = round_over}};
     timer_init(c->loop, &c->timer, on_timer);
     return c;
@@ -127,6 +170,10 @@ void checkpoints_stop(struct checkpoints *c)
 void checkpoints_write(struct checkpoints *c, void (*done)(void *arg), void *arg)
 {
     CHECK(!c->done);
+    if (!atomic_load_explicit(&c->node->serving, memory_order_relaxed)) {
+        done(arg);
+        return;
+    }
     c->done = done;
     c->arg = arg;
     if (c->running)
@@ -137,39 +184,44 @@ void checkpoints_write(struct checkpoints *c, void (*done)(void *arg), void *arg
 
 /* ---- epochs ---- */
 
-struct epoch_job {
-    struct job job;
-    struct checkpoints *checkpoints;
-    int64_t epoch;
-    struct status result;
-};
-
 static void epoch_run(struct job *j)
 {
-    struct epoch_job *e = (struct epoch_job *)j;
+    struct checkpoints *c = CONTAINER_OF(j, struct checkpoints, record);
 
-    e->result = storage_dirs_record_epoch(e->checkpoints->node->dirs, e->epoch);
+    c->record_result = storage_dirs_record_epoch(c->node->dirs, c->recording);
+}
+
+static void epoch_done(struct task *t);
+
+static void epoch_submit(struct checkpoints *c)
+{
+    c->record = (struct job){.home = c->loop, .run = epoch_run, .done = {.run = epoch_done}};
+    c->recording = c->recorded;
+    c->record_running = true;
+    c->record_again = false;
+    pool_submit(c->node->env.pool, &c->record);
 }
 
 static void epoch_done(struct task *t)
 {
-    struct epoch_job *e = CONTAINER_OF(t, struct epoch_job, job.done);
+    struct checkpoints *c = CONTAINER_OF(t, struct checkpoints, record.done);
+    const struct status st = c->record_result;
 
-    if (status_failed(e->result))
-        logger_event(e->checkpoints->node->env.logger, LOGGER_WARN, "broker_epoch_not_recorded",
-                     "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
-    free(e);
+    if (status_failed(st))
+        logger_event(c->node->env.logger, LOGGER_WARN, "broker_epoch_not_recorded", "where=\"%s\" errno=%d",
+                     st.where ? st.where : "", st.sys_errno);
+    c->record_running = false;
+    if (c->record_again)
+        epoch_submit(c);
 }
 
 void checkpoints_record_epoch(struct checkpoints *c, int64_t epoch)
 {
-    struct epoch_job *e = calloc(1, sizeof *e);
-
-    CHECK(e);
-    *e = (struct epoch_job){.job = {.home = c->loop, .run = epoch_run, .done = {.run = epoch_done}},
-                            .checkpoints = c,
-                            .epoch = epoch};
-    pool_submit(c->node->env.pool, &e->job);
+    c->recorded = epoch;
+    if (c->record_running)
+        c->record_again = true;
+    else
+        epoch_submit(c);
 }
 
 static void end_run(struct job *j)

@@ -88,6 +88,14 @@ struct opened_post {
     int64_t offset;
 };
 
+/* What the next start is to know of this run, should it crash. */
+static void control_record_run(struct control *c)
+{
+    int64_t epoch = broker_lifecycle_epoch(c->lifecycle);
+
+    checkpoints_record_epoch(c->checkpoints, c->node->options->flush_before_ack ? epoch : -1);
+}
+
 /* The broker may be unfenced once each shard has opened what the image with our registration names. */
 static void control_maybe_ready(struct control *c)
 {
@@ -99,6 +107,8 @@ static void control_maybe_ready(struct control *c)
         if (c->opened_offsets[i] < epoch)
             return;
     c->logs_ready = true;
+    if (storage_dirs_recovered(c->node->dirs))
+        control_record_run(c);
     broker_lifecycle_ready(c->lifecycle);
 }
 
@@ -158,7 +168,7 @@ static void on_registered(void *arg, int64_t epoch)
     struct control *c = arg;
 
     logger_event(c->node->env.logger, LOGGER_INFO, "broker_registered", "epoch=%lld", (long long)epoch);
-    checkpoints_record_epoch(c->checkpoints, c->node->options->flush_before_ack ? epoch : -1);
+    control_record_run(c);
     control_maybe_ready(c);
 }
 
@@ -214,6 +224,11 @@ void control_call(struct control_call *call)
 int32_t control_leader_id(const struct control *c)
 {
     return atomic_load(&c->leader_id);
+}
+
+void control_hurry_checkpoints(struct control *c)
+{
+    checkpoints_hurry(c->checkpoints);
 }
 
 struct producer_ids *control_producer_ids(struct control *c)

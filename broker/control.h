@@ -38,6 +38,9 @@ void control_call(struct control_call *call);
 /* A node id for clients to be told as the controller; -1: unknown. Any thread. */
 int32_t control_leader_id(const struct control *c);
 
+/* The names of deleted partitions are wanted again: checkpoints_hurry. Any thread. */
+void control_hurry_checkpoints(struct control *c);
+
 /* Where this node's producer ids come from (producer_ids.h); for its control loop. */
 struct producer_ids *control_producer_ids(struct control *c);
 

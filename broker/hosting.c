@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "broker/closing.h"
+#include "broker/control.h"
 #include "broker/coordinator/coordinators.h"
 #include "broker/storage_dirs.h"
 #include "broker/verify.h"
@@ -134,8 +135,10 @@ static void log_end_done(struct task *t)
         logger_event(s->logger, LOGGER_ERROR, e->remove ? "log_deletion_failed" : "log_close_failed",
                      "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
     if (e->remove) {
-        storage_dirs_forget(s->node->dirs, str_from(e->topic), e->index);
+        storage_dirs_release(s->node->dirs, str_from(e->topic), e->index);
         atomic_store(&s->node->sweep_wanted, true);
+        if (status_failed(e->result)) /* the folder is in the way of a topic of that name */
+            node_dir_failed(s->node, e->dir, e->result);
     }
     s->log_jobs--;
     s->close_failed = s->close_failed || (status_failed(e->result) && !e->remove);
@@ -172,7 +175,7 @@ static void hosted_end(struct hosted_partition *h)
     free(h);
     if (!log) {
         if (e->remove)
-            storage_dirs_forget(s->node->dirs, str_from(e->topic), e->index);
+            storage_dirs_release(s->node->dirs, str_from(e->topic), e->index);
         free(e->topic);
         free(e);
         hosting_maybe_emptied(s);
@@ -244,9 +247,8 @@ static void item_open(struct shard *s, struct open_item *item)
     if (item->result.code != KERR_INCONSISTENT_TOPIC_ID)
         return;
     item->result = storage_dirs_set_aside(s->node->dirs, p->topic, p->index, &item->place);
-    args.recovery_point = args.log_start_offset = args.cleaned_offset = 0;
     if (!status_failed(item->result))
-        item->result = log_open(&args, &item->log, &item->report);
+        item->result = status_error(KERR_OPERATION_NOT_ATTEMPTED, "another topic's folder was in its place");
 }
 
 static void log_recovery(struct shard *s, const struct open_item *item)
@@ -267,12 +269,32 @@ static void hosted_serve(struct hosted_partition *h)
     verify_add(h->shard->verify, &h->verify, h->partition);
 }
 
+static void hosting_look_again(struct shard *s);
+
+/* It cannot be placed yet: forgotten, and looked at again soon. */
+static void hosted_postpone(struct hosted_partition *h)
+{
+    struct shard *s = h->shard;
+
+    HASH_DEL(s->partitions, h);
+    (void)partition_free(h->partition); /* there is no log */
+    free(h);
+    if (s->closing)
+        hosting_maybe_emptied(s);
+    else
+        hosting_look_again(s);
+}
+
 static void hosted_opened(struct open_item *item)
 {
     struct hosted_partition *h = item->hosted;
     struct shard *s = h->shard;
     struct partition *p = h->partition;
 
+    if (item->result.code == KERR_OPERATION_NOT_ATTEMPTED) {
+        hosted_postpone(h);
+        return;
+    }
     if (!status_failed(item->result))
         log_recovery(s, item);
     p->log_dir = item->place.dir;
@@ -337,8 +359,6 @@ static void hosting_open_later(struct shard *s, const struct open_item *item)
         open_job_submit(s);
 }
 
-static void hosting_look_again(struct shard *s);
-
 static void hosting_add(struct shard *s, const struct metadata_topic *topic, int32_t index)
 {
     struct open_item item = {.config = &topic->config->settings.log};
@@ -390,7 +410,7 @@ static void hosting_topic_changed(struct shard *s, const struct metadata_topic *
     }
 }
 
-/* A topic was made anew while the log of the old one of its name is being renamed: all topics are looked at
+/* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): all topics are looked at
  * again in a moment, which finds what is not hosted yet. Rare. */
 static void on_look_again(struct timer *t)
 {
@@ -405,6 +425,7 @@ static void on_look_again(struct timer *t)
 static void hosting_look_again(struct shard *s)
 {
     timer_start(s->loop, &s->look_again, LOOK_AGAIN_US);
+    control_hurry_checkpoints(s->node->control);
 }
 
 static void hosting_all_changed(struct shard *s)

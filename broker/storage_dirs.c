@@ -160,17 +160,29 @@ static void describe(const struct storage_dirs *d, const struct storage_entry *e
     CHECK((size_t)used < sizeof out->path); /* paths were measured when they were opened */
 }
 
+/* Whether the files on the disk have offsets of that name: of an earlier topic, when there is no folder. */
+static bool is_checkpointed(const struct storage_dir *dir, struct str topic, int32_t partition)
+{
+    int64_t offset;
+
+    for (int which = 0; which < LOG_DIR_CHECKPOINT_COUNT && !dir->rewritten; which++)
+        if (offset_map_get(&dir->checkpoints[which], topic, partition, &offset))
+            return true;
+    return false;
+}
+
 /* With the mutex held. */
-static struct status take(struct storage_dirs *d, const char *name, bool created,
-                          struct storage_entry **out)
+static struct status take(struct storage_dirs *d, const char *name, struct str topic, int32_t partition,
+                          bool created, struct storage_entry **out)
 {
     struct storage_entry *entry = storage_dirs_find(d, name);
 
+    /* Offline it also stays for a deleted partition: its folder may be back at the next start. */
+    if (entry != NULL && !d->all[entry->dir].online)
+        return status_error(KERR_KAFKA_STORAGE_ERROR, "the partition's log directory is offline");
     if (entry != NULL && entry->taken)
         return status_error(KERR_OPERATION_NOT_ATTEMPTED,
                             "a deleted partition of that name is still there");
-    if (entry != NULL && !d->all[entry->dir].online)
-        return status_error(KERR_KAFKA_STORAGE_ERROR, "the partition's log directory is offline");
     if (entry == NULL) {
         /* A directory that could not be read at the start may hold it: an empty log in its place
          * would lose what was acknowledged. */
@@ -180,6 +192,9 @@ static struct status take(struct storage_dirs *d, const char *name, bool created
         size_t dir = emptiest(d);
         if (dir == d->count)
             return status_error(KERR_KAFKA_STORAGE_ERROR, "no log directory is online");
+        if (is_checkpointed(&d->all[dir], topic, partition))
+            return status_error(KERR_OPERATION_NOT_ATTEMPTED,
+                                "the checkpoints still speak of a deleted partition of that name");
         entry = storage_dirs_add(d, name, dir);
     }
     entry->taken = true;
@@ -196,7 +211,7 @@ static struct status place_and_describe(struct storage_dirs *d, struct str topic
     if (!entry_name(topic, partition, name))
         return status_error(KERR_INVALID_TOPIC_EXCEPTION, "name of a partition's folder");
     pthread_mutex_lock(&d->mutex);
-    struct status st = take(d, name, created, &entry);
+    struct status st = take(d, name, topic, partition, created, &entry);
     if (!status_failed(st))
         describe(d, entry, topic, partition, out);
     pthread_mutex_unlock(&d->mutex);
@@ -223,7 +238,7 @@ static void forget_offsets(struct storage_dirs *d, size_t dir, struct str topic,
 }
 
 struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, int32_t partition,
-                                     struct storage_place *place)
+                                     const struct storage_place *place)
 {
     char name[LOG_DIR_FOLDER_CHARS_MAX + 1];
     char path[STORAGE_PATH_MAX];
@@ -231,22 +246,29 @@ struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, i
 
     pthread_mutex_lock(&d->mutex);
     random_fill(d->random, unique.bytes, sizeof unique.bytes);
-    forget_offsets(d, place->dir, topic, partition);
     pthread_mutex_unlock(&d->mutex);
     if (!log_dir_format_name(topic, partition, LOG_DIR_STRAY, unique, name))
         return status_error(KERR_INVALID_TOPIC_EXCEPTION, "name of a stray folder");
     snprintf(path, sizeof path, "%s/%s", d->all[place->dir].path, name);
     struct status st = d->files->ops->rename(d->files, place->path, path);
     if (!status_failed(st))
-        st = d->files->ops->sync_directory(d->files, d->all[place->dir].path);
-    if (status_failed(st))
-        return st;
-    place->exists = false;
-    place->recovery_point = place->high_watermark = place->log_start_offset = place->cleaned_offset = 0;
-    return STATUS_OK;
+        storage_dirs_release(d, topic, partition);
+    return st;
 }
 
-void storage_dirs_forget(struct storage_dirs *d, struct str topic, int32_t partition)
+/* With the mutex held. */
+static void forget(struct storage_dirs *d, struct storage_entry *entry)
+{
+    const struct log_dir_entry parsed = log_dir_parse_name(str_from(entry->name));
+
+    forget_offsets(d, entry->dir, parsed.topic, parsed.partition);
+    d->all[entry->dir].partition_count--;
+    d->gone_count -= entry->gone;
+    HASH_DEL(d->entries, entry);
+    free(entry);
+}
+
+void storage_dirs_release(struct storage_dirs *d, struct str topic, int32_t partition)
 {
     char name[LOG_DIR_FOLDER_CHARS_MAX + 1];
 
@@ -254,12 +276,31 @@ void storage_dirs_forget(struct storage_dirs *d, struct str topic, int32_t parti
         return;
     pthread_mutex_lock(&d->mutex);
     struct storage_entry *entry = storage_dirs_find(d, name);
-    if (entry != NULL) {
-        forget_offsets(d, entry->dir, topic, partition);
-        d->all[entry->dir].partition_count--;
-        HASH_DEL(d->entries, entry);
-        free(entry);
+    if (entry != NULL && entry->taken && !entry->gone) {
+        entry->gone = true;
+        entry->gone_round = d->round;
+        d->gone_count++;
     }
+    pthread_mutex_unlock(&d->mutex);
+}
+
+void storage_dirs_begin_round(struct storage_dirs *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    d->round++;
+    pthread_mutex_unlock(&d->mutex);
+}
+
+void storage_dirs_end_round(struct storage_dirs *d, size_t dir)
+{
+    struct storage_entry *entry, *next;
+
+    pthread_mutex_lock(&d->mutex);
+    d->all[dir].rewritten = true;
+    if (d->gone_count > 0 && d->all[dir].online)
+        HASH_ITER(hh, d->entries, entry, next)
+            if (entry->gone && entry->dir == dir && entry->gone_round < d->round)
+                forget(d, entry);
     pthread_mutex_unlock(&d->mutex);
 }
 
@@ -295,15 +336,37 @@ struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
     return st;
 }
 
+struct str storage_dirs_boot(const struct storage_dirs *d, size_t dir)
+{
+    return d->all[dir].recovered ? str_from(d->boot_id) : STR("");
+}
+
+bool storage_dirs_recovered(struct storage_dirs *d)
+{
+    bool changed = false;
+
+    pthread_mutex_lock(&d->mutex);
+    for (size_t i = 0; i < d->all_count; i++) {
+        changed = changed || (d->all[i].online && !d->all[i].recovered);
+        d->all[i].recovered = true;
+    }
+    pthread_mutex_unlock(&d->mutex);
+    return changed;
+}
+
 /* One failing directory keeps none of the others from being written; the first failure is told. */
 struct status storage_dirs_record_epoch(struct storage_dirs *d, int64_t broker_epoch)
 {
     struct status result = STATUS_OK;
 
     for (size_t i = 0; i < d->all_count; i++) {
-        if (!is_online(d, i))
+        pthread_mutex_lock(&d->mutex);
+        bool online = d->all[i].online;
+        struct str boot = storage_dirs_boot(d, i);
+        pthread_mutex_unlock(&d->mutex);
+        if (!online)
             continue;
-        struct status st = log_dir_record_epoch(&d->all[i].dir, str_from(d->boot_id), broker_epoch);
+        struct status st = log_dir_record_epoch(&d->all[i].dir, boot, broker_epoch);
         if (!status_failed(result))
             result = st;
     }

@@ -75,8 +75,8 @@ struct storage_place {
  *
  * KAFKA_STORAGE_ERROR      It belongs to one that is offline, or none is online; or nobody knows where it is, and it may
  *                          be in a directory that was offline from the start.
- * OPERATION_NOT_ATTEMPTED  A partition of that name was placed and not forgotten yet: a deleted topic's, whose log is
- *                          still being renamed. Ask again soon. */
+ * OPERATION_NOT_ATTEMPTED  A partition of that name was placed and not forgotten yet: a deleted topic's, see
+ *                          storage_dirs_release. Ask again soon. */
 struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32_t partition,
                                  struct storage_place *out);
 /* [any] As storage_dirs_place, for a partition of which there cannot be a log yet: one made by records that were
@@ -84,11 +84,21 @@ struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32
 struct status storage_dirs_place_new(struct storage_dirs *d, struct str topic, int32_t partition,
                                      struct storage_place *out);
 /* [pool] The folder is another topic's of the same name, deleted while this node was away: it gets the suffix
- * "-stray", and the place is empty. */
+ * "-stray", and the place is released. */
 struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, int32_t partition,
-                                     struct storage_place *place);
-/* [any] The partition is gone from this node, its folder too. */
-void storage_dirs_forget(struct storage_dirs *d, struct str topic, int32_t partition);
+                                     const struct storage_place *place);
+
+/* [any] The partition is gone from this node; its folder has another name.
+ *
+ * Its own name is not free before a round of checkpoints that begins from now on is on the disk. Else a crash of the machine
+ * could bring the folder back beside that of a topic of the same name in another directory, and let the old
+ * topic's offsets speak for the new one's log. Until then to place it is OPERATION_NOT_ATTEMPTED. */
+void storage_dirs_release(struct storage_dirs *d, struct str topic, int32_t partition);
+/* [any] A round of checkpoints begins: partitions are asked for their offsets from now on. */
+void storage_dirs_begin_round(struct storage_dirs *d);
+/* [any] Its checkpoints of that directory are on the disk, and with them the names in it: what was released before it
+ * began is forgotten. */
+void storage_dirs_end_round(struct storage_dirs *d, size_t dir);
 
 /* [any] A write or sync failed there: nothing is placed or checkpointed in it any more. False when it was
  * offline already. */
@@ -98,8 +108,13 @@ bool storage_dirs_fail(struct storage_dirs *d, size_t dir);
  * offline. */
 struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
                                              const struct offset_map maps[LOG_DIR_CHECKPOINT_COUNT]);
-/* [pool] Registration: to be told after a crash, in every directory (-1: a crash may lose something). */
+/* [pool] Registration: to be told after a crash, in every directory (-1: a crash may lose something). One call at a
+ * time. */
 struct status storage_dirs_record_epoch(struct storage_dirs *d, int64_t broker_epoch);
+/* [any] Every log is open, and what opening changed is on the disk. From now on storage_dirs_record_epoch records the
+ * boot: before that a log may lie there as a restart of the machine left it, and a process that dies must not make
+ * the next one believe that the page cache kept it. True when that makes a difference: record it. */
+bool storage_dirs_recovered(struct storage_dirs *d);
 /* [pool] The last step of a clean stop. */
 struct status storage_dirs_end_run(struct storage_dirs *d, int64_t broker_epoch);
 /* [pool] Removes the folders of deleted partitions that were there at the start, or were made since by log_delete. */

@@ -18,6 +18,8 @@ struct storage_entry {
     size_t dir;
     bool exists; /* it was there at the start */
     bool taken;  /* placed, and not forgotten yet */
+    bool gone;   /* let go; forgotten when a round of checkpoints that began later is written */
+    uint64_t gone_round;
     UT_hash_handle hh;
 };
 
@@ -26,13 +28,15 @@ struct storage_dir {
     struct log_dir dir;
     bool online; /* guarded by the mutex once threads run; false also while not opened */
     struct log_dir_history history;
+    bool recovered; /* nothing in it waits for the recovery that a restart of the machine asks for */
     struct offset_map checkpoints[LOG_DIR_CHECKPOINT_COUNT]; /* as they were at the start */
+    bool rewritten; /* the checkpoints on the disk are of this run */
     size_t partition_count;
     bool has_cleaned; /* there may be a cleaner-offset-checkpoint */
 };
 
 struct storage_dirs {
-    pthread_mutex_t mutex; /* guards random, online, entries, partition_count and checkpoints */
+    pthread_mutex_t mutex; /* guards random, online, recovered, entries, round, partition_count and checkpoints */
     struct storage_dir all[STORAGE_DIRS_MAX];
     struct files *files;
     struct random *random;
@@ -46,10 +50,14 @@ struct storage_dirs {
     char cluster_id[META_CLUSTER_ID_CHARS_MAX + 1];
     char boot_id[LOG_DIR_BOOT_ID_CHARS + 1];
     struct storage_entry *entries;
+    uint64_t round; /* of checkpoints */
+    size_t gone_count;
 };
 
 /* Before threads run, or with the mutex held. */
 struct storage_entry *storage_dirs_add(struct storage_dirs *d, const char *name, size_t dir);
+/* The boot to be recorded in a directory. */
+struct str storage_dirs_boot(const struct storage_dirs *d, size_t dir);
 struct storage_entry *storage_dirs_find(struct storage_dirs *d, const char *name); /* NULL: not there */
 
 #endif

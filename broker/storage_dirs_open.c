@@ -248,8 +248,8 @@ static struct status read_metadata(struct opener *o)
 static struct status begin_one(struct opener *o, size_t dir)
 {
     struct storage_dir *sd = &o->dirs->all[dir];
-    struct status st =
-        log_dir_begin_run(&sd->dir, str_from(o->dirs->boot_id), sd->history.broker_epoch);
+    sd->recovered = sd->history.trust != LOG_TRUST_OTHER_BOOT;
+    struct status st = log_dir_begin_run(&sd->dir, storage_dirs_boot(o->dirs, dir), sd->history.broker_epoch);
 
     return status_failed(st) ? step_failed(o, dir, st) : st;
 }

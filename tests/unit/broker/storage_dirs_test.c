@@ -327,6 +327,19 @@ static void every_failing_call_of_a_start_ends_in_order(void **state)
 
 /* ---- partitions ---- */
 
+static void checkpoints_are_written(struct world *w)
+{
+    storage_dirs_begin_round(w->dirs);
+    for (size_t i = 0; i < storage_dirs_count(w->dirs); i++)
+        storage_dirs_end_round(w->dirs, i);
+}
+
+static void lets_go(struct world *w, struct str topic, int32_t partition)
+{
+    storage_dirs_release(w->dirs, topic, partition);
+    checkpoints_are_written(w);
+}
+
 static void a_new_partition_goes_where_the_fewest_are(void **state)
 {
     struct world *w = world_new(2);
@@ -336,11 +349,11 @@ static void a_new_partition_goes_where_the_fewest_are(void **state)
     assert_int_equal(place(w, "a", 0).dir, 0);
     assert_int_equal(place(w, "a", 1).dir, 1);
     assert_int_equal(place(w, "a", 2).dir, 0);
-    storage_dirs_forget(w->dirs, STR("a"), 0);
-    storage_dirs_forget(w->dirs, STR("a"), 2);
-    storage_dirs_forget(w->dirs, STR("never"), 2);
+    lets_go(w, STR("a"), 0);
+    lets_go(w, STR("a"), 2);
+    lets_go(w, STR("never"), 2);
     assert_int_equal(place(w, "a", 3).dir, 0);
-    storage_dirs_forget(w->dirs, STR("a"), 1);
+    lets_go(w, STR("a"), 1);
     struct storage_place p = place(w, "a", 1);
     assert_int_equal(p.dir, 1);
     assert_string_equal(p.path, "/d1/a-1");
@@ -355,6 +368,8 @@ static void partitions_are_found_where_the_run_before_left_them(void **state)
 
     (void)state;
     opens(w);
+    storage_dirs_recovered(w->dirs);
+    assert_false(status_failed(storage_dirs_record_epoch(w->dirs, 1)));
     make_folder(w, "/d1/orders-3");
     make_folder(w, "/d1/a-b-0");
     offset_map_set(&maps[LOG_DIR_RECOVERY_POINTS], STR("orders"), 3, 30);
@@ -394,15 +409,15 @@ static void a_forgotten_partition_leaves_no_offsets_behind(void **state)
     stops(w);
     opens(w);
     assert_int_equal(place(w, "t", 0).log_start_offset, 9);
-    storage_dirs_forget(w->dirs, STR("t"), 0);
+    lets_go(w, STR("t"), 0);
     struct storage_place p = place(w, "t", 0);
     assert_int_equal(p.log_start_offset, 0);
     assert_false(p.exists);
     world_free(w);
 }
 
-/* Between a topic's deletion and the renaming of its folders another one of its name may come. */
-static void a_partition_is_placed_again_only_once_it_is_forgotten(void **state)
+/* Until a round of checkpoints is on the disk a crash could bring back the old folder, or the old offsets. */
+static void a_partition_is_placed_again_only_after_a_round_that_began_after_it_was_let_go(void **state)
 {
     struct world *w = world_new(1);
 
@@ -410,8 +425,46 @@ static void a_partition_is_placed_again_only_once_it_is_forgotten(void **state)
     opens(w);
     place(w, "t", 0);
     assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
-    storage_dirs_forget(w->dirs, STR("t"), 0);
+    storage_dirs_begin_round(w->dirs);
+    storage_dirs_release(w->dirs, STR("t"), 0);
+    storage_dirs_end_round(w->dirs, 0);
+    assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
+    storage_dirs_begin_round(w->dirs);
+    assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
+    storage_dirs_end_round(w->dirs, 0);
     place(w, "t", 0);
+    world_free(w);
+}
+
+/* Its folder may be there again at the next start. */
+static void a_partition_let_go_in_a_directory_that_failed_is_placed_nowhere_else(void **state)
+{
+    struct world *w = world_new(2);
+
+    (void)state;
+    opens(w);
+    assert_int_equal(place(w, "t", 0).dir, 0);
+    storage_dirs_release(w->dirs, STR("t"), 0);
+    storage_dirs_fail(w->dirs, 0);
+    checkpoints_are_written(w);
+    assert_int_equal(place_result(w, "t", 0).code, KERR_KAFKA_STORAGE_ERROR);
+    world_free(w);
+}
+
+/* A topic was deleted before a crash, its folder is gone, but the checkpoints still speak of it. */
+static void a_partition_is_not_made_where_the_checkpoints_know_an_older_one(void **state)
+{
+    struct world *w = world_new(1);
+
+    (void)state;
+    opens(w);
+    make_file(w, "/d0/log-start-offset-checkpoint", "0\n1\nt 0 9\n");
+    stops(w);
+    opens(w);
+    assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
+    place(w, "u", 0);
+    checkpoints_are_written(w);
+    assert_int_equal(place(w, "t", 0).log_start_offset, 0);
     world_free(w);
 }
 
@@ -428,17 +481,16 @@ static void the_folder_of_another_topic_of_that_name_is_set_aside(void **state)
     struct storage_place p = place(w, "t", 0);
     assert_true(p.exists);
     assert_false(status_failed(storage_dirs_set_aside(w->dirs, STR("t"), 0, &p)));
+    assert_false(is_there(w, "/d0/t-0"));
+    assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
+    checkpoints_are_written(w);
+    p = place(w, "t", 0);
     assert_false(p.exists);
     assert_int_equal(p.log_start_offset, 0);
-    assert_false(is_there(w, "/d0/t-0"));
-    stops(w);
-    opens(w);
-    assert_false(place(w, "t", 0).exists);
     make_folder(w, "/d0/t-0");
     fails(w, FILES_CALL_RENAME, "/d0");
-    p.exists = true;
     assert_int_equal(storage_dirs_set_aside(w->dirs, STR("t"), 0, &p).sys_errno, EIO);
-    assert_true(p.exists);
+    assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
     world_free(w);
 }
 
@@ -466,7 +518,7 @@ static void a_failed_directory_takes_only_its_own_partitions_offline(void **stat
     opens(w);
     place(w, "a", 0);
     place(w, "a", 1);
-    storage_dirs_forget(w->dirs, STR("a"), 1);
+    lets_go(w, STR("a"), 1);
     assert_true(storage_dirs_fail(w->dirs, 0));
     assert_false(storage_dirs_fail(w->dirs, 0));
     assert_false(storage_dirs_online(w->dirs, 0));
@@ -508,7 +560,7 @@ static void a_topic_name_without_a_folder_name_is_refused(void **state)
     opens(w);
     struct status st = storage_dirs_place(w->dirs, (struct str){topic, sizeof topic}, 0, &p);
     assert_int_equal(st.code, KERR_INVALID_TOPIC_EXCEPTION);
-    storage_dirs_forget(w->dirs, (struct str){topic, sizeof topic}, 0);
+    lets_go(w, (struct str){topic, sizeof topic}, 0);
     world_free(w);
 }
 
@@ -632,6 +684,37 @@ static void after_a_crash_the_recorded_epoch_is_told(void **state)
     world_free(w);
 }
 
+/* After a restart of the machine a process may die before it has recovered all logs: the next one on the same boot
+ * may not take what lies there for what the page cache kept. */
+static void the_boot_counts_as_the_same_only_after_recovery(void **state)
+{
+    struct world *w = world_new(2);
+
+    (void)state;
+    opens(w);
+    assert_true(storage_dirs_recovered(w->dirs));
+    assert_false(storage_dirs_recovered(w->dirs));
+    assert_false(status_failed(storage_dirs_record_epoch(w->dirs, 41)));
+    stops(w);
+    opens(w);
+    assert_int_equal(storage_dirs_metadata_trust(w->dirs), LOG_TRUST_SAME_BOOT);
+    stops(w);
+    w->args.boot_id = STR(BOOT_B);
+    opens(w);
+    assert_int_equal(storage_dirs_metadata_trust(w->dirs), LOG_TRUST_OTHER_BOOT);
+    assert_false(status_failed(storage_dirs_record_epoch(w->dirs, 43)));
+    stops(w);
+    opens(w);
+    assert_int_equal(storage_dirs_metadata_trust(w->dirs), LOG_TRUST_OTHER_BOOT);
+    assert_int_equal(storage_dirs_previous_epoch(w->dirs), 43);
+    assert_true(storage_dirs_recovered(w->dirs));
+    assert_false(status_failed(storage_dirs_record_epoch(w->dirs, 43)));
+    stops(w);
+    opens(w);
+    assert_int_equal(storage_dirs_metadata_trust(w->dirs), LOG_TRUST_SAME_BOOT);
+    world_free(w);
+}
+
 static void a_damaged_checkpoint_is_told_and_does_without(void **state)
 {
     struct world *w = world_new(1);
@@ -684,7 +767,9 @@ int main(void)
         cmocka_unit_test(a_new_partition_goes_where_the_fewest_are),
         cmocka_unit_test(partitions_are_found_where_the_run_before_left_them),
         cmocka_unit_test(a_forgotten_partition_leaves_no_offsets_behind),
-        cmocka_unit_test(a_partition_is_placed_again_only_once_it_is_forgotten),
+        cmocka_unit_test(a_partition_is_placed_again_only_after_a_round_that_began_after_it_was_let_go),
+        cmocka_unit_test(a_partition_let_go_in_a_directory_that_failed_is_placed_nowhere_else),
+        cmocka_unit_test(a_partition_is_not_made_where_the_checkpoints_know_an_older_one),
         cmocka_unit_test(the_folder_of_another_topic_of_that_name_is_set_aside),
         cmocka_unit_test(one_partition_in_two_directories_refuses_the_start),
         cmocka_unit_test(a_failed_directory_takes_only_its_own_partitions_offline),
@@ -696,6 +781,7 @@ int main(void)
         cmocka_unit_test(the_metadata_log_may_have_a_directory_of_its_own),
         cmocka_unit_test(a_clean_stop_is_known_at_the_next_start_and_only_then),
         cmocka_unit_test(after_a_crash_the_recorded_epoch_is_told),
+        cmocka_unit_test(the_boot_counts_as_the_same_only_after_recovery),
         cmocka_unit_test(a_damaged_checkpoint_is_told_and_does_without),
         cmocka_unit_test(writes_that_fail_are_told_and_spare_the_other_directories),
     };
