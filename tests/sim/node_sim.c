@@ -1,0 +1,162 @@
+/* The simulator: runs seeds, and tells the first that breaks a promise. `node_sim --help`. */
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/sim/sim_world.h"
+
+#define SEEDS_DEFAULT 200
+
+static const char doc[] =
+    "Runs a whole node on one thread in virtual time, with clients and a failing disk, all from a seed.\v"
+    "A failure prints the seed that replays it. TRIVET_SIM_SEEDS is the number of seeds when --seeds is not given.";
+
+static const struct argp_option options[] = {
+    {"seed", 's', "N", 0, "Run this seed only", 0},
+    {"first", 'f', "N", 0, "First seed (default 1)", 0},
+    {"seeds", 'n', "N", 0, "How many seeds (default: TRIVET_SIM_SEEDS, else 200)", 0},
+    {"step", 't', "N", 0, "Run every Nth seed only, for runs in parallel (default 1)", 0},
+    {"verbose", 'v', 0, 0, "Print what happens", 0},
+    {"twice", '2', 0, 0, "Run each seed twice: the traces must be the same", 0},
+    {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
+    {0},
+};
+
+struct arguments {
+    struct sim_options sim;
+    uint64_t first, count, step;
+    bool twice;
+};
+
+static const char *const lies[SIM_LIE_COUNT] = {
+    [SIM_LIE_NONE] = "none", [SIM_LIE_SYNC] = "sync", [SIM_LIE_NAMES] = "names", [SIM_LIE_FILESYSTEM] = "all"};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+
+    switch (key) {
+    case 's':
+        a->first = strtoull(value, NULL, 10);
+        a->count = 1;
+        return 0;
+    case 'f':
+        a->first = strtoull(value, NULL, 10);
+        return 0;
+    case 'n':
+        a->count = strtoull(value, NULL, 10);
+        return 0;
+    case 't':
+        a->step = strtoull(value, NULL, 10);
+        return a->step > 0 ? 0 : EINVAL;
+    case 'v':
+        a->sim.verbose = true;
+        return 0;
+    case '2':
+        a->twice = true;
+        return 0;
+    case 'l':
+        for (int i = 0; i < SIM_LIE_COUNT; i++)
+            if (strcmp(value, lies[i]) == 0)
+                a->sim.lie = (enum sim_lie)i;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- a broken CHECK, or a sanitizer's report: which seed it was ---- */
+
+static char running[64];
+
+static void tell_seed(void)
+{
+    ssize_t written = write(STDERR_FILENO, running, strlen(running));
+
+    (void)written;
+}
+
+static void on_signal(int number)
+{
+    tell_seed();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+static void watch_for_death(void)
+{
+    if (__sanitizer_set_death_callback) {
+        __sanitizer_set_death_callback(tell_seed);
+        signal(SIGABRT, on_signal);
+        return;
+    }
+    signal(SIGABRT, on_signal);
+    signal(SIGSEGV, on_signal);
+}
+
+/* ---- seeds ---- */
+
+static bool run_seed(const struct arguments *a, struct sim_result *r)
+{
+    struct sim_result again;
+
+    snprintf(running, sizeof running, "\nnode_sim: this was --seed %llu\n", (unsigned long long)a->sim.seed);
+    sim_world_run(&a->sim, r);
+    if (!r->failed && a->twice) {
+        sim_world_run(&a->sim, &again);
+        if (again.trace_hash != r->trace_hash) {
+            r->failed = true;
+            snprintf(r->failure, sizeof r->failure, "two runs differ: trace %016llx after %llu steps, %016llx after %llu",
+                     (unsigned long long)r->trace_hash, (unsigned long long)r->steps,
+                     (unsigned long long)again.trace_hash, (unsigned long long)again.steps);
+        }
+    }
+    return !r->failed;
+}
+
+static void tell_failure(const struct arguments *a, const char *program, const struct sim_result *r)
+{
+    printf("seed %llu, life %u, at %.6f s: %s\nreplay: %s --seed %llu%s%s --verbose\n", (unsigned long long)a->sim.seed,
+           r->lives + 1, (double)r->virtual_us / 1e6, r->failure, program, (unsigned long long)a->sim.seed,
+           a->sim.lie ? " --lie " : "", a->sim.lie ? lies[a->sim.lie] : "");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse, NULL, doc, NULL, NULL, NULL};
+    const char *given = getenv("TRIVET_SIM_SEEDS");
+    struct arguments a = {.first = 1, .count = given ? strtoull(given, NULL, 10) : SEEDS_DEFAULT, .step = 1};
+    uint64_t acknowledged = 0, read_batches = 0, steps = 0, seeds = 0;
+    int64_t virtual_us = 0;
+    bool fine = true;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &a);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    watch_for_death();
+    for (a.sim.seed = a.first; a.sim.seed < a.first + a.count && fine; a.sim.seed += a.step) {
+        struct sim_result r;
+
+        fine = run_seed(&a, &r);
+        if (!fine)
+            tell_failure(&a, argv[0], &r);
+        seeds++;
+        acknowledged += r.acknowledged;
+        read_batches += r.read_batches;
+        steps += r.steps;
+        virtual_us += r.virtual_us;
+    }
+    printf("%llu seeds: %.0f s of virtual time, %llu steps, %llu batches acknowledged, %llu read\n",
+           (unsigned long long)seeds, (double)virtual_us / 1e6, (unsigned long long)steps,
+           (unsigned long long)acknowledged, (unsigned long long)read_batches);
+    if (a.sim.lie != SIM_LIE_NONE) {
+        printf("the disk's lie was %s\n", fine ? "not found" : "found");
+        return fine ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
+    return fine ? EXIT_SUCCESS : EXIT_FAILURE;
+}
