@@ -186,6 +186,9 @@ static struct status replay_producers(struct log *l, int64_t from, int64_t end)
     struct producer_scan scan = {&l->producers, from, end};
     struct status st = STATUS_OK;
 
+    /* What lies below was let go, flushed or not; nobody may rely on it. */
+    if (from < l->start_offset)
+        scan.from = from = l->start_offset;
     if (from >= end || !l->segment_count)
         return STATUS_OK;
     for (size_t i = log_segment_index(l, from); i < l->segment_count && !status_failed(st); i++) {
@@ -689,13 +692,15 @@ static struct status reindex(struct log *l, const struct log_listing *files, str
 static struct status repair_sealed(struct log *l, const struct log_args *args, const struct log_listing *files,
                                    struct log_recovery_report *report)
 {
+    const struct log_listing_segment *listed = files->segments + (files->segment_count - l->segment_count);
+
     for (size_t i = 0; i + 1 < l->segment_count; i++) {
         struct segment *s = l->segments[i];
         struct status st;
 
         if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset >= args->recovery_point)
             break;
-        if (!files->segments[i].indexes_doubtful && indexes_look_whole(s, &files->segments[i]))
+        if (!listed[i].indexes_doubtful && indexes_look_whole(s, &listed[i]))
             continue;
         report->indexes_rebuilt = true;
         logger_event(l->logger, LOGGER_WARN, "indexes_rebuilt", "path=\"%s\"", s->path);
@@ -704,6 +709,17 @@ static struct status repair_sealed(struct log *l, const struct log_args *args, c
             return st;
     }
     return STATUS_OK;
+}
+
+/* Segments wholly below the log start were let go. They need not have been flushed, so that after a crash of the
+ * machine there may be anything in them. */
+static struct status drop_below_start(struct log *l)
+{
+    size_t count = 0;
+
+    while (count + 1 < l->segment_count && l->segments[count + 1]->base_offset <= l->start_offset)
+        count++;
+    return count ? log_drop_segments(l, 0, count) : STATUS_OK;
 }
 
 /* The offset behind the last batch of a segment, by its batches alone. */
@@ -775,7 +791,9 @@ static struct status open_files(struct log *l, const struct log_args *args, stru
         st = add_segments(l, files);
     if (status_failed(st) || !l->segment_count)
         return st;
-    st = repair_sealed(l, args, files, report);
+    st = drop_below_start(l);
+    if (!status_failed(st))
+        st = repair_sealed(l, args, files, report);
     if (!status_failed(st))
         st = finish_deletion(l, files);
     if (!status_failed(st) && args->log_start_offset < l->segments[0]->base_offset)
