@@ -28,6 +28,7 @@ struct hosted_partition {
     struct partition *partition;
     struct verify_entry verify;
     bool removed; /* the topic is gone: its log is deleted once it is free */
+    struct log_config *config; /* then: what its settings were, since the image goes that had them */
 };
 
 struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t index)
@@ -101,6 +102,7 @@ struct log_end_job {
     bool clean;
     bool settle; /* closed with many others, after one sync */
     size_t dir;
+    struct log_config *config; /* owned, when removed: the log's */
     struct uuid unique;
     struct status result;
 };
@@ -143,6 +145,7 @@ static void log_end_done(struct task *t)
     s->log_jobs--;
     s->close_failed = s->close_failed || (status_failed(e->result) && !e->remove);
     free(e->topic);
+    free(e->config);
     free(e);
     hosting_maybe_emptied(s);
 }
@@ -163,6 +166,7 @@ static void hosted_end(struct hosted_partition *h)
                               .clean = s->closing_clean,
                               .settle = s->closing_many && h->partition->log && !log_offline(h->partition->log),
                               .dir = h->partition->log_dir};
+    e->config = h->config;
     if (h->removed) {
         e->topic = strndup(h->partition->topic.data, h->partition->topic.size);
         CHECK(e->topic);
@@ -177,6 +181,7 @@ static void hosted_end(struct hosted_partition *h)
         if (e->remove)
             storage_dirs_release(s->node->dirs, str_from(e->topic), e->index);
         free(e->topic);
+        free(e->config);
         free(e);
         hosting_maybe_emptied(s);
         return;
@@ -197,11 +202,27 @@ static void on_partition_stopped(void *arg, struct partition *p)
     hosted_end(h);
 }
 
+/* The partition outlives its topic for as long as a flush takes, or a lookup. */
+static void hosted_keep_config(struct hosted_partition *h)
+{
+    struct partition *p = h->partition;
+
+    if (!p->config || h->config)
+        return;
+    h->config = malloc(sizeof *h->config);
+    CHECK(h->config);
+    *h->config = *p->config;
+    p->config = h->config;
+    if (p->log)
+        log_set_config(p->log, h->config);
+}
+
 /* An opening partition waits for its log first; see hosted_opened. */
 static void hosted_remove(struct hosted_partition *h)
 {
     h->removed = true;
     coordinators_remove(h->shard, h->partition);
+    hosted_keep_config(h);
     if (h->partition->state != PARTITION_OPENING)
         partition_stop(h->partition, KERR_UNKNOWN_TOPIC_OR_PARTITION);
 }
@@ -278,6 +299,7 @@ static void hosted_postpone(struct hosted_partition *h)
 
     HASH_DEL(s->partitions, h);
     (void)partition_free(h->partition); /* there is no log */
+    free(h->config);
     free(h);
     if (s->closing)
         hosting_maybe_emptied(s);
@@ -435,7 +457,7 @@ static void hosting_all_changed(struct shard *s)
     struct hosted_partition *h, *next;
 
     HASH_ITER(hh, s->partitions, h, next)
-    if (!metadata_image_topic_by_id(s->image, h->key.topic_id))
+    if (!h->removed && !metadata_image_topic_by_id(s->image, h->key.topic_id))
         hosted_remove(h);
     metadata_topics_begin(&cursor, s->image);
     while ((topic = metadata_topics_next(&cursor)))

@@ -50,6 +50,8 @@ struct sim_stream {
     size_t in_flight;      /* requests */
     bool rewind;           /* send all of the queue again once nothing is in flight */
     int64_t not_before_us;
+    bool known;    /* one of its batches was acknowledged */
+    bool skipped;  /* one was refused before that */
 };
 
 struct sim_producer {
