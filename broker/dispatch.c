@@ -34,6 +34,7 @@ static const struct {
     {API_CREATE_PARTITIONS, handle_create_partitions},
     {API_INCREMENTAL_ALTER_CONFIGS, handle_incremental_alter_configs},
     {API_DESCRIBE_CLUSTER, handle_describe_cluster},
+    {API_LIST_CONFIG_RESOURCES, handle_list_config_resources},
     {API_BROKER_REGISTRATION, handle_broker_registration},
     {API_BROKER_HEARTBEAT, handle_broker_heartbeat},
     {API_ALLOCATE_PRODUCER_IDS, handle_allocate_producer_ids},

@@ -52,6 +52,7 @@ void handle_offset_for_leader_epoch(struct request *rq);
 void handle_describe_configs(struct request *rq);
 void handle_alter_configs(struct request *rq);
 void handle_incremental_alter_configs(struct request *rq);
+void handle_list_config_resources(struct request *rq);
 void handle_describe_cluster(struct request *rq);
 void handle_allocate_producer_ids(struct request *rq);
 void handle_broker_registration(struct request *rq);

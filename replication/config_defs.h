@@ -194,6 +194,10 @@ struct topic_settings {
 /* Fills *out from checked layers; an override that cannot be parsed all the same counts as unset. */
 void config_topic_settings(const struct config_layers *layers, struct topic_settings *out);
 
+/* Whether the settings of a group lie where the broker's min and max let them, and agree with each other, given all that
+ * is set for it. False with error->text. */
+bool config_check_group(const struct config_layers *layers, struct config_error *error);
+
 /* Whether the settings of a topic agree with each other, given all of its overrides. False with error->text. */
 bool config_check_topic(const struct config_layers *layers, struct config_error *error);
 

@@ -47,7 +47,7 @@ static struct controller_result check_values(struct arena *a, enum config_kind k
         if (!def && kind == CONFIG_OF_BROKER)
             continue;
         if (!def)
-            return core_refuse(a, KERR_INVALID_CONFIG, "Unknown config name: %.*s",
+            return core_refuse(a, KERR_INVALID_CONFIG, "Unknown group config name: %.*s",
                                STR_ARG(set->entries[i].name));
         if (!config_check(def, set->entries[i].value, &error))
             return core_refuse(a, KERR_INVALID_CONFIG, "%s", error.text);
@@ -183,6 +183,17 @@ static struct controller_result check_elr(const struct controller_core *c, struc
     return CORE_OK;
 }
 
+static struct controller_result check_group(const struct controller_core *c, struct arena *a,
+                                            const struct config_set *after)
+{
+    struct config_layers layers = metadata_image_layers(c->image, c->node_id, c->given, after);
+    struct config_error error;
+
+    if (!config_check_group(&layers, &error))
+        return core_refuse(a, KERR_INVALID_CONFIG, "%s", error.text);
+    return CORE_OK;
+}
+
 static struct controller_result check_after(struct controller_core *c, struct arena *a,
                                             const struct alter_config *q, const struct config_set *after)
 {
@@ -204,7 +215,10 @@ static struct controller_result check_after(struct controller_core *c, struct ar
                                "specified: Set(%s)",
                                def->name);
     }
-    return check_values(a, kind_of(q->type), after);
+    result = check_values(a, kind_of(q->type), after);
+    if (result.code == KERR_NONE && q->type == CONFIG_RESOURCE_GROUP)
+        result = check_group(c, a, after);
+    return result;
 }
 
 /* ---- records ---- */

@@ -208,6 +208,22 @@ const struct config_set *metadata_image_configs(const struct metadata_image *img
     return c ? c->set : NULL;
 }
 
+void metadata_configs_begin(struct metadata_config_cursor *c, const struct metadata_image *img)
+{
+    map_cursor_init(&c->cursor, &img->configs);
+}
+
+bool metadata_configs_next(struct metadata_config_cursor *c, enum config_resource *type, struct str *name)
+{
+    const struct resource_config *r = (const void *)map_cursor_next(&c->cursor);
+
+    if (!r)
+        return false;
+    *type = r->key.type;
+    *name = r->key.name;
+    return true;
+}
+
 struct config_layers metadata_image_layers(const struct metadata_image *img, int32_t node_id,
                                            const struct config_values *given,
                                            const struct config_set *resource)

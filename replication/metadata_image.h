@@ -183,6 +183,13 @@ enum config_resource {
 /* What is set for a resource; NULL when nothing is. */
 const struct config_set *metadata_image_configs(const struct metadata_image *img,
                                                 enum config_resource type, struct str name);
+/* Every resource that has settings of its own, in no order that means anything. */
+struct metadata_config_cursor {
+    struct map_cursor cursor;
+};
+void metadata_configs_begin(struct metadata_config_cursor *c, const struct metadata_image *img);
+/* False at the end. */
+bool metadata_configs_next(struct metadata_config_cursor *c, enum config_resource *type, struct str *name);
 /* The layers that count for a topic, a group or a broker itself (resource then NULL) on broker node_id. */
 struct config_layers metadata_image_layers(const struct metadata_image *img, int32_t node_id,
                                            const struct config_values *given,

@@ -2,11 +2,11 @@
 import struct
 import uuid
 
-from harness.wire import Reader, array, blob, header, string
+from harness.wire import INCREMENTAL_ALTER_CONFIGS, Reader, array, blob, header, string
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 8, 9, 10, 11, 12, 13, 14
 DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS, OFFSET_DELETE = 15, 16, 42, 47
-CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE = 68, 69
+CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE, LIST_CONFIG_RESOURCES = 68, 69, 74
 
 
 # ---- flexible versions ----
@@ -272,6 +272,30 @@ def list_groups(c, states=(), types=()):
         found[name] = type_, state, kind
 
     answer.array(group)
+    return error, found
+
+
+def alter_group(c, group, **settings):
+    """IncrementalAlterConfigs v0: (error, message)."""
+    answer = c.ask(header(INCREMENTAL_ALTER_CONFIGS, 0) + array(
+        [struct.pack(">b", 32) + string(group) + array(
+            [string(k.replace("_", ".")) + b"\0" + string(v) for k, v in settings.items()])]) + b"\0")
+    answer.take("ii")
+    return answer.take("h"), answer.string()
+
+
+def list_config_resources(c, *types):
+    """ListConfigResources v1: (error, {(name, type)})."""
+    answer = ask_flexible(c, LIST_CONFIG_RESOURCES, 1, compact_array([struct.pack(">b", t) for t in types]))
+    _, error = answer.take("ih")
+    found = set()
+
+    def resource():
+        name, type_ = answer.compact(), answer.take("b")
+        answer.tags()
+        found.add((name, type_))
+
+    answer.array(resource)
     return error, found
 
 

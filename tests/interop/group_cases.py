@@ -14,7 +14,7 @@ COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, INVALID_TOPIC = 15, 16, 17
 ILLEGAL_GENERATION, INCONSISTENT_GROUP_PROTOCOL, INVALID_GROUP_ID, UNKNOWN_MEMBER_ID = 22, 23, 24, 25
 INVALID_SESSION_TIMEOUT, REBALANCE_IN_PROGRESS, INVALID_REQUEST, NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND = 26, 27, 42, 68, 69
 MEMBER_ID_REQUIRED, GROUP_SUBSCRIBED_TO_TOPIC, FENCED_MEMBER_EPOCH, UNSUPPORTED_ASSIGNOR = 79, 86, 110, 112
-INVALID_REGULAR_EXPRESSION = 128
+INVALID_REGULAR_EXPRESSION, UNSUPPORTED_VERSION, INVALID_CONFIG = 128, 35, 40
 NOT_READY = {COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR}
 
 
@@ -242,6 +242,31 @@ def ten_thousand_groups_of_one_client_do_no_harm(broker):
     finally:
         for c in connections:
             c.socket.close()
+
+
+def settings_of_groups_stay_within_what_the_broker_allows(broker):
+    group = new_group()
+    with connect(broker) as c:
+        assert g.alter_group(c, group, consumer_session_timeout_ms="10000") == (
+            INVALID_CONFIG, "consumer.session.timeout.ms must be in the range 45000 to 60000 inclusive.")
+        assert g.alter_group(c, group, consumer_heartbeat_interval_ms="1000") == (
+            INVALID_CONFIG, "consumer.heartbeat.interval.ms must be in the range 5000 to 15000 inclusive.")
+        assert g.alter_group(c, group, consumer_color="red") == (
+            INVALID_CONFIG, "Unknown group config name: consumer.color")
+        assert g.alter_group(c, group, consumer_session_timeout_ms="50000") == (NONE, None)
+
+
+def resources_that_can_have_settings_are_listed(broker):
+    topic, group = new_topic(broker), new_group()
+    with connect(broker) as c:
+        assert g.alter_group(c, group, consumer_session_timeout_ms="50000") == (NONE, None)
+        deadline = time.monotonic() + 10
+        while (group, 32) not in g.list_config_resources(c, 32)[1]:
+            assert time.monotonic() < deadline, "the group is not listed"
+        error, found = g.list_config_resources(c)
+        assert error == NONE and {(topic, 2), ("1", 4), ("1", 8), (group, 32)} <= found, found
+        assert g.list_config_resources(c, 4) == (NONE, {("1", 4)})
+        assert g.list_config_resources(c, 64) == (UNSUPPORTED_VERSION, set())
 
 
 # ---- KIP-848 ----
