@@ -24,6 +24,7 @@ struct applier {
     struct state_batch *batch;
     bool marked;               /* the mark was read and fits the log */
     int64_t applied;           /* with marked */
+    bool dropping;             /* the batch drops what is stored of the partition; then it is marked */
     struct task turn;
     bool turn_posted;
     /* a job in the pool */
@@ -111,7 +112,7 @@ static void applier_let_go(struct applier *a)
     a->records = (struct bytes_mut){0};
     state_batch_free(a->batch);
     a->batch = NULL;
-    a->marked = false;
+    a->marked = a->dropping = false;
 }
 
 static void applier_store_failed(struct applier *a)
@@ -143,30 +144,47 @@ static const char *mark_fault(const struct applier *a)
     return NULL;
 }
 
-/* What is stored of the partition goes with the first batch that is written. */
+static void applier_write(struct applier *a);
+
+static void applier_begin(struct applier *a, int64_t applied)
+{
+    a->marked = true;
+    a->open_offset = INT64_MAX;
+    a->applied = applied;
+    a->env->moved(a->owner, a);
+    applier_poke(a);
+}
+
+static void applier_begin_anew(struct applier *a)
+{
+    a->mark = (struct state_mark){.topic_id = a->partition->topic_id, .leader_epoch = -1};
+    applier_begin(a, log_start_offset(a->partition->log));
+}
+
+/* All that is stored of the partition goes, before anybody takes it for what the log says. */
 static void applier_start_over(struct applier *a, const char *why)
 {
-    if (why)
-        applier_log_partition(a, LOGGER_WARN, "coordinator_state_dropped", why);
+    applier_log_partition(a, LOGGER_WARN, "coordinator_state_dropped", why);
+    a->marked = false;
+    a->dropping = true;
     state_batch_clear(a->batch);
     state_batch_drop_partition(a->batch, a->id);
-    a->applied = log_start_offset(a->partition->log);
-    a->mark = (struct state_mark){.topic_id = a->partition->topic_id, .leader_epoch = -1};
+    applier_write(a);
 }
 
 static void applier_take_mark(struct applier *a)
 {
     const char *fault = a->mark_found ? mark_fault(a) : NULL;
 
-    a->marked = true;
-    a->open_offset = INT64_MAX;
-    a->applied = a->mark.offset;
-    if (!a->mark_found || fault)
+    if (fault)
         applier_start_over(a, fault);
+    else if (a->mark_found)
+        applier_begin(a, a->mark.offset);
+    else /* then nothing is stored either */
+        applier_begin_anew(a);
 }
 
-/* False: it is to be gone on with later. */
-static bool applier_read_mark(struct applier *a)
+static void applier_read_mark(struct applier *a)
 {
     bool would_block = false;
     struct status st;
@@ -174,18 +192,14 @@ static bool applier_read_mark(struct applier *a)
     if (!a->batch)
         a->batch = state_batch_new(a->store);
     if (!a->batch)
-        return false; /* no memory now: the next poke tries again */
+        return; /* no memory now: the next poke tries again */
     st = state_store_get_mark(a->store, a->id, &a->mark, &a->mark_found, &would_block);
-    if (status_failed(st)) {
+    if (status_failed(st))
         applier_store_failed(a);
-        return false;
-    }
-    if (would_block) {
+    else if (would_block)
         applier_submit(a, STEP_MARK);
-        return false;
-    }
-    applier_take_mark(a);
-    return true;
+    else
+        applier_take_mark(a);
 }
 
 /* ---- records ---- */
@@ -272,16 +286,33 @@ static void applier_committed(struct applier *a)
 {
     a->env->wrote(a->env->arg, state_batch_bytes(a->batch));
     state_batch_clear(a->batch);
+    if (a->dropping) {
+        a->dropping = false;
+        applier_begin_anew(a);
+        return;
+    }
     a->applied = a->next_applied;
     a->env->moved(a->owner, a);
     applier_poke(a);
 }
 
+/* Hands the batch to the store. */
+static void applier_write(struct applier *a)
+{
+    bool would_block = false;
+    struct status st = state_batch_commit(a->batch, &would_block);
+
+    if (status_failed(st))
+        applier_store_failed(a);
+    else if (would_block)
+        applier_submit(a, STEP_COMMIT);
+    else
+        applier_committed(a);
+}
+
 static void applier_commit(struct applier *a)
 {
     struct state_mark mark = a->mark;
-    bool would_block = false;
-    struct status st;
 
     mark.offset = a->next_applied;
     if (a->open_offset < mark.offset) {
@@ -289,13 +320,7 @@ static void applier_commit(struct applier *a)
         mark.leader_epoch = a->open_epoch;
     }
     state_batch_set_mark(a->batch, a->id, &mark);
-    st = state_batch_commit(a->batch, &would_block);
-    if (status_failed(st))
-        applier_store_failed(a);
-    else if (would_block)
-        applier_submit(a, STEP_COMMIT);
-    else
-        applier_committed(a);
+    applier_write(a);
 }
 
 static void applier_apply(struct applier *a)
@@ -350,15 +375,16 @@ static void applier_go(struct applier *a)
     struct log *l = a->partition->log;
 
     if (!a->marked) {
-        if (!applier_read_mark(a))
-            return;
-        a->env->moved(a->owner, a);
+        applier_read_mark(a);
+        return;
     }
     /* A follower's log may lose its tail to a new leader; it keeps what is below the high watermark, so that this
      * happens only when the cluster lost data itself. Retention may overtake us as well. */
     if (a->applied > log_end_offset(l) || a->applied < log_start_offset(l)) {
         applier_start_over(a, "the log was cut below what was applied");
-        a->env->moved(a->owner, a);
+        if (!a->marked)
+            a->env->moved(a->owner, a);
+        return;
     }
     if (a->applied < partition_high_watermark(a->partition))
         applier_read(a);
@@ -404,8 +430,6 @@ static void applier_resume(struct applier *a)
         return;
     }
     applier_take_mark(a);
-    a->env->moved(a->owner, a);
-    applier_poke(a);
 }
 
 /* ---- life ---- */

@@ -72,11 +72,11 @@ static struct status open_state(struct node *n, const char *dir, struct state_st
 {
     const struct state_store_sim_options options = {.seed = 1, .would_block_per_mille = 300};
 
-    (void)n;
     (void)dir;
     report->created = true;
     *out = state_store_sim_create(&options);
     CHECK(*out);
+    ((struct node_world *)n->arg)->state = *out;
     return STATUS_OK;
 }
 

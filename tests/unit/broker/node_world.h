@@ -31,6 +31,7 @@ struct node_world {
     struct event_base *events[NODE_WORLD_SHARDS]; /* set before start for connections with sockets */
     const char *boot_id;
     struct node *node; /* NULL: down */
+    struct state_store *state; /* of the coordinators, once one is opened; simulated, empty at each start */
     bool ready, stopped, failed;
     int errors_logged; /* events of level error since node_world_init */
     bool print;        /* the node's log lines go to standard output */

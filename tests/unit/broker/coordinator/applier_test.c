@@ -469,6 +469,31 @@ static void mark_that_does_not_fit_the_log_starts_it_over(void **state)
     world_end(&w);
 }
 
+/* Nobody may read what another topic of that name left, even while the new one is empty. */
+static void state_of_another_topic_is_gone_before_anything_is_applied(void **state)
+{
+    static struct world w;
+    (void)state;
+
+    world_start(&w, 0);
+    plant(&w, &(struct state_mark){{{9}}, 3, 1});
+    restart(&w);
+    assert_int_equal(stored(&w, "planted", 0), NOTHING);
+    assert_int_equal(applier_applied(w.applier), 0);
+    w.loop.pool_stuck = true;
+    plant(&w, &(struct state_mark){{{9}}, 3, 1});
+    state_store_sim_set_would_block(w.store, 1000); /* the drop has to wait */
+    stop_applier(&w);
+    start_applier(&w);
+    settle(&w);
+    assert_int_equal(applier_applied(w.applier), -1);
+    w.loop.pool_stuck = false;
+    settle(&w);
+    assert_int_equal(applier_applied(w.applier), 0);
+    assert_int_equal(stored(&w, "planted", 0), NOTHING);
+    world_end(&w);
+}
+
 /* The epochs tell: what was applied from the tail that a new leader does not have is another branch. */
 static void mark_of_a_branch_that_was_cut_off_starts_it_over(void **state)
 {
@@ -598,6 +623,7 @@ static void one_turn_applies_a_bounded_piece(void **state)
     stop_applier(&w);
     start_applier(&w);
     w.moves = 0;
+    test_loop_round(&w.loop); /* the mark */
     test_loop_round(&w.loop);
     assert_in_range(applier_applied(w.applier), 1, 500);
     settle(&w);
@@ -722,6 +748,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_read_is_passed_over),
         cmocka_unit_test(restart_reads_only_what_follows_the_mark),
         cmocka_unit_test(mark_that_does_not_fit_the_log_starts_it_over),
+        cmocka_unit_test(state_of_another_topic_is_gone_before_anything_is_applied),
         cmocka_unit_test(mark_of_a_branch_that_was_cut_off_starts_it_over),
         cmocka_unit_test(log_that_begins_behind_the_mark_starts_it_over),
         cmocka_unit_test(damaged_store_is_reset_and_filled_again),

@@ -1,0 +1,470 @@
+/* Groups on a whole node, in virtual time: taking over, waiting for the log, failing disks and stores. */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "broker/coordinator/coordinator_internal.h"
+#include "broker/internal_topics.h"
+#include "broker/shard.h"
+#include "protocol/messages/delete_topics.h"
+#include "protocol/messages/describe_groups.h"
+#include "protocol/messages/find_coordinator.h"
+#include "protocol/messages/heartbeat.h"
+#include "protocol/messages/join_group.h"
+#include "protocol/messages/list_groups.h"
+#include "protocol/messages/offset_commit.h"
+#include "protocol/messages/offset_fetch.h"
+#include "storage/state_store_sim.h"
+#include "tests/unit/broker/node_world.h"
+
+#define PATIENCE_MS 20000
+#define NO_ANSWER   (-1000)
+#define NO_OFFSET   (-1)
+
+static struct node_world w;
+
+/* ---- what clients do ---- */
+
+static enum kerr find_coordinator(const char *group)
+{
+    const struct find_coordinator_response *answer;
+    struct find_coordinator_request m;
+    struct node_ask ask = {0};
+    enum kerr code;
+
+    find_coordinator_request_init(&m);
+    m.key = str_from(group);
+    node_world_send(&w, &ask, API_FIND_COORDINATOR, 2, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_non_null(answer);
+    code = (enum kerr)answer->error_code;
+    node_ask_free(&ask);
+    return code;
+}
+
+static void send_commit(struct node_ask *ask, const char *group, int64_t offset)
+{
+    struct offset_commit_request_partition partition;
+    struct offset_commit_request_topic topic;
+    struct offset_commit_request m;
+
+    offset_commit_request_init(&m);
+    offset_commit_request_topic_init(&topic);
+    offset_commit_request_partition_init(&partition);
+    partition.committed_offset = offset;
+    partition.committed_metadata = STR("");
+    topic.name = STR("orders");
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    m.group_id = str_from(group);
+    m.topics = &topic;
+    m.topics_count = 1;
+    node_world_send(&w, ask, API_OFFSET_COMMIT, 8, &m);
+}
+
+static int committed(struct node_ask *ask, int64_t ms)
+{
+    const struct offset_commit_response *answer = node_world_wait(&w, ask, ms);
+    int code = answer ? answer->topics[0].partitions[0].error_code : NO_ANSWER;
+
+    if (answer)
+        node_ask_free(ask);
+    return code;
+}
+
+static int commit(const char *group, int64_t offset)
+{
+    struct node_ask ask = {0};
+
+    send_commit(&ask, group, offset);
+    return committed(&ask, PATIENCE_MS);
+}
+
+static int fetch(const char *group, int64_t *offset)
+{
+    const struct offset_fetch_response *answer;
+    struct offset_fetch_request_topic topic = {.name = STR("orders")};
+    struct offset_fetch_request m;
+    struct node_ask ask = {0};
+    int32_t partition = 0;
+    int code;
+
+    offset_fetch_request_init(&m);
+    topic.partition_indexes = &partition;
+    topic.partition_indexes_count = 1;
+    m.group_id = str_from(group);
+    m.topics = &topic;
+    m.topics_count = 1;
+    node_world_send(&w, &ask, API_OFFSET_FETCH, 5, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_non_null(answer);
+    code = answer->error_code;
+    *offset = code == KERR_NONE ? answer->topics[0].partitions[0].committed_offset : NO_OFFSET;
+    node_ask_free(&ask);
+    return code;
+}
+
+/* As clients do: again, while the coordinator is not ready. */
+static int64_t fetch_patiently(const char *group)
+{
+    int64_t offset = NO_OFFSET;
+    int code = fetch(group, &offset);
+
+    for (int i = 0; i < 1000 && (code == KERR_COORDINATOR_LOAD_IN_PROGRESS || code == KERR_NOT_COORDINATOR); i++) {
+        test_loop_run(&w.loop, 10);
+        code = fetch(group, &offset);
+    }
+    assert_int_equal(code, KERR_NONE);
+    return offset;
+}
+
+static int commit_patiently(const char *group, int64_t offset)
+{
+    int code = commit(group, offset);
+
+    for (int i = 0; i < 1000 && (code == KERR_COORDINATOR_LOAD_IN_PROGRESS || code == KERR_NOT_COORDINATOR); i++) {
+        test_loop_run(&w.loop, 10);
+        code = commit(group, offset);
+    }
+    return code;
+}
+
+static int heartbeat(const char *group)
+{
+    const struct heartbeat_response *answer;
+    struct heartbeat_request m;
+    struct node_ask ask = {0};
+    int code;
+
+    heartbeat_request_init(&m);
+    m.group_id = str_from(group);
+    m.member_id = STR("somebody");
+    node_world_send(&w, &ask, API_HEARTBEAT, 3, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    code = answer->error_code;
+    node_ask_free(&ask);
+    return code;
+}
+
+static void send_join(struct node_ask *ask, const char *group, const char *member)
+{
+    struct join_group_request_protocol protocol;
+    struct join_group_request m;
+
+    join_group_request_init(&m);
+    join_group_request_protocol_init(&protocol);
+    protocol.name = STR("range");
+    m.group_id = str_from(group);
+    m.member_id = str_from(member);
+    m.session_timeout_ms = 10000;
+    m.rebalance_timeout_ms = 10000;
+    m.protocol_type = STR("consumer");
+    m.protocols = &protocol;
+    m.protocols_count = 1;
+    node_world_send(&w, ask, API_JOIN_GROUP, 3, &m);
+}
+
+static size_t list_groups(void)
+{
+    const struct list_groups_response *answer;
+    struct list_groups_request m;
+    struct node_ask ask = {0};
+    size_t count;
+
+    list_groups_request_init(&m);
+    node_world_send(&w, &ask, API_LIST_GROUPS, 5, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_non_null(answer);
+    assert_int_equal(answer->error_code, KERR_NONE);
+    count = answer->groups_count;
+    node_ask_free(&ask);
+    return count;
+}
+
+/* ---- the world ---- */
+
+static void start(void)
+{
+    node_world_init(&w);
+    node_world_set(&w, "offsets.topic.num.partitions=4");
+    node_world_set(&w, "offsets.retention.minutes=1");
+    node_world_set(&w, "offsets.retention.check.interval.ms=10000");
+    node_world_start(&w);
+    node_world_topic(&w, "orders", 1, NULL);
+}
+
+/* The partition of __consumer_offsets that a group belongs to. */
+static struct partition *partition_of(const char *group)
+{
+    const struct metadata_topic *topic = metadata_image_topic(w.node->shards[0]->image, TOPIC_CONSUMER_OFFSETS);
+
+    assert_non_null(topic);
+    return node_world_partition(&w, topic->id, internal_topic_partition_of(str_from(group), topic->partition_count));
+}
+
+/* ---- the tests ---- */
+
+static void first_group_that_is_looked_for_makes_the_topic(void **state)
+{
+    int64_t offset;
+    (void)state;
+
+    start();
+    assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 5), KERR_NONE);
+    assert_int_equal(fetch_patiently("g"), 5);
+    assert_int_equal(fetch_patiently("h"), NO_OFFSET);
+    node_world_free(&w);
+}
+
+static void restarted_coordinator_says_that_it_loads_until_its_log_is_applied(void **state)
+{
+    struct state_store_report report;
+    struct node_ask ask = {0};
+    int64_t offset;
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    for (int i = 1; i <= 20; i++)
+        assert_int_equal(commit_patiently("g", i), KERR_NONE);
+    w.loop.pool_stuck = true; /* no flush: the watermark stands still */
+    send_commit(&ask, "g", 21);
+    test_loop_run(&w.loop, 10);
+    assert_int_equal(state_store_reset(w.state, &report).code, KERR_NONE);
+    for (size_t i = 0; i < NODE_WORLD_SHARDS; i++)
+        coordinators_store_ready(w.node->shards[i], w.state);
+    assert_int_equal(committed(&ask, 10), KERR_NOT_COORDINATOR);
+    assert_int_equal(fetch("g", &offset), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    assert_int_equal(commit("g", 22), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    assert_int_equal(heartbeat("g"), KERR_NONE); /* its session will begin when the group is loaded */
+    w.loop.pool_stuck = false;
+    assert_int_equal(fetch_patiently("g"), 21); /* it was in the log */
+    node_world_free(&w);
+}
+
+/* Ten commits in one turn of the loop are one batch in the log. */
+static void commits_of_one_turn_share_an_append(void **state)
+{
+    struct node_ask asks[10] = {{{0}}};
+    int64_t size_before, size_of_one;
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    size_before = log_size_bytes(partition_of("g")->log);
+    assert_int_equal(commit("g", 2), KERR_NONE);
+    size_of_one = log_size_bytes(partition_of("g")->log) - size_before;
+    size_before = log_size_bytes(partition_of("g")->log);
+    for (int i = 0; i < 10; i++)
+        send_commit(&asks[i], "g", 10 + i);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(committed(&asks[i], PATIENCE_MS), KERR_NONE);
+    assert_true(log_size_bytes(partition_of("g")->log) - size_before <
+                10 * size_of_one - 9 * (RECORD_BATCH_HEADER_BYTES - 12));
+    assert_int_equal(fetch_patiently("g"), 19);
+    node_world_free(&w);
+}
+
+static void commit_that_is_not_written_in_time_is_told_so(void **state)
+{
+    struct node_ask ask = {0};
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    w.loop.pool_stuck = true; /* no flush, no commit */
+    send_commit(&ask, "g", 2);
+    assert_int_equal(committed(&ask, 4000), NO_ANSWER);
+    assert_int_equal(committed(&ask, 3000), KERR_COORDINATOR_NOT_AVAILABLE);
+    w.loop.pool_stuck = false;
+    test_loop_run(&w.loop, 100);
+    assert_int_equal(fetch_patiently("g"), 2); /* it was written all the same */
+    assert_int_equal(commit_patiently("g", 3), KERR_NONE);
+    node_world_free(&w);
+}
+
+static void failing_store_is_made_anew_and_nobody_loses_an_offset(void **state)
+{
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    for (int i = 0; i < 12; i++) {
+        assert_int_equal(commit_patiently("g", 2 * i), KERR_NONE);
+        state_store_sim_fail_after(w.state, (uint64_t)i, i % 2);
+        assert_int_equal(commit_patiently("h", 2 * i + 1), KERR_NONE);
+        assert_int_equal(fetch_patiently("g"), 2 * i);
+        assert_int_equal(fetch_patiently("h"), 2 * i + 1);
+    }
+    node_world_free(&w);
+}
+
+static void failing_disk_answers_not_coordinator(void **state)
+{
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_WRITE,
+                                                  .prefix = "./trivet-data/__consumer_offsets",
+                                                  .sys_errno = EIO});
+    assert_int_equal(commit("g", 2), KERR_NOT_COORDINATOR);
+    files_sim_heal(w.files);
+    node_world_kill(&w);
+    node_world_start(&w);
+    assert_int_equal(fetch_patiently("g"), 1);
+    node_world_free(&w);
+}
+
+static void client_that_goes_while_it_joins_is_forgotten(void **state)
+{
+    struct node_ask ask = {0};
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("h", 1), KERR_NONE);
+    send_join(&ask, "g", "");
+    test_loop_run(&w.loop, 100);
+    assert_false(ask.answered); /* the initial rebalance delay */
+    node_world_stop(&w); /* answers it, to a node that goes */
+    assert_true(ask.answered);
+    node_ask_free(&ask);
+    node_world_start(&w);
+    assert_int_equal(fetch_patiently("h"), 1);
+    node_world_free(&w);
+}
+
+static void offsets_expire_and_their_group_with_them(void **state)
+{
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    assert_int_equal(list_groups(), 1);
+    test_loop_run(&w.loop, 30 * 1000);
+    assert_int_equal(commit_patiently("h", 1), KERR_NONE);
+    assert_int_equal(list_groups(), 2);
+    test_loop_run(&w.loop, 45 * 1000);
+    assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+    assert_int_equal(fetch_patiently("h"), 1);
+    assert_int_equal(list_groups(), 1);
+    test_loop_run(&w.loop, 45 * 1000);
+    assert_int_equal(fetch_patiently("h"), NO_OFFSET);
+    assert_int_equal(list_groups(), 0);
+    node_world_free(&w);
+}
+
+/* Groups that nobody asks for leave memory, and come back from the store. */
+static void groups_are_let_go_and_loaded_again(void **state)
+{
+    char group[16];
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    for (int i = 0; i < 100; i++) {
+        snprintf(group, sizeof group, "g%d", i);
+        assert_int_equal(commit_patiently(group, i), KERR_NONE);
+    }
+    assert_int_equal(list_groups(), 100);
+    node_world_kill(&w);
+    node_world_start(&w); /* nothing is in memory now */
+    for (int i = 0; i < 100; i++) {
+        snprintf(group, sizeof group, "g%d", i);
+        assert_int_equal(fetch_patiently(group), i);
+    }
+    assert_int_equal(list_groups(), 100);
+    node_world_free(&w);
+}
+
+static void deleted_offsets_topic_takes_its_groups_along(void **state)
+{
+    const struct delete_topics_response *answer;
+    struct str name = STR("__consumer_offsets");
+    struct delete_topics_request m;
+    struct node_ask ask = {0}, joining = {0};
+    int64_t offset;
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    send_join(&joining, "j", "");
+    delete_topics_request_init(&m);
+    m.topic_names = &name;
+    m.topic_names_count = 1;
+    m.timeout_ms = 10000;
+    node_world_send(&w, &ask, API_DELETE_TOPICS, 5, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_int_equal(answer->responses[0].error_code, KERR_NONE);
+    node_ask_free(&ask);
+    assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &joining, PATIENCE_MS))->error_code,
+                     KERR_NOT_COORDINATOR);
+    node_ask_free(&joining);
+    assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+    assert_int_equal(commit_patiently("g", 7), KERR_NONE);
+    assert_int_equal(fetch_patiently("g"), 7);
+    node_world_free(&w);
+}
+
+static void groups_of_all_shards_are_described_in_the_order_asked(void **state)
+{
+    const struct describe_groups_response *answer;
+    struct describe_groups_request m;
+    struct str names[40];
+    struct node_ask ask = {0};
+    char text[40][8];
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    for (int i = 0; i < 40; i++) {
+        snprintf(text[i], sizeof text[i], "g%d", i);
+        names[i] = str_from(text[i]);
+        if (i % 2)
+            assert_int_equal(commit_patiently(text[i], i), KERR_NONE);
+    }
+    describe_groups_request_init(&m);
+    m.groups = names;
+    m.groups_count = 40;
+    node_world_send(&w, &ask, API_DESCRIBE_GROUPS, 6, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_non_null(answer);
+    assert_int_equal(answer->groups_count, 40);
+    for (int i = 0; i < 40; i++) {
+        assert_true(str_equal(answer->groups[i].group_id, names[i]));
+        assert_int_equal(answer->groups[i].error_code, i % 2 ? KERR_NONE : KERR_GROUP_ID_NOT_FOUND);
+        assert_true(str_equal(answer->groups[i].group_state, i % 2 ? STR("Empty") : STR("Dead")));
+    }
+    node_ask_free(&ask);
+    node_world_free(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_group_that_is_looked_for_makes_the_topic),
+        cmocka_unit_test(restarted_coordinator_says_that_it_loads_until_its_log_is_applied),
+        cmocka_unit_test(commits_of_one_turn_share_an_append),
+        cmocka_unit_test(commit_that_is_not_written_in_time_is_told_so),
+        cmocka_unit_test(failing_store_is_made_anew_and_nobody_loses_an_offset),
+        cmocka_unit_test(failing_disk_answers_not_coordinator),
+        cmocka_unit_test(client_that_goes_while_it_joins_is_forgotten),
+        cmocka_unit_test(offsets_expire_and_their_group_with_them),
+        cmocka_unit_test(groups_are_let_go_and_loaded_again),
+        cmocka_unit_test(deleted_offsets_topic_takes_its_groups_along),
+        cmocka_unit_test(groups_of_all_shards_are_described_in_the_order_asked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
