@@ -52,6 +52,21 @@ static void scan_job_run(struct job *j)
 static void scan_go_on(struct coordinator_scan *s);
 static void scan_gate_open(struct coordinator *c);
 
+/* A gate may open before we are told that it stands, and take the core along, and with it the scan. */
+static void scan_start_gates(struct coordinator_scan *s)
+{
+    struct coordinator *c = s->c;
+
+    s->gates = 1; /* ours, while we are at it */
+    for (size_t i = 0; c->scan == s && i < s->count; i++) {
+        s->gates++;
+        if (!coordinator_gate_scan(c, s->names[i], s->expire, scan_gate_open) && c->scan == s)
+            s->gates--;
+    }
+    if (c->scan == s)
+        scan_gate_open(c);
+}
+
 static void scan_job_done(struct task *t)
 {
     struct coordinator_scan *s = CONTAINER_OF(t, struct coordinator_scan, job.done);
@@ -66,11 +81,7 @@ static void scan_job_done(struct task *t)
         scan_free(s);
         coordinators_store_failed(all);
     } else {
-        s->gates = 1; /* ours, while we are at it */
-        for (size_t i = 0; i < s->count && c->state == COORDINATOR_ACTIVE; i++)
-            s->gates += coordinator_gate_scan(c, s->names[i], s->expire, scan_gate_open);
-        if (c->state == COORDINATOR_ACTIVE)
-            scan_gate_open(c);
+        scan_start_gates(s);
     }
     coordinators_job_ended(all);
 }
