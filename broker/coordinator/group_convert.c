@@ -270,14 +270,42 @@ static bool gather(struct upgrade *u, const char **wrong)
     return settle_claims(u);
 }
 
+/* Clients assigned all that their members subscribe, and nothing else. Else (a rebalance was under
+ * way, topics grew) the group must not take this for its assignment: with another hash its next
+ * look at the metadata brings a new epoch. */
+static bool is_complete(const struct upgrade *u)
+{
+    const struct consumer_group *cg = u->g->consumer;
+    size_t assigned = 0, subscribed = 0;
+
+    for (size_t m = 0; m < u->count; m++) {
+        const struct consumer_member *member = consumer_member_find(cg, u->ids[m]);
+
+        for (size_t i = 0; member && i < u->assigned[m].count; i++)
+            if (!consumer_member_subscribes_id(u->c, cg, member, u->assigned[m].items[i].topic))
+                return false;
+        assigned += u->assigned[m].count;
+    }
+    for (const struct subscribed_topic *t = cg->topics; t; t = t->hh.next) {
+        const struct metadata_topic *topic = metadata_image_topic(u->c->image, t->name);
+
+        subscribed += topic ? topic->partition_count : 0;
+    }
+    return assigned == subscribed;
+}
+
 static void write_upgrade(struct upgrade *u)
 {
     struct group_core *c = u->c;
     struct group *g = u->g;
+    bool complete;
+    uint64_t hash;
 
     for (size_t i = 0; i < u->count; i++)
         consumer_emit_member(c, g, u->ids[i], &u->fields[i]);
-    consumer_emit_epoch(c, g, u->generation, consumer_group_hash(c, g->consumer));
+    complete = is_complete(u);
+    hash = consumer_group_hash(c, g->consumer);
+    consumer_emit_epoch(c, g, u->generation, complete ? hash : ~hash);
     for (size_t i = 0; i < u->count; i++)
         consumer_emit_target(c, g, u->ids[i], &u->assigned[i]);
     consumer_emit_target_epoch(c, g, u->generation, 0);
@@ -291,7 +319,7 @@ static void write_upgrade(struct upgrade *u)
         if (m)
             consumer_member_heard(c, g, m, u->fields[i].session_timeout_ms);
     }
-    g->consumer->checked_offset = metadata_image_offset(c->image);
+    g->consumer->checked_offset = complete ? metadata_image_offset(c->image) : -1;
 }
 
 struct consumer_group *convert_to_consumer(struct group_core *c, struct group *g,

@@ -6,7 +6,7 @@
  * coordinator knows; now and then a core made of the records is compared with the live one. In the end all that are
  * still there have settled on all partitions, and then, silent, are gone.
  *
- *     group_consumer_random_test [SEED [EVENTS]]      a failure prints its seed */
+ *     group_consumer_random_test [SEED [EVENTS]]      a failure prints its seed; STORY=1 tells what happens */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -409,6 +409,7 @@ static void run(uint64_t seed, size_t events)
     x.w->settings.initial_rebalance_delay_ms = seed % 2 ? 0 : 100;
     x.w->settings.offsets_retention_ms = 60000;
     x.w->on_record = count_records;
+    x.w->story = getenv("STORY") ? stderr : NULL;
     x.w->hold = true;
     for (size_t i = 0; i < TOPICS - 1; i++)
         image_world_topic(&x.w->images, topic_names[i], 1 + (int32_t)i * 2);

@@ -282,6 +282,22 @@ static void who_waits_in_a_classic_group_is_sent_round_when_it_is_turned(void **
     assert_int_equal(syncs(s, "d"), KERR_NONE);
 }
 
+/* A static member takes the place of one that has not been assigned anything yet; its subscription is the same. (In
+ * Kafka nobody is assigned anything then.) */
+static void a_group_that_is_turned_in_the_middle_of_a_rebalance_is_assigned_anew(void **state)
+{
+    struct scene *s = *state;
+
+    snprintf(client(s, "a")->instance, 32, "i");
+    client(s, "a")->old = true;
+    joins(s, "a");
+    assert_int_equal(group(s)->classic->state, CLASSIC_COMPLETING_REBALANCE);
+    snprintf(member(s, "c")->instance, 32, "i");
+    assert_int_equal(heartbeat(s, "c"), KERR_NONE);
+    assert_string_equal(has(s, "c"), "t-0 t-1 t-2 t-3");
+    assert_int_equal(group(s)->consumer->epoch, 2);
+}
+
 static void empty_groups_change_their_type_in_passing(void **state)
 {
     struct scene *s = *state;
@@ -591,6 +607,7 @@ int main(void)
         CASE(what_cannot_be_read_or_would_be_lost_is_not_turned),
         CASE(partitions_that_a_client_gave_twice_are_the_first_ones),
         CASE(who_waits_in_a_classic_group_is_sent_round_when_it_is_turned),
+        CASE(a_group_that_is_turned_in_the_middle_of_a_rebalance_is_assigned_anew),
         CASE(empty_groups_change_their_type_in_passing),
         CASE(a_classic_member_joins_a_consumer_group),
         CASE(a_cooperative_classic_member_gives_back_before_others_get),
