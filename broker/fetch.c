@@ -535,7 +535,7 @@ bool fetch_start(struct fetch_call *call)
     timer_init(home->loop, &call->wait, on_wait_over);
     call->rq->hurry = fetch_hurry;
     call->rq->hurry_arg = call;
-    call->wait_over = call->max_wait_ms <= 0;
+    call->wait_over = call->max_wait_ms <= 0 || call->entry_count == 0; /* nothing can come of no partitions */
     call_split(call);
     for (size_t i = 0; i < count; i++)
         used += call->parts[i].first != NULL;

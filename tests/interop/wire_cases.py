@@ -417,6 +417,13 @@ def fetch_beyond_the_ends_is_out_of_range(broker):
         assert c.fetch(topic, 0, partition=9)[0] == UNKNOWN_TOPIC_OR_PARTITION
 
 
+def fetch_of_no_partitions_is_answered_at_once(broker):
+    """How Java's consumer closes its session before it goes: it waits for the answer."""
+    with connect(broker) as c:
+        answer = c.ask(wire.header(wire.FETCH, 4) + struct.pack(">iiiib", -1, 20000, 1, 1 << 20, 0) + wire.array([]))
+        assert answer.take("ii") == (0, 0)
+
+
 def fetch_with_absurd_limits_is_survived(broker):
     topic = new_topic(broker)
     with connect(broker) as c:
