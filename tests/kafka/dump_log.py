@@ -27,7 +27,7 @@ def _same_lines(ours, theirs):
 
 
 def _segments(data, files_of):
-    return [f for f in files_of(data, ".log") if "__cluster_metadata" not in f]
+    return [f for f in files_of(data, ".log") if "__cluster_metadata" not in f and "__consumer_offsets" not in f]
 
 
 def batches_are_dumped_alike(tool, data, files_of, kafka_dump):
@@ -60,6 +60,14 @@ def metadata_is_dumped_alike(tool, data, files_of, kafka_dump):
     _same_lines(_ours(tool, files, "--deep"), kafka_dump(files, "--cluster-metadata-decoder", "--deep-iteration"))
 
 
+def groups_and_offsets_are_dumped_alike(tool, data, files_of, kafka_dump):
+    files = [f for f in files_of(data, ".log") if "__consumer_offsets" in f]
+    theirs = kafka_dump(files, "--offsets-decoder")
+    for word in ('"type":"1"', '"type":"2"', '"subscription":{'):
+        assert word in theirs, f"no {word} in what Apache Kafka wrote"
+    _same_lines(_ours(tool, files, "--offsets-decoder"), theirs)
+
+
 def json_lines_are_json(tool, data, files_of, kafka_dump):
     del kafka_dump
     lines = _ours(tool, files_of(data, ".log", ".index", ".timeindex", ".snapshot", ".checkpoint"), "--json",
@@ -72,4 +80,4 @@ def comparisons():
     return [(case.__name__, case) for case in
             (batches_are_dumped_alike, records_are_dumped_alike, offset_indexes_are_dumped_alike,
              time_indexes_are_dumped_alike, producer_snapshots_are_dumped_alike, metadata_is_dumped_alike,
-             json_lines_are_json)]
+             groups_and_offsets_are_dumped_alike, json_lines_are_json)]

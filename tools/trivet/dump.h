@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "protocol/message_type.h"
 #include "protocol/record_batch.h"
 
 struct dump {
@@ -18,6 +19,7 @@ struct dump {
     bool json;
     bool deep;     /* records too */
     bool metadata; /* values of records are metadata records */
+    bool offsets;  /* records are those of __consumer_offsets */
     bool failed;   /* something was damaged or could not be read */
 };
 
@@ -67,9 +69,19 @@ void dump_producer_snapshot(struct dump *d, const struct dump_input *in); /* .sn
 
 /* ---- records of the metadata log (dump_metadata.c) ---- */
 
+#define DUMP_ARENA_BYTES_MAX ((size_t)256 << 20) /* of one decoded record */
+
+/* One message that fills `body`, as JSON; NULL: it is none, or not of this version. Owned by the caller. */
+json_t *dump_message(const struct message_type *type, struct bytes body, int16_t version);
+
 /* A metadata record as {"type", "version", "data"}, or NULL: it is none. Owned by the caller. */
 json_t *dump_metadata_record(struct bytes value);
 /* Adds what a control record says to its line. False: it is of no known type, or damaged. */
 bool dump_control_record(json_t *line, const struct record *r);
+
+/* ---- records of __consumer_offsets (dump_offsets.c) ---- */
+
+/* Adds key and payload to the record's line. False, nothing added: it is damaged. */
+bool dump_offsets_record(json_t *line, const struct record *r);
 
 #endif

@@ -7,12 +7,9 @@
 #include "protocol/varint.h"
 #include "tools/trivet/dump.h"
 
-#define ARENA_BYTES_MAX ((size_t)256 << 20) /* of one decoded record */
-
 #define METADATA_FRAME_VERSION 1
 
-/* One message that fills `body`, as JSON; NULL: it is none, or not of this version. */
-static json_t *decode(const struct message_type *type, struct bytes body, int16_t version)
+json_t *dump_message(const struct message_type *type, struct bytes body, int16_t version)
 {
     struct reader r = reader_of(body.data, body.size);
     json_t *json = NULL;
@@ -21,7 +18,7 @@ static json_t *decode(const struct message_type *type, struct bytes body, int16_
 
     if (version < type->version_min || version > type->version_max)
         return NULL;
-    arena_init(&arena, ARENA_BYTES_MAX);
+    arena_init(&arena, DUMP_ARENA_BYTES_MAX);
     message = arena_zalloc(&arena, 1, type->size);
     if (message && type->decode(message, &r, &arena, version) && reader_left(&r) == 0)
         json = message_to_json(type, message, version);
@@ -67,7 +64,7 @@ json_t *dump_metadata_record(struct bytes value)
     type = message_type_by_key(MESSAGE_METADATA, (int16_t)key);
     if (!type)
         return NULL;
-    data = decode(type, (struct bytes){p, (size_t)(end - p)}, (int16_t)version);
+    data = dump_message(type, (struct bytes){p, (size_t)(end - p)}, (int16_t)version);
     if (!data)
         return NULL;
     return json_pack("{sosiso}", "type", type_name(type->name), "version", (int)version, "data",
@@ -101,7 +98,7 @@ static bool add_control_message(json_t *line, int type, struct bytes value)
 
         if ((int)kind->type != type)
             continue;
-        json = decode(message_type_by_name(kind->message), value, (int16_t)load_be16(value.data));
+        json = dump_message(message_type_by_name(kind->message), value, (int16_t)load_be16(value.data));
         return json && json_object_set_new(line, kind->label, json) == 0;
     }
     return false;

@@ -61,6 +61,15 @@ static json_int_t field_size(struct bytes field)
     return field.data ? (json_int_t)field.size : -1;
 }
 
+static void add_offsets(struct segment_dump *s, json_t *line, const struct record *r)
+{
+    if (dump_offsets_record(line, r))
+        return;
+    json_object_set_new(line, "key", dump_bytes(r->key));
+    json_object_set_new(line, "payload", dump_bytes(r->value));
+    dump_problem(s->d, "%s: the record at offset %" PRId64 " is none of a group coordinator", s->in->path, r->offset);
+}
+
 static void add_payload(struct segment_dump *s, json_t *line, const struct record *r)
 {
     json_t *decoded = s->d->metadata ? dump_metadata_record(r->value) : NULL;
@@ -97,6 +106,8 @@ static void dump_record(struct segment_dump *s, const uint8_t *head, const struc
         json_object_set_new(line, "headers", headers_with_values(r));
     if (record_batch_is_control(head))
         add_control(s, line, r);
+    else if (s->d->offsets)
+        add_offsets(s, line, r);
     else
         add_payload(s, line, r);
     dump_line(s->d, "record", "| ", line);
@@ -109,7 +120,8 @@ static void dump_records(struct segment_dump *s, struct bytes batch, int64_t pos
 
     record_iter_open(&it, batch, s->scratch, DECOMPRESSED_BYTES_MAX);
     while (record_iter_next(&it, &r)) {
-        if (s->next_offset >= 0 && r.offset != s->next_offset)
+        /* __consumer_offsets is compacted: its offsets have gaps. */
+        if (s->next_offset >= 0 && r.offset != s->next_offset && !s->d->offsets)
             dump_problem(s->d, "%s: offset %" PRId64 " is followed by %" PRId64, s->in->path,
                          s->next_offset - 1, r.offset);
         s->next_offset = r.offset + 1;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "tests/unit/protocol/record_samples.h"
+#include "tests/unit/tools/offsets_sample.h"
 #include "tools/trivet/dump.h"
 
 /* A directory of files, and what dump-log says of them. */
@@ -316,6 +317,91 @@ static void a_control_record_of_unknown_type_is_told(void **state)
     assert_true(w->dump.failed);
 }
 
+/* ---- records of __consumer_offsets ---- */
+
+static void offsets_and_groups_are_decoded_as_apache_kafka_does(void **state)
+{
+    static const char *const expected[] = {
+        "| offset: 1 CreateTime: 1795726834027 keySize: 13 valueSize: 214 sequence: 0 headerKeys:"
+        " [] key: {\"type\":\"2\",\"data\":{\"group\":\"classic-g\"}} payload: {\"version\":\"3\""
+        ",\"data\":{\"protocolType\":\"consumer\",\"generation\":1,\"protocol\":\"range\",\"leade"
+        "r\":\"rdkafka-823514b3-d3e3-4fca-90f0-02e9ffebbd97\",\"currentStateTimestamp\":179572683"
+        "3985,\"members\":[{\"memberId\":\"rdkafka-823514b3-d3e3-4fca-90f0-02e9ffebbd97\",\"group"
+        "InstanceId\":null,\"clientId\":\"rdkafka\",\"clientHost\":\"/127.0.0.1\",\"rebalanceTime"
+        "out\":300000,\"sessionTimeout\":45000,\"subscription\":{\"topics\":[\"orders\"],\"userDa"
+        "ta\":\"\",\"ownedPartitions\":[]},\"assignment\":{\"assignedPartitions\":[{\"topic\":\"o"
+        "rders\",\"partitions\":[0]}],\"userData\":\"\"}}]}}\n",
+        "| offset: 2 CreateTime: 1795726837887 keySize: 25 valueSize: 42 sequence: 0 headerKeys: "
+        "[] key: {\"type\":\"1\",\"data\":{\"group\":\"classic-g\",\"topic\":\"orders\",\"partiti"
+        "on\":0}} payload: {\"version\":\"4\",\"data\":{\"offset\":3,\"leaderEpoch\":-1,\"metadat"
+        "a\":\"\",\"commitTimestamp\":1795726837864,\"topicId\":\"xo4yjrwjRralD51mTsqCGA\"}}\n",
+        "| offset: 41 CreateTime: 1795726873814 keySize: 33 valueSize: -1 sequence: 0 headerKeys:"
+        " [] key: {\"type\":\"8\",\"data\":{\"groupId\":\"new-g\",\"memberId\":\"_SkZSXooQ7yuLJhu"
+        "f2Jt8g\"}} payload: <DELETE>\n",
+        "| offset: 42 CreateTime: 1795726873814 keySize: 33 valueSize: -1 sequence: 1 headerKeys:"
+        " [] key: {\"type\":\"7\",\"data\":{\"groupId\":\"new-g\",\"memberId\":\"_SkZSXooQ7yuLJhu"
+        "f2Jt8g\"}} payload: <DELETE>\n",
+        "| offset: 43 CreateTime: 1795726873814 keySize: 33 valueSize: -1 sequence: 2 headerKeys:"
+        " [] key: {\"type\":\"5\",\"data\":{\"groupId\":\"new-g\",\"memberId\":\"_SkZSXooQ7yuLJhu"
+        "f2Jt8g\"}} payload: <DELETE>\n",
+        "| offset: 44 CreateTime: 1795726873814 keySize: 9 valueSize: 7 sequence: 3 headerKeys: ["
+        "] key: {\"type\":\"3\",\"data\":{\"groupId\":\"new-g\"}} payload: {\"version\":\"0\",\"d"
+        "ata\":{\"epoch\":3}}\n",
+        "| offset: 45 CreateTime: 1795726873814 keySize: 9 valueSize: 7 sequence: 4 headerKeys: ["
+        "] key: {\"type\":\"6\",\"data\":{\"groupId\":\"new-g\"}} payload: {\"version\":\"0\",\"d"
+        "ata\":{\"assignmentEpoch\":3}}\n",
+    };
+    struct world *w = *state;
+    const char *printed;
+
+    put_hex(w, "00000000000000000001.log", kafka_offsets_hex);
+    w->dump.deep = w->dump.offsets = true;
+    printed = dump(w, "00000000000000000001.log");
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        const char *at = strstr(printed, expected[i]);
+
+        if (!at)
+            fail_msg("not printed: %s", expected[i]);
+        printed = at + 1;
+    }
+    assert_false(w->dump.failed); /* the gaps between the batches are those of a compacted log */
+}
+
+static void what_is_no_record_of_a_group_coordinator_is_told_and_shown_as_it_is(void **state)
+{
+    struct world *w = *state;
+
+    put_hex(w, "00000000000000000000.log", kafka_data_hex); /* its key is "k0": a type nobody knows */
+    w->dump.deep = w->dump.offsets = true;
+    assert_non_null(strstr(dump(w, "00000000000000000000.log"),
+                           "key: Unknown record type 27440 at offset 0, skipping.\n"));
+    assert_false(w->dump.failed);
+}
+
+/* The value's version is one that nobody knows. */
+static void a_damaged_record_of_a_group_coordinator_is_told_and_shown_as_it_is(void **state)
+{
+    struct world *w = *state;
+    const uint8_t key[] = {0, 2, 0, 1, 'g'};
+    const uint8_t value[] = {0, 99, 'x'};
+    json_t *line = json_object();
+    struct record r = {.key = {key, sizeof key}, .value = {value, sizeof value}};
+    (void)w;
+
+    assert_false(dump_offsets_record(line, &r));
+    assert_int_equal(json_object_size(line), 0);
+    r.key.size = 1;
+    assert_false(dump_offsets_record(line, &r));
+    r.key.size = 4; /* cut in the group */
+    r.value.data = NULL;
+    assert_false(dump_offsets_record(line, &r));
+    assert_int_equal(json_object_size(line), 0);
+    r.key.size = sizeof key;
+    assert_true(dump_offsets_record(line, &r));
+    assert_string_equal(json_string_value(json_object_get(line, "payload")), "<DELETE>");
+    json_decref(line);
+}
+
 /* ---- beside the segment ---- */
 
 static void index_entries_are_compared_with_the_segment(void **state)
@@ -478,6 +564,9 @@ int main(void)
         TEST(a_metadata_snapshot_is_decoded),
         TEST(what_is_no_metadata_record_is_told_and_shown_as_it_is),
         TEST(a_control_record_of_unknown_type_is_told),
+        TEST(offsets_and_groups_are_decoded_as_apache_kafka_does),
+        TEST(what_is_no_record_of_a_group_coordinator_is_told_and_shown_as_it_is),
+        TEST(a_damaged_record_of_a_group_coordinator_is_told_and_shown_as_it_is),
         TEST(index_entries_are_compared_with_the_segment),
         TEST(time_index_entries_are_compared_with_the_segment),
         TEST(an_index_without_its_segment_is_printed),
