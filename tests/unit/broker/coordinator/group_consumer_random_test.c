@@ -322,10 +322,11 @@ static void calm_round(struct chance *x)
             continue;
         if (c->last->caller.code)
             world_join(x->w, c);
-        else if (c->last->caller.call == GROUP_JOIN)
-            world_sync(x->w, c);
-        else
+        else if (c->last->caller.call != GROUP_JOIN)
             world_heartbeat(x->w, c);
+        /* At once, as clients do: they have as little as a second for it. */
+        if (!c->waiting && c->last->caller.call == GROUP_JOIN && !c->last->caller.code)
+            world_sync(x->w, c);
     }
     while (world_resolve_regex(&x->members))
         ;
