@@ -2,6 +2,7 @@
 import os
 import subprocess
 import tempfile
+import time
 
 
 class Skip(Exception):
@@ -65,6 +66,83 @@ def cli_formats_storage_once_and_says_whose_it_is(broker):
         _run(broker, "storage", "format", *here, status=1)
         _run(broker, "storage", "format", *here, "--ignore-formatted")
         assert os.path.exists(f"{folder}/data/__cluster_metadata-0/00000000000000000000-0000000000.checkpoint")
+
+
+# ---- groups ----
+
+def _kcat(broker, *words, text=None):
+    return subprocess.run(["kcat", "-b", broker.bootstrap, *words], input=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True, timeout=60, check=True).stdout
+
+
+def _produced(broker, topic):
+    _run(broker, "topic", "create", topic, "--partitions", "2")
+    for partition, text in (("0", "a\nb\nc\n"), ("1", "d\ne\n")):
+        _kcat(broker, "-P", "-t", topic, "-p", partition, text=text)
+
+
+def _lines(broker, *words):
+    """What is printed, as a set of lines without their spaces' width."""
+    return {" ".join(line.split()) for line in _run(broker, *words)[0].splitlines()}
+
+
+def cli_shows_a_live_group_its_members_and_lag(broker):
+    _produced(broker, "cli-live")
+    member = subprocess.Popen(["kcat", "-b", broker.bootstrap, "-G", "cli-live-group", "-X", "auto.offset.reset=earliest",
+                               "-X", "auto.commit.interval.ms=100", "-q", "cli-live"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 40
+        while "total lag 0" not in (said := " ".join(_run_or_empty(broker, "group", "describe", "cli-live-group").split())) \
+                or "Stable" not in said or "cli-live 1 2 2 0" not in said or " - " in said:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        said = _run(broker, "group", "describe", "cli-live-group", "--members")[0]
+        assert "type classic state Stable" in " ".join(said.split()) and "members 1" in said and "rdkafka" in said, said
+        assert "cli-live-group type classic state Stable protocol consumer" in _lines(broker, "group", "list")
+        assert "NON_EMPTY_GROUP" in _run(broker, "group", "delete", "cli-live-group", status=1)[1]
+        assert "has 1 members" in _run(broker, "group", "reset-offsets", "cli-live-group", "--to-earliest", status=1)[1]
+    finally:
+        member.terminate()
+        member.wait()
+
+
+def _run_or_empty(broker, *words):
+    done = subprocess.run([_tool(broker), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60,
+                          env={**os.environ, "TRIVET_BOOTSTRAP": broker.bootstrap})
+    return done.stdout
+
+
+def cli_resets_offsets_only_when_told_to_execute(broker):
+    _produced(broker, "cli-reset")
+    reset = ("group", "reset-offsets", "cli-reset-group", "--topic", "cli-reset")
+    assert "Nothing was changed" in _run(broker, *reset, "--to-latest")[0]
+    _run(broker, "group", "describe", "cli-reset-group", status=1)
+    assert {"cli-reset 0 - 3", "cli-reset 1 - 2"} <= _lines(broker, *reset, "--to-latest", "--execute")
+    assert {"cli-reset 0 3 3 0 -", "cli-reset 1 2 2 0 -", "total lag 0"} <= _lines(broker, "group", "describe", "cli-reset-group")
+    _run(broker, "group", "reset-offsets", "cli-reset-group", "--shift-by", "-1", "--topic", "cli-reset:0", "--execute")
+    assert {"cli-reset 0 2 3 1 -", "total lag 1"} <= _lines(broker, "group", "describe", "cli-reset-group")
+    assert "cli-reset 1 2 1" in _lines(broker, *reset, "--to-offset", "1")
+    assert "cli-reset 0 2 3" in _lines(broker, *reset, "--to-offset", "99")  # the nearest there is
+    assert "cli-reset 0 2 0" in _lines(broker, *reset, "--to-time", "2020-01-01T00:00:00")
+    assert "cli-reset 0 2 3" in _lines(broker, *reset, "--to-time", "2100-01-01T00:00:00Z")
+
+
+def cli_deletes_groups_and_says_which_are_not_there(broker):
+    _produced(broker, "cli-gone")
+    _run(broker, "group", "reset-offsets", "cli-gone-group", "--topic", "cli-gone", "--to-earliest", "--execute")
+    assert "deleted" in _run(broker, "group", "delete", "cli-gone-group")[0]
+    assert "GROUP_ID_NOT_FOUND" in _run(broker, "group", "delete", "cli-gone-group", status=1)[1]
+    assert "GROUP_ID_NOT_FOUND" in _run(broker, "group", "describe", "cli-gone-group", status=1)[1]
+
+
+def cli_refuses_group_commands_that_make_no_sense(broker):
+    _run(broker, "group", status=2)
+    _run(broker, "group", "describe", status=2)
+    _run(broker, "group", "reset-offsets", "g", status=2)
+    _run(broker, "group", "reset-offsets", "g", "--to-earliest", "--to-latest", status=2)
+    _run(broker, "group", "reset-offsets", "g", "--to-offset", "soon", status=2)
+    assert "no such topic" in _run(broker, "group", "reset-offsets", "g", "--to-latest", "--topic", "cli-nowhere", status=1)[1]
 
 
 def cases():
