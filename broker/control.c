@@ -7,12 +7,14 @@
 #include "broker/closing.h"
 #include "broker/coordinator/state_home.h"
 #include "broker/format.h"
+#include "broker/forward.h"
 #include "broker/producer_ids.h"
 #include "broker/self_transport.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
 #include "protocol/base/check.h"
 #include "replication/broker_lifecycle.h"
+#include "replication/memory.h"
 
 struct control {
     struct node *node;
@@ -24,6 +26,8 @@ struct control {
     struct checkpoints *checkpoints;
     struct cleaning *cleaning;
     _Atomic int32_t leader_id;
+    struct str leader_host; /* owned */
+    uint16_t leader_port;
     /* what the shards have opened, by the offset of the image */
     int64_t *opened_offsets;
     bool logs_ready;
@@ -152,6 +156,7 @@ static void control_failed(void *arg, struct status why)
 static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
 {
     struct control *c = arg;
+    const struct raft_endpoint *endpoint;
     struct transport_node node = {.id = leader_id};
 
     logger_event(c->node->env.logger, LOGGER_INFO, "controller_leader", "leader=%d epoch=%d", leader_id, epoch);
@@ -159,7 +164,13 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     if (leader_id == c->node->options->node_id) {
         node.host = c->endpoint.host;
         node.port = c->endpoint.port;
+    } else if (leader_id >= 0 && raft_node_leader_endpoint(c->raft, &endpoint)) {
+        node.host = endpoint->host;
+        node.port = endpoint->port;
     }
+    free((void *)(uintptr_t)c->leader_host.data);
+    c->leader_host = memory_str(node.host);
+    c->leader_port = node.port;
     broker_lifecycle_controller(c->lifecycle, &node);
 }
 
@@ -219,6 +230,49 @@ void control_call(struct control_call *call)
     call->request.done = call_done;
     call->task.run = call_submit;
     loop_post(call->rq->shard->node->env.control_loop, &call->task);
+}
+
+/* ---- requests of other nodes ---- */
+
+static void raft_call_home(struct task *t)
+{
+    struct control_raft_call *call = (struct control_raft_call *)t;
+
+    call->finished(call);
+}
+
+static void raft_call_done(struct raft_request *r)
+{
+    struct control_raft_call *call = CONTAINER_OF(r, struct control_raft_call, request);
+
+    call->task.run = raft_call_home;
+    loop_post(call->rq->shard->loop, &call->task);
+}
+
+static void raft_call_submit(struct task *t)
+{
+    struct control_raft_call *call = (struct control_raft_call *)t;
+    struct control *c = call->rq->shard->node->control;
+
+    if (c->raft) {
+        raft_node_request(c->raft, &call->request);
+        return;
+    }
+    call->request.error = KERR_NOT_LEADER_OR_FOLLOWER; /* closed, at the end */
+    call->request.leader_id = -1;
+    raft_call_done(&call->request);
+}
+
+void control_raft_call(struct control_raft_call *call)
+{
+    call->request.done = raft_call_done;
+    call->task.run = raft_call_submit;
+    loop_post(call->rq->shard->node->env.control_loop, &call->task);
+}
+
+struct transport_node control_leader(const struct control *c)
+{
+    return (struct transport_node){atomic_load(&c->leader_id), c->leader_host, c->leader_port};
 }
 
 int32_t control_leader_id(const struct control *c)
@@ -324,6 +378,22 @@ static struct broker_lifecycle *control_make_lifecycle(struct control *c)
     return broker_lifecycle_create(&args);
 }
 
+/* NULL: none are given. */
+static struct voter_set *control_static_voters(const struct control *c)
+{
+    const struct node_options *o = c->node->options;
+    struct raft_endpoint endpoints[NODE_VOTERS_MAX];
+    struct raft_voter voters[NODE_VOTERS_MAX];
+
+    for (size_t i = 0; i < o->voter_count; i++) {
+        endpoints[i] =
+            (struct raft_endpoint){c->endpoint.listener, str_from(o->voters[i].host), o->voters[i].port};
+        voters[i] = (struct raft_voter){
+            .key = {.id = o->voters[i].id}, .endpoints = &endpoints[i], .endpoint_count = 1};
+    }
+    return voter_set_create(voters, o->voter_count);
+}
+
 static struct status control_open_raft(struct control *c)
 {
     const struct node_env *env = &c->node->env;
@@ -349,12 +419,16 @@ static struct status control_open_raft(struct control *c)
                      .retry_backoff_ms = config_values_integer(config, "controller.quorum.retry.backoff.ms")},
         .listener = controller_raft_listener(c->controller),
     };
+    struct voter_set *voters = control_static_voters(c);
     struct status st = STATUS_OK;
 
-    if (storage_dirs_metadata_empty(dirs))
-        st = format_metadata(env->files, env->clock, args.directory, args.self, &c->endpoint);
+    args.static_voters = voters;
+    if (storage_dirs_metadata_empty(dirs)) /* several voters cannot know one another's directories: kraft.version 0 */
+        st = format_metadata(env->files, env->clock, args.directory, args.self,
+                             c->node->options->voter_count > 1 ? NULL : &c->endpoint);
     if (!status_failed(st))
         st = raft_node_open(&args, &c->raft, &report);
+    voter_set_free(voters);
     if (!status_failed(st))
         controller_set_raft(c->controller, c->raft);
     return st;
@@ -510,6 +584,7 @@ static void on_final_checkpoint(void *arg)
 /* We lead nothing any more. What is appended after the last checkpoint was not acknowledged. */
 static void control_left(struct control *c)
 {
+    forward_stop(c->node);
     checkpoints_stop(c->checkpoints);
     cleaning_stop(c->cleaning);
     checkpoints_write(c->checkpoints, on_final_checkpoint, c);
@@ -542,6 +617,7 @@ void control_free(struct control *c)
     if (c->cleaning)
         cleaning_free(c->cleaning);
     self_transport_free(c->transport);
+    free((void *)(uintptr_t)c->leader_host.data);
     free(c->opened_offsets);
     free(c);
 }

@@ -10,6 +10,8 @@
 #include "broker/node.h"
 #include "broker/request.h"
 #include "replication/controller.h"
+#include "replication/raft_node.h"
+#include "replication/transport.h"
 #include "storage/executor.h"
 
 struct control;
@@ -34,6 +36,19 @@ struct control_call {
 };
 
 void control_call(struct control_call *call);
+
+/* A request of another node to this one's metadata log. In the request's arena. */
+struct control_raft_call {
+    struct task task;
+    struct request *rq;
+    struct raft_request request; /* filled by the handler; done is set here */
+    void (*finished)(struct control_raft_call *call); /* at home */
+};
+
+void control_raft_call(struct control_raft_call *call);
+
+/* Where the active controller listens; id -1: unknown. Borrowed until the loop runs on. Control loop. */
+struct transport_node control_leader(const struct control *c);
 
 /* A node id for clients to be told as the controller; -1: unknown. Any thread. */
 int32_t control_leader_id(const struct control *c);

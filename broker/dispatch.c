@@ -5,6 +5,7 @@
 static const struct {
     int16_t key;
     void (*handle)(struct request *rq);
+    bool forwarded;
 } handlers[] = {
     {API_PRODUCE, handle_produce},
     {API_FETCH, handle_fetch},
@@ -24,20 +25,26 @@ static const struct {
     {API_CONSUMER_GROUP_HEARTBEAT, handle_consumer_group_heartbeat},
     {API_CONSUMER_GROUP_DESCRIBE, handle_consumer_group_describe},
     {API_API_VERSIONS, handle_api_versions},
-    {API_CREATE_TOPICS, handle_create_topics},
-    {API_DELETE_TOPICS, handle_delete_topics},
+    {API_CREATE_TOPICS, handle_create_topics, true},
+    {API_DELETE_TOPICS, handle_delete_topics, true},
     {API_DELETE_RECORDS, handle_delete_records},
     {API_INIT_PRODUCER_ID, handle_init_producer_id},
     {API_OFFSET_FOR_LEADER_EPOCH, handle_offset_for_leader_epoch},
     {API_DESCRIBE_CONFIGS, handle_describe_configs},
-    {API_ALTER_CONFIGS, handle_alter_configs},
-    {API_CREATE_PARTITIONS, handle_create_partitions},
-    {API_INCREMENTAL_ALTER_CONFIGS, handle_incremental_alter_configs},
+    {API_ALTER_CONFIGS, handle_alter_configs, true},
+    {API_CREATE_PARTITIONS, handle_create_partitions, true},
+    {API_INCREMENTAL_ALTER_CONFIGS, handle_incremental_alter_configs, true},
     {API_DESCRIBE_CLUSTER, handle_describe_cluster},
     {API_LIST_CONFIG_RESOURCES, handle_list_config_resources},
     {API_BROKER_REGISTRATION, handle_broker_registration},
     {API_BROKER_HEARTBEAT, handle_broker_heartbeat},
     {API_ALLOCATE_PRODUCER_IDS, handle_allocate_producer_ids},
+    {API_VOTE, handle_vote},
+    {API_BEGIN_QUORUM_EPOCH, handle_begin_quorum_epoch},
+    {API_END_QUORUM_EPOCH, handle_end_quorum_epoch},
+    {API_FETCH_SNAPSHOT, handle_fetch_snapshot},
+    {API_DESCRIBE_QUORUM, handle_describe_quorum, true},
+    {API_ENVELOPE, handle_envelope},
 };
 
 void dispatch_init(struct api_handler table[API_KEY_COUNT])
@@ -48,6 +55,7 @@ void dispatch_init(struct api_handler table[API_KEY_COUNT])
             .request = message_type_by_key(MESSAGE_REQUEST, handlers[i].key),
             .response = message_type_by_key(MESSAGE_RESPONSE, handlers[i].key),
             .handle = handlers[i].handle,
+            .forwarded = handlers[i].forwarded,
         };
 }
 

@@ -16,6 +16,7 @@ struct api_handler {
     const struct message_type *response;
     /* Answers rq, now or later; see request.h. */
     void (*handle)(struct request *rq);
+    bool forwarded; /* only the active controller can: a client's is sent on to it (forward.h) */
 };
 
 /* Fills a table of API_KEY_COUNT rows. */
@@ -57,5 +58,12 @@ void handle_describe_cluster(struct request *rq);
 void handle_allocate_producer_ids(struct request *rq);
 void handle_broker_registration(struct request *rq);
 void handle_broker_heartbeat(struct request *rq);
+void handle_vote(struct request *rq);
+void handle_begin_quorum_epoch(struct request *rq);
+void handle_end_quorum_epoch(struct request *rq);
+void handle_metadata_fetch(struct request *rq); /* Fetch on the controller listener */
+void handle_fetch_snapshot(struct request *rq);
+void handle_describe_quorum(struct request *rq);
+void handle_envelope(struct request *rq);
 
 #endif

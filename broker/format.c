@@ -28,7 +28,7 @@ struct status format_metadata(struct files *files, struct clock *clock, const ch
                                     .clock = clock,
                                     .directory = directory,
                                     .voters = &voter,
-                                    .voter_count = 1,
+                                    .voter_count = endpoint ? 1 : 0,
                                     .values = values,
                                     .count = FEATURE_COUNT};
     struct status st;

@@ -22,6 +22,7 @@
 struct closing;
 struct control;
 struct event_base;
+struct forward;
 struct metadata_delta;
 struct metadata_image;
 struct node;
@@ -30,6 +31,7 @@ struct state_home;
 struct state_store;
 struct state_store_report;
 struct storage_dirs;
+struct transport;
 
 struct node_env {
     struct files *files;
@@ -41,6 +43,7 @@ struct node_env {
     struct loop **shard_loops;
     struct event_base **shard_events; /* NULL: no sockets */
     size_t shard_count;
+    struct transport *peers; /* to other nodes, from the control loop. NULL: this node knows none */
     const char *boot_id; /* the kernel's; page caches survive as long as it stays the same */
     /* [pool] Opens the state store that lives in `dir`; NULL: the real one (state_home.h). */
     struct status (*open_state)(struct node *n, const char *dir, struct state_store_report *report,
@@ -66,6 +69,8 @@ struct node {
     _Atomic int64_t consumer_heartbeats;   /* since they were counted last */
     _Atomic int32_t heartbeat_interval_ms; /* which members of consumer groups are told now: heartbeat_pace.h */
     _Atomic size_t stalled_shards; /* how often a connection had to wait: 0 keeps the check cheap */
+    struct forward *forwards; /* requests on their way to the controller; control loop, this and the next */
+    bool forwards_stopped;
     _Atomic bool serving; /* clients are served */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
     void (*failed)(void *arg, struct status why);   /* any loop: cannot go on, stop the process */

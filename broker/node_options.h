@@ -22,6 +22,15 @@ struct node_listener {
     bool controller;             /* for controllers and brokers, not for clients */
 };
 
+/* One of controller.quorum.voters. */
+struct node_voter {
+    int32_t id;
+    const char *host;
+    uint16_t port;
+};
+
+#define NODE_VOTERS_MAX 64
+
 /* Strings belong to the settings they came from and live as long as the process. */
 struct node_options {
     const struct config_values *config; /* every setting, for DescribeConfigs and topic defaults */
@@ -30,6 +39,8 @@ struct node_options {
     const char *cluster_id; /* NULL: what the directories say, or a new one */
     struct node_listener listeners[NODE_LISTENERS_MAX];
     size_t listener_count;
+    struct node_voter voters[NODE_VOTERS_MAX]; /* controller.quorum.voters */
+    size_t voter_count;
     const char *log_dirs[NODE_LOG_DIRS_MAX];
     size_t log_dir_count;
     const char *metadata_log_dir; /* one of log_dirs or of its own */

@@ -101,7 +101,7 @@ static void ids_answered(struct transport_request *request, struct status result
 
 static void ids_ask(struct producer_ids *p)
 {
-    struct transport_node self = {.id = control_leader_id(p->node->control)};
+    struct transport_node controller = control_leader(p->node->control);
     struct allocate_producer_ids_request m;
     struct writer w;
 
@@ -114,7 +114,7 @@ static void ids_ask(struct producer_ids *p)
     writer_init(&w, 1024);
     allocate_producer_ids_request_encode(&m, &w, 0);
     p->request = (struct transport_request){.answered = ids_answered, .api_key = API_ALLOCATE_PRODUCER_IDS};
-    transport_send(p->transport, &self, &p->request, writer_take(&w), ALLOCATE_TIMEOUT_US);
+    transport_send(p->transport, &controller, &p->request, writer_take(&w), ALLOCATE_TIMEOUT_US);
 }
 
 static void call_submit(struct task *t)

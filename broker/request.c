@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/dispatch.h"
+#include "broker/forward.h"
 #include "broker/shard.h"
 #include "protocol/base/check.h"
 #include "protocol/frame.h"
@@ -115,6 +116,17 @@ void request_answer(struct request *rq, const void *message)
     request_finish(rq);
 }
 
+void request_answer_bytes(struct request *rq, struct bytes answer)
+{
+    struct writer *w = &rq->response.writer;
+
+    write_int32(w, (int32_t)answer.size);
+    write_raw(w, answer.data, answer.size);
+    if (!writer_ok(w))
+        rq->refusal = "the answer could not be encoded";
+    request_finish(rq);
+}
+
 void request_answer_nothing(struct request *rq)
 {
     rq->answered_nothing = true;
@@ -178,7 +190,10 @@ void request_dispatch(struct request *rq)
         refusal = request_decode(rq, &r);
     if (!refusal) {
         rq->arena.budget += ANSWER_ARENA_BYTES;
-        rq->handler->handle(rq);
+        if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER && forward_needed(rq->shard->node))
+            forward_request(rq);
+        else
+            rq->handler->handle(rq);
         return;
     }
     logger_event(rq->shard->logger, LOGGER_WARN, "request_refused", "peer=%s api_key=%d version=%d reason=\"%s\"",

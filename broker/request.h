@@ -108,6 +108,9 @@ bool request_split_arena(struct request *rq, size_t count);
  * rq->response.release set by then. */
 void request_answer(struct request *rq, const void *message);
 
+/* The same with an answer that is encoded already: response header and body, without the length prefix. Copied. */
+void request_answer_bytes(struct request *rq, struct bytes answer);
+
 /* acks=0: no bytes go back. */
 void request_answer_nothing(struct request *rq);
 

@@ -23,6 +23,8 @@ struct self_call {
     struct bytes_mut body;
     struct status result;
     struct request *rq; /* answered; holds the answer's bytes */
+    struct transport_request peer; /* the same request, when it is for another node */
+    bool remote;
 };
 
 static void call_free(struct self_call *call)
@@ -121,6 +123,37 @@ static void call_serve(struct task *t)
     loop_post(call->transport->node->env.control_loop, &call->task);
 }
 
+/* ---- to another node ---- */
+
+static void peer_answered(struct transport_request *r, struct status result, struct bytes body)
+{
+    struct self_call *call = CONTAINER_OF(r, struct self_call, peer);
+    struct transport_request *request = call->request;
+
+    call_free(call);
+    request->link = NULL;
+    request->answered(request, result, body);
+}
+
+static void peer_send(struct self_call *call, const struct transport_node *node, int64_t timeout_us)
+{
+    struct transport *peers = call->transport->node->env.peers;
+    struct bytes_mut body = call->body;
+
+    call->body = (struct bytes_mut){0};
+    call->remote = peers != NULL;
+    if (peers) {
+        call->peer = (struct transport_request){
+            .answered = peer_answered, .api_key = call->api_key, .api_version = call->api_version};
+        transport_send(peers, node, &call->peer, body, timeout_us);
+        return;
+    }
+    free(body.data);
+    call->result = status_error(KERR_NETWORK_EXCEPTION, "no connection to that node");
+    call->task.run = call_returned;
+    loop_post(call->transport->node->env.control_loop, &call->task);
+}
+
 /* ---- the interface ---- */
 
 static void self_send(struct transport *base, const struct transport_node *node, struct transport_request *r,
@@ -129,7 +162,6 @@ static void self_send(struct transport *base, const struct transport_node *node,
     struct self_transport *t = (struct self_transport *)base;
     struct self_call *call = calloc(1, sizeof *call);
 
-    (void)timeout_us; /* our own handlers always answer */
     if (!call) {
         free(body.data);
         abort();
@@ -146,12 +178,7 @@ static void self_send(struct transport *base, const struct transport_node *node,
                                    .api_listener = API_ON_CONTROLLER};
     r->link = call;
     if (node->id != t->node->options->node_id) {
-        /* The only peer of a quorum of one is itself. */
-        call->result = status_error(KERR_NETWORK_EXCEPTION, "no connection to that node");
-        free(call->body.data);
-        call->body = (struct bytes_mut){0};
-        call->task.run = call_returned;
-        loop_post(t->node->env.control_loop, &call->task);
+        peer_send(call, node, timeout_us);
         return;
     }
     call->task.run = call_serve;
@@ -162,10 +189,15 @@ static void self_cancel(struct transport *base, struct transport_request *r)
 {
     struct self_call *call = r->link;
 
-    (void)base;
-    if (call)
-        call->request = NULL;
     r->link = NULL;
+    if (!call)
+        return;
+    if (call->remote) {
+        transport_cancel(((struct self_transport *)base)->node->env.peers, &call->peer);
+        call_free(call);
+    } else {
+        call->request = NULL; /* on its way: it frees itself */
+    }
 }
 
 static const struct transport_ops self_ops = {.send = self_send, .cancel = self_cancel};

@@ -14,6 +14,7 @@
 #include "broker/io_pool.h"
 #include "broker/listener.h"
 #include "broker/node.h"
+#include "broker/peer_transport.h"
 #include "protocol/base/check.h"
 #include "storage/files_real.h"
 
@@ -34,8 +35,11 @@ struct server {
     size_t shard_count;
     char (*names)[16];
     char boot_id[BOOT_ID_BYTES];
+    struct peer_transport *peers; /* of the control loop */
+    char client_id[32];           /* as other nodes hear it */
     struct node *node;
     struct listener *listeners[NODE_LISTENERS_MAX];
+    struct task accept_task;
     /* what the starting thread waits for */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -109,7 +113,8 @@ static void on_ready(void *arg, struct status result)
 
     (void)result;
     for (size_t i = 0; i < s->options->listener_count; i++)
-        listener_accept(s->listeners[i]);
+        if (!s->options->listeners[i].controller)
+            listener_accept(s->listeners[i]);
     server_tell(s, &s->ready);
 }
 
@@ -161,6 +166,22 @@ static struct status server_make_loops(struct server *s)
     return st;
 }
 
+#define PEER_ANSWER_BYTES_MAX (64 * 1024 * 1024)
+
+static struct status server_make_peers(struct server *s)
+{
+    struct peer_transport_args args = {
+        .events = event_loop_events(s->control),
+        .loop = event_loop_base(s->control),
+        .logger = s->logger,
+        .client_id = str_from(s->client_id),
+        .answer_bytes_max = PEER_ANSWER_BYTES_MAX,
+    };
+
+    s->peers = peer_transport_create(&args);
+    return s->peers ? STATUS_OK : status_errno(ENOMEM, "peer transport");
+}
+
 static struct status server_make_node(struct server *s)
 {
     struct node_env env = {
@@ -173,6 +194,7 @@ static struct status server_make_node(struct server *s)
         .shard_loops = s->shard_loops,
         .shard_events = s->shard_events,
         .shard_count = s->shard_count,
+        .peers = peer_transport_base(s->peers),
         .boot_id = s->boot_id,
     };
     struct status st = node_create(&env, s->options, &s->node);
@@ -211,6 +233,16 @@ static struct status server_open_listeners(struct server *s)
     return STATUS_OK;
 }
 
+/* The quorum is made over the controller listeners: clients wait until there is one, other nodes do not. */
+static void accept_controllers(struct task *t)
+{
+    struct server *s = CONTAINER_OF(t, struct server, accept_task);
+
+    for (size_t i = 0; i < s->options->listener_count; i++)
+        if (s->options->listeners[i].controller)
+            listener_accept(s->listeners[i]);
+}
+
 static struct status server_run(struct server *s)
 {
     struct status st = event_loop_start(s->control);
@@ -220,6 +252,8 @@ static struct status server_run(struct server *s)
     if (status_failed(st))
         return st;
     node_start(s->node);
+    s->accept_task.run = accept_controllers;
+    loop_post(event_loop_base(s->control), &s->accept_task);
     server_wait(s, &s->ready);
     return s->ready ? STATUS_OK : status_error(KERR_UNKNOWN_SERVER_ERROR, "the node could not start");
 }
@@ -244,6 +278,7 @@ static void server_free(struct server *s)
             listener_close(s->listeners[i]);
     if (s->node)
         node_free(s->node);
+    peer_transport_free(s->peers);
     for (size_t i = 0; s->shards && i < s->shard_count; i++)
         if (s->shards[i])
             event_loop_free(s->shards[i]);
@@ -285,6 +320,7 @@ static struct server *server_create(const struct node_options *options, struct l
     pthread_cond_init(&s->changed, NULL);
     s->failure_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     read_boot_id(s->boot_id);
+    snprintf(s->client_id, sizeof s->client_id, "raft-client-%d", options->node_id);
     return s;
 }
 
@@ -297,6 +333,8 @@ struct status server_start(const struct node_options *options, struct logger *lo
         st = io_pool_create((size_t)options->io_threads, &s->pool);
     if (!status_failed(st))
         st = server_make_loops(s);
+    if (!status_failed(st))
+        st = server_make_peers(s);
     if (!status_failed(st))
         st = server_make_node(s);
     if (!status_failed(st))

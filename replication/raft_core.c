@@ -56,10 +56,16 @@ static bool is_self(const struct raft_core *c, const struct raft_peer *p)
     return p->key.id == c->self.id;
 }
 
+bool raft_is_own_replica(const struct raft_core *c, struct raft_replica_key key)
+{
+    return key.id == c->self.id && (uuid_is_zero(key.directory_id) || uuid_is_zero(c->self.directory_id) ||
+                                    uuid_equal(key.directory_id, c->self.directory_id));
+}
+
 bool raft_core_is_voter(const struct raft_core *c)
 {
     for (size_t i = 0; i < c->peer_count; i++)
-        if (raft_replica_key_equal(c->peers[i].key, c->self))
+        if (raft_is_own_replica(c, c->peers[i].key))
             return true;
     return false;
 }
@@ -700,6 +706,8 @@ void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t no
         [RAFT_VOTE_ANSWER] = on_vote_answer,
         [RAFT_BEGIN_ANSWER] = on_begin_answer,
         [RAFT_FETCH_ANSWER] = raft_on_fetch_answer,
+        [RAFT_SNAPSHOT_REQUEST] = raft_on_snapshot_request,
+        [RAFT_SNAPSHOT_ANSWER] = raft_on_snapshot_answer,
     };
     struct raft_election election = c->election;
     enum raft_role role = c->role;

@@ -57,6 +57,8 @@ enum raft_event_type {
     RAFT_VOTE_ANSWER,    /* answers to effects.messages; failed: none came */
     RAFT_BEGIN_ANSWER,
     RAFT_FETCH_ANSWER,
+    RAFT_SNAPSHOT_REQUEST, /* a replica asks for a piece of a snapshot */
+    RAFT_SNAPSHOT_ANSWER,  /* a piece of the snapshot of effects.fetch_snapshot came, or its fetch failed */
     RAFT_EVENT_TYPES,
 };
 
@@ -138,6 +140,13 @@ struct raft_event {
             int64_t high_watermark;
             bool has_records;
         } fetch_answer;
+        struct {
+            struct raft_replica_key replica;
+            int32_t epoch;
+        } snapshot_request;
+        struct {
+            struct raft_answer_head head;
+        } snapshot_answer;
     };
 };
 
@@ -173,7 +182,8 @@ struct raft_effects {
     bool persist;                 /* core->election changed: make it durable before messages and answer leave */
     bool start_epoch;             /* we lead election.epoch: append its leader change, feed RAFT_APPENDED */
     bool append_fetched;          /* the records of this FETCH_ANSWER are good: append, feed RAFT_APPENDED */
-    bool fetch_snapshot;          /* get snapshot_id from the leader, then feed RAFT_SNAPSHOT */
+    bool fetch_snapshot;          /* get snapshot_id from the leader: feed RAFT_SNAPSHOT_ANSWER for each piece, then
+                                   * RAFT_SNAPSHOT. Another role or epoch ends it */
     struct raft_snapshot_id snapshot_id;
     bool high_watermark_moved;
     bool leadership_changed;      /* role (leading or not), epoch or leader_id */

@@ -10,6 +10,8 @@
 /* raft_core.c */
 void raft_become_unattached(struct raft_core *c, int32_t epoch, int64_t now_ms);
 void raft_become_follower(struct raft_core *c, int32_t epoch, int32_t leader_id, int64_t now_ms);
+/* Whether a voter's key means this node and this disk; a voter without a directory (kraft.version 0) means any. */
+bool raft_is_own_replica(const struct raft_core *c, struct raft_replica_key key);
 struct raft_peer *raft_find_peer(struct raft_core *c, struct raft_replica_key key);
 size_t raft_majority(const struct raft_core *c);
 struct raft_message *raft_send(struct raft_core *c, enum raft_message_type type, struct raft_replica_key to);
@@ -27,6 +29,10 @@ void raft_on_fetch_request(struct raft_core *c, const struct raft_event *ev, int
                            struct raft_effects *fx);
 void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                           struct raft_effects *fx);
+void raft_on_snapshot_request(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                              struct raft_effects *fx);
+void raft_on_snapshot_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                             struct raft_effects *fx);
 void raft_advance_high_watermark(struct raft_core *c);
 void raft_poll_fetch(struct raft_core *c, int64_t now_ms);
 int64_t raft_fetch_deadline(const struct raft_core *c);

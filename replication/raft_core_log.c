@@ -25,7 +25,7 @@ void raft_advance_high_watermark(struct raft_core *c)
         return;
     for (size_t i = 0; i < c->peer_count; i++) {
         const struct raft_peer *p = &c->peers[i];
-        int64_t end = raft_replica_key_equal(p->key, c->self) ? c->flushed_end_offset : p->end_offset;
+        int64_t end = raft_is_own_replica(c, p->key) ? c->flushed_end_offset : p->end_offset;
         size_t at = i;
 
         for (; at > 0 && ends[at - 1] < end; at--)
@@ -154,6 +154,20 @@ void raft_on_fetch_request(struct raft_core *c, const struct raft_event *ev, int
     raft_answer_with(c, fx, KERR_NONE);
 }
 
+/* A replica that fetches a snapshot is alive, though it asks for no records. */
+void raft_on_snapshot_request(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                              struct raft_effects *fx)
+{
+    enum kerr error = check_fetch_epoch(c, ev->snapshot_request.epoch);
+    struct raft_peer *p = raft_find_peer(c, ev->snapshot_request.replica);
+
+    if (error == KERR_NONE && p && p->key.id != c->self.id) {
+        p->last_fetch_ms = now_ms;
+        p->acknowledged = true;
+    }
+    raft_answer_with(c, fx, error);
+}
+
 /* ---- follower ---- */
 
 static const struct raft_peer *fetch_target(struct raft_core *c)
@@ -261,4 +275,23 @@ void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int6
     c->leader_reached = true;
     c->deadline_ms = now_ms + c->timeouts.fetch_ms;
     take_fetched(c, ev, fx);
+}
+
+/* Part of a snapshot has come, or cannot be had: then the leader is asked anew what to fetch. */
+void raft_on_snapshot_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                             struct raft_effects *fx)
+{
+    const struct raft_answer_head *head = &ev->snapshot_answer.head;
+    bool failed = head->failed || !raft_learn(c, head, now_ms) || head->error != KERR_NONE;
+
+    (void)fx;
+    if (!c->snapshot_in_flight) /* the role has changed: nobody waits for it */
+        return;
+    if (failed) {
+        c->snapshot_in_flight = false;
+        c->fetch_retry_ms = now_ms + c->timeouts.retry_backoff_ms;
+        return;
+    }
+    c->leader_reached = true;
+    c->deadline_ms = now_ms + c->timeouts.fetch_ms;
 }

@@ -10,6 +10,7 @@
 
 #include "protocol/base/check.h"
 #include "replication/control_records.h"
+#include "replication/memory.h"
 #include "replication/quorum_state.h"
 #include "replication/raft_node_internal.h"
 
@@ -97,6 +98,11 @@ static struct raft_node *node_new(const struct raft_node_args *args)
     n->told_epoch = -1;
     n->told_leader = RAFT_NO_NODE;
     record_batch_builder_init(&n->builder);
+    n->cluster_id = memory_str(args->cluster_id);
+    if (args->static_voters) {
+        n->static_voters = voter_set_copy(args->static_voters);
+        CHECK(n->static_voters && "out of memory for voters");
+    }
     n->directory = strdup(args->directory);
     if (asprintf(&n->quorum_state_path, "%s/" QUORUM_STATE_FILE, args->directory) < 0)
         n->quorum_state_path = NULL;
@@ -113,6 +119,9 @@ static struct raft_node *node_new(const struct raft_node_args *args)
 static void node_free(struct raft_node *n)
 {
     raft_node_deliver_free(n);
+    raft_node_fetch_snapshot_free(n);
+    voter_set_free(n->static_voters);
+    free((void *)(uintptr_t)n->cluster_id.data);
     for (size_t i = 0; i < n->voter_history_count; i++)
         voter_set_free(n->voter_history[i].voters);
     voter_set_free(n->own_endpoints);
@@ -141,7 +150,7 @@ static struct status open_snapshot(struct raft_node *n)
     n->next_offset = id.end_offset;
     head = snapshot_reader_head(n->loading);
     if (!head->voters)
-        return STATUS_OK;
+        return STATUS_OK; /* kraft.version 0 */
     voters = voter_set_copy(head->voters);
     if (!voters)
         return status_errno(ENOMEM, "open snapshot");
@@ -176,6 +185,20 @@ static struct status open_log(struct raft_node *n, const struct raft_node_args *
     if (log_end_offset(n->log) < n->next_offset)
         st = log_truncate_fully(n->log, n->next_offset);
     return status_failed(st) ? st : raft_node_drop_stale_snapshots(n);
+}
+
+/* Under kraft.version 0 the voters are in the settings; a set in the log or in a snapshot takes their place. */
+static struct status take_static_voters(struct raft_node *n)
+{
+    struct voter_set *voters;
+
+    if (n->voter_history_count > 0 || !n->static_voters)
+        return STATUS_OK;
+    voters = voter_set_copy(n->static_voters);
+    if (!voters)
+        return status_errno(ENOMEM, "static voters");
+    raft_node_add_voters(n, -1, 0, voters);
+    return STATUS_OK;
 }
 
 /* Control records past the snapshot: the newest voters count even before they are committed. */
@@ -220,8 +243,6 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     if (n->voter_history_count == 0)
         return status_error(KERR_INCONSISTENT_VOTER_SET, "metadata directory is not formatted");
     core.voters = raft_node_newest_voters(n)->voters;
-    if (voter_set_count(core.voters) > 1) /* until requests to other voters are spoken here */
-        return status_error(KERR_INCONSISTENT_VOTER_SET, "a quorum of several voters");
     if (core.last_epoch < 0)
         core.last_epoch = core.latest_snapshot.end_offset >= 0 ? core.latest_snapshot.epoch : 0;
     random_fill(args->random, &core.random_seed, sizeof core.random_seed);
@@ -243,6 +264,8 @@ struct status raft_node_open(const struct raft_node_args *args, struct raft_node
         st = open_snapshot(n);
     if (!status_failed(st))
         st = open_log(n, args, report);
+    if (!status_failed(st))
+        st = take_static_voters(n);
     if (!status_failed(st))
         st = scan_log(n);
     if (!status_failed(st))
@@ -273,6 +296,7 @@ void raft_node_start(struct raft_node *n)
     CHECK(n->state == NODE_OPEN);
     n->state = NODE_RUNNING;
     timer_init(n->loop, &n->timer, on_timer);
+    raft_node_waiting_init(n);
     raft_node_step(n, &(struct raft_event){.type = RAFT_TICK});
     raft_node_flush(n); /* what the run before had not */
     raft_node_deliver_soon(n);
@@ -285,6 +309,10 @@ void raft_node_stop(struct raft_node *n, void (*stopped)(void *arg), void *arg)
     n->stopped = stopped;
     n->stopped_arg = arg;
     timer_stop(n->loop, &n->timer);
+    timer_stop(n->loop, &n->wait_timer);
+    raft_node_cancel_calls(n);
+    raft_node_fetch_snapshot_cancel(n);
+    raft_node_refuse_requests(n);
     raft_node_deliver_soon(n); /* the last of the busy ones calls stopped(), never this call */
 }
 
@@ -293,8 +321,11 @@ struct status raft_node_close(struct raft_node *n, bool clean)
     struct status st;
 
     CHECK(n->busy == 0);
-    if (n->state != NODE_OPEN)
+    if (n->state != NODE_OPEN) {
         timer_free(n->loop, &n->timer);
+        timer_free(n->loop, &n->wait_timer);
+        raft_node_cancel_calls(n); /* closed without a stop */
+    }
     st = log_close(n->log, clean && n->state != NODE_FAILED);
     node_free(n);
     return st;
@@ -380,6 +411,7 @@ struct status raft_node_append(struct raft_node *n, int32_t epoch, const struct 
     ev.log.end_offset = log_end_offset(n->log);
     *last_offset = ev.log.end_offset - 1;
     raft_node_step(n, &ev);
+    raft_node_wake_fetches(n);
     raft_node_flush(n);
     return STATUS_OK;
 }
@@ -420,6 +452,16 @@ bool raft_node_leads(const struct raft_node *n)
 const struct voter_set *raft_node_voters(const struct raft_node *n)
 {
     return raft_node_newest_voters(n)->voters;
+}
+
+bool raft_node_leader_endpoint(const struct raft_node *n, const struct raft_endpoint **out)
+{
+    const struct raft_voter *v = voter_set_find(raft_node_newest_voters(n)->voters, n->core.election.leader_id);
+
+    if (!v || v->endpoint_count == 0)
+        return false;
+    *out = &v->endpoints[0];
+    return true;
 }
 
 void raft_node_resign(struct raft_node *n, int32_t epoch)

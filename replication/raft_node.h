@@ -75,6 +75,9 @@ struct raft_node_args {
     const char *directory;       /* "<metadata log dir>/__cluster_metadata-0"; copied */
     struct raft_replica_key self;
     struct str cluster_id;       /* copied */
+    /* controller.quorum.voters: who votes while neither log nor snapshot holds voters (kraft.version 0), by ids
+     * without directories. Copied; NULL: not given. */
+    const struct voter_set *static_voters;
     /* Where this node's controller listeners are; a leader whose entry in the voter set differs
      * writes the new one. Deep-copied. Empty: leave the voter set alone. */
     const struct raft_endpoint *endpoints;
@@ -96,8 +99,7 @@ struct raft_node_args {
  * KAFKA_STORAGE_ERROR   I/O (sys_errno), or a log that cannot be opened.
  * CORRUPT_MESSAGE       quorum-state or a snapshot is damaged; `where` says which and why.
  * UNSUPPORTED_VERSION   data_version, kraft.version or a control record newer than we know.
- * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted; or one of several voters, which this node
- *                         cannot be yet.
+ * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted, and no static voters are given.
  * Nothing stays open then. */
 struct status raft_node_open(const struct raft_node_args *args, struct raft_node **out,
                              struct log_recovery_report *report);
@@ -137,6 +139,85 @@ bool raft_node_leads(const struct raft_node *n);        /* and leader_change sai
 /* The latest voters, committed or not. Borrowed until the loop runs on. */
 const struct voter_set *raft_node_voters(const struct raft_node *n);
 
+/* ---- requests of other nodes ---- */
+
+enum raft_request_type {
+    RAFT_ASKED_VOTE,
+    RAFT_ASKED_BEGIN,
+    RAFT_ASKED_END,
+    RAFT_ASKED_FETCH,
+    RAFT_ASKED_SNAPSHOT,
+    RAFT_ASKED_QUORUM, /* DescribeQuorum */
+    RAFT_REQUEST_TYPES,
+};
+
+/* What DescribeQuorum tells of a voter. */
+struct raft_replica_view {
+    struct raft_replica_key key;
+    bool voter;                /* else an observer */
+    int64_t end_offset;        /* -1: unknown */
+    int64_t last_fetch_ms;     /* wall time; -1 unknown, or the leader itself */
+    int64_t last_caught_up_ms;
+};
+
+/* One request of another node. Its sender keeps it, and what it points to, until done() ran. */
+struct raft_request {
+    enum raft_request_type type;
+    struct str cluster_id;         /* null: not said */
+    struct raft_replica_key sender; /* candidate, leader or fetching replica */
+    struct raft_replica_key voter; /* VOTE, BEGIN: whom it means; id -1: does not say */
+    int32_t epoch;
+    bool pre_vote;       /* VOTE */
+    int32_t last_epoch;  /* VOTE, FETCH */
+    int64_t offset;      /* VOTE: log end of the candidate; FETCH: where from */
+    int64_t high_watermark; /* FETCH: what the replica knows of it; INT64_MAX: does not say */
+    int64_t wait_us;     /* FETCH: how long it may wait for news */
+    const struct raft_replica_key *candidates; /* END: best first */
+    size_t candidate_count;
+    struct raft_snapshot_id snapshot; /* SNAPSHOT: which, and from where */
+    int64_t position;
+    size_t max_bytes; /* FETCH (a single batch may be larger), SNAPSHOT */
+
+    /* The answer. */
+    enum kerr whole_error; /* INCONSISTENT_CLUSTER_ID; of the whole request */
+    enum kerr error;
+    int32_t leader_epoch;
+    int32_t leader_id;
+    struct str leader_host; /* of the leader named; in leader_host_bytes. Null: unknown */
+    uint16_t leader_port;
+    char leader_host_bytes[256];
+    bool granted;          /* VOTE */
+    bool diverging;        /* FETCH: at is where the logs part */
+    bool want_snapshot;    /* FETCH: at is the snapshot to fetch */
+    struct raft_snapshot_id at;
+    int64_t leader_high_watermark; /* FETCH, QUORUM */
+    int64_t log_start_offset;
+    uint8_t *records; /* FETCH, SNAPSHOT: malloc'd, the receiver's to free. NULL: none */
+    size_t record_bytes;
+    int64_t snapshot_size;
+    struct raft_replica_view *replicas; /* QUORUM: malloc'd, the receiver's to free */
+    size_t replica_count;
+
+    /* On the loop, once; maybe within raft_node_request. */
+    void (*done)(struct raft_request *r);
+
+    /* The node's. */
+    struct raft_request *prev, *next;
+    struct raft_node *node;
+    struct job job;
+    struct log_slice slice;
+    struct status result;
+    int64_t give_up_us;
+};
+
+/* Answers a request: a vote when it is durable, a fetch when there are records, a newer high watermark or its time is
+ * over. A node that stops answers everything with NOT_LEADER_OR_FOLLOWER. A node of kraft.version 0 answers as well. */
+void raft_node_request(struct raft_node *n, struct raft_request *r);
+
+/* Where the leader of the present epoch listens, as the voter set says. False: unknown. Borrowed until the loop
+ * runs on. */
+bool raft_node_leader_endpoint(const struct raft_node *n, const struct raft_endpoint **out);
+
 /* Gives up leadership of `epoch`; no-op when we do not lead it. A quorum of one elects itself again. */
 void raft_node_resign(struct raft_node *n, int32_t epoch);
 
@@ -164,7 +245,7 @@ struct raft_format_args {
     struct files *files;
     struct clock *clock;
     const char *directory; /* "…/__cluster_metadata-0"; made when missing */
-    const struct raft_voter *voters;
+    const struct raft_voter *voters; /* none: kraft.version 0, they are in the settings */
     size_t voter_count;
     const struct bytes *values; /* FeatureLevelRecord frames, and what else the cluster begins with */
     size_t count;

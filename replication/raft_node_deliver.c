@@ -273,6 +273,10 @@ static void deliver(struct raft_node *n)
     }
     if (n->state != NODE_RUNNING || n->read_busy)
         return;
+    if (raft_node_snapshot_fetched(n))
+        raft_node_install_snapshot(n);
+    if (n->state != NODE_RUNNING)
+        return;
     tell_leadership(n);
     if (n->loading)
         load_snapshot(n);

@@ -32,6 +32,10 @@ static void persist_done(struct task *t)
         raft_node_fail(n, n->persist_result);
     else if (n->persist_again && n->state == NODE_RUNNING)
         persist(n);
+    if (!n->persist_busy && n->state == NODE_RUNNING) {
+        raft_node_answer_durable(n);
+        raft_node_release_held(n);
+    }
     feed_flushed(n);
     raft_node_idle(n);
 }
@@ -120,6 +124,7 @@ static void start_epoch(struct raft_node *n)
     }
     logger_event(n->logger, LOGGER_INFO, "raft_leader", "epoch=%d offset=%lld", epoch, (long long)offset);
     feed_appended(n, epoch);
+    raft_node_wake_fetches(n);
     if (voters)
         raft_node_add_voters(n, log_end_offset(n->log) - 1, 1, voters);
     raft_node_flush(n);
@@ -135,9 +140,31 @@ static void truncate_log(struct raft_node *n, int64_t to)
         return;
     }
     ev.log.last_epoch = log_latest_epoch(n->log) < 0 ? n->core.oldest_snapshot.epoch : log_latest_epoch(n->log);
-    while (n->voter_history_count > 1 && n->voter_history[n->voter_history_count - 1].offset >= to)
-        voter_set_free(n->voter_history[--n->voter_history_count].voters);
     raft_node_step(n, &ev);
+    if (raft_node_forget_voters(n, to))
+        raft_node_step(n, &(struct raft_event){.type = RAFT_VOTERS,
+                                               .voters = raft_node_newest_voters(n)->voters});
+}
+
+/* The batches were checked when they came (raft_node_peers.c): that they do not fit is our disk's fault. */
+static void append_fetched(struct raft_node *n)
+{
+    struct bytes_mut batches = n->fetched;
+    int64_t next_offset = log_end_offset(n->log);
+    struct log_appended appended;
+    struct status st;
+
+    n->fetched = (struct bytes_mut){NULL, 0};
+    st = log_append_as_follower(n->log, batches, LOG_ORIGIN_RAFT, &appended);
+    if (!status_failed(st)) {
+        feed_appended(n, log_latest_epoch(n->log));
+        st = raft_node_note_control(n, (struct bytes){batches.data, batches.size}, &next_offset);
+    }
+    if (status_failed(st)) {
+        raft_node_fail(n, st);
+        return;
+    }
+    raft_node_flush(n);
 }
 
 static void set_timer(struct raft_node *n, int64_t deadline_ms, int64_t now_ms)
@@ -148,7 +175,7 @@ static void set_timer(struct raft_node *n, int64_t deadline_ms, int64_t now_ms)
         timer_start(n->loop, &n->timer, deadline_ms > now_ms ? (deadline_ms - now_ms) * 1000 : 0);
 }
 
-void raft_node_step(struct raft_node *n, const struct raft_event *ev)
+struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *ev)
 {
     int64_t now_ms = raft_node_now_ms(n);
     struct raft_effects fx;
@@ -156,10 +183,10 @@ void raft_node_step(struct raft_node *n, const struct raft_event *ev)
     raft_core_step(&n->core, ev, now_ms, &fx);
     if (fx.broken) {
         raft_node_fail(n, status_error(KERR_UNKNOWN_SERVER_ERROR, fx.broken));
-        return;
+        return fx.answer;
     }
     set_timer(n, fx.deadline_ms, now_ms);
-    CHECK(fx.message_count == 0); /* a quorum of one has nobody to ask */
+    raft_node_hold(n, fx.messages, fx.message_count); /* they point into the core: before it takes another step */
     if (fx.truncate_to >= 0)
         truncate_log(n, fx.truncate_to);
     if (fx.high_watermark_moved)
@@ -170,4 +197,12 @@ void raft_node_step(struct raft_node *n, const struct raft_event *ev)
         persist(n);
     if (fx.start_epoch)
         start_epoch(n);
+    if (fx.append_fetched)
+        append_fetched(n);
+    if (fx.fetch_snapshot)
+        raft_node_fetch_snapshot(n, fx.snapshot_id);
+    if (fx.high_watermark_moved || fx.leadership_changed)
+        raft_node_wake_fetches(n);
+    raft_node_release_held(n);
+    return fx.answer;
 }

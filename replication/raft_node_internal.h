@@ -20,6 +20,40 @@ struct voters_at {
 /* Sets that a truncation may bring back or a snapshot may need; older ones are dropped. */
 #define VOTER_HISTORY_MAX 16
 
+#define RAFT_TOPIC    "__cluster_metadata"
+#define RAFT_TOPIC_ID (uuid_from_number(1))
+
+/* Replicas that fetch and do not vote, as DescribeQuorum shows them. More of them are served, but not shown. */
+#define RAFT_OBSERVERS_MAX    64
+#define OBSERVER_FORGOTTEN_MS (5 * 60 * 1000) /* as Kafka */
+
+struct raft_observer {
+    struct raft_replica_key key;
+    int64_t end_offset;
+    int64_t last_fetch_ms;
+    int64_t last_caught_up_ms; /* -1: never */
+};
+
+struct raft_call; /* raft_node_peers.c */
+
+/* A snapshot on its way from the leader: raft_node_fetch_snapshot.c. */
+struct snapshot_fetch {
+    bool busy;
+    struct raft_snapshot_id id;
+    int32_t epoch;
+    int32_t leader_id;
+    struct transport_request request;
+    bool asking;
+    struct job job;
+    struct snapshot_part *part; /* owned; the pool's while the job runs */
+    int64_t position; /* bytes written */
+    int64_t size;     /* of the whole */
+    struct bytes_mut piece; /* owned */
+    bool dropped;
+    struct status result;
+    struct snapshot_reader *reader; /* owned; all of it is there */
+};
+
 struct node_snapshot {
     struct raft_snapshot_id id;
     int64_t size_bytes;
@@ -38,6 +72,8 @@ struct raft_node {
     char *directory;
     char *quorum_state_path;
     struct raft_replica_key self;
+    struct str cluster_id;         /* owned */
+    struct voter_set *static_voters; /* owned; NULL: none */
     struct voter_set *own_endpoints; /* a set of one that keeps them; NULL: leave the voters alone */
     int64_t retention_bytes;
     int64_t retention_ms;
@@ -70,6 +106,18 @@ struct raft_node {
     struct status flush_result;
     struct record_batch_builder builder;
     struct compression_scratch *scratch;
+
+    /* Other nodes. */
+    struct raft_message held[4 * RAFT_VOTERS_MAX]; /* wait for the election to be durable */
+    size_t held_count;
+    struct raft_call *calls;        /* under way */
+    struct bytes_mut fetched;       /* during the step of a fetch's answer: its checked batches */
+    struct raft_request *undurable; /* answered when the election is durable */
+    struct raft_request *waiting;   /* fetches without news */
+    struct timer wait_timer;
+    struct raft_observer observers[RAFT_OBSERVERS_MAX];
+    size_t observer_count;
+    struct snapshot_fetch snapshot_fetch;
 
     /* Delivery. */
     struct task deliver_task;
@@ -116,11 +164,37 @@ void raft_node_idle(struct raft_node *n);
 void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job *), void (*done)(struct task *));
 
 /* raft_node_effects.c */
-void raft_node_step(struct raft_node *n, const struct raft_event *ev);
+/* Answers what the core says to a _REQUEST event. */
+struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *ev);
 struct status raft_node_append_batch(struct raft_node *n, struct bytes_mut batch, int32_t epoch);
 void raft_node_flush(struct raft_node *n);
 
+/* raft_node_peers.c */
+/* Messages to be sent when the election is durable; then release sends them. */
+void raft_node_hold(struct raft_node *n, const struct raft_message *messages, size_t count);
+void raft_node_release_held(struct raft_node *n);
+void raft_node_cancel_calls(struct raft_node *n);
+/* Where a voter listens; host and port unset when it is not known. Borrowed until the voters change. */
+bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_node *out);
+
+/* raft_node_requests.c */
+void raft_node_waiting_init(struct raft_node *n);
+void raft_node_answer_durable(struct raft_node *n);
+/* Something that a fetch may wait for has happened. */
+void raft_node_wake_fetches(struct raft_node *n);
+void raft_node_refuse_requests(struct raft_node *n);
+void raft_node_note_observer(struct raft_node *n, const struct raft_request *r);
+
+/* raft_node_fetch_snapshot.c */
+void raft_node_fetch_snapshot(struct raft_node *n, struct raft_snapshot_id id);
+bool raft_node_snapshot_fetched(const struct raft_node *n); /* and may be put in place */
+void raft_node_install_snapshot(struct raft_node *n);
+void raft_node_fetch_snapshot_cancel(struct raft_node *n);
+void raft_node_fetch_snapshot_free(struct raft_node *n);
+
 /* raft_node_voters.c */
+/* Drops the voter sets that were written at `offset` or behind it; true when the newest one is another one now. */
+bool raft_node_forget_voters(struct raft_node *n, int64_t offset);
 const struct voters_at *raft_node_newest_voters(const struct raft_node *n);
 /* Takes over voters, also when it fails (no memory, unknown). */
 void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version, struct voter_set *voters);

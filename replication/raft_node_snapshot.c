@@ -101,11 +101,11 @@ struct status raft_node_format(const struct raft_format_args *args)
         .id = {0, 0},
         .last_contained_timestamp_ms = clock_wall_ms(args->clock),
     };
-    struct voter_set *voters = voter_set_create(args->voters, args->voter_count);
+    struct voter_set *voters = args->voter_count ? voter_set_create(args->voters, args->voter_count) : NULL;
     struct snapshot_writer *w;
     struct status st;
 
-    if (!voters)
+    if (args->voter_count && !voters)
         return status_error(KERR_INVALID_REQUEST, "format: voters");
     write.voters = voters;
     st = files_make_directories(args->files, args->directory);
@@ -181,6 +181,7 @@ static void removal_done(struct task *t)
     if (status_failed(n->snapshot_result)) /* what is left is found again at the next start */
         logger_event(n->logger, LOGGER_WARN, "snapshot_not_removed", "at=\"%s\" errno=%d",
                      n->snapshot_result.where, n->snapshot_result.sys_errno);
+    raft_node_deliver_soon(n); /* a fetched one may have waited for this */
     raft_node_idle(n);
 }
 
@@ -253,6 +254,7 @@ static void snapshot_done(struct task *t)
         raft_node_step(n, &ev);
     }
     n->snapshot_source.done(n->snapshot_source.arg, result);
+    raft_node_deliver_soon(n);
     raft_node_idle(n);
 }
 

@@ -27,6 +27,15 @@ void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_ver
         raft_node_step(n, &(struct raft_event){.type = RAFT_VOTERS, .voters = voters});
 }
 
+bool raft_node_forget_voters(struct raft_node *n, int64_t offset)
+{
+    size_t before = n->voter_history_count;
+
+    while (n->voter_history_count > 1 && n->voter_history[n->voter_history_count - 1].offset >= offset)
+        voter_set_free(n->voter_history[--n->voter_history_count].voters);
+    return n->voter_history_count < before;
+}
+
 static struct status note_control_batch(struct raft_node *n, struct bytes batch)
 {
     int16_t kraft_version = n->voter_history_count ? raft_node_newest_voters(n)->kraft_version : 0;

@@ -62,6 +62,33 @@ void snapshot_writer_append(struct snapshot_writer *w, const struct bytes *value
 struct status snapshot_writer_finish(struct snapshot_writer *w);
 void snapshot_writer_abort(struct snapshot_writer *w); /* removes the part; frees w */
 
+/* ---- taking over another node's, byte by byte ---- */
+
+struct snapshot_part;
+
+/* Starts "….part". *out is owned by the caller, until one of finish and abort. Errors as snapshot_writer_open. */
+struct status snapshot_part_open(struct files *fs, const char *directory, struct raft_snapshot_id id,
+                                 struct snapshot_part **out);
+/* Appends. KAFKA_STORAGE_ERROR: abort it. */
+struct status snapshot_part_append(struct snapshot_part *p, struct bytes piece);
+/* Reads through all of it: only a whole, sound snapshot gets its name, and is durable then; frees p.
+ * CORRUPT_MESSAGE, UNSUPPORTED_VERSION as snapshot_reader_open; after any failure there is no such snapshot. */
+struct status snapshot_part_finish(struct snapshot_part *p);
+void snapshot_part_abort(struct snapshot_part *p); /* removes it; frees p. NULL is fine */
+
+/* Bytes of a snapshot for another node. */
+struct snapshot_piece {
+    int64_t position; /* in */
+    size_t size_max;  /* in; more than 0 */
+    uint8_t *data;    /* malloc'd, the caller's. NULL when failed */
+    size_t size;
+    int64_t snapshot_size;
+};
+
+/* KAFKA_STORAGE_ERROR (ENOENT: no such snapshot); POSITION_OUT_OF_RANGE: not in the file. */
+struct status snapshot_read_piece(struct files *fs, const char *directory, struct raft_snapshot_id id,
+                                  struct snapshot_piece *piece);
+
 /* ---- reading ---- */
 
 struct snapshot_reader;
@@ -78,6 +105,8 @@ struct snapshot_head {
  * KAFKA_STORAGE_ERROR   I/O; ENOENT when there is none. */
 struct status snapshot_reader_open(struct files *fs, const char *directory, struct raft_snapshot_id id,
                                    struct snapshot_reader **out);
+/* The same of a file of any name. */
+struct status snapshot_reader_open_path(struct files *fs, const char *path, struct snapshot_reader **out);
 const struct snapshot_head *snapshot_reader_head(const struct snapshot_reader *r);
 /* The next records (of one batch); they live until the next call. A count of 0: the footer was reached, the
  * snapshot is whole. Errors as open, and then for good. */

@@ -129,24 +129,15 @@ static struct status read_head(struct snapshot_reader *r)
     return st;
 }
 
-struct status snapshot_reader_open(struct files *fs, const char *directory, struct raft_snapshot_id id,
-                                   struct snapshot_reader **out)
+struct status snapshot_reader_open_path(struct files *fs, const char *path, struct snapshot_reader **out)
 {
-    char name[SNAPSHOT_NAME_BYTES];
-    char *path;
     struct snapshot_reader *r = calloc(1, sizeof *r);
     struct status st;
 
     if (!r)
         return status_errno(ENOMEM, "open snapshot");
     r->files = fs;
-    snapshot_name_format(id, name);
-    if (asprintf(&path, "%s/%s", directory, name) < 0) {
-        free(r);
-        return status_errno(ENOMEM, "open snapshot");
-    }
     st = fs->ops->open(fs, path, FILE_READ_ONLY, &r->file);
-    free(path);
     if (!status_failed(st))
         st = read_head(r);
     if (status_failed(st)) {
@@ -155,6 +146,21 @@ struct status snapshot_reader_open(struct files *fs, const char *directory, stru
     }
     *out = r;
     return STATUS_OK;
+}
+
+struct status snapshot_reader_open(struct files *fs, const char *directory, struct raft_snapshot_id id,
+                                   struct snapshot_reader **out)
+{
+    char name[SNAPSHOT_NAME_BYTES];
+    char *path;
+    struct status st;
+
+    snapshot_name_format(id, name);
+    if (asprintf(&path, "%s/%s", directory, name) < 0)
+        return status_errno(ENOMEM, "open snapshot");
+    st = snapshot_reader_open_path(fs, path, out);
+    free(path);
+    return st;
 }
 
 const struct snapshot_head *snapshot_reader_head(const struct snapshot_reader *r)

@@ -306,6 +306,10 @@ void handle_fetch(struct request *rq)
     };
     enum kerr code;
 
+    if (rq->api_listener == API_ON_CONTROLLER) {
+        handle_metadata_fetch(rq);
+        return;
+    }
     args.asks = collect_asks(rq, m, args.ask_count);
     args.forgets = collect_forgets(rq, m, &args.forget_count);
     if (!a || !args.asks || !args.forgets) {

@@ -93,7 +93,7 @@ class Broker:
         }
         if self.dynamic_voters:
             settings["controller.quorum.bootstrap.servers"] = f"127.0.0.1:{self.controller_port}"
-        else:
+        elif "controller.quorum.voters" not in settings:
             settings["controller.quorum.voters"] = f"1@127.0.0.1:{self.controller_port}"
         path = os.path.join(self.folder, "server.properties")
         with open(path, "w", encoding="utf-8") as out:
@@ -189,3 +189,43 @@ class Broker:
         with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Cluster:
+    """Several nodes of trivetd on 127.0.0.1, controller and broker each, one zone each, with static voters."""
+
+    def __init__(self, folder, binary, nodes=3, properties=None):
+        self.folder = os.path.abspath(folder)
+        self.brokers = [Broker("trivet", os.path.join(self.folder, str(node)), binary) for node in range(1, nodes + 1)]
+        voters = ",".join(f"{node}@127.0.0.1:{b.controller_port}" for node, b in enumerate(self.brokers, 1))
+        for node, b in enumerate(self.brokers, 1):
+            b.properties = {"node.id": str(node), "broker.rack": f"az-{node}", "controller.quorum.voters": voters,
+                            **(properties or {})}
+
+    @property
+    def bootstrap(self):
+        return ",".join(b.bootstrap for b in self.brokers)
+
+    def node(self, node_id):
+        return self.brokers[node_id - 1]
+
+    def start(self, wait=30.0):
+        """Starts all that do not run; answers the seconds until all of them serve clients."""
+        started = time.monotonic()
+        fresh = [b for b in self.brokers if not b.alive()]
+        for b in fresh:
+            b.start(wait=None)
+        for b in fresh:
+            b.wait_answer(started, wait)
+        return time.monotonic() - started
+
+    def stop(self):
+        """SIGTERM to all at once; answers their exit codes."""
+        for b in self.brokers:
+            if b.alive():
+                b.process.terminate()
+        return [b.stop() for b in self.brokers]
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
