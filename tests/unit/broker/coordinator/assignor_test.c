@@ -52,7 +52,7 @@ static struct group_world *random_group(uint64_t seed, bool same)
     }
     mask = any(w, 1u << w->problem.topic_count);
     for (size_t m = 0; m < w->problem.member_count; m++) {
-        snprintf(w->ids[m], sizeof w->ids[m], "m%03zu", m);
+        snprintf(w->ids[m], sizeof w->ids[m], "m%03u", (unsigned)m);
         w->members[m].member_id = str_from(w->ids[m]);
         subscribe(w, m, same ? mask : any(w, 1u << w->problem.topic_count));
     }
