@@ -168,13 +168,14 @@ static void emit_offset_tombstone(struct group_core *c, const struct group_offse
     record->key.offset_commit.partition = name->partition;
 }
 
-/* The group itself goes; its offsets have. */
+/* The group itself goes; its offsets have. One of mere offsets is tombstoned too, as in Kafka: there the records of
+ * offsets make a group, which only its own tombstone takes away. */
 static void end_group(struct group_core *c, struct group *g)
 {
-    if (g->type == GROUP_CLASSIC)
-        classic_group_emit_tombstone(c);
     if (g->type == GROUP_CONSUMER)
         consumer_group_tombstones(c, g);
+    else
+        classic_group_emit_tombstone(c);
     group_become(c, g, GROUP_NONE, NULL);
     g->has_offsets = false;
 }
