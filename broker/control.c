@@ -105,7 +105,7 @@ static void control_maybe_ready(struct control *c)
 {
     int64_t epoch = broker_lifecycle_epoch(c->lifecycle);
 
-    if (c->logs_ready || epoch < 0)
+    if (c->logs_ready || epoch < 0 || c->stopping)
         return;
     for (size_t i = 0; i < c->node->shard_count; i++)
         if (c->opened_offsets[i] < epoch)
@@ -509,7 +509,7 @@ static void on_raft_stopped(void *arg)
                      st.where ? st.where : "", st.sys_errno);
         c->clean = false;
     }
-    if (c->clean)
+    if (c->clean && c->logs_ready) /* a log that was not opened may still need the checks of an unclean end */
         checkpoints_end_run(c->checkpoints, broker_lifecycle_epoch(c->lifecycle), on_checkpoints_ended, c);
     else
         control_end(c);
@@ -596,10 +596,7 @@ void control_stop(struct control *c, void (*stopped)(void *arg), void *arg)
     c->clean = true;
     c->stopped = stopped;
     c->stopped_arg = arg;
-    if (broker_lifecycle_state(c->lifecycle) == LIFECYCLE_RUNNING)
-        broker_lifecycle_leave(c->lifecycle);
-    else
-        control_left(c);
+    broker_lifecycle_leave(c->lifecycle);
 }
 
 void control_free(struct control *c)

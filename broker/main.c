@@ -98,15 +98,35 @@ static void stderr_write(struct logger *l, enum logger_level level, const char *
     }
 }
 
-/* Until a signal or the node's failure. True: a signal. */
-static bool wait_for_end(const struct server *s, int signals)
+static void say_started(const struct server *s, const struct node_options *o, struct logger *logger)
 {
-    struct pollfd fds[] = {{.fd = signals, .events = POLLIN}, {.fd = server_failure_fd(s), .events = POLLIN}};
+    logger_event(logger, LOGGER_INFO, "broker_started", "node_id=%d port=%u pid=%d version=%s", o->node_id,
+                 server_port(s), getpid(), TRIVET_VERSION);
+}
 
-    while (poll(fds, 2, -1) < 0)
-        if (errno != EINTR)
-            break;
-    return !(fds[1].revents & POLLIN);
+/* Until a signal or the node's failure, whether or not it ever serves clients. True: a signal. */
+static bool wait_for_end(const struct server *s, const struct node_options *o, struct logger *logger, int signals)
+{
+    enum { SIGNALS, FAILURE, READY };
+    struct pollfd fds[] = {[SIGNALS] = {.fd = signals, .events = POLLIN},
+                           [FAILURE] = {.fd = server_failure_fd(s), .events = POLLIN},
+                           [READY] = {.fd = server_ready_fd(s), .events = POLLIN}};
+
+    for (;;) {
+        if (poll(fds, sizeof fds / sizeof fds[0], -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            return true;
+        }
+        if (fds[READY].revents & POLLIN) {
+            say_started(s, o, logger);
+            fds[READY].fd = -1; /* once */
+        }
+        if (fds[FAILURE].revents & POLLIN)
+            return false;
+        if (fds[SIGNALS].revents & POLLIN)
+            return true;
+    }
 }
 
 static int run(const struct node_options *o, struct logger *logger, int signals)
@@ -116,9 +136,7 @@ static int run(const struct node_options *o, struct logger *logger, int signals)
 
     if (status_failed(server_start(o, logger, &s)))
         return EXIT_FAILURE;
-    logger_event(logger, LOGGER_INFO, "broker_started", "node_id=%d port=%u pid=%d version=%s", o->node_id,
-                 server_port(s), getpid(), TRIVET_VERSION);
-    asked = wait_for_end(s, signals);
+    asked = wait_for_end(s, o, logger, signals);
     logger_event(logger, LOGGER_INFO, "broker_stopping", "reason=%s", asked ? "signal" : "failure");
     clean = server_stop(s);
     logger_event(logger, LOGGER_INFO, "broker_stopped", "clean=%s", clean ? "yes" : "no");

@@ -40,11 +40,11 @@ struct server {
     struct node *node;
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct task accept_task;
-    /* what the starting thread waits for */
+    /* what the stopping thread waits for */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool ready, stopped, failed;
-    int failure_fd;
+    bool stopped, failed;
+    int ready_fd, failure_fd;
 };
 
 /* ---- time and chance ---- */
@@ -107,6 +107,14 @@ static void server_tell(struct server *s, bool *what)
     pthread_mutex_unlock(&s->mutex);
 }
 
+static void make_readable(int fd)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one);
+
+    (void)written;
+}
+
 static void on_ready(void *arg, struct status result)
 {
     struct server *s = arg;
@@ -115,17 +123,15 @@ static void on_ready(void *arg, struct status result)
     for (size_t i = 0; i < s->options->listener_count; i++)
         if (!s->options->listeners[i].controller)
             listener_accept(s->listeners[i]);
-    server_tell(s, &s->ready);
+    make_readable(s->ready_fd);
 }
 
 static void on_failed(void *arg, struct status why)
 {
     struct server *s = arg;
-    const uint64_t one = 1;
-    ssize_t written = write(s->failure_fd, &one, sizeof one);
 
-    (void)written;
     (void)why;
+    make_readable(s->failure_fd);
     server_tell(s, &s->failed);
 }
 
@@ -136,10 +142,10 @@ static void on_stopped(void *arg)
     server_tell(s, &s->stopped);
 }
 
-static void server_wait(struct server *s, const bool *what)
+static void server_wait_stopped(struct server *s)
 {
     pthread_mutex_lock(&s->mutex);
-    while (!*what && !s->failed)
+    while (!s->stopped && !s->failed)
         pthread_cond_wait(&s->changed, &s->mutex);
     pthread_mutex_unlock(&s->mutex);
 }
@@ -254,8 +260,7 @@ static struct status server_run(struct server *s)
     node_start(s->node);
     s->accept_task.run = accept_controllers;
     loop_post(event_loop_base(s->control), &s->accept_task);
-    server_wait(s, &s->ready);
-    return s->ready ? STATUS_OK : status_error(KERR_UNKNOWN_SERVER_ERROR, "the node could not start");
+    return STATUS_OK;
 }
 
 /* Ends the threads in an order in which nothing posts to what is gone: pool, shards, control. */
@@ -286,6 +291,8 @@ static void server_free(struct server *s)
         event_loop_free(s->control);
     if (s->files)
         files_real_free(s->files);
+    if (s->ready_fd >= 0)
+        close(s->ready_fd);
     if (s->failure_fd >= 0)
         close(s->failure_fd);
     pthread_cond_destroy(&s->changed);
@@ -318,6 +325,7 @@ static struct server *server_create(const struct node_options *options, struct l
     s->shard_count = shard_count_of(options);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
+    s->ready_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->failure_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     read_boot_id(s->boot_id);
     snprintf(s->client_id, sizeof s->client_id, "raft-client-%d", options->node_id);
@@ -357,6 +365,11 @@ uint16_t server_port(const struct server *s)
     return 0;
 }
 
+int server_ready_fd(const struct server *s)
+{
+    return s->ready_fd;
+}
+
 int server_failure_fd(const struct server *s)
 {
     return s->failure_fd;
@@ -368,7 +381,7 @@ bool server_stop(struct server *s)
 
     if (!s->failed) {
         node_stop(s->node, on_stopped, s);
-        server_wait(s, &s->stopped);
+        server_wait_stopped(s);
     }
     clean = s->stopped && !s->failed;
     server_free(s);

@@ -11,17 +11,20 @@
 
 struct server;
 
-/* Opens everything and takes the ports; then starts. Blocks until the node serves clients or has failed.
- * Errors are logged with their reason; nothing is left running. */
+/* Opens everything, takes the ports, and starts: without waiting for the quorum or for clients to be served, which
+ * server_ready_fd tells of. Errors are logged with their reason; nothing is left running. */
 struct status server_start(const struct node_options *options, struct logger *logger, struct server **out);
 
 /* The port that the first client listener has. */
 uint16_t server_port(const struct server *s);
 
+/* Becomes readable when the node serves clients. */
+int server_ready_fd(const struct server *s);
+
 /* Becomes readable when the node cannot go on and the process should end. */
 int server_failure_fd(const struct server *s);
 
-/* Leaves the cluster politely, closes everything, frees the server. Blocks. False: not all was closed cleanly. */
+/* Leaves the cluster politely, closes everything, frees the server, also before it was ready. Blocks. False: not all was closed cleanly. */
 bool server_stop(struct server *s);
 
 #endif

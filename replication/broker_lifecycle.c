@@ -287,6 +287,10 @@ void broker_lifecycle_offline_dir(struct broker_lifecycle *l, struct uuid direct
 void broker_lifecycle_leave(struct broker_lifecycle *l)
 {
     lifecycle_leave(&l->core, now_us(l));
+    if (l->core.state == LIFECYCLE_GONE && l->core.in_flight) { /* who is gone wants no epoch any more */
+        transport_cancel(l->args.transport, &l->request);
+        l->core.in_flight = false;
+    }
     advance(l);
 }
 
