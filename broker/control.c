@@ -224,6 +224,19 @@ static void call_submit(struct task *t)
     controller_submit(call->rq->shard->node->control->controller, &call->request);
 }
 
+struct control_call *control_call_create(struct request *rq, enum controller_operation operation,
+                                         void (*finished)(struct control_call *call))
+{
+    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+
+    if (!call)
+        return NULL;
+    call->rq = rq;
+    call->finished = finished;
+    call->request.operation = operation;
+    return call;
+}
+
 void control_call(struct control_call *call)
 {
     call->request.arena = &call->rq->arena;

@@ -35,6 +35,9 @@ struct control_call {
     void (*finished)(struct control_call *call); /* at home */
 };
 
+/* NULL: the arena is spent. */
+struct control_call *control_call_create(struct request *rq, enum controller_operation operation,
+                                         void (*finished)(struct control_call *call));
 void control_call(struct control_call *call);
 
 /* A request of another node to this one's metadata log. In the request's arena. */

@@ -36,6 +36,7 @@ static const struct {
     {API_INCREMENTAL_ALTER_CONFIGS, handle_incremental_alter_configs, true},
     {API_DESCRIBE_CLUSTER, handle_describe_cluster},
     {API_LIST_CONFIG_RESOURCES, handle_list_config_resources},
+    {API_ALTER_PARTITION, handle_alter_partition},
     {API_BROKER_REGISTRATION, handle_broker_registration},
     {API_BROKER_HEARTBEAT, handle_broker_heartbeat},
     {API_ALLOCATE_PRODUCER_IDS, handle_allocate_producer_ids},

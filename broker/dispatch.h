@@ -56,6 +56,7 @@ void handle_incremental_alter_configs(struct request *rq);
 void handle_list_config_resources(struct request *rq);
 void handle_describe_cluster(struct request *rq);
 void handle_allocate_producer_ids(struct request *rq);
+void handle_alter_partition(struct request *rq);
 void handle_broker_registration(struct request *rq);
 void handle_broker_heartbeat(struct request *rq);
 void handle_vote(struct request *rq);

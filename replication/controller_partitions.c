@@ -216,7 +216,7 @@ static void alter_one(struct controller_core *c, const struct controller_request
     change.leader_recovery_state = q->leader_recovery_state;
     emit_change(c, &change);
     p = metadata_topic_partition(metadata_image_topic_by_id(c->image, q->topic_id), q->partition);
-    if (p->leader != r->isr.broker_id) {
+    if (p->leader != r->isr.broker_id) { /* the ISR completed a reassignment that took its leader out */
         result->code = KERR_NEW_LEADER_ELECTED;
         return;
     }

@@ -66,16 +66,13 @@ static void altered_incrementally(struct control_call *call)
 static struct control_call *call_begin(struct request *rq, size_t count, bool validate_only,
                                        void (*finished)(struct control_call *call), struct alter_config **resources)
 {
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct control_call *call = control_call_create(rq, CONTROLLER_ALTER_CONFIGS, finished);
 
     *resources = arena_array(&rq->arena, struct alter_config, count);
     if (!call || !*resources) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return NULL;
     }
-    call->rq = rq;
-    call->finished = finished;
-    call->request.operation = CONTROLLER_ALTER_CONFIGS;
     call->request.validate_only = validate_only;
     call->request.alter.resources = *resources;
     call->request.alter.count = count;

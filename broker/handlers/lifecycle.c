@@ -20,7 +20,7 @@ static void registered(struct control_call *call)
 void handle_broker_registration(struct request *rq)
 {
     const struct broker_registration_request *m = rq->message;
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct control_call *call = control_call_create(rq, CONTROLLER_REGISTER_BROKER, registered);
     struct metadata_listener *listeners = arena_array(&rq->arena, struct metadata_listener, m->listeners_count);
     struct metadata_feature_range *features =
         arena_array(&rq->arena, struct metadata_feature_range, m->features_count);
@@ -35,9 +35,6 @@ void handle_broker_registration(struct request *rq)
     for (size_t i = 0; i < m->features_count; i++)
         features[i] = (struct metadata_feature_range){
             m->features[i].name, m->features[i].min_supported_version, m->features[i].max_supported_version};
-    call->rq = rq;
-    call->finished = registered;
-    call->request.operation = CONTROLLER_REGISTER_BROKER;
     call->request.registration.broker = (struct register_broker){
         .id = m->broker_id,
         .cluster_id = m->cluster_id,
@@ -73,15 +70,12 @@ static void heard(struct control_call *call)
 void handle_broker_heartbeat(struct request *rq)
 {
     const struct broker_heartbeat_request *m = rq->message;
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct control_call *call = control_call_create(rq, CONTROLLER_HEARTBEAT, heard);
 
     if (!call) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
     }
-    call->rq = rq;
-    call->finished = heard;
-    call->request.operation = CONTROLLER_HEARTBEAT;
     call->request.heartbeat.broker = (struct broker_heartbeat){
         .id = m->broker_id,
         .epoch = m->broker_epoch,

@@ -66,15 +66,12 @@ static void allocated(struct control_call *call)
 void handle_allocate_producer_ids(struct request *rq)
 {
     const struct allocate_producer_ids_request *m = rq->message;
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct control_call *call = control_call_create(rq, CONTROLLER_ALLOCATE_PRODUCER_IDS, allocated);
 
     if (!call) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
     }
-    call->rq = rq;
-    call->finished = allocated;
-    call->request.operation = CONTROLLER_ALLOCATE_PRODUCER_IDS;
     call->request.producer_ids.broker_id = m->broker_id;
     call->request.producer_ids.broker_epoch = m->broker_epoch;
     control_call(call);

@@ -8,19 +8,6 @@
 #include "protocol/messages/create_topics.h"
 #include "protocol/messages/delete_topics.h"
 
-static struct control_call *call_create(struct request *rq, enum controller_operation operation,
-                                        void (*finished)(struct control_call *call))
-{
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
-
-    if (!call)
-        return NULL;
-    call->rq = rq;
-    call->finished = finished;
-    call->request.operation = operation;
-    return call;
-}
-
 /* The answer of the whole request counts for each topic when there is one. */
 static struct controller_result result_of(const struct control_call *call, const struct controller_result *own)
 {
@@ -121,7 +108,7 @@ static bool fill_create(struct create_topic *out, const struct create_topics_req
 void handle_create_topics(struct request *rq)
 {
     const struct create_topics_request *m = rq->message;
-    struct control_call *call = call_create(rq, CONTROLLER_CREATE_TOPICS, topics_created);
+    struct control_call *call = control_call_create(rq, CONTROLLER_CREATE_TOPICS, topics_created);
     struct create_topic *topics = arena_array(&rq->arena, struct create_topic, m->topics_count);
     bool filled = call && topics;
 
@@ -176,7 +163,7 @@ static void topics_deleted(struct control_call *call)
 void handle_delete_topics(struct request *rq)
 {
     const struct delete_topics_request *m = rq->message;
-    struct control_call *call = call_create(rq, CONTROLLER_DELETE_TOPICS, topics_deleted);
+    struct control_call *call = control_call_create(rq, CONTROLLER_DELETE_TOPICS, topics_deleted);
     size_t count = rq->version >= 6 ? m->topics_count : m->topic_names_count;
     struct delete_topic *topics = arena_array(&rq->arena, struct delete_topic, count);
 
@@ -220,7 +207,7 @@ static void topics_grown(struct control_call *call)
 void handle_create_partitions(struct request *rq)
 {
     const struct create_partitions_request *m = rq->message;
-    struct control_call *call = call_create(rq, CONTROLLER_GROW_TOPICS, topics_grown);
+    struct control_call *call = control_call_create(rq, CONTROLLER_GROW_TOPICS, topics_grown);
     struct grow_topic *topics = arena_array(&rq->arena, struct grow_topic, m->topics_count);
     bool filled = call && topics;
 

@@ -219,14 +219,14 @@ static void on_answered(struct client *client, struct request *rq)
     request_free(rq);
 }
 
-static void dispatch(struct node_world *w, struct node_ask *ask, struct frame *frame)
+static void dispatch(struct node_world *w, struct node_ask *ask, struct frame *frame, enum api_listener listener)
 {
     struct request *rq;
 
     ask->client = (struct client){.answered = on_answered,
                                   .shard = w->node->shards[0],
                                   .listener = str_from("PLAINTEXT"),
-                                  .api_listener = API_ON_BROKER};
+                                  .api_listener = listener};
     snprintf(ask->client.host, sizeof ask->client.host, "test");
     rq = request_create(&ask->client, frame);
     CHECK(rq);
@@ -246,7 +246,7 @@ static struct frame *make_frame(const uint8_t *data, size_t size)
 
 void node_world_send_frame(struct node_world *w, struct node_ask *ask, struct bytes bytes)
 {
-    dispatch(w, ask, make_frame(bytes.data, bytes.size));
+    dispatch(w, ask, make_frame(bytes.data, bytes.size), API_ON_BROKER);
 }
 
 void node_world_send(struct node_world *w, struct node_ask *ask, int16_t key, int16_t version, const void *message)
@@ -259,7 +259,8 @@ void node_world_send(struct node_world *w, struct node_ask *ask, int16_t key, in
     start = frame_begin_request(&writer, api_find(key), &head);
     CHECK(message_type_by_key(MESSAGE_REQUEST, key)->encode(message, &writer, version));
     CHECK(frame_end(&writer, start));
-    dispatch(w, ask, make_frame(writer.data + FRAME_LENGTH_BYTES, writer.size - FRAME_LENGTH_BYTES));
+    dispatch(w, ask, make_frame(writer.data + FRAME_LENGTH_BYTES, writer.size - FRAME_LENGTH_BYTES),
+             api_find(key)->listeners & API_ON_BROKER ? API_ON_BROKER : API_ON_CONTROLLER);
     writer_free(&writer);
 }
 

@@ -62,7 +62,8 @@ struct node_ask {
     const void *answer;     /* its generated struct */
 };
 
-/* Sends message (the generated request struct of that API) to shard 0. */
+/* Sends message (the generated request struct of that API) to shard 0; as a broker would to a controller when clients
+ * cannot ask it. */
 void node_world_send(struct node_world *w, struct node_ask *ask, int16_t key, int16_t version, const void *message);
 /* Sends a frame as it is, without its length. */
 void node_world_send_frame(struct node_world *w, struct node_ask *ask, struct bytes frame);
