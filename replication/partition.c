@@ -31,12 +31,12 @@ struct partition *partition_create(struct partition_env *env, struct str topic, 
 
 /* ---- those who wait ---- */
 
-static int64_t partition_watermark(const struct partition *p)
+int64_t partition_watermark(const struct partition *p)
 {
     return p->state == PARTITION_LEADING ? p->isr.high_watermark : p->high_watermark;
 }
 
-static void partition_wake_watchers(struct partition *p)
+void partition_wake_watchers(struct partition *p)
 {
     struct partition_watcher *w, *next;
 
@@ -44,7 +44,7 @@ static void partition_wake_watchers(struct partition *p)
     w->changed(w);
 }
 
-static void partition_fail_waiters(struct partition *p, enum kerr code)
+void partition_fail_waiters(struct partition *p, enum kerr code)
 {
     struct watermark_waiter *w;
 
@@ -52,25 +52,6 @@ static void partition_fail_waiters(struct partition *p, enum kerr code)
         DL_DELETE(p->waiters, w);
         w->reached(w, code);
     }
-}
-
-static void partition_watermark_moved(struct partition *p)
-{
-    int64_t watermark = partition_watermark(p);
-    /* KIP-966: what is durable, but no longer on as many replicas as was asked for. */
-    enum kerr code = isr_enough(&p->isr) ? KERR_NONE : KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
-    struct watermark_waiter *w, *next;
-
-    log_high_watermark_moved(p->log, watermark);
-    /* In order of offset: appends arrive so. */
-    DL_FOREACH_SAFE(p->waiters, w, next)
-    {
-        if (w->offset > watermark)
-            break;
-        DL_DELETE(p->waiters, w);
-        w->reached(w, code);
-    }
-    partition_wake_watchers(p);
 }
 
 bool partition_wait(struct partition *p, struct watermark_waiter *w)
@@ -102,16 +83,7 @@ void partition_unwatch(struct partition_watcher *w)
 
 /* ---- states ---- */
 
-static void partition_leave_leading(struct partition *p, enum partition_state state)
-{
-    if (p->state == PARTITION_LEADING) {
-        p->high_watermark = p->isr.high_watermark;
-        isr_free(&p->isr);
-    }
-    p->state = state;
-}
-
-static void partition_went_offline(struct partition *p, struct status why)
+void partition_went_offline(struct partition *p, struct status why)
 {
     if (p->state == PARTITION_OFFLINE)
         return;
@@ -151,40 +123,6 @@ void partition_fail(struct partition *p, struct status why)
         return;
     log_fail(p->log, why);
     partition_went_offline(p, why);
-}
-
-/* What counts as this replica's end for the high watermark. */
-static int64_t partition_own_end(const struct partition *p)
-{
-    return p->env->flush_before_ack ? log_flushed_end_offset(p->log) : log_end_offset(p->log);
-}
-
-static void partition_own_end_moved(struct partition *p)
-{
-    if (p->state == PARTITION_LEADING && isr_flushed(&p->isr, p->env->node_id, partition_own_end(p)))
-        partition_watermark_moved(p);
-}
-
-static void partition_start_leading(struct partition *p, const struct partition_assignment *a)
-{
-    int64_t end = partition_own_end(p);
-    struct status st;
-
-    /* What was flushed before may be less than the checkpoint of the page-cache days. */
-    if (p->high_watermark > end)
-        p->high_watermark = end;
-    st = log_start_epoch(p->log, a->leader_epoch);
-    if (!status_failed(st) && !isr_init(&p->isr, &a->membership, p->high_watermark))
-        st = status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas");
-    if (status_failed(st)) {
-        partition_went_offline(p, st);
-        return;
-    }
-    p->state = PARTITION_LEADING;
-    p->lead_start_offset = log_end_offset(p->log);
-    partition_own_end_moved(p);
-    if (log_flushed_end_offset(p->log) < log_end_offset(p->log))
-        flusher_request(p->flusher, &p->flush_entry);
 }
 
 void partition_assign(struct partition *p, const struct partition_assignment *a)
@@ -291,41 +229,6 @@ static void partition_flushed(struct flusher_entry *e, struct status result)
         partition_own_end_moved(p);
 }
 
-static struct status partition_append_from(struct partition *p, struct bytes_mut records, enum log_origin origin,
-                                           bool acks_all, struct log_appended *out,
-                                           struct record_refusal *refusal)
-{
-    enum kerr code = partition_check_leader(p, -1);
-    struct status st;
-
-    if (code)
-        return status_error(code, "append");
-    if (acks_all && !isr_enough(&p->isr))
-        return status_error(KERR_NOT_ENOUGH_REPLICAS, "append");
-    st = log_append_as_leader(p->log, records, p->leader_epoch, origin, out, refusal);
-    if (status_failed(st)) {
-        if (log_offline(p->log))
-            partition_went_offline(p, st);
-        return st;
-    }
-    if (log_flushed_end_offset(p->log) < log_end_offset(p->log))
-        flusher_request(p->flusher, &p->flush_entry);
-    if (!p->env->flush_before_ack)
-        partition_own_end_moved(p);
-    return STATUS_OK;
-}
-
-struct status partition_append(struct partition *p, struct bytes_mut records, bool acks_all,
-                               struct log_appended *out, struct record_refusal *refusal)
-{
-    return partition_append_from(p, records, LOG_ORIGIN_CLIENT, acks_all, out, refusal);
-}
-
-struct status partition_append_own(struct partition *p, struct bytes_mut records, struct log_appended *out)
-{
-    return partition_append_from(p, records, LOG_ORIGIN_COORDINATOR, true, out, NULL);
-}
-
 int64_t partition_high_watermark(const struct partition *p)
 {
     return partition_watermark(p);
@@ -342,26 +245,6 @@ int64_t partition_last_stable_offset(const struct partition *p)
 bool partition_caught_up(const struct partition *p)
 {
     return partition_watermark(p) >= p->lead_start_offset;
-}
-
-struct status partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)
-{
-    enum kerr code = partition_check_leader(p, -1);
-    struct status st = STATUS_OK;
-
-    if (code)
-        return status_error(code, "delete records");
-    if (!p->config->cleanup_delete)
-        return status_error(KERR_POLICY_VIOLATION, "delete records");
-    if (offset == -1)
-        offset = partition_watermark(p);
-    if (offset < 0 || offset > partition_watermark(p))
-        return status_error(KERR_OFFSET_OUT_OF_RANGE, "delete records");
-    if (offset > log_start_offset(p->log))
-        st = log_raise_start_offset(p->log, offset);
-    if (!status_failed(st))
-        *low_watermark = log_start_offset(p->log);
-    return st;
 }
 
 /* ---- upkeep ---- */
