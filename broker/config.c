@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/config_environment.h"
 #include "protocol/base/check.h"
 #include "storage/properties.h"
 
@@ -96,6 +97,31 @@ static struct status load_file(struct loader *l, struct files *files)
     return refuse(l, where, error.message);
 }
 
+/* ---- the environment ---- */
+
+static bool set_variable(void *arg, struct str variable, struct str name, struct str value)
+{
+    struct loader *l = arg;
+    char where[256];
+
+    snprintf(where, sizeof where, "%.*s", STR_ARG(variable));
+    return !status_failed(set(l, where, name, value));
+}
+
+static struct status load_environment(struct loader *l, const char *const *variables)
+{
+    struct str variable;
+    const char *why = NULL;
+    char where[256];
+
+    if (config_environment_each(variables, set_variable, l, &variable, &why))
+        return STATUS_OK;
+    if (why == NULL) /* a value was refused, and the problem told */
+        return status_error(KERR_INVALID_CONFIG, "setting");
+    snprintf(where, sizeof where, "%.*s", STR_ARG(variable));
+    return refuse(l, where, why);
+}
+
 /* ---- the others ---- */
 
 static void set_embedded_defaults(struct config_values *values)
@@ -125,12 +151,14 @@ static struct status load_all(struct loader *l, const struct config_sources *sou
 {
     struct status st = STATUS_OK;
 
-    if (sources->path == NULL)
+    if (sources->path == NULL && !config_environment_describes_a_node(sources->environment))
         set_embedded_defaults(l->values);
     if (sources->cluster_id != NULL && sources->cluster_id[0] != '\0')
         st = set(l, "CLUSTER_ID", STR("cluster.id"), str_from(sources->cluster_id));
     if (!status_failed(st) && sources->path != NULL)
         st = load_file(l, files);
+    if (!status_failed(st))
+        st = load_environment(l, sources->environment);
     for (size_t i = 0; i < sources->set_count && !status_failed(st); i++)
         st = load_set(l, sources->sets[i]);
     return st;

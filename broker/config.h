@@ -2,7 +2,7 @@
 #define BROKER_CONFIG_H
 
 /* From what a node is started with (a properties file, --set, the environment) to the settings it runs on.
- * Later wins: defaults, CLUSTER_ID, the file, --set in the order given. Runs before any thread. */
+ * Later wins: defaults, CLUSTER_ID, the file, KAFKA_* variables, --set in the order given. Runs before any thread. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +22,8 @@ struct config_sources {
     const char *const *sets; /* "key=value" each */
     size_t set_count;
     const char *cluster_id; /* of the environment; NULL or empty: none */
+    /* "NAME=value" each, NULL at the end, for what config_environment.h takes from them; NULL: none */
+    const char *const *environment;
 };
 
 /* Reads all sources into *out, which the caller frees. Names that are not known are warned of through the logger
@@ -29,9 +31,9 @@ struct config_sources {
  *
  * With neither file nor sets the node is a whole cluster of its own: node 1, clients on 127.0.0.1:9092, data
  * in ./trivet-data, one replica of internal topics. Those are defaults; with --set alone they stay, so that one
- * setting can be changed without a file.
+ * setting can be changed without a file, and so they do under variables that do not describe a node themselves.
  *
- * INVALID_CONFIG       A value that does not fit, a malformed line or --set. problem->text has file, line, reason.
+ * INVALID_CONFIG       A value that does not fit, a malformed line, variable or --set. problem->text has file, line, reason.
  * KAFKA_STORAGE_ERROR  The file cannot be read. */
 struct status config_load(const struct config_sources *sources, struct files *files, struct logger *logger,
                           struct config_values **out, struct config_problem *problem);

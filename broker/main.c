@@ -25,11 +25,13 @@ static const char doc[] =
     "A Kafka-protocol broker.\v"
     "Settings are those of Apache Kafka's server.properties. Without any it is a whole single-node cluster on "
     "127.0.0.1:9092 with its data in ./trivet-data, formatted at the first start. CLUSTER_ID in the "
-    "environment names a new cluster.";
+    "environment names a new cluster. With --env so are settings taken from it: KAFKA_LOG_DIRS for log.dirs, __ for _, ___ "
+    "for -; stronger than the file.";
 
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "Read settings from FILE", 0},
     {"set", 's', "KEY=VALUE", 0, "Set one; stronger than the file, may be repeated", 0},
+    {"env", 'e', NULL, 0, "Take KAFKA_* variables of the environment, as Apache Kafka's image does", 0},
     {"log-level", 'l', "LEVEL", 0, "debug, info (default), warn or error", 0},
     {0},
 };
@@ -38,6 +40,7 @@ struct arguments {
     const char *path;
     const char *sets[SETS_MAX];
     size_t set_count;
+    bool environment;
     enum logger_level level;
 };
 
@@ -63,6 +66,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "more than %d settings: use a file", SETS_MAX);
         else
             a->sets[a->set_count++] = value;
+        return 0;
+    case 'e':
+        a->environment = true;
         return 0;
     case 'l':
         a->level = parse_level(value, state);
@@ -159,7 +165,8 @@ static int block_signals(void)
 static struct status load(const struct arguments *a, struct logger *logger, struct config_values **config,
                           struct arena *arena, struct node_options *o)
 {
-    struct config_sources sources = {a->path, a->sets, a->set_count, getenv("CLUSTER_ID")};
+    struct config_sources sources = {a->path, a->sets, a->set_count, getenv("CLUSTER_ID"),
+                                     a->environment ? (const char *const *)environ : NULL};
     struct config_problem problem = {""};
     struct files *files;
     struct status st = files_real_create(0, &files);

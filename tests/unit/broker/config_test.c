@@ -203,6 +203,133 @@ static void set_beats_the_file_and_the_file_beats_the_environment(void **state)
     world_free(w);
 }
 
+/* The rules of Apache Kafka's image, so that a compose file written for it says the same here. */
+static void variables_are_settings_by_the_rules_of_kafkas_image(void **state)
+{
+    static const char *const variables[] = {
+        "PATH=/bin",
+        "KAFKA_NODE_ID=2",
+        "KAFKA_PROCESS_ROLES=broker,controller",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS=1@kafka-1:9093,2@kafka-2:9093,3@kafka-3:9093",
+        "KAFKA_LISTENERS=PLAINTEXT://:19092,CONTROLLER://:9093,PLAINTEXT_HOST://:9092",
+        "KAFKA_INTER_BROKER_LISTENER_NAME=PLAINTEXT",
+        "KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-2:19092,PLAINTEXT_HOST://localhost:39092",
+        "KAFKA_CONTROLLER_LISTENER_NAMES=CONTROLLER",
+        "KAFKA_LOG_DIRS=/tmp/kraft-combined-logs",
+        "KAFKA_BROKER_RACK=az-2",
+        "KAFKA_HEAP_OPTS=-Xmx1G",
+        "KAFKA_OPTS=-Dx=y",
+        "KAFKA_LOG4J_ROOT_LOGLEVEL=INFO",
+        "KAFKA_=nothing",
+        "KAFKA_HOME",
+        NULL,
+    };
+    struct world *w = world_new();
+
+    (void)state;
+    w->sources.environment = variables;
+    w->sources.cluster_id = "4L6g3nShT-eMCtK--X86sw";
+    loads(w);
+    assert_int_equal(w->options.node_id, 2);
+    assert_int_equal(w->options.listener_count, 3);
+    listener_is(w, 0, "PLAINTEXT", "", 19092, false);
+    listener_is(w, 1, "CONTROLLER", "", 9093, true);
+    assert_string_equal(w->options.listeners[2].advertised_host, "localhost");
+    assert_int_equal(w->options.listeners[2].advertised_port, 39092);
+    assert_int_equal(w->options.voter_count, 3);
+    assert_string_equal(w->options.voters[2].host, "kafka-3");
+    assert_string_equal(w->options.log_dirs[0], "/tmp/kraft-combined-logs");
+    assert_string_equal(w->options.rack, "az-2");
+    /* They describe a node, so the defaults are those of a file, not the embedded ones. */
+    assert_int_equal(config_values_integer(w->values, "offsets.topic.replication.factor"), 3);
+    assert_string_equal(w->log.text, "");
+    world_free(w);
+}
+
+static void underscores_in_a_row_are_underscores_and_dashes(void **state)
+{
+    static const char *const variables[] = {"KAFKA_A__B=1", "KAFKA_A___B=2", "KAFKA_A____B=3", "KAFKA_A_____b.C=4",
+                                            "KAFKA_a._B_=5", NULL};
+    static const char *const names[] = {"a_b", "a-b", "a-.b", "a-_b.c", "a_b."};
+    struct world *w = world_new();
+    char expected[1024] = "";
+
+    (void)state;
+    w->sources.environment = variables;
+    loads(w);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected),
+                 "level=warn event=unknown_config name=\"%s\" at=\"%.*s\"\n", names[i],
+                 (int)(strchr(variables[i], '=') - variables[i]), variables[i]);
+    assert_string_equal(w->log.text, expected);
+    world_free(w);
+}
+
+static void listeners_follow_from_what_is_advertised_where_only_that_is_given(void **state)
+{
+    static const char *const variables[] = {
+        "KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-1:19092,SIX://[fe80::1]:29092,EMPTY://:39092", NULL};
+    static const char *const both[] = {"KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-1:19092",
+                                       "KAFKA_LISTENERS=PLAINTEXT://10.0.0.1:19092,CONTROLLER://:9093", NULL};
+    struct world *w = world_new();
+
+    (void)state;
+    w->sources.environment = variables;
+    with_set(w, "controller.listener.names=EMPTY");
+    with_set(w, "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT,EMPTY:PLAINTEXT");
+    loads(w);
+    assert_int_equal(w->options.listener_count, 3);
+    listener_is(w, 0, "PLAINTEXT", "0.0.0.0", 19092, false);
+    listener_is(w, 1, "SIX", "0.0.0.0", 29092, false);
+    listener_is(w, 2, "EMPTY", "0.0.0.0", 39092, true);
+    assert_string_equal(w->options.listeners[0].advertised_host, "kafka-1");
+    assert_string_equal(w->options.listeners[1].advertised_host, "fe80::1");
+    w->sources = (struct config_sources){.environment = both};
+    loads(w);
+    listener_is(w, 0, "PLAINTEXT", "10.0.0.1", 19092, false);
+    world_free(w);
+}
+
+static void variables_change_single_settings_of_the_embedded_defaults_and_of_a_file(void **state)
+{
+    static const char *const variables[] = {"KAFKA_NUM_PARTITIONS= 5", "KAFKA_PROCESS_ROLES=", NULL};
+    static const char *const few[] = {"KAFKA_NUM_PARTITIONS=5", "KAFKA_BROKER_RACK=a\\u0062c", NULL};
+    struct world *w = world_new();
+
+    (void)state;
+    w->sources.environment = few;
+    loads(w);
+    assert_int_equal(w->options.node_id, 1);
+    assert_int_equal(config_values_integer(w->values, "num.partitions"), 5);
+    assert_string_equal(w->options.rack, "abc"); /* escapes are those of a properties file */
+    with_file(w, COMBINED "num.partitions=2\nbackground.threads=7\n");
+    loads(w);
+    assert_int_equal(w->options.node_id, 3);
+    assert_int_equal(config_values_integer(w->values, "num.partitions"), 5);
+    assert_int_equal(config_values_integer(w->values, "background.threads"), 7);
+    with_set(w, "num.partitions=9");
+    loads(w);
+    assert_int_equal(config_values_integer(w->values, "num.partitions"), 9);
+    w->sources = (struct config_sources){.environment = variables};
+    assert_int_equal(load(w).code, KERR_INVALID_CONFIG); /* no roles are not the embedded ones */
+    world_free(w);
+}
+
+static void a_bad_variable_is_refused_by_its_name(void **state)
+{
+    static const char *const malformed[] = {"KAFKA_NUM_PARTITIONS=\\u12", NULL};
+    static const char *const variables[] = {"KAFKA_NUM_PARTITIONS=many", NULL};
+    struct world *w = world_new();
+
+    (void)state;
+    w->sources.environment = variables;
+    refused(w, "KAFKA_NUM_PARTITIONS: Invalid value many for configuration num.partitions: Not a number of type INT");
+    w->sources.environment = malformed;
+    refused(w, "KAFKA_NUM_PARTITIONS: a \\u without four hexadecimal digits, or half of a surrogate pair");
+    world_free(w);
+}
+
 static void the_embedded_defaults_stay_when_one_setting_is_changed(void **state)
 {
     struct world *w = world_new();
@@ -487,6 +614,11 @@ int main(void)
         cmocka_unit_test(with_no_arguments_a_node_is_a_whole_cluster_on_loopback),
         cmocka_unit_test(a_file_says_what_the_node_is),
         cmocka_unit_test(set_beats_the_file_and_the_file_beats_the_environment),
+        cmocka_unit_test(variables_are_settings_by_the_rules_of_kafkas_image),
+        cmocka_unit_test(underscores_in_a_row_are_underscores_and_dashes),
+        cmocka_unit_test(listeners_follow_from_what_is_advertised_where_only_that_is_given),
+        cmocka_unit_test(variables_change_single_settings_of_the_embedded_defaults_and_of_a_file),
+        cmocka_unit_test(a_bad_variable_is_refused_by_its_name),
         cmocka_unit_test(the_embedded_defaults_stay_when_one_setting_is_changed),
         cmocka_unit_test(an_unknown_name_is_warned_of_with_the_nearest_one),
         cmocka_unit_test(a_bad_value_is_refused_with_file_line_and_reason),
