@@ -25,6 +25,7 @@ struct fetch_part {
     /* the owner's, while it is away */
     size_t found_bytes;
     bool has_error;
+    bool seen;     /* read once: what a replica's offsets say is taken then, and is old later */
     bool watching; /* watchers are in place, it will report when something moves */
     bool ready;    /* in the owner's fetch_ready */
     bool stopped;  /* `stop` ended the watching: there is no report to come */
@@ -54,20 +55,68 @@ static size_t entry_size(const struct fetch_entry *e)
 
 /* ---- on the owner ---- */
 
-/* KIP-595's truncation check: where the follower's last epoch ends in our log, if that is before its offset. */
-static bool entry_diverges(struct fetch_entry *e, const struct partition *p)
+/* Whether the asked offset lies in our log, and on its history: KIP-595's truncation check says where the asker's last
+ * epoch ends here, when that is before its offset. */
+static enum kerr entry_check_offset(struct fetch_entry *e, const struct partition *p)
 {
     int32_t epoch;
     int64_t end;
 
-    if (e->last_fetched_epoch < 0)
-        return false;
-    log_end_of_epoch(p->log, e->last_fetched_epoch, &epoch, &end);
-    if (epoch == e->last_fetched_epoch && end >= e->offset)
-        return false;
-    e->diverging_epoch = epoch;
-    e->diverging_end_offset = end;
-    return true;
+    if (e->offset < log_start_offset(p->log))
+        return KERR_OFFSET_OUT_OF_RANGE; /* whether or not the epochs part */
+    if (e->last_fetched_epoch >= 0) {
+        log_end_of_epoch(p->log, e->last_fetched_epoch, &epoch, &end);
+        if (epoch < 0) /* nothing here can tell */
+            return KERR_OFFSET_OUT_OF_RANGE;
+        if (epoch < e->last_fetched_epoch || end < e->offset) {
+            e->diverging_epoch = epoch;
+            e->diverging_end_offset = end;
+            return KERR_NONE;
+        }
+    }
+    return e->offset > log_end_offset(p->log) ? KERR_OFFSET_OUT_OF_RANGE : KERR_NONE;
+}
+
+/* Whether the fetch is of an earlier run of the replica's broker. */
+static bool part_replica_is_stale(const struct fetch_part *part)
+{
+    const struct fetch_call *call = part->call;
+    const struct metadata_broker *b = metadata_image_broker(part->owner->image, call->replica_id);
+
+    return call->replica_epoch >= 0 && b && b->epoch > call->replica_epoch;
+}
+
+static enum kerr entry_check(const struct fetch_part *part, const struct fetch_entry *e, const struct partition *p)
+{
+    int32_t replica_id = part->call->replica_id;
+    enum kerr code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
+
+    if (code || replica_id < 0 || partition_has_replica(p, replica_id))
+        return code;
+    /* It may have heard of an assignment that is still on its way to us: it tries again. */
+    return e->current_leader_epoch >= 0 ? KERR_UNKNOWN_LEADER_EPOCH : KERR_NOT_LEADER_OR_FOLLOWER;
+}
+
+/* What a replica's fetch tells of itself, once. */
+static enum kerr entry_take_position(const struct fetch_part *part, const struct fetch_entry *e, struct partition *p)
+{
+    struct replica_fetch f = {.replica_id = part->call->replica_id, .offset = e->offset};
+
+    if (f.replica_id < 0 || part->seen)
+        return KERR_NONE;
+    if (part_replica_is_stale(part))
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    partition_replica_fetched(p, &f);
+    return KERR_NONE;
+}
+
+static int64_t entry_end_offset(const struct fetch_entry *e, const struct partition *p)
+{
+    const struct fetch_call *call = e->part->call;
+
+    if (call->replica_id >= 0)
+        return log_end_offset(p->log);
+    return call->read_committed ? e->last_stable_offset : e->high_watermark;
 }
 
 static struct status entry_read_log(struct fetch_entry *e, struct partition *p, size_t max_bytes, bool min_one)
@@ -75,7 +124,7 @@ static struct status entry_read_log(struct fetch_entry *e, struct partition *p, 
     const struct fetch_call *call = e->part->call;
     struct log_read_args args = {
         .offset = e->offset,
-        .end_offset = call->read_committed ? e->last_stable_offset : e->high_watermark,
+        .end_offset = entry_end_offset(e, p),
         .max_bytes = max_bytes,
         .min_one = min_one,
     };
@@ -97,25 +146,25 @@ static void entry_read(struct fetch_part *part, struct fetch_entry *e)
     struct status st;
 
     entry_drop_payload(e);
-    e->code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
+    e->code = entry_check(part, e, p);
     if (p) {
         e->leader_id = p->leader_id;
         e->leader_epoch = p->leader_epoch;
     }
     if (e->code)
         return;
+    e->log_start_offset = log_start_offset(p->log);
+    e->code = entry_check_offset(e, p);
+    if (!e->code && e->diverging_epoch < 0)
+        e->code = entry_take_position(part, e, p);
     e->high_watermark = partition_high_watermark(p);
     e->last_stable_offset = partition_last_stable_offset(p);
-    e->log_start_offset = log_start_offset(p->log);
-    if (entry_diverges(e, p))
+    if (e->code || e->diverging_epoch >= 0)
         return;
     if (max_bytes > left)
         max_bytes = left;
-    if (max_bytes == 0 && !min_one) {
-        if (e->offset < e->log_start_offset || e->offset > log_end_offset(p->log))
-            e->code = KERR_OFFSET_OUT_OF_RANGE;
+    if (max_bytes == 0 && !min_one)
         return;
-    }
     st = entry_read_log(e, p, max_bytes ? max_bytes : READ_BYTES_MIN, min_one);
     e->code = st.code;
     if (!status_failed(st))
@@ -130,6 +179,7 @@ static void part_read(struct fetch_part *part)
         entry_read(part, e);
         part->has_error = part->has_error || e->code != KERR_NONE || e->diverging_epoch >= 0;
     }
+    part->seen = true;
 }
 
 static void part_unwatch(struct fetch_part *part)
@@ -163,6 +213,7 @@ static void part_watch(struct fetch_part *part)
         struct partition *p = shard_partition(part->owner, e->topic_id, e->index);
 
         e->watcher.changed = entry_changed;
+        e->watcher.log_end = part->call->replica_id >= 0;
         if (p)
             partition_watch(p, &e->watcher);
     }

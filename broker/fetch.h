@@ -59,6 +59,8 @@ struct fetch_call {
     int32_t min_bytes;
     int32_t max_bytes;
     bool read_committed;
+    int32_t replica_id;    /* a replica's fetch, which may read up to the log end; -1: a consumer's */
+    int64_t replica_epoch; /* its broker epoch as it knows it; -1: not told */
     /* At home, when every entry is answered and every payload can be sent. Answers the request, after which
      * fetch_release is called by the response. */
     void (*finished)(struct fetch_call *call);

@@ -30,6 +30,11 @@ static struct isr_replica *isr_find(const struct isr *s, int32_t id)
     return NULL;
 }
 
+bool isr_has_replica(const struct isr *s, int32_t replica_id)
+{
+    return isr_find(s, replica_id) != NULL;
+}
+
 static bool contains(const int32_t *ids, size_t count, int32_t id)
 {
     for (size_t i = 0; i < count; i++)

@@ -53,6 +53,8 @@ bool isr_set_membership(struct isr *s, const struct isr_membership *m);
  * watermark moved. Unknown ids are ignored. */
 bool isr_flushed(struct isr *s, int32_t replica_id, int64_t end);
 
+bool isr_has_replica(const struct isr *s, int32_t replica_id);
+
 /* Members of the ISR. */
 size_t isr_size(const struct isr *s);
 

@@ -36,12 +36,23 @@ int64_t partition_watermark(const struct partition *p)
     return p->state == PARTITION_LEADING ? p->isr.high_watermark : p->high_watermark;
 }
 
-void partition_wake_watchers(struct partition *p)
+static void wake(struct partition_watcher *list)
 {
     struct partition_watcher *w, *next;
 
-    DL_FOREACH_SAFE(p->watchers, w, next)
+    DL_FOREACH_SAFE(list, w, next)
     w->changed(w);
+}
+
+void partition_wake_end_watchers(struct partition *p)
+{
+    wake(p->end_watchers);
+}
+
+void partition_wake_watchers(struct partition *p)
+{
+    wake(p->watchers);
+    wake(p->end_watchers);
 }
 
 void partition_fail_waiters(struct partition *p, enum kerr code)
@@ -70,14 +81,20 @@ void partition_unwait(struct partition *p, struct watermark_waiter *w)
 void partition_watch(struct partition *p, struct partition_watcher *w)
 {
     w->partition = p;
-    DL_APPEND(p->watchers, w);
+    if (w->log_end)
+        DL_APPEND(p->end_watchers, w);
+    else
+        DL_APPEND(p->watchers, w);
 }
 
 void partition_unwatch(struct partition_watcher *w)
 {
     if (!w->partition)
         return;
-    DL_DELETE(w->partition->watchers, w);
+    if (w->log_end)
+        DL_DELETE(w->partition->end_watchers, w);
+    else
+        DL_DELETE(w->partition->watchers, w);
     w->partition = NULL;
 }
 
@@ -199,6 +216,8 @@ struct log *partition_free(struct partition *p)
     CHECK(!p->waiters);
     while (p->watchers)
         partition_unwatch(p->watchers);
+    while (p->end_watchers)
+        partition_unwatch(p->end_watchers);
     partition_leave_ages(p);
     free(p);
     return log;

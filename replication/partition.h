@@ -36,11 +36,12 @@ struct watermark_waiter {
     void (*reached)(struct watermark_waiter *w, enum kerr code);
 };
 
-/* Told each time there may be something new to fetch, or the partition stops serving. Stays until
- * partition_unwatch. */
+/* Told each time there may be something new to fetch, or the partition stops serving: the high watermark moved, and
+ * with `log_end` (a replica's) also at each append. Stays until partition_unwatch. */
 struct partition_watcher {
     struct partition_watcher *prev, *next;
     struct partition *partition;
+    bool log_end;
     void (*changed)(struct partition_watcher *w);
 };
 
@@ -87,6 +88,7 @@ struct partition {
     struct flusher_entry flush_entry;
     struct watermark_waiter *waiters;
     struct partition_watcher *watchers;
+    struct partition_watcher *end_watchers; /* those with log_end */
     const struct log_config *config;
     struct partition_cleaning *cleaning; /* a compaction that is under way: partition_clean.h */
     bool uncleanable;                    /* one failed */
@@ -130,6 +132,17 @@ struct status partition_append(struct partition *p, struct bytes_mut records, bo
 /* As partition_append with acks=all, for what a coordinator of this node writes: no batch is too large for the topic
  * that fits a segment. */
 struct status partition_append_own(struct partition *p, struct bytes_mut records, struct log_appended *out);
+
+/* A replica's fetch: all below `offset` is on its disk. */
+struct replica_fetch {
+    int32_t replica_id;
+    int64_t offset; /* log start <= offset <= log end, of the leader's epoch history */
+};
+
+/* Whether that node is another replica of the partition that we lead. */
+bool partition_has_replica(const struct partition *p, int32_t id);
+/* May move the high watermark. Only of a replica. */
+void partition_replica_fetched(struct partition *p, const struct replica_fetch *f);
 
 /* High watermark, as clients may see it. */
 int64_t partition_high_watermark(const struct partition *p);

@@ -12,6 +12,7 @@ void partition_maybe_stopped(struct partition *p);
 
 int64_t partition_watermark(const struct partition *p);
 void partition_wake_watchers(struct partition *p);
+void partition_wake_end_watchers(struct partition *p);
 void partition_fail_waiters(struct partition *p, enum kerr code);
 void partition_went_offline(struct partition *p, struct status why);
 

@@ -4,6 +4,8 @@
 
 #include <utlist.h>
 
+#include "protocol/base/check.h"
+
 /* ---- the high watermark ---- */
 
 static void partition_watermark_moved(struct partition *p)
@@ -68,6 +70,21 @@ void partition_leave_leading(struct partition *p, enum partition_state state)
     p->state = state;
 }
 
+/* ---- replicas ---- */
+
+bool partition_has_replica(const struct partition *p, int32_t id)
+{
+    return p->state == PARTITION_LEADING && id != p->env->node_id && isr_has_replica(&p->isr, id);
+}
+
+void partition_replica_fetched(struct partition *p, const struct replica_fetch *f)
+{
+    CHECK(p->state == PARTITION_LEADING);
+    CHECK(f->offset <= log_end_offset(p->log));
+    if (isr_flushed(&p->isr, f->replica_id, f->offset))
+        partition_watermark_moved(p);
+}
+
 /* ---- service ---- */
 
 static struct status partition_append_from(struct partition *p, struct bytes_mut records, enum log_origin origin,
@@ -91,6 +108,7 @@ static struct status partition_append_from(struct partition *p, struct bytes_mut
         flusher_request(p->flusher, &p->flush_entry);
     if (!p->env->flush_before_ack)
         partition_own_end_moved(p);
+    partition_wake_end_watchers(p); /* replicas fetch what is not flushed here yet: the flushes run side by side */
     return STATUS_OK;
 }
 

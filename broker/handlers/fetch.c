@@ -282,13 +282,17 @@ static void fetch_give_up(struct fetch_answer *a)
 static struct fetch_call fetch_call_of(struct request *rq, const struct fetch_request *m)
 {
     int32_t bytes_max = rq->shard->node->options->fetch_bytes_max;
+    int32_t asker = rq->version >= 15 ? m->replica_state.replica_id : m->replica_id;
+    int32_t replica_id = asker >= 0 ? asker : -1; /* the other negative ones read as consumers do */
 
     return (struct fetch_call){
         .rq = rq,
         .max_wait_ms = m->max_wait_ms,
         .min_bytes = m->min_bytes < bytes_max ? m->min_bytes : bytes_max,
         .max_bytes = m->max_bytes < bytes_max ? m->max_bytes : bytes_max,
-        .read_committed = m->isolation_level == 1,
+        .read_committed = m->isolation_level == 1 && replica_id < 0,
+        .replica_id = replica_id,
+        .replica_epoch = m->replica_state.replica_epoch,
         .finished = fetch_finished,
     };
 }

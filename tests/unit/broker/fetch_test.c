@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/messages/broker_registration.h"
 #include "protocol/messages/fetch.h"
 #include "protocol/record_batch.h"
+#include "replication/feature_levels.h"
 #include "tests/unit/broker/node_world.h"
 
 #define TOPIC      "t"
@@ -309,6 +311,162 @@ static void fetch_of_a_client_that_went_does_not_wait(void **state)
     node_world_free(&w);
 }
 
+/* ---- replicas ---- */
+
+#define REPLICA_VERSION 17
+
+/* As if the metadata had said that nodes 1 and 2 hold the partition, in sync. */
+static struct partition *replicated(struct node_world *w, struct uuid topic, int32_t index)
+{
+    static const int32_t both[] = {1, 2};
+    struct partition *p = node_world_partition(w, topic, index);
+    struct partition_assignment a = {.leader_id = 1,
+                                     .leader_epoch = p->leader_epoch,
+                                     .partition_epoch = p->partition_epoch + 1,
+                                     .membership = {1, both, 2, both, 2, 1},
+                                     .config = p->config};
+
+    partition_assign(p, &a);
+    return p;
+}
+
+static void replica_call(struct call *c, struct uuid topic, int32_t replica_id, int64_t offset)
+{
+    call_init(c, 1, offset);
+    c->topic.topic_id = topic;
+    c->m.replica_state.replica_id = replica_id;
+    c->m.max_wait_ms = LONG_MS;
+}
+
+/* What it asks for it has on its disk: the high watermark follows, and with it those who wait for acks=all. */
+static void fetch_of_a_replica_moves_the_high_watermark(void **state)
+{
+    static struct node_world w;
+    struct partition *p;
+    struct call c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    p = replicated(&w, topic, 0);
+    assert_int_equal(node_world_produce(&w, TOPIC, 0, 1, 1, 50), KERR_NONE);
+    test_loop_run(&w.loop, 20);
+    assert_int_equal(partition_high_watermark(p), 0);
+    replica_call(&c, topic, 2, 0);
+    call_send(&w, &c, REPLICA_VERSION);
+    assert_true(found(call_wait(&w, &c, 5), 0)->records.size > 0); /* above the high watermark */
+    assert_int_equal(found(c.ask.answer, 0)->high_watermark, 0);
+    node_ask_free(&c.ask);
+    replica_call(&c, topic, 2, 1);
+    c.m.max_wait_ms = 0;
+    call_send(&w, &c, REPLICA_VERSION);
+    assert_int_equal(found(call_wait(&w, &c, 5), 0)->high_watermark, 1); /* which its own offset brought */
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+static void replica_that_waits_is_woken_by_each_append(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    replicated(&w, topic, 0);
+    for (int64_t i = 0; i < 3; i++) {
+        replica_call(&c, topic, 2, i);
+        call_send(&w, &c, REPLICA_VERSION);
+        assert_null(call_wait(&w, &c, 100));
+        w.loop.pool_stuck = true; /* no flush is waited for */
+        assert_int_equal(node_world_produce(&w, TOPIC, 0, 1, 1, 50), KERR_NONE);
+        assert_true(found(call_wait(&w, &c, 5), 0)->records.size > 0);
+        w.loop.pool_stuck = false;
+        node_ask_free(&c.ask);
+    }
+    node_world_free(&w);
+}
+
+/* Node 2 registers, and stays fenced; its broker epoch. */
+static int64_t register_second_broker(struct node_world *w)
+{
+    struct broker_registration_request_listener listener = {STR("PLAINTEXT"), STR("localhost"), 9, 0};
+    struct broker_registration_request_feature features[16];
+    struct uuid log_dir = {{7, 7, 7}};
+    size_t count;
+    const struct metadata_feature_range *ranges = supported_features(&count);
+    struct broker_registration_request m;
+    struct node_ask ask = {0};
+    int64_t epoch;
+
+    assert_true(count <= 16);
+    for (size_t i = 0; i < count; i++)
+        features[i] = (struct broker_registration_request_feature){ranges[i].name, ranges[i].min, ranges[i].max};
+    broker_registration_request_init(&m);
+    m.broker_id = 2;
+    m.cluster_id = STR("5L6g3nShT-eMCtK--X86sw");
+    m.incarnation_id = (struct uuid){{5}};
+    m.listeners = &listener;
+    m.listeners_count = 1;
+    m.features = features;
+    m.features_count = count;
+    m.log_dirs = &log_dir;
+    m.log_dirs_count = 1;
+    node_world_send(w, &ask, API_BROKER_REGISTRATION, 4, &m);
+    assert_non_null(node_world_wait(w, &ask, 1000));
+    assert_int_equal(((const struct broker_registration_response *)ask.answer)->error_code, KERR_NONE);
+    epoch = ((const struct broker_registration_response *)ask.answer)->broker_epoch;
+    node_ask_free(&ask);
+    return epoch;
+}
+
+static enum kerr refusal_of(struct node_world *w, struct call *c, int16_t version)
+{
+    enum kerr code;
+
+    call_send(w, c, version);
+    code = (enum kerr)found(call_wait(w, c, 5), 0)->error_code;
+    node_ask_free(&c->ask);
+    return code;
+}
+
+/* Offsets count only when they come from a replica, of this run of its broker, and lie in our log. */
+static void fetch_of_whoever_is_no_replica_moves_nothing(void **state)
+{
+    static struct node_world w;
+    struct partition *p;
+    struct call c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    p = replicated(&w, topic, 0);
+    assert_int_equal(node_world_produce(&w, TOPIC, 0, 1, 1, 50), KERR_NONE);
+    test_loop_run(&w.loop, 20);
+    replica_call(&c, topic, 3, 1);
+    assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_NOT_LEADER_OR_FOLLOWER);
+    replica_call(&c, topic, 3, 1);
+    c.partitions[0].current_leader_epoch = p->leader_epoch;
+    assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_UNKNOWN_LEADER_EPOCH);
+    replica_call(&c, topic, 2, 2);
+    assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_OFFSET_OUT_OF_RANGE);
+    replica_call(&c, topic, 2, 1);
+    c.partitions[0].last_fetched_epoch = p->leader_epoch + 4; /* a history that we do not have */
+    assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_OFFSET_OUT_OF_RANGE);
+    replica_call(&c, topic, 2, 1); /* a late one of its run before this */
+    c.m.replica_state.replica_epoch = register_second_broker(&w) - 1;
+    assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_NOT_LEADER_OR_FOLLOWER);
+    replica_call(&c, topic, 1, 1); /* nobody but ourselves speaks for us */
+    assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(partition_high_watermark(p), 0);
+    call_init(&c, 1, 1); /* before version 15 the id stands elsewhere */
+    c.m.replica_id = 2;
+    call_send(&w, &c, VERSION);
+    assert_int_equal(found(call_wait(&w, &c, 5), 0)->high_watermark, 1);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +478,9 @@ int main(void)
         cmocka_unit_test(errors_end_the_wait),
         cmocka_unit_test(session_tells_only_news),
         cmocka_unit_test(fetch_of_a_client_that_went_does_not_wait),
+        cmocka_unit_test(fetch_of_a_replica_moves_the_high_watermark),
+        cmocka_unit_test(replica_that_waits_is_woken_by_each_append),
+        cmocka_unit_test(fetch_of_whoever_is_no_replica_moves_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
