@@ -172,6 +172,8 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     c->leader_host = memory_str(node.host);
     c->leader_port = node.port;
     broker_lifecycle_controller(c->lifecycle, &node);
+    if (leader_id >= 0)
+        forward_controller_changed(c->node);
 }
 
 static void on_registered(void *arg, int64_t epoch)
@@ -204,7 +206,16 @@ static void on_state(void *arg, enum lifecycle_state state)
 static void call_home(struct task *t)
 {
     struct control_call *call = (struct control_call *)t;
+    struct request *rq = call->rq;
 
+    if (call->result.code == KERR_NOT_CONTROLLER && !rq->not_controller) {
+        rq->not_controller = true;
+        /* Leadership moved while it was here: the new controller is asked, as if it had come later. */
+        if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER) {
+            forward_request(rq);
+            return;
+        }
+    }
     call->finished(call);
 }
 

@@ -1,25 +1,50 @@
 #include "broker/forward.h"
 
+#include <arpa/inet.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
 #include "broker/control.h"
 #include "broker/dispatch.h"
+#include "broker/principal.h"
 #include "broker/shard.h"
+#include "protocol/base/check.h"
+#include "protocol/messages/add_raft_voter.h"
+#include "protocol/messages/alter_partition_reassignments.h"
+#include "protocol/messages/create_partitions.h"
+#include "protocol/messages/create_topics.h"
+#include "protocol/messages/delete_topics.h"
+#include "protocol/messages/elect_leaders.h"
 #include "protocol/messages/envelope.h"
+#include "protocol/messages/list_partition_reassignments.h"
+#include "protocol/messages/update_features.h"
 #include "protocol/writer.h"
 
 #define RETRY_US           (20 * 1000)
-#define TIME_US            (30 * 1000 * 1000) /* request.timeout.ms of Apache Kafka */
+#define TIME_MS_MIN        1000 /* a request that gives no time is tried all the same */
+#define TIME_MS_MAX        60000
 #define ATTEMPT_US         (5 * 1000 * 1000)  /* a controller that is cut off is given up before the request is */
 #define ANSWER_ARENA_BYTES (64 * 1024)
 #define ENVELOPE_BYTES_MAX ((size_t)128 << 20)
 
-/* DefaultPrincipalData, version 0: type "User", name "ANONYMOUS", no token; no tagged fields. */
-static const uint8_t anonymous[] = {0, 0, 5, 'U', 's', 'e', 'r', 10, 'A', 'N', 'O', 'N', 'Y', 'M', 'O', 'U', 'S', 0, 0};
+#define PRINCIPAL_BYTES_MAX 1024
 
-static const uint8_t loopback[] = {127, 0, 0, 1};
+/* Where a request says how long it may take. */
+static const struct {
+    int16_t key;
+    size_t at; /* of an int32_t in the decoded request */
+} timeouts[] = {
+    {API_CREATE_TOPICS, offsetof(struct create_topics_request, timeout_ms)},
+    {API_DELETE_TOPICS, offsetof(struct delete_topics_request, timeout_ms)},
+    {API_CREATE_PARTITIONS, offsetof(struct create_partitions_request, timeout_ms)},
+    {API_ELECT_LEADERS, offsetof(struct elect_leaders_request, timeout_ms)},
+    {API_ALTER_PARTITION_REASSIGNMENTS, offsetof(struct alter_partition_reassignments_request, timeout_ms)},
+    {API_LIST_PARTITION_REASSIGNMENTS, offsetof(struct list_partition_reassignments_request, timeout_ms)},
+    {API_UPDATE_FEATURES, offsetof(struct update_features_request, timeout_ms)},
+    {API_ADD_RAFT_VOTER, offsetof(struct add_raft_voter_request, timeout_ms)},
+};
 
 bool forward_needed(const struct node *n)
 {
@@ -89,12 +114,29 @@ static void answered(struct transport_request *r, struct status result, struct b
         go_home(f);
 }
 
+/* Who asks, as Apache Kafka's brokers write it; nobody says who they are yet. */
+static void encode_envelope(const struct forward *f, struct writer *w)
+{
+    struct principal asker = PRINCIPAL_ANONYMOUS;
+    struct envelope_request m;
+    struct writer principal;
+
+    writer_init(&principal, PRINCIPAL_BYTES_MAX);
+    principal_write(&principal, &asker);
+    CHECK(writer_ok(&principal));
+    envelope_request_init(&m);
+    m.request_data = f->frame;
+    m.request_principal = (struct bytes){principal.data, principal.size};
+    m.client_host_address = (struct bytes){f->client_address, f->client_address_bytes};
+    envelope_request_encode(&m, w, 0);
+    writer_free(&principal);
+}
+
 static void attempt(struct forward *f)
 {
     struct node *n = f->rq->shard->node;
     struct transport_node controller = control_leader(n->control);
     int64_t left_us = f->give_up_us - clock_monotonic_us(n->env.clock);
-    struct envelope_request m;
     struct writer w;
 
     if (controller.id == n->options->node_id) {
@@ -105,12 +147,8 @@ static void attempt(struct forward *f)
         try_again(f);
         return;
     }
-    envelope_request_init(&m);
-    m.request_data = f->frame;
-    m.request_principal = (struct bytes){anonymous, sizeof anonymous};
-    m.client_host_address = (struct bytes){loopback, sizeof loopback};
     writer_init(&w, ENVELOPE_BYTES_MAX);
-    envelope_request_encode(&m, &w, 0);
+    encode_envelope(f, &w);
     if (!writer_ok(&w)) {
         writer_free(&w);
         go_home(f);
@@ -132,15 +170,44 @@ static void start_run(struct task *t)
     struct node *n = f->rq->shard->node;
 
     timer_init(n->env.control_loop, &f->retry, retry_fired);
-    f->give_up_us = clock_monotonic_us(n->env.clock) + TIME_US;
+    f->give_up_us = clock_monotonic_us(n->env.clock) + f->time_us;
     DL_APPEND(n->forwards, f);
     attempt(f);
 }
 
+/* Kafka takes an address only as its 4 or 16 bytes. A client without one is this process itself. */
+static void take_client_address(struct forward *f)
+{
+    static const uint8_t loopback[] = {127, 0, 0, 1};
+    const char *host = f->rq->client ? f->rq->client->host : "";
+
+    if (inet_pton(AF_INET6, host, f->client_address) == 1) {
+        f->client_address_bytes = 16;
+        return;
+    }
+    f->client_address_bytes = sizeof loopback;
+    if (inet_pton(AF_INET, host, f->client_address) != 1)
+        memcpy(f->client_address, loopback, sizeof loopback);
+}
+
 void forward_send(struct forward *f)
 {
+    take_client_address(f);
     f->task.run = start_run;
     loop_post(f->rq->shard->node->env.control_loop, &f->task);
+}
+
+void forward_controller_changed(struct node *n)
+{
+    struct forward *f, *next;
+
+    DL_FOREACH_SAFE(n->forwards, f, next) {
+        if (f->asking)
+            transport_cancel(n->env.peers, &f->request);
+        f->asking = false;
+        timer_stop(n->env.control_loop, &f->retry);
+        attempt(f);
+    }
 }
 
 void forward_stop(struct node *n)
@@ -170,6 +237,18 @@ static void request_finished(struct forward *f)
     free(answer);
 }
 
+static int64_t time_us_of(const struct request *rq)
+{
+    int64_t time_ms = config_values_integer(rq->shard->node->options->config, "request.timeout.ms");
+
+    for (size_t i = 0; i < sizeof timeouts / sizeof timeouts[0]; i++)
+        if (timeouts[i].key == rq->api_key)
+            time_ms = *(const int32_t *)(const void *)((const uint8_t *)rq->message + timeouts[i].at);
+    if (time_ms < TIME_MS_MIN)
+        time_ms = TIME_MS_MIN;
+    return (time_ms < TIME_MS_MAX ? time_ms : TIME_MS_MAX) * 1000;
+}
+
 void forward_request(struct request *rq)
 {
     struct forward *f = arena_array(&rq->arena, struct forward, 1);
@@ -180,6 +259,7 @@ void forward_request(struct request *rq)
     }
     f->rq = rq;
     f->frame = (struct bytes){rq->frame->data, rq->frame->size};
+    f->time_us = time_us_of(rq);
     f->finished = request_finished;
     forward_send(f);
 }

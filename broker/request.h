@@ -81,6 +81,7 @@ struct request {
     const char *refusal; /* static text: the connection is closed with it as the logged reason */
     bool answered;
     bool answered_nothing;
+    bool not_controller; /* it came to a controller that is not the active one, or not any more */
     bool answer_version_0; /* an ApiVersions of a version we do not know */
 };
 

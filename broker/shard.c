@@ -10,6 +10,7 @@
 #include "broker/hosting.h"
 #include "broker/produce.h"
 #include "broker/storage_dirs.h"
+#include "broker/topic_creation.h"
 #include "broker/verify.h"
 
 #define CONNECTION_TICK_US     (1000 * 1000)
@@ -96,6 +97,7 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
     s->image = metadata_image_acquire(image);
     hosting_image_changed(s, delta);
     coordinators_image_changed(s);
+    topic_creation_image_changed(s);
     metadata_image_release(old);
 }
 
@@ -190,6 +192,7 @@ void shard_stop(struct shard *s, bool clean)
     if (s->events)
         connections_close_all(s, "the broker is stopping");
     produce_abort_all(s, KERR_NOT_LEADER_OR_FOLLOWER);
+    topic_creation_stop(s);
     hosting_close_all(s, clean);
 }
 

@@ -25,6 +25,7 @@ struct event_base;
 struct fetch_sessions;
 struct hosted_partition;
 struct open_job;
+struct topic_creation;
 struct verify;
 
 #define SHARD_READ_SCRATCH_BYTES (16 * 1024)
@@ -63,6 +64,7 @@ struct shard {
     struct task fetch_ready_task;
     bool fetch_ready_posted;
 
+    struct topic_creation *topic_creations; /* made by the controller, and not yet in the image */
     struct coordinators *coordinators; /* of groups; never NULL */
 
     /* connections */

@@ -1,12 +1,13 @@
 /* Envelope (KIP-590): a broker brings a client's request to the active controller. */
 
-#include <stdio.h>
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "broker/control.h"
 #include "broker/dispatch.h"
 #include "broker/forward.h"
+#include "broker/principal.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/frame.h"
@@ -35,6 +36,8 @@ static void inner_answered(struct client *client, struct request *inner)
 
     if (inner->refusal || inner->answered_nothing || w->spliced_bytes) {
         envelope_fail(e->outer, KERR_INVALID_REQUEST);
+    } else if (inner->not_controller) { /* the broker is to ask the new one; the client need not know */
+        envelope_fail(e->outer, KERR_NOT_CONTROLLER);
     } else {
         envelope_response_init(&m);
         m.response_data = (struct bytes){w->data + FRAME_LENGTH_BYTES, w->size - FRAME_LENGTH_BYTES};
@@ -62,10 +65,18 @@ static bool may_be_inside(const struct node *n, struct bytes request)
     return handler && handler->forwarded;
 }
 
+/* The address that the client has for its broker. */
+static bool read_host(struct bytes address, char *out, size_t size)
+{
+    return (address.size == 4 && inet_ntop(AF_INET, address.data, out, (socklen_t)size)) ||
+           (address.size == 16 && inet_ntop(AF_INET6, address.data, out, (socklen_t)size));
+}
+
 void handle_envelope(struct request *rq)
 {
     const struct envelope_request *m = rq->message;
     struct envelope_client *e = arena_array(&rq->arena, struct envelope_client, 1);
+    struct principal asker;
     struct request *inner;
     struct frame *frame;
 
@@ -81,12 +92,19 @@ void handle_envelope(struct request *rq)
         envelope_fail(rq, KERR_INVALID_REQUEST);
         return;
     }
+    if (!principal_read(m->request_principal, &asker)) {
+        envelope_fail(rq, KERR_PRINCIPAL_DESERIALIZATION_FAILURE);
+        return;
+    }
     e->outer = rq;
     e->client = (struct client){.answered = inner_answered,
                                 .shard = rq->shard,
                                 .listener = rq->listener,
                                 .api_listener = API_ON_CONTROLLER};
-    snprintf(e->client.host, sizeof e->client.host, "%s", rq->client ? rq->client->host : "");
+    if (!read_host(m->client_host_address, e->client.host, sizeof e->client.host)) {
+        envelope_fail(rq, KERR_INVALID_REQUEST);
+        return;
+    }
     frame = copy_frame(m->request_data);
     inner = frame ? request_create(&e->client, frame) : NULL;
     if (inner)

@@ -1,10 +1,10 @@
 /* FindCoordinator: the broker that leads a key's partition of the internal topic. The groups' one is made when the
  * first group is asked for. */
 
-#include "broker/control.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
+#include "broker/topic_creation.h"
 #include "protocol/messages/find_coordinator.h"
 
 enum key_type { KEY_GROUP = 0, KEY_TRANSACTION = 1, KEY_SHARE = 2 };
@@ -80,36 +80,29 @@ static void find_all(struct request *rq)
 
 /* ---- making the topic ---- */
 
-static void topic_created(struct control_call *call)
+static void topic_created(struct topic_creation *t)
 {
-    const struct create_topic_result *r = call->request.create.results;
-    enum kerr code = call->result.code == KERR_NONE ? r->result.code : call->result.code;
-
-    if (call->result.code == KERR_NONE)
-        config_set_release(r->configs);
     /* The client only learns that there is no coordinator, and asks again for ever. */
-    if (code != KERR_NONE && code != KERR_TOPIC_ALREADY_EXISTS)
-        logger_event(call->rq->shard->logger, LOGGER_WARN, "internal_topic_not_created",
-                     "topic=\"%.*s\" reason=%s", STR_ARG(call->request.create.topics->name), kerr_name(code));
-    /* The new image came before this answer; while its partitions have no leader yet the clients ask again. */
-    find_all(call->rq);
+    if (t->code != KERR_NONE)
+        logger_event(t->rq->shard->logger, LOGGER_WARN, "internal_topic_not_created", "topic=\"%.*s\" reason=%s",
+                     STR_ARG(t->topics->name), kerr_name(t->code));
+    /* While its partitions have no leader yet the clients ask again. */
+    find_all(t->rq);
 }
 
 static bool create_offsets_topic(struct request *rq)
 {
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
+    struct topic_creation *t = arena_array(&rq->arena, struct topic_creation, 1);
     struct create_topic *topic = arena_array(&rq->arena, struct create_topic, 1);
 
-    if (!call || !topic ||
+    if (!t || !topic ||
         !internal_topic_creation(rq->shard->node->options->config, TOPIC_CONSUMER_OFFSETS, &rq->arena, topic))
         return false;
-    call->rq = rq;
-    call->finished = topic_created;
-    call->request.operation = CONTROLLER_CREATE_TOPICS;
-    call->request.create.topics = topic;
-    call->request.create.count = 1;
-    control_call(call);
-    return true;
+    t->rq = rq;
+    t->topics = topic;
+    t->count = 1;
+    t->finished = topic_created;
+    return topic_creation_start(t);
 }
 
 void handle_find_coordinator(struct request *rq)

@@ -3,19 +3,13 @@
 
 #include <stdlib.h>
 
-#include "broker/control.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
+#include "broker/topic_creation.h"
 #include "replication/topic_name.h"
 #include "protocol/messages/metadata.h"
-
-/* Between asking the controller for missing topics and answering. */
-struct metadata_call {
-    struct control_call control; /* first */
-    struct create_topic *missing;
-};
 
 /* ---- filling the answer ---- */
 
@@ -184,14 +178,10 @@ static void metadata_answer(struct request *rq)
 
 /* ---- automatic creation ---- */
 
-static void topics_created(struct control_call *control)
+/* What could not be made is missing still. */
+static void topics_created(struct topic_creation *t)
 {
-    struct controller_request *r = &control->request;
-
-    for (size_t i = 0; control->result.code == KERR_NONE && i < r->create.count; i++)
-        config_set_release(r->create.results[i].configs);
-    /* The new image came before this answer: the topics are in it, or an error keeps them missing. */
-    metadata_answer(control->rq);
+    metadata_answer(t->rq);
 }
 
 static bool may_create(const struct request *rq, const struct metadata_request_topic *t)
@@ -202,28 +192,24 @@ static bool may_create(const struct request *rq, const struct metadata_request_t
 /* Asks the controller for the topics that are missing. False: there are none, or no memory for it. */
 static bool create_missing(struct request *rq, const struct metadata_request *m)
 {
-    struct metadata_call *call = arena_array(&rq->arena, struct metadata_call, 1);
+    struct topic_creation *t = arena_array(&rq->arena, struct topic_creation, 1);
+    struct create_topic *missing = arena_array(&rq->arena, struct create_topic, m->topics_count);
     size_t count = 0;
 
-    if (!call)
-        return false;
-    call->missing = arena_array(&rq->arena, struct create_topic, m->topics_count);
-    if (!call->missing)
+    if (!t || !missing)
         return false;
     for (size_t i = 0; i < m->topics_count; i++)
         if (may_create(rq, &m->topics[i]) &&
             !internal_topic_creation(rq->shard->node->options->config, m->topics[i].name, &rq->arena,
-                                     &call->missing[count++]))
+                                     &missing[count++]))
             return false;
     if (count == 0)
         return false;
-    call->control.rq = rq;
-    call->control.finished = topics_created;
-    call->control.request.operation = CONTROLLER_CREATE_TOPICS;
-    call->control.request.create.topics = call->missing;
-    call->control.request.create.count = count;
-    control_call(&call->control);
-    return true;
+    t->rq = rq;
+    t->topics = missing;
+    t->count = count;
+    t->finished = topics_created;
+    return topic_creation_start(t);
 }
 
 /* KIP-516 and KIP-700 questions that a version cannot ask. */
