@@ -197,7 +197,7 @@ static void doom(struct log_compaction *c, struct log *l, struct segment *s)
 
 static void let_go(struct compaction_source *source)
 {
-    if (atomic_load(&source->segment->readers) == 1) /* we: nobody else can get hold of it any more */
+    if (!segment_is_held_by_others(source->segment, 2)) /* the log's and ours */
         segment_unpin(source->segment);
 }
 

@@ -19,7 +19,7 @@ struct status log_delete(struct log *l, struct uuid unique)
 
     CHECK(!l->flushing);
     for (size_t i = 0; i < l->segment_count; i++)
-        if (atomic_load(&l->segments[i]->readers) > 0)
+        if (segment_is_held_by_others(l->segments[i], 1))
             segment_pin(l->segments[i]);
     if (l->directory_exists) {
         if (!log_dir_format_name(entry.topic, entry.partition, LOG_DIR_DELETED, unique, name))

@@ -50,17 +50,19 @@ void log_remove_snapshot_of(struct log *l, int64_t base_offset)
         (void)l->files->ops->remove(l->files, path);
 }
 
+/* Takes over the log's reference, of a segment that is no longer among the log's. A flush may be about to sync it, and
+ * finds the files by name when it is the first to open them: hence by the references, not only by the readers. */
 static struct status doom_segment(struct log *l, struct segment *s, int64_t due_ms)
 {
     struct log_doomed *d = malloc(sizeof *d);
-    struct status st;
+    struct status st = d ? STATUS_OK : status_errno(ENOMEM, "segment to be deleted");
 
-    if (!d)
-        return status_errno(ENOMEM, "segment to be deleted");
-    if (atomic_load(&s->readers) > 0)
+    if (segment_is_held_by_others(s, 1))
         segment_pin(s);
-    st = log_rename_doomed(l->files, s->path);
+    if (!status_failed(st))
+        st = log_rename_doomed(l->files, s->path);
     if (status_failed(st)) {
+        segment_release(s);
         free(d);
         return st;
     }
@@ -80,16 +82,17 @@ struct status log_drop_segments(struct log *l, size_t first, size_t count)
     for (; count > 0; count--) {
         const size_t i = tail ? l->segment_count - 1 : first;
         struct segment *s = l->segments[i];
-        struct status st = doom_segment(l, s, due_ms);
+        struct status st;
 
-        if (status_failed(st))
-            return st;
         l->size_bytes -= s->size;
         pthread_mutex_lock(&l->lock);
         for (size_t j = i + 1; j < l->segment_count; j++)
             l->segments[j - 1] = l->segments[j];
         l->segment_count--;
         pthread_mutex_unlock(&l->lock);
+        st = doom_segment(l, s, due_ms);
+        if (status_failed(st))
+            return st;
     }
     return STATUS_OK;
 }
@@ -390,8 +393,6 @@ struct status log_garbage_run(struct log_garbage *g)
         struct log_doomed *d = g->doomed;
         struct status st = STATUS_OK;
 
-        if (atomic_load(&d->segment->readers) > 0)
-            segment_pin(d->segment);
         if (synced)
             st = remove_doomed(g->files, d->segment);
         if (status_failed(st))

@@ -103,6 +103,11 @@ struct segment *segment_retain(struct segment *s)
     return s;
 }
 
+bool segment_is_held_by_others(const struct segment *s, int known)
+{
+    return atomic_load(&s->references) > known;
+}
+
 static void for_each_open_file(struct segment *s, void (*act)(struct files *fs, struct file *f))
 {
     struct file *open[] = {

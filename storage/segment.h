@@ -72,6 +72,10 @@ struct status segment_remove_cleaned(struct segment *s);
 struct segment *segment_retain(struct segment *s);
 void segment_release(struct segment *s);
 
+/* Whether anybody holds more than the `known` references that the caller knows of: a flush, a lookup, a reader. Nobody
+ * takes one anew of a segment that is no longer among its log's. */
+bool segment_is_held_by_others(const struct segment *s, int known);
+
 /* Whether a batch of whole size can be one of this segment, by its header: magic, and offsets that its indexes can
  * name. */
 static inline bool segment_may_hold(const struct segment *s, const uint8_t *head)

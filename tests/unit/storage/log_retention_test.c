@@ -424,6 +424,39 @@ static void deletion_leaves_a_reader_its_bytes(void **state)
     world_end(&w);
 }
 
+/* A flush takes the segment that ends at the flushed end too, and after a start it is the first to open its files: when
+ * retention lets the segment go meanwhile, they have another name. (Found by the simulator: the log went offline.) */
+static void deletion_leaves_a_flush_the_files_that_it_has_yet_to_open(void **state)
+{
+    struct log_world w;
+    struct log_flush flush;
+    struct status st;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1024;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 10; i++)
+        world_append(&w, 1, 700); /* a segment each */
+    assert_false(status_failed(log_truncate_to(w.log, 9))); /* the newest is empty: a start looks into no other */
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 1, 700);
+    end = log_end_offset(w.log);
+    assert_int_equal(end, 10);
+    assert_true(log_flush_begin(w.log, &flush));
+    w.config.retention_bytes = 0;
+    assert_true(log_maintain(w.log, end - 1, w.now_ms));
+    assert_int_equal(log_start_offset(w.log), end - 1);
+    st = log_flush_run(&flush);
+    log_flush_end(w.log, &flush, st);
+    assert_false(status_failed(st));
+    assert_false(log_offline(w.log));
+    assert_int_equal(log_flushed_end_offset(w.log), end);
+    world_end(&w);
+}
+
 /* Truncation to each offset, and what follows agrees with a log that never had more. */
 static void truncated_log_is_as_if_it_had_ended_there(void **state)
 {
@@ -544,6 +577,7 @@ int main(void)
         cmocka_unit_test(segments_roll_before_a_relative_offset_overflows),
         cmocka_unit_test(truncation_leaves_a_reader_its_bytes),
         cmocka_unit_test(deletion_leaves_a_reader_its_bytes),
+        cmocka_unit_test(deletion_leaves_a_flush_the_files_that_it_has_yet_to_open),
         cmocka_unit_test(truncated_log_is_as_if_it_had_ended_there),
         cmocka_unit_test(log_starts_afresh_at_any_offset),
         cmocka_unit_test(epochs_are_known_after_each_kind_of_start),
