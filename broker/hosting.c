@@ -12,7 +12,7 @@
 #include "protocol/base/check.h"
 #include "replication/partition_clean.h"
 
-#define LOOK_AGAIN_US 5000
+#define LOOK_AGAIN_US 1000
 #define SYNC_AT_ONCE_LEAST 16 /* dirty logs from which one sync of their file system is cheaper than one for each */
 #define OPENS_A_JOB 64 /* enough to make posting cheap, few enough that all pool threads get some */
 
