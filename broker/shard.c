@@ -96,7 +96,7 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
         return;
     s->image = metadata_image_acquire(image);
     hosting_image_changed(s, delta);
-    coordinators_image_changed(s);
+    coordinators_image_changed(s, delta);
     topic_creation_image_changed(s);
     metadata_image_release(old);
 }

@@ -42,6 +42,7 @@ static void coordinator_activate(struct coordinator *c)
     logger_event(s->logger, LOGGER_DEBUG, "coordinator_active", "partition=%d epoch=%d applied=%lld", c->id.index,
                  c->epoch, (long long)applier_applied(c->applier));
     coordinator_scan_members(c);
+    coordinator_scan_topics_deleted(c); /* maybe, while nobody led */
 }
 
 /* Everybody who waits is answered; the core is gone. */

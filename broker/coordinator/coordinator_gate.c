@@ -29,7 +29,7 @@ struct group_gate {
     struct coordinator *c; /* NULL: its core is gone, only a job is still to come back */
     enum gate_stage stage;
     struct group_entry *subject; /* what it stands there for, once the group is loaded; NULL: nobody asked */
-    bool expire;                 /* nobody asked, but its offsets are to be looked through */
+    enum coordinator_scan_kind kind; /* nobody asked: what it is done for */
     void (*done)(struct coordinator *c);
     struct group_entry *queue;
     int64_t deadline_us; /* settling for a subject */
@@ -285,8 +285,11 @@ static void gate_act(struct group_gate *g)
         coordinator_run(c, e, &g->offsets);
         return;
     }
-    group_core_expire(c->core, g->group, g->offsets.offsets, g->offsets.count, clock_wall_ms(c->all->loop->clock),
-                      &c->fx);
+    if (g->kind == SCAN_EXPIRED)
+        group_core_expire(c->core, g->group, g->offsets.offsets, g->offsets.count,
+                          clock_wall_ms(c->all->loop->clock), &c->fx);
+    else if (!group_core_topics_deleted(c->core, g->group, g->offsets.offsets, g->offsets.count, &c->fx))
+        coordinator_scan_topics_deleted(c); /* another time */
     coordinator_carry_out(c);
 }
 
@@ -302,7 +305,7 @@ static void gate_was_read(struct group_gate *g)
         gate_replay(g);
         if (c->state != COORDINATOR_ACTIVE)
             return; /* it took the gate along */
-        if (g->expire)
+        if (g->kind != SCAN_MEMBERS)
             gate_try_settled(g);
         else
             gate_open(g);
@@ -365,17 +368,18 @@ void coordinator_gate_settle(struct coordinator *c, struct group_entry *e)
     gate_try_settled(g);
 }
 
-bool coordinator_gate_scan(struct coordinator *c, struct str group, bool expire, void (*done)(struct coordinator *c))
+bool coordinator_gate_scan(struct coordinator *c, struct str group, enum coordinator_scan_kind kind,
+                           void (*done)(struct coordinator *c))
 {
     bool loaded = group_core_find(c->core, group) != GROUP_UNLOADED;
     struct group_gate *g;
 
-    if (gate_find(c, group) || (loaded && !expire))
+    if (gate_find(c, group) || (loaded && kind == SCAN_MEMBERS))
         return false;
     g = gate_new(c, group);
     if (!g)
         return false;
-    g->expire = expire;
+    g->kind = kind;
     g->done = done;
     if (loaded)
         gate_try_settled(g);

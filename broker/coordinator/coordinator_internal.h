@@ -8,7 +8,7 @@
  *   coordinator_write.c     records to batches, appends, answers that wait for them
  *   coordinator_gate.c      a group that is being loaded, settled, read: its requests wait
  *   coordinator_store.c     what the state store knows of one group
- *   coordinator_scan.c      groups that have members are loaded after taking over; offsets expire
+ *   coordinator_scan.c      groups that have members are loaded after taking over; offsets expire, or lose their topic
  *   coordinator_read.c      answers out of the state store
  *   regex_job.c             subscriptions by regular expression
  *
@@ -78,6 +78,15 @@ struct coordinator {
     /* coordinator_scan.c */
     struct coordinator_scan *scan; /* under way; NULL: none */
     int64_t expiry_us;             /* when offsets are looked through next */
+    bool topics_deleted;           /* offsets may be left of topics that are gone: to be looked through */
+    int64_t topics_deleted_write;  /* once this write is in the store: commits from before must be seen */
+};
+
+/* Why stored groups are gone through. */
+enum coordinator_scan_kind {
+    SCAN_MEMBERS, /* those with members are loaded: their sessions run */
+    SCAN_EXPIRED, /* offsets that have expired are dropped, and groups of which nothing is left */
+    SCAN_DELETED, /* offsets of deleted topics are dropped */
 };
 
 struct coordinators {
@@ -166,10 +175,15 @@ struct status coordinator_store_offsets(struct state_store *s, int32_t partition
 /* [pool] The next groups, from position on, that are more than offsets: some of them have members. */
 struct status coordinator_store_members(struct state_store *s, int32_t partition, struct state_position *position,
                                         struct arena *a, struct str *names, size_t max, size_t *count);
-/* [pool] The next groups that have an offset committed before expired_before_ms, or one whose own time is over. */
+/* [pool] The next groups that have an offset committed before expired_before_ms, or one whose own time is over; or no
+ * offset at all. */
 struct status coordinator_store_expired(struct state_store *s, int32_t partition, int64_t expired_before_ms,
                                         int64_t now_ms, struct state_position *position, struct arena *a,
                                         struct str *names, size_t max, size_t *count);
+/* [pool] The next groups that have an offset of a topic that is deleted, as the image has it. */
+struct status coordinator_store_deleted(struct state_store *s, int32_t partition, const struct metadata_image *image,
+                                        struct state_position *position, struct arena *a, struct str *names,
+                                        size_t max, size_t *count);
 /* [pool] The next groups, as they would be listed. */
 struct status coordinator_store_list(struct state_store *s, int32_t partition, struct state_position *position,
                                      struct arena *a, struct group_listed *groups, size_t max, size_t *count);
@@ -182,9 +196,10 @@ bool coordinator_gate_queue(struct coordinator *c, struct group_entry *e);
 void coordinator_gate_load(struct coordinator *c, struct group_entry *e);
 /* e (its group is loaded) is performed once the group is settled, and (GROUP_NEED_OFFSETS) its offsets are read. */
 void coordinator_gate_settle(struct coordinator *c, struct group_entry *e);
-/* Loads a group for its own sake; expires its offsets. `done` is called when that is over; not when the core goes. False:
- * out of memory, or the group is busy: nothing done. */
-bool coordinator_gate_scan(struct coordinator *c, struct str group, bool expire, void (*done)(struct coordinator *c));
+/* Loads a group for its own sake, and does what the scan is for. `done` is called when that is over; not when the core
+ * goes. False: out of memory, or the group is busy: nothing done. */
+bool coordinator_gate_scan(struct coordinator *c, struct str group, enum coordinator_scan_kind kind,
+                           void (*done)(struct coordinator *c));
 /* Writes are committed: groups may be settled now. */
 void coordinator_gate_committed(struct coordinator *c);
 void coordinator_gate_expire(struct coordinator *c, int64_t now_us);
@@ -196,6 +211,11 @@ void coordinator_gate_drop(struct coordinator *c, enum kerr code);
 void coordinator_scan_members(struct coordinator *c);
 /* Goes through the committed offsets if it is time. */
 void coordinator_scan_expiry(struct coordinator *c, int64_t now_us);
+/* Topics were deleted, or may have been while nobody led: their offsets go, as soon as what is appended now is in the
+ * store. */
+void coordinator_scan_topics_deleted(struct coordinator *c);
+/* Goes through the committed offsets for that, if it is to be done and can be now. */
+void coordinator_scan_deleted(struct coordinator *c);
 void coordinator_scan_drop(struct coordinator *c);
 
 /* ---- coordinator_read.c ---- */

@@ -2,6 +2,7 @@
  *
  *   after taking over: every group that has members is loaded, so that their sessions run
  *   every offsets.retention.check.interval.ms: groups some of whose offsets look expired are looked at closely
+ *   after a topic was deleted, and after taking over: groups that have offsets of a topic that is no more lose these
  *
  * A few names come back at a time; the next ones follow when their gates are open again. */
 
@@ -18,9 +19,10 @@ struct coordinator_scan {
     struct coordinator *c; /* NULL: its core is gone */
     struct state_store *store;
     int32_t partition;
-    bool expire;
-    int64_t expired_before_ms; /* commits from before then look expired */
-    int64_t now_ms;            /* wall clock */
+    enum coordinator_scan_kind kind;
+    int64_t expired_before_ms;          /* commits from before then look expired */
+    int64_t now_ms;                     /* wall clock */
+    const struct metadata_image *image; /* a reference; SCAN_DELETED: what topics there are */
     struct state_position position;
     struct arena arena;
     struct str names[SCAN_NAMES];
@@ -34,7 +36,24 @@ static void scan_free(struct coordinator_scan *s)
 {
     state_position_free(&s->position);
     arena_free(&s->arena);
+    metadata_image_release(s->image);
     free(s);
+}
+
+static struct status scan_read(struct coordinator_scan *s)
+{
+    switch (s->kind) {
+    case SCAN_MEMBERS:
+        break;
+    case SCAN_EXPIRED:
+        return coordinator_store_expired(s->store, s->partition, s->expired_before_ms, s->now_ms, &s->position,
+                                         &s->arena, s->names, SCAN_NAMES, &s->count);
+    case SCAN_DELETED:
+        return coordinator_store_deleted(s->store, s->partition, s->image, &s->position, &s->arena, s->names,
+                                         SCAN_NAMES, &s->count);
+    }
+    return coordinator_store_members(s->store, s->partition, &s->position, &s->arena, s->names, SCAN_NAMES,
+                                     &s->count);
 }
 
 static void scan_job_run(struct job *j)
@@ -43,10 +62,7 @@ static void scan_job_run(struct job *j)
 
     arena_reset(&s->arena);
     s->count = 0;
-    s->result = s->expire ? coordinator_store_expired(s->store, s->partition, s->expired_before_ms, s->now_ms,
-                                                      &s->position, &s->arena, s->names, SCAN_NAMES, &s->count)
-                          : coordinator_store_members(s->store, s->partition, &s->position, &s->arena, s->names,
-                                                           SCAN_NAMES, &s->count);
+    s->result = scan_read(s);
 }
 
 static void scan_go_on(struct coordinator_scan *s);
@@ -60,8 +76,11 @@ static void scan_start_gates(struct coordinator_scan *s)
     s->gates = 1; /* ours, while we are at it */
     for (size_t i = 0; c->scan == s && i < s->count; i++) {
         s->gates++;
-        if (!coordinator_gate_scan(c, s->names[i], s->expire, scan_gate_open) && c->scan == s)
-            s->gates--;
+        if (coordinator_gate_scan(c, s->names[i], s->kind, scan_gate_open) || c->scan != s)
+            continue;
+        s->gates--;
+        if (s->kind == SCAN_DELETED) /* it must not be missed */
+            coordinator_scan_topics_deleted(c);
     }
     if (c->scan == s)
         scan_gate_open(c);
@@ -108,7 +127,7 @@ static void scan_go_on(struct coordinator_scan *s)
     pool_submit(s->all->shard->node->env.pool, &s->job);
 }
 
-static struct coordinator_scan *scan_new(struct coordinator *c)
+static struct coordinator_scan *scan_new(struct coordinator *c, enum coordinator_scan_kind kind)
 {
     struct coordinator_scan *s = calloc(1, sizeof *s);
 
@@ -118,6 +137,7 @@ static struct coordinator_scan *scan_new(struct coordinator *c)
     s->c = c;
     s->store = c->all->store;
     s->partition = c->id.index;
+    s->kind = kind;
     arena_init(&s->arena, (size_t)1 << 20);
     c->scan = s;
     return s;
@@ -125,7 +145,7 @@ static struct coordinator_scan *scan_new(struct coordinator *c)
 
 void coordinator_scan_members(struct coordinator *c)
 {
-    struct coordinator_scan *s = scan_new(c);
+    struct coordinator_scan *s = scan_new(c, SCAN_MEMBERS);
 
     if (s)
         scan_go_on(s);
@@ -138,12 +158,31 @@ void coordinator_scan_expiry(struct coordinator *c, int64_t now_us)
     if (now_us < c->expiry_us || c->scan)
         return;
     c->expiry_us = now_us + c->all->options->retention_check_ms * 1000;
-    s = scan_new(c);
+    s = scan_new(c, SCAN_EXPIRED);
     if (!s)
         return;
-    s->expire = true;
     s->now_ms = clock_wall_ms(c->all->loop->clock);
     s->expired_before_ms = s->now_ms - c->all->options->settings.offsets_retention_ms;
+    scan_go_on(s);
+}
+
+void coordinator_scan_topics_deleted(struct coordinator *c)
+{
+    c->topics_deleted = true;
+    c->topics_deleted_write = c->open_write > c->appended_write ? c->open_write : c->appended_write;
+}
+
+void coordinator_scan_deleted(struct coordinator *c)
+{
+    struct coordinator_scan *s;
+
+    if (!c->topics_deleted || c->scan || c->committed_write < c->topics_deleted_write)
+        return;
+    s = scan_new(c, SCAN_DELETED);
+    if (!s)
+        return;
+    c->topics_deleted = false;
+    s->image = metadata_image_acquire(c->all->shard->image);
     scan_go_on(s);
 }
 

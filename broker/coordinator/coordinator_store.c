@@ -52,6 +52,7 @@ static bool read_offset(void *arg, const struct group_state_offset *o)
     }
     r->offsets[r->count++] = (struct group_stored_offset){
         .name = {.topic = r->topic, .partition = o->partition},
+        .topic_id = o->topic_id,
         .commit_timestamp_ms = o->commit_timestamp,
         .expire_timestamp_ms = o->expire_timestamp,
     };
@@ -113,35 +114,61 @@ struct status coordinator_store_members(struct state_store *s, int32_t partition
     return st;
 }
 
-struct expiry {
+/* What an offset must be for its group to be looked at. */
+struct offset_look {
     int64_t before_ms, now_ms;
-    bool any;
+    const struct metadata_image *image; /* NULL: it has expired; else: its topic is deleted */
+    bool any, found;
 };
 
-static bool look_for_expired(void *arg, const struct group_state_offset *o)
+static bool look_at_offset(void *arg, const struct group_state_offset *o)
 {
-    struct expiry *e = arg;
+    struct offset_look *l = arg;
 
-    e->any = o->expire_timestamp >= 0 ? o->expire_timestamp < e->now_ms : o->commit_timestamp < e->before_ms;
-    return !e->any;
+    l->any = true;
+    if (l->image)
+        l->found = group_topic_is_deleted(l->image, o->topic, o->topic_id);
+    else if (o->expire_timestamp >= 0)
+        l->found = o->expire_timestamp < l->now_ms;
+    else
+        l->found = o->commit_timestamp < l->before_ms;
+    return !l->found;
+}
+
+static struct status look_through(struct state_store *s, int32_t partition, const struct offset_look *wanted,
+                                  struct state_position *position, struct names_reader *r, size_t *count)
+{
+    struct status st = read_names(s, partition, position, r);
+
+    *count = 0;
+    for (size_t i = 0; !status_failed(st) && i < r->count; i++) {
+        struct offset_look l = *wanted;
+
+        st = group_state_list_offsets(s, partition, r->names[i], STR_NULL, NULL, look_at_offset, &l, NULL);
+        if (l.found || (!l.any && !l.image))
+            r->names[(*count)++] = r->names[i];
+    }
+    return st;
 }
 
 struct status coordinator_store_expired(struct state_store *s, int32_t partition, int64_t expired_before_ms,
                                         int64_t now_ms, struct state_position *position, struct arena *a,
                                         struct str *names, size_t max, size_t *count)
 {
+    const struct offset_look expired = {.before_ms = expired_before_ms, .now_ms = now_ms};
     struct names_reader r = {.arena = a, .names = names, .max = max};
-    struct status st = read_names(s, partition, position, &r);
 
-    *count = 0;
-    for (size_t i = 0; !status_failed(st) && i < r.count; i++) {
-        struct expiry e = {.before_ms = expired_before_ms, .now_ms = now_ms};
+    return look_through(s, partition, &expired, position, &r, count);
+}
 
-        st = group_state_list_offsets(s, partition, names[i], STR_NULL, NULL, look_for_expired, &e, NULL);
-        if (e.any)
-            names[(*count)++] = names[i];
-    }
-    return st;
+struct status coordinator_store_deleted(struct state_store *s, int32_t partition, const struct metadata_image *image,
+                                        struct state_position *position, struct arena *a, struct str *names,
+                                        size_t max, size_t *count)
+{
+    const struct offset_look deleted = {.image = image};
+    struct names_reader r = {.arena = a, .names = names, .max = max};
+
+    return look_through(s, partition, &deleted, position, &r, count);
 }
 
 /* ---- listing ---- */

@@ -205,6 +205,8 @@ void coordinator_write_applied(struct coordinator *c, int64_t applied)
         group_entry_done(e);
     }
     coordinator_gate_committed(c);
+    if (c->state == COORDINATOR_ACTIVE)
+        coordinator_scan_deleted(c);
 }
 
 void coordinator_write_expire(struct coordinator *c, int64_t now_us)

@@ -134,6 +134,7 @@ static void coordinator_sweep(struct coordinator *c, int64_t now_us)
     coordinator_write_expire(c, now_us);
     coordinator_gate_expire(c, now_us);
     coordinator_scan_expiry(c, now_us);
+    coordinator_scan_deleted(c);
     if (c->state == COORDINATOR_ACTIVE)
         group_core_evict(c->core, now_us / 1000 - EVICT_AFTER_MS, EVICT_LOOKS);
 }
@@ -240,13 +241,21 @@ void coordinators_remove(struct shard *s, struct partition *p)
     coordinator_free(c);
 }
 
-void coordinators_image_changed(struct shard *s)
+void coordinators_image_changed(struct shard *s, const struct metadata_delta *delta)
 {
+    bool deleted = delta->removed_topic_count > 0 || delta->snapshot;
     struct coordinator *c, *next;
 
     HASH_ITER(hh, s->coordinators->all, c, next)
-    if (c->state == COORDINATOR_ACTIVE)
+    {
+        if (c->state != COORDINATOR_ACTIVE)
+            continue;
         group_core_set_image(c->core, s->image);
+        if (!deleted)
+            continue;
+        coordinator_scan_topics_deleted(c);
+        coordinator_scan_deleted(c);
+    }
 }
 
 /* ---- the state store ---- */

@@ -13,6 +13,7 @@
 
 struct coordinator;
 struct coordinators;
+struct metadata_delta;
 struct shard;
 
 /* NULL: out of memory. Nothing runs before the first partition. */
@@ -27,7 +28,7 @@ void coordinators_add(struct shard *s, struct partition *p);
 void coordinators_remove(struct shard *s, struct partition *p);
 
 /* The shard's image is the newer one already. */
-void coordinators_image_changed(struct shard *s);
+void coordinators_image_changed(struct shard *s, const struct metadata_delta *delta);
 
 /* The state store is open, or was reset: what was known of it no longer holds. */
 void coordinators_store_ready(struct shard *s, struct state_store *store);

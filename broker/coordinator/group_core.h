@@ -328,6 +328,7 @@ struct group_commit {
     struct group_commit_partition *partitions; /* codes are written; lives as long as the caller */
     size_t partition_count;
     int16_t version; /* an API version that knows STALE_MEMBER_EPOCH: 9 and later */
+    int64_t image_offset; /* of the metadata that knows the topics; it may be newer or older than the core's */
 };
 /* who->code set: the whole request is refused with it. */
 void group_core_commit(struct group_core *c, struct group_caller *who, const struct group_commit *r, int64_t now_ms, struct group_effects *fx);
@@ -349,6 +350,7 @@ void group_core_delete(struct group_core *c, struct group_caller *who, struct st
 
 struct group_stored_offset {
     struct group_offset_name name;
+    struct uuid topic_id; /* zero: not known */
     int64_t commit_timestamp_ms;
     int64_t expire_timestamp_ms; /* -1: by retention */
 };
@@ -356,6 +358,13 @@ struct group_stored_offset {
  * simple or no longer subscribes the topic), and the group itself when nothing is left. The group is settled, offsets
  * are all the store holds of it. wall_ms: wall clock. */
 void group_core_expire(struct group_core *c, struct str group, const struct group_stored_offset *offsets, size_t count, int64_t wall_ms, struct group_effects *fx);
+
+/* Whether the topic that an offset was committed to is deleted: none has its name, or one that was made anew. id zero: it
+ * was committed without one, so that the name has to do. Not a step. */
+bool group_topic_is_deleted(const struct metadata_image *image, struct str topic, struct uuid id);
+/* Drops the offsets of deleted topics; the group stays. The group is settled, offsets are all the store holds of it.
+ * False: nothing was done, since a commit was checked against newer metadata than the core has; ask again. */
+bool group_core_topics_deleted(struct group_core *c, struct str group, const struct group_stored_offset *offsets, size_t count, struct group_effects *fx);
 
 /* ---- listing ---- */
 

@@ -47,6 +47,7 @@ struct group_core {
     struct group_core_args args;
     const struct metadata_image *image;
     int64_t topics_offset; /* of the image since which topics are the same: none came, none went */
+    int64_t commits_offset; /* of the newest metadata that a commit was checked against */
     int64_t wall_offset_ms; /* wall clock minus now_ms; of group_core_set_wall_clock */
     bool wall_known;
     int32_t heartbeat_interval_ms; /* of group_core_set_heartbeat_interval; 0: each group's own */

@@ -60,6 +60,8 @@ static size_t utf16_units(struct str s)
 /* Refuses partitions one by one; the bytes that the others take in the log. */
 static size_t check_partitions(const struct group_core *c, const struct group_commit *r)
 {
+    /* What looks for offsets of deleted topics has been here already, or is about to come. */
+    bool outdated = r->image_offset < metadata_image_offset(c->image);
     size_t bytes = 0;
 
     for (size_t i = 0; i < r->partition_count; i++) {
@@ -69,6 +71,8 @@ static size_t check_partitions(const struct group_core *c, const struct group_co
             continue;
         if (utf16_units(p->metadata) > (size_t)c->args.settings->offset_metadata_bytes_max)
             p->code = KERR_OFFSET_METADATA_TOO_LARGE;
+        else if (outdated && group_topic_is_deleted(c->image, p->topic, p->topic_id))
+            p->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
         else
             bytes += OFFSET_RECORD_BYTES + r->group.size + p->topic.size + p->metadata.size;
     }
@@ -127,6 +131,8 @@ void group_core_commit(struct group_core *c, struct group_caller *who, const str
         emit_commit(c, r, &r->partitions[i]);
         g->has_offsets = true;
     }
+    if (c->commits_offset < r->image_offset)
+        c->commits_offset = r->image_offset;
     group_answer(c, who, code);
     group_step_end(c);
 }
@@ -276,4 +282,30 @@ void group_core_expire(struct group_core *c, struct str group,
             end_group(c, g);
     }
     group_step_end(c);
+}
+
+/* ---- deleted topics ---- */
+
+bool group_topic_is_deleted(const struct metadata_image *image, struct str topic, struct uuid id)
+{
+    const struct metadata_topic *now = metadata_image_topic(image, topic);
+
+    return !now || (!uuid_is_zero(id) && !uuid_equal(now->id, id));
+}
+
+bool group_core_topics_deleted(struct group_core *c, struct str group, const struct group_stored_offset *offsets,
+                               size_t count, struct group_effects *fx)
+{
+    struct group *g = group_find_loaded(c, group);
+    bool behind = metadata_image_offset(c->image) < c->commits_offset;
+    int64_t touched_ms = g->touched_ms;
+
+    group_step_begin(c, fx, c->now_ms);
+    group_step_on(c, g);
+    g->touched_ms = touched_ms; /* nobody asked for it */
+    for (size_t i = 0; !behind && i < count; i++)
+        if (group_topic_is_deleted(c->image, offsets[i].name.topic, offsets[i].topic_id))
+            emit_offset_tombstone(c, &offsets[i].name);
+    group_step_end(c);
+    return !behind;
 }

@@ -140,6 +140,7 @@ void handle_offset_commit(struct request *rq)
     call->commit.timestamp_ms = clock_wall_ms(rq->shard->node->env.clock);
     call->commit.partition_count = count;
     call->commit.version = rq->version;
+    call->commit.image_offset = metadata_image_offset(rq->shard->image);
     call->entry.group = m->group_id;
     call->scatter = (struct group_scatter){.rq = rq,
                                            .entries = &call->entry,

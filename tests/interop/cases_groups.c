@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/interop/client.h"
 
@@ -208,6 +209,40 @@ static bool commits_survive_kill_9_and_a_clean_restart(struct world *w)
     return true;
 }
 
+static bool offsets_of_a_deleted_topic_are_gone(struct world *w)
+{
+    const char *topic = make_topic(w, 1, NULL);
+    struct topic_wish again = {.partitions = 1, .replication = 1};
+    char name[64], kept[64], group[96];
+    rd_kafka_t *member;
+    int64_t offset = 0;
+
+    EXPECT(w, topic, "%s", w->reason);
+    snprintf(name, sizeof name, "%s", topic);
+    topic = make_topic(w, 1, NULL);
+    EXPECT(w, topic, "%s", w->reason);
+    snprintf(kept, sizeof kept, "%s", topic);
+    snprintf(group, sizeof group, "%s", new_group(w));
+    member = open_member(w, group, "range", "");
+    EXPECT_ERROR(w, commit(member, name, 50), RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(w, commit(member, kept, 60), RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(w, delete_topic(w, name), RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (int tries = 0; tries < 100 && offset >= 0; tries++) {
+        offset = committed(w, member, name);
+        usleep(50000);
+    }
+    EXPECT(w, offset == RD_KAFKA_OFFSET_INVALID, "still %d", (int)offset);
+    again.name = name;
+    EXPECT_ERROR(w, create_topic(w, &again), RD_KAFKA_RESP_ERR_NO_ERROR);
+    if (!wait_led(w, name, 1))
+        return false;
+    offset = committed(w, member, name);
+    EXPECT(w, offset == RD_KAFKA_OFFSET_INVALID, "the new topic meets %d", (int)offset);
+    offset = committed(w, member, kept);
+    EXPECT(w, offset == 60, "of the other topic %d", (int)offset);
+    return true;
+}
+
 static bool member_of_a_killed_broker_goes_on(struct world *w)
 {
     const char *topic = make_topic(w, 1, NULL);
@@ -285,6 +320,7 @@ const struct client_case group_cases[] = {
     {"members_share_partitions_by_cooperative_sticky", members_share_partitions_by_cooperative_sticky},
     {"next_member_resumes_where_the_last_one_committed", next_member_resumes_where_the_last_one_committed},
     {"commits_survive_kill_9_and_a_clean_restart", commits_survive_kill_9_and_a_clean_restart},
+    {"offsets_of_a_deleted_topic_are_gone", offsets_of_a_deleted_topic_are_gone},
     {"member_of_a_killed_broker_goes_on", member_of_a_killed_broker_goes_on},
     {"static_member_restarts_without_a_rebalance", static_member_restarts_without_a_rebalance},
     {"second_of_an_instance_fences_the_first", second_of_an_instance_fences_the_first},

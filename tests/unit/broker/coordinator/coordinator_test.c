@@ -362,6 +362,25 @@ static void offsets_expire_and_their_group_with_them(void **state)
     node_world_free(&w);
 }
 
+/* As in Apache Kafka: it need not have committed anything. */
+static void empty_group_without_offsets_goes_when_offsets_are_looked_through(void **state)
+{
+    struct node_ask ask = {0};
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("h", 1), KERR_NONE);
+    send_join(&ask, "g", "");
+    assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &ask, PATIENCE_MS))->error_code,
+                     KERR_NONE);
+    node_ask_free(&ask);
+    assert_int_equal(list_groups(), 2);
+    test_loop_run(&w.loop, 30 * 1000); /* its session ends, then it is looked for */
+    assert_int_equal(list_groups(), 1);
+    node_world_free(&w);
+}
+
 /* Groups that nobody asks for leave memory, and come back from the store. */
 static void groups_are_let_go_and_loaded_again(void **state)
 {
@@ -385,12 +404,120 @@ static void groups_are_let_go_and_loaded_again(void **state)
     node_world_free(&w);
 }
 
+static void send_delete_topic(struct node_ask *ask, const char *topic)
+{
+    struct str name = str_from(topic);
+    struct delete_topics_request m;
+
+    delete_topics_request_init(&m);
+    m.topic_names = &name;
+    m.topic_names_count = 1;
+    m.timeout_ms = 10000;
+    node_world_send(&w, ask, API_DELETE_TOPICS, 5, &m);
+}
+
+static void topic_is_deleted(struct node_ask *ask)
+{
+    const struct delete_topics_response *answer = node_world_wait(&w, ask, PATIENCE_MS);
+
+    assert_int_equal(answer->responses[0].error_code, KERR_NONE);
+    node_ask_free(ask);
+}
+
+static void delete_topic(const char *topic)
+{
+    struct node_ask ask = {0};
+
+    send_delete_topic(&ask, topic);
+    topic_is_deleted(&ask);
+}
+
+/* As Apache Kafka does it; whoever commits to a topic of the same name afterwards begins anew. */
+static void offsets_of_a_deleted_topic_go_at_once(void **state)
+{
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(commit_patiently("g", i), KERR_NONE);
+        assert_int_equal(commit_patiently("h", i), KERR_NONE);
+        delete_topic("orders");
+        test_loop_run(&w.loop, 500);
+        assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+        assert_int_equal(fetch_patiently("h"), NO_OFFSET);
+        assert_int_equal(commit("g", 1), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+        node_world_topic(&w, "orders", 1, NULL);
+        assert_int_equal(commit_patiently("h", 100 + i), KERR_NONE);
+        test_loop_run(&w.loop, 500);
+        assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+        assert_int_equal(fetch_patiently("h"), 100 + i);
+    }
+    node_world_free(&w);
+}
+
+/* A commit that is in the log only when the topic goes is found all the same. */
+static void offset_that_is_being_written_when_its_topic_goes_is_dropped_too(void **state)
+{
+    int came_in_time = 0;
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("h", 1), KERR_NONE);
+    for (int rounds = 0; rounds < 60; rounds++) {
+        struct node_ask deleting = {0}, committing = {0};
+        int code;
+
+        send_delete_topic(&deleting, "orders");
+        for (int i = 0; i < rounds && test_loop_round(&w.loop); i++)
+            ;
+        send_commit(&committing, "g", 5);
+        topic_is_deleted(&deleting);
+        code = committed(&committing, PATIENCE_MS);
+        assert_true(code == KERR_NONE || code == KERR_UNKNOWN_TOPIC_OR_PARTITION);
+        came_in_time += code == KERR_NONE;
+        test_loop_run(&w.loop, 500);
+        assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+        assert_int_equal(fetch_patiently("h"), NO_OFFSET);
+        node_world_topic(&w, "orders", 1, NULL);
+    }
+    assert_in_range(came_in_time, 1, 59);
+    node_world_free(&w);
+}
+
+static void crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none(void **state)
+{
+    (void)state;
+
+    start();
+    node_world_topic(&w, "kept", 1, NULL);
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 7), KERR_NONE);
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_WRITE,
+                                                  .prefix = "./trivet-data/__consumer_offsets",
+                                                  .sys_errno = EIO});
+    delete_topic("orders");
+    node_world_kill(&w);
+    files_sim_heal(w.files);
+    node_world_start(&w);
+    (void)fetch_patiently("g");
+    test_loop_run(&w.loop, 1000);
+    assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+    node_world_topic(&w, "orders", 1, NULL);
+    assert_int_equal(fetch_patiently("g"), NO_OFFSET);
+    assert_int_equal(commit_patiently("g", 8), KERR_NONE);
+    node_world_kill(&w);
+    node_world_start(&w);
+    (void)fetch_patiently("g");
+    test_loop_run(&w.loop, 1000);
+    assert_int_equal(fetch_patiently("g"), 8); /* its topic is there */
+    node_world_free(&w);
+}
+
 static void deleted_offsets_topic_takes_its_groups_along(void **state)
 {
-    const struct delete_topics_response *answer;
-    struct str name = STR("__consumer_offsets");
-    struct delete_topics_request m;
-    struct node_ask ask = {0}, joining = {0};
+    struct node_ask joining = {0};
     int64_t offset;
     (void)state;
 
@@ -398,14 +525,7 @@ static void deleted_offsets_topic_takes_its_groups_along(void **state)
     assert_int_equal(find_coordinator("g"), KERR_NONE);
     assert_int_equal(commit_patiently("g", 1), KERR_NONE);
     send_join(&joining, "j", "");
-    delete_topics_request_init(&m);
-    m.topic_names = &name;
-    m.topic_names_count = 1;
-    m.timeout_ms = 10000;
-    node_world_send(&w, &ask, API_DELETE_TOPICS, 5, &m);
-    answer = node_world_wait(&w, &ask, PATIENCE_MS);
-    assert_int_equal(answer->responses[0].error_code, KERR_NONE);
-    node_ask_free(&ask);
+    delete_topic("__consumer_offsets");
     assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &joining, PATIENCE_MS))->error_code,
                      KERR_NOT_COORDINATOR);
     node_ask_free(&joining);
@@ -461,7 +581,11 @@ int main(void)
         cmocka_unit_test(failing_disk_answers_not_coordinator),
         cmocka_unit_test(client_that_goes_while_it_joins_is_forgotten),
         cmocka_unit_test(offsets_expire_and_their_group_with_them),
+        cmocka_unit_test(empty_group_without_offsets_goes_when_offsets_are_looked_through),
         cmocka_unit_test(groups_are_let_go_and_loaded_again),
+        cmocka_unit_test(offsets_of_a_deleted_topic_go_at_once),
+        cmocka_unit_test(offset_that_is_being_written_when_its_topic_goes_is_dropped_too),
+        cmocka_unit_test(crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none),
         cmocka_unit_test(deleted_offsets_topic_takes_its_groups_along),
         cmocka_unit_test(groups_of_all_shards_are_described_in_the_order_asked),
     };

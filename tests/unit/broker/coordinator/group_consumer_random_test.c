@@ -214,9 +214,10 @@ static void operate(struct chance *x)
 
     snprintf(group, sizeof group, "g%u", any(x, GROUPS));
     snprintf(instance, sizeof instance, "i%u", any(x, 6));
-    switch (any(x, 10)) {
+    switch (any(x, 11)) {
     case 0: world_delete(w, group); break;
     case 1: world_expire(w, group); break;
+    case 9: world_topics_deleted(w, group); break;
     case 2: world_remove(w, group, x->members.all[any(x, MEMBERS)].id, ""); break;
     case 3: world_remove(w, group, "", instance); break;
     case 4: group_core_evict(w->core, w->now_ms - any(x, 1000), 3); break;

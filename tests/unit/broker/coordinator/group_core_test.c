@@ -477,7 +477,10 @@ static void offsets_are_read_of_groups_that_are(void **state)
 static void a_commit_with_its_own_time_expires_by_that(void **state)
 {
     struct group_world *w = world();
-    struct group_stored_offset o[] = {{{STR("t"), 0, 0}, 1000, 2000}, {{STR("t"), 1, 0}, 1000, -1}};
+    struct group_stored_offset o[] = {
+        {.name = {.topic = STR("t")}, .commit_timestamp_ms = 1000, .expire_timestamp_ms = 2000},
+        {.name = {.topic = STR("t"), .partition = 1}, .commit_timestamp_ms = 1000, .expire_timestamp_ms = -1},
+    };
 
     (void)state;
     w->settings.offsets_retention_ms = 5000;
@@ -491,6 +494,85 @@ static void a_commit_with_its_own_time_expires_by_that(void **state)
     assert_int_equal(group_core_find(w->core, STR("g")), GROUP_NONE);
     group_core_expire(w->core, STR("g"), o, 2, -100000, &w->fx); /* the clock was set back */
     assert_int_equal(w->fx.record_count, 0);
+    world_free(w);
+}
+
+static void commit_to(struct group_world *w, const char *topic, int32_t partition, struct uuid id)
+{
+    struct group_commit_partition p = {.topic = str_from(topic), .topic_id = id, .partition = partition, .offset = 1};
+    struct group_commit r = commit_of(&p, 1);
+
+    r.image_offset = metadata_image_offset(w->images.image);
+    assert_int_equal(commit(w, &r), KERR_NONE);
+    assert_int_equal(p.code, KERR_NONE);
+}
+
+/* What was committed to the topic before it goes, what was committed to the one of now stays; without an id the name
+ * decides. */
+static void offsets_of_deleted_topics_are_dropped_and_no_others(void **state)
+{
+    struct group_world *w = world();
+    struct uuid kept, old, gone;
+
+    (void)state;
+    kept = image_world_topic(&w->images, "kept", 1);
+    old = image_world_topic(&w->images, "anew", 2);
+    gone = image_world_topic(&w->images, "gone", 1);
+    group_core_set_image(w->core, w->images.image);
+    world_need(w, "g");
+    commit_to(w, "kept", 0, kept);
+    commit_to(w, "kept", 1, UUID_ZERO);
+    commit_to(w, "anew", 0, old);
+    commit_to(w, "gone", 0, gone);
+    commit_to(w, "gone", 1, UUID_ZERO);
+    assert_true(world_topics_deleted(w, "g"));
+    assert_int_equal(world_offset(w, "g", "gone", 0), 1);
+    image_world_remove_topic(&w->images, "gone");
+    image_world_remove_topic(&w->images, "anew");
+    commit_to(w, "anew", 1, image_world_topic(&w->images, "anew", 2));
+    group_core_set_image(w->core, w->images.image);
+    assert_true(world_topics_deleted(w, "g"));
+    assert_int_equal(world_offset(w, "g", "kept", 0), 1);
+    assert_int_equal(world_offset(w, "g", "kept", 1), 1);
+    assert_int_equal(world_offset(w, "g", "anew", 0), -1);
+    assert_int_equal(world_offset(w, "g", "anew", 1), 1);
+    assert_int_equal(world_offset(w, "g", "gone", 0), -1);
+    assert_int_equal(world_offset(w, "g", "gone", 1), -1);
+    world_free(w);
+}
+
+/* Shards hear of metadata one after the other: a commit may be of a topic that the core does not know yet. */
+static void nothing_is_dropped_by_metadata_that_is_older_than_a_commit(void **state)
+{
+    struct group_world *w = world();
+
+    (void)state;
+    world_need(w, "g");
+    commit_to(w, "new", 0, image_world_topic(&w->images, "new", 1));
+    assert_false(world_topics_deleted(w, "g"));
+    assert_int_equal(world_offset(w, "g", "new", 0), 1);
+    group_core_set_image(w->core, w->images.image);
+    assert_true(world_topics_deleted(w, "g"));
+    assert_int_equal(world_offset(w, "g", "new", 0), 1);
+    world_free(w);
+}
+
+static void commit_to_a_topic_that_was_deleted_on_its_way_is_refused(void **state)
+{
+    struct group_world *w = world();
+    struct uuid kept = image_world_topic(&w->images, "kept", 1), gone = image_world_topic(&w->images, "gone", 1);
+    struct group_commit_partition p[] = {{.topic = STR("kept"), .topic_id = kept, .offset = 1},
+                                         {.topic = STR("gone"), .topic_id = gone, .offset = 1}};
+    struct group_commit r = commit_of(p, 2);
+
+    (void)state;
+    r.image_offset = metadata_image_offset(w->images.image);
+    image_world_remove_topic(&w->images, "gone");
+    group_core_set_image(w->core, w->images.image);
+    assert_int_equal(commit(w, &r), KERR_NONE);
+    assert_int_equal(p[0].code, KERR_NONE);
+    assert_int_equal(p[1].code, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(world_offset(w, "g", "gone", 0), -1);
     world_free(w);
 }
 
@@ -683,6 +765,9 @@ int main(void)
         cmocka_unit_test(an_old_commit_to_no_group_gets_an_old_error),
         cmocka_unit_test(offsets_are_read_of_groups_that_are),
         cmocka_unit_test(a_commit_with_its_own_time_expires_by_that),
+        cmocka_unit_test(offsets_of_deleted_topics_are_dropped_and_no_others),
+        cmocka_unit_test(nothing_is_dropped_by_metadata_that_is_older_than_a_commit),
+        cmocka_unit_test(commit_to_a_topic_that_was_deleted_on_its_way_is_refused),
         cmocka_unit_test(what_no_group_can_have_written_is_corrupt),
         cmocka_unit_test(other_types_of_group_are_not_served),
         cmocka_unit_test(old_records_lack_a_rebalance_timeout_and_a_leader_may_be_gone),

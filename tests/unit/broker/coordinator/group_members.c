@@ -327,7 +327,8 @@ enum kerr member_commits(struct group_members *all, struct group_member *m, int3
                       &(struct group_commit){.group = str_from(m->group), .member_id = str_from(m->id),
                                              .generation_or_epoch = epoch, .retention_ms = -1,
                                              .timestamp_ms = w->now_ms + w->wall_offset_ms, .partitions = call->partitions,
-                                             .partition_count = 1, .version = 9},
+                                             .partition_count = 1, .version = 9,
+                                             .image_offset = metadata_image_offset(w->images.image)},
                       w->now_ms, &w->fx);
     world_done(w);
     return call->caller.code ? call->caller.code : call->partitions[0].code;

@@ -150,13 +150,14 @@ static void operate(struct chance *x)
     struct world_client *c = x->clients[world_random(w, CLIENTS)];
     const char *group = any_group(x);
 
-    switch (world_random(w, 8)) {
+    switch (world_random(w, 9)) {
     case 0: world_delete(w, group); break;
     case 1: world_offset_delete(w, group, "t", (int32_t)world_random(w, 4)); break;
     case 2: world_describe(w, group); break;
     case 3: world_expire(w, group); break;
     case 4: world_remove(w, group, c->id, ""); break;
     case 5: world_remove(w, group, "", c->instance[0] ? c->instance : "i0"); break;
+    case 7: world_topics_deleted(w, group); break;
     case 6: group_core_evict(w->core, w->now_ms - world_random(w, 1000), 3); break;
     default: w->settings.max_size = 3 + (int32_t)world_random(w, 6); break;
     }

@@ -1005,6 +1005,7 @@ struct world_call *world_commit_offset(struct group_world *w, struct world_clien
                           .partitions = call->partitions,
                           .partition_count = 1,
                           .version = 9,
+                          .image_offset = metadata_image_offset(w->images.image),
                       },
                       w->now_ms, &w->fx);
     world_done(w);
@@ -1035,6 +1036,7 @@ static size_t stored_offsets(struct group_world *w, const char *group, struct ar
             continue;
         out[count++] = (struct group_stored_offset){
             .name = {r.key.offset_commit.topic, r.key.offset_commit.partition, KERR_NONE},
+            .topic_id = r.value.offset_commit.topic_id,
             .commit_timestamp_ms = r.value.offset_commit.commit_timestamp,
             .expire_timestamp_ms = r.value.offset_commit.expire_timestamp,
         };
@@ -1090,4 +1092,22 @@ void world_expire(struct group_world *w, const char *group)
     group_core_expire(w->core, str_from(group), offsets, count, w->now_ms + w->wall_offset_ms, &w->fx);
     arena_free(&a);
     world_done(w);
+}
+
+bool world_topics_deleted(struct group_world *w, const char *group)
+{
+    struct group_stored_offset offsets[OFFSETS_MAX];
+    struct arena a;
+    size_t count;
+    bool done;
+
+    world_need(w, group);
+    world_commit(w, 0);
+    arena_init(&a, RECORD_BYTES);
+    count = stored_offsets(w, group, &a, offsets, OFFSETS_MAX);
+    enter(w);
+    done = group_core_topics_deleted(w->core, str_from(group), offsets, count, &w->fx);
+    arena_free(&a);
+    world_done(w);
+    return done;
 }

@@ -156,6 +156,8 @@ struct world_call *world_offset_delete(struct group_world *w, const char *group,
 /* An operator removes a member: by id, or by instance when id is "". */
 struct world_call *world_remove(struct group_world *w, const char *group, const char *id, const char *instance);
 void world_expire(struct group_world *w, const char *group);
+/* Offsets of topics that the core's metadata does not have are dropped; false: it is behind. */
+bool world_topics_deleted(struct group_world *w, const char *group);
 
 void world_wait(struct group_world *w, int64_t ms);
 /* Commits the next `writes`; all when that is 0. */
