@@ -65,10 +65,11 @@ struct coordinator {
     bool look_posted;
     /* coordinator_write.c */
     struct record_batch_builder builder;
-    struct writer key, value; /* of the record being encoded */
+    struct writer keys, values; /* of the records of a step */
+    bool open;                  /* there are records in the builder */
     struct task append_task;
     bool append_posted;
-    /* the last write that is in the builder (0: it is empty), in the log, in the state store */
+    /* the last write that is, to its end, in the builder or further; in the log or further; in the state store */
     int64_t open_write, appended_write, committed_write;
     struct coordinator_write *writes, *last_write;
     struct group_entry *answers; /* given back by the core, waiting for their writes; in the order of these */

@@ -169,7 +169,7 @@ void coordinator_scan_expiry(struct coordinator *c, int64_t now_us)
 void coordinator_scan_topics_deleted(struct coordinator *c)
 {
     c->topics_deleted = true;
-    c->topics_deleted_write = c->open_write > c->appended_write ? c->open_write : c->appended_write;
+    c->topics_deleted_write = c->open_write;
 }
 
 void coordinator_scan_deleted(struct coordinator *c)

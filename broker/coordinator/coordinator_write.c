@@ -10,8 +10,8 @@
 #include "broker/shard.h"
 #include "protocol/base/check.h"
 
-#define BATCH_BYTES       (512 * 1024) /* a step that comes when the batch has so much starts the next one */
-#define RECORD_BYTES_MAX  ((size_t)1 << 30)
+#define BATCH_BYTES       (512 * 1024) /* steps share a batch up to here */
+#define STEP_BYTES_MAX    ((size_t)1 << 30)
 
 /* What a client is told of an append that failed. */
 static enum kerr append_answer(enum kerr code)
@@ -43,8 +43,8 @@ static void on_append(struct task *t)
 void coordinator_write_init(struct coordinator *c)
 {
     record_batch_builder_init(&c->builder);
-    writer_init(&c->key, RECORD_BYTES_MAX);
-    writer_init(&c->value, RECORD_BYTES_MAX);
+    writer_init(&c->keys, STEP_BYTES_MAX);
+    writer_init(&c->values, STEP_BYTES_MAX);
     c->append_task.run = on_append;
 }
 
@@ -59,19 +59,79 @@ static void batch_begin(struct coordinator *c)
     record_batch_builder_begin(&c->builder, &head);
 }
 
-static bool batch_add(struct coordinator *c, const struct group_record *r, int64_t now_ms)
-{
-    struct record_content content = {.timestamp_ms = now_ms};
+/* A record of the step, encoded behind the ones before it. */
+struct encoded_record {
+    size_t key_at, key_size;
+    size_t value_at, value_size;
+    bool tombstone;
+};
 
-    writer_reset(&c->key);
-    writer_reset(&c->value);
-    if (!group_record_encode(r, &c->key, &c->value))
-        return false;
-    content.key = (struct bytes){c->key.data, c->key.size};
+static struct record_content content_of(const struct coordinator *c, const struct encoded_record *r)
+{
+    struct record_content content = {.key = {c->keys.data + r->key_at, r->key_size}};
+
     if (!r->tombstone)
-        content.value = (struct bytes){c->value.data, c->value.size};
-    record_batch_builder_append(&c->builder, &content);
+        content.value = (struct bytes){c->values.data + r->value_at, r->value_size};
+    return content;
+}
+
+/* Encodes the step's records into c->keys and c->values; *bytes is what they may take in a batch. NULL: it cannot be done. */
+static struct encoded_record *step_encode(struct coordinator *c, size_t *bytes)
+{
+    struct encoded_record *all = arena_array(&c->fx.arena, struct encoded_record, c->fx.record_count);
+
+    *bytes = 0;
+    writer_reset(&c->keys);
+    writer_reset(&c->values);
+    for (size_t i = 0; all && i < c->fx.record_count; i++) {
+        struct encoded_record *r = &all[i];
+        struct record_content content;
+
+        *r = (struct encoded_record){c->keys.size, 0, c->values.size, 0, c->fx.records[i].tombstone};
+        if (!group_record_encode(&c->fx.records[i], &c->keys, &c->values))
+            return NULL;
+        r->key_size = c->keys.size - r->key_at;
+        r->value_size = c->values.size - r->value_at;
+        content = content_of(c, r);
+        *bytes += record_size_bytes_max(&content);
+    }
+    return all;
+}
+
+static void batch_add(struct coordinator *c, const struct record_content *content)
+{
+    if (!c->open) {
+        batch_begin(c);
+        c->open = true;
+    }
+    record_batch_builder_append(&c->builder, content);
+}
+
+/* False: the core is gone. */
+static bool step_add(struct coordinator *c, const struct encoded_record *all, bool may_split)
+{
+    int64_t now_ms = clock_wall_ms(c->all->loop->clock);
+
+    for (size_t i = 0; i < c->fx.record_count; i++) {
+        struct record_content content = content_of(c, &all[i]);
+
+        content.timestamp_ms = now_ms;
+        if (may_split && c->open &&
+            record_batch_builder_size(&c->builder) + record_size_bytes_max(&content) > GROUP_BATCH_BYTES_MAX)
+            coordinator_write_append(c);
+        if (c->state != COORDINATOR_ACTIVE)
+            return false;
+        batch_add(c, &content);
+    }
     return true;
+}
+
+static void step_trim(struct coordinator *c)
+{
+    if ((int64_t)c->keys.capacity > c->all->options->buffer_bytes_max)
+        writer_free(&c->keys);
+    if ((int64_t)c->values.capacity > c->all->options->buffer_bytes_max)
+        writer_free(&c->values);
 }
 
 static void schedule_append(struct coordinator *c)
@@ -93,35 +153,30 @@ static void schedule_append(struct coordinator *c)
 
 bool coordinator_write_records(struct coordinator *c)
 {
-    int64_t now_ms = clock_wall_ms(c->all->loop->clock);
+    struct encoded_record *all;
+    size_t bytes;
 
     if (c->fx.record_count == 0)
         return true;
-    if (c->open_write != 0 && record_batch_builder_size(&c->builder) > BATCH_BYTES)
+    all = step_encode(c, &bytes);
+    if (!all) {
+        coordinator_restart(c, KERR_UNKNOWN_SERVER_ERROR);
+        return false;
+    }
+    if (c->open && record_batch_builder_size(&c->builder) + bytes > BATCH_BYTES)
         coordinator_write_append(c);
     if (c->state != COORDINATOR_ACTIVE)
         return false;
-    if (c->open_write == 0)
-        batch_begin(c);
-    for (size_t i = 0; i < c->fx.record_count; i++)
-        if (!batch_add(c, &c->fx.records[i], now_ms)) {
-            coordinator_restart(c, KERR_UNKNOWN_SERVER_ERROR);
-            return false;
-        }
+    /* Only tombstones come to so much (group_core.h); each of them counts for itself. */
+    if (!step_add(c, all, bytes > GROUP_BATCH_BYTES_MAX))
+        return false;
+    step_trim(c);
     c->open_write = c->fx.write_id;
     schedule_append(c);
     return c->state == COORDINATOR_ACTIVE;
 }
 
 /* ---- appending ---- */
-
-static void builder_trim(struct coordinator *c)
-{
-    if ((int64_t)c->builder.capacity > c->all->options->buffer_bytes_max)
-        record_batch_builder_free(&c->builder);
-    if ((int64_t)c->value.capacity > c->all->options->buffer_bytes_max)
-        writer_free(&c->value);
-}
 
 void coordinator_write_append(struct coordinator *c)
 {
@@ -130,7 +185,7 @@ void coordinator_write_append(struct coordinator *c)
     struct bytes_mut batch;
     struct status st;
 
-    if (c->open_write == 0)
+    if (!c->open)
         return;
     w = malloc(sizeof *w);
     st = w ? record_batch_builder_finish(&c->builder, c->all->shard->scratch, &batch)
@@ -144,15 +199,17 @@ void coordinator_write_append(struct coordinator *c)
         coordinator_restart(c, append_answer(st.code));
         return;
     }
-    *w = (struct coordinator_write){.write_id = c->open_write, .end_offset = appended.last_offset + 1};
+    if (c->open_write > c->appended_write) /* else it holds a part of a write only */
+        c->appended_write = c->open_write;
+    *w = (struct coordinator_write){.write_id = c->appended_write, .end_offset = appended.last_offset + 1};
     if (c->last_write)
         c->last_write->next = w;
     else
         c->writes = w;
     c->last_write = w;
-    c->appended_write = c->open_write;
-    c->open_write = 0;
-    builder_trim(c);
+    c->open = false;
+    if ((int64_t)c->builder.capacity > c->all->options->buffer_bytes_max)
+        record_batch_builder_free(&c->builder);
 }
 
 /* ---- answers ---- */
@@ -237,12 +294,13 @@ void coordinator_write_drop(struct coordinator *c, enum kerr code)
         free(w);
     }
     c->last_write = NULL;
+    c->open = false;
     c->open_write = c->appended_write = c->committed_write = 0;
 }
 
 void coordinator_write_free(struct coordinator *c)
 {
     record_batch_builder_free(&c->builder);
-    writer_free(&c->key);
-    writer_free(&c->value);
+    writer_free(&c->keys);
+    writer_free(&c->values);
 }

@@ -7,6 +7,7 @@
 #include "broker/coordinator/coordinator_internal.h"
 #include "broker/internal_topics.h"
 #include "broker/shard.h"
+#include "protocol/messages/delete_groups.h"
 #include "protocol/messages/delete_topics.h"
 #include "protocol/messages/describe_groups.h"
 #include "protocol/messages/find_coordinator.h"
@@ -266,6 +267,107 @@ static void commits_of_one_turn_share_an_append(void **state)
     assert_true(log_size_bytes(partition_of("g")->log) - size_before <
                 10 * size_of_one - 9 * (RECORD_BATCH_HEADER_BYTES - 12));
     assert_int_equal(fetch_patiently("g"), 19);
+    node_world_free(&w);
+}
+
+/* What the largest batch of a partition's log takes. */
+static size_t largest_batch(const struct partition *p)
+{
+    const struct log_read_args args = {.end_offset = log_end_offset(p->log), .max_bytes = SIZE_MAX};
+    struct record_batches it;
+    struct log_slice slice;
+    struct bytes batch;
+    uint8_t *records;
+    size_t largest = 0;
+
+    assert_int_equal(log_read(p->log, &args, &slice).code, KERR_NONE);
+    records = malloc(slice.size);
+    assert_int_equal(log_slice_read(&slice, 0, records, slice.size, NULL).code, KERR_NONE);
+    it = record_batches((struct bytes){records, slice.size});
+    while (record_batches_next(&it, &batch))
+        largest = batch.size > largest ? batch.size : largest;
+    log_slice_release(&slice);
+    free(records);
+    return largest;
+}
+
+/* So many partitions of "wide" from `first` on, with as many bytes of metadata each. */
+static void send_wide_commit(struct node_ask *ask, const char *group, int32_t first, size_t partitions,
+                             size_t metadata_bytes)
+{
+    struct offset_commit_request_partition *all = calloc(partitions, sizeof *all);
+    char *metadata = malloc(metadata_bytes);
+    struct offset_commit_request_topic topic;
+    struct offset_commit_request m;
+
+    memset(metadata, 'm', metadata_bytes);
+    offset_commit_request_init(&m);
+    offset_commit_request_topic_init(&topic);
+    for (size_t i = 0; i < partitions; i++) {
+        offset_commit_request_partition_init(&all[i]);
+        all[i].partition_index = first + (int32_t)i;
+        all[i].committed_metadata = (struct str){metadata, metadata_bytes};
+    }
+    topic.name = STR("wide");
+    topic.partitions = all;
+    topic.partitions_count = partitions;
+    m.group_id = str_from(group);
+    m.topics = &topic;
+    m.topics_count = 1;
+    node_world_send(&w, ask, API_OFFSET_COMMIT, 8, &m);
+    free(all);
+    free(metadata);
+}
+
+static void steps_share_a_batch_only_as_long_as_it_is_small(void **state)
+{
+    struct node_ask asks[6] = {{{0}}};
+    (void)state;
+
+    start();
+    node_world_topic(&w, "wide", 100, NULL);
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    for (int i = 0; i < 6; i++) /* 100 kB, 400 kB, … */
+        send_wide_commit(&asks[i], "g", 0, 100, i % 2 ? 4000 : 1000);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(committed(&asks[i], PATIENCE_MS), KERR_NONE);
+    assert_in_range(largest_batch(partition_of("g")), 400 * 1000, 512 * 1024);
+    node_world_free(&w);
+}
+
+/* The tombstones of a group may come to more than a message may have: they are split. */
+static void group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size(void **state)
+{
+    const struct delete_groups_response *answer;
+    struct delete_groups_request m;
+    struct str group = {NULL, 0};
+    struct node_ask ask = {0};
+    char name[4096];
+    (void)state;
+
+    memset(name, 'g', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    group = str_from(name);
+    start();
+    node_world_topic(&w, "wide", 700, NULL);
+    assert_int_equal(find_coordinator(name), KERR_NONE);
+    assert_int_equal(commit_patiently(name, 1), KERR_NONE);
+    for (int i = 0; i < 7; i++) {
+        struct node_ask wide = {0};
+
+        send_wide_commit(&wide, name, 100 * i, 100, 0);
+        assert_int_equal(committed(&wide, PATIENCE_MS), KERR_NONE);
+    }
+    delete_groups_request_init(&m);
+    m.groups_names = &group;
+    m.groups_names_count = 1;
+    node_world_send(&w, &ask, API_DELETE_GROUPS, 1, &m);
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_int_equal(answer->results[0].error_code, KERR_NONE);
+    node_ask_free(&ask);
+    assert_int_equal(list_groups(), 0);
+    assert_in_range(largest_batch(partition_of(name)), GROUP_BATCH_BYTES_MAX / 2, GROUP_BATCH_BYTES_MAX);
     node_world_free(&w);
 }
 
@@ -576,6 +678,8 @@ int main(void)
         cmocka_unit_test(first_group_that_is_looked_for_makes_the_topic),
         cmocka_unit_test(restarted_coordinator_says_that_it_loads_until_its_log_is_applied),
         cmocka_unit_test(commits_of_one_turn_share_an_append),
+        cmocka_unit_test(steps_share_a_batch_only_as_long_as_it_is_small),
+        cmocka_unit_test(group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size),
         cmocka_unit_test(commit_that_is_not_written_in_time_is_told_so),
         cmocka_unit_test(failing_store_is_made_anew_and_nobody_loses_an_offset),
         cmocka_unit_test(failing_disk_answers_not_coordinator),
