@@ -166,6 +166,7 @@ static void set_limits(const struct config_values *config, struct node_options *
         (int32_t)config_values_integer(config, "max.incremental.fetch.session.cache.slots");
     out->producer_id_expiration_ms = config_values_integer(config, "producer.id.expiration.ms");
     out->retention_check_ms = config_values_integer(config, "log.retention.check.interval.ms");
+    out->replica_lag_ms_max = config_values_integer(config, "replica.lag.time.max.ms");
     out->checkpoint_ms =
         config_values_integer(config, "replica.high.watermark.checkpoint.interval.ms");
     out->shard_count = (int32_t)config_values_integer(config, "trivet.shards");

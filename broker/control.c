@@ -8,6 +8,7 @@
 #include "broker/coordinator/state_home.h"
 #include "broker/format.h"
 #include "broker/forward.h"
+#include "broker/isr_changes.h"
 #include "broker/producer_ids.h"
 #include "broker/self_transport.h"
 #include "broker/shard.h"
@@ -33,6 +34,7 @@ struct control {
     bool logs_ready;
     bool served; /* `ready` was told */
     struct producer_ids *producer_ids;
+    struct isr_changes *isr_changes;
     /* the end */
     bool stopping;
     bool clean;
@@ -174,6 +176,7 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     broker_lifecycle_controller(c->lifecycle, &node);
     if (leader_id >= 0)
         forward_controller_changed(c->node);
+    isr_changes_controller(c->isr_changes);
 }
 
 static void on_registered(void *arg, int64_t epoch)
@@ -312,6 +315,11 @@ void control_hurry_checkpoints(struct control *c)
 struct producer_ids *control_producer_ids(struct control *c)
 {
     return c->producer_ids;
+}
+
+struct isr_changes *control_isr_changes(struct control *c)
+{
+    return c->isr_changes;
 }
 
 int64_t control_broker_epoch(const struct control *c)
@@ -478,9 +486,10 @@ struct status control_create(struct node *n, struct control **out)
     c->controller = control_make_controller(c);
     c->lifecycle = control_make_lifecycle(c);
     c->producer_ids = producer_ids_create(n, self_transport_base(c->transport));
+    c->isr_changes = isr_changes_create(n, self_transport_base(c->transport));
     c->checkpoints = checkpoints_create(n);
     c->cleaning = cleaning_create(n);
-    CHECK(c->controller && c->lifecycle && c->producer_ids && c->checkpoints && c->cleaning);
+    CHECK(c->controller && c->lifecycle && c->producer_ids && c->isr_changes && c->checkpoints && c->cleaning);
     st = control_open_raft(c);
     if (status_failed(st)) {
         control_free(c);
@@ -633,6 +642,8 @@ void control_free(struct control *c)
         raft_node_close(c->raft, false);
     if (c->producer_ids)
         producer_ids_free(c->producer_ids);
+    if (c->isr_changes)
+        isr_changes_free(c->isr_changes);
     if (c->checkpoints)
         checkpoints_free(c->checkpoints);
     if (c->cleaning)

@@ -15,6 +15,7 @@
 #include "storage/executor.h"
 
 struct control;
+struct isr_changes;
 struct producer_ids;
 
 /* Opens the metadata log (formats an empty one). Blocks. */
@@ -61,6 +62,9 @@ void control_hurry_checkpoints(struct control *c);
 
 /* Where this node's producer ids come from (producer_ids.h); for its control loop. */
 struct producer_ids *control_producer_ids(struct control *c);
+
+/* What asks the controller for other ISRs; for its control loop. */
+struct isr_changes *control_isr_changes(struct control *c);
 
 /* This broker's epoch; -1 while it is not registered. Control loop. */
 int64_t control_broker_epoch(const struct control *c);

@@ -100,7 +100,10 @@ static enum kerr entry_check(const struct fetch_part *part, const struct fetch_e
 /* What a replica's fetch tells of itself, once. */
 static enum kerr entry_take_position(const struct fetch_part *part, const struct fetch_entry *e, struct partition *p)
 {
-    struct replica_fetch f = {.replica_id = part->call->replica_id, .offset = e->offset};
+    struct replica_fetch f = {.replica_id = part->call->replica_id,
+                              .broker_epoch = part->call->replica_epoch,
+                              .offset = e->offset,
+                              .log_start_offset = e->replica_log_start_offset};
 
     if (f.replica_id < 0 || part->seen)
         return KERR_NONE;

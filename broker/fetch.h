@@ -33,6 +33,7 @@ struct fetch_entry {
     int32_t max_bytes;
     int32_t current_leader_epoch; /* -1: not checked */
     int32_t last_fetched_epoch;   /* -1: not checked */
+    int64_t replica_log_start_offset;
     /* the answer; code != NONE from the start: not to be read */
     enum kerr code;
     int64_t high_watermark;

@@ -7,6 +7,7 @@
 #include "broker/closing.h"
 #include "broker/control.h"
 #include "broker/coordinator/coordinators.h"
+#include "broker/isr_changes.h"
 #include "broker/storage_dirs.h"
 #include "broker/verify.h"
 #include "protocol/base/check.h"
@@ -72,6 +73,7 @@ static struct partition_assignment assignment_of(const struct shard *s, const st
                 .isr = mp->isr.ids,
                 .isr_count = mp->isr.count,
                 .min_insync_replicas = topic->config->settings.min_insync_replicas,
+                .partition_epoch = mp->partition_epoch,
             },
         .config = &topic->config->settings.log,
     };
@@ -175,6 +177,7 @@ static void hosted_end(struct hosted_partition *h)
     if (!h->removed && h->partition->log && log_offline(h->partition->log) &&
         storage_dirs_online(s->node->dirs, h->partition->log_dir))
         s->close_failed = true;
+    isr_changes_forget(s, h->partition);
     log = e->log = partition_free(h->partition);
     free(h);
     if (!log) {
@@ -298,6 +301,7 @@ static void hosted_postpone(struct hosted_partition *h)
     struct shard *s = h->shard;
 
     HASH_DEL(s->partitions, h);
+    isr_changes_forget(s, h->partition);
     (void)partition_free(h->partition); /* there is no log */
     free(h->config);
     free(h);
@@ -483,11 +487,21 @@ void hosting_image_changed(struct shard *s, const struct metadata_delta *delta)
         for (size_t i = 0; i < delta->changed_topic_count; i++)
             hosting_topic_changed(s, metadata_image_topic_by_id(s->image, delta->changed_topics[i]));
     }
+    if (delta->brokers_changed || delta->snapshot)
+        hosting_each(s, partition_brokers_changed);
     open_job_submit(s);
     hosting_maybe_opened(s);
 }
 
 /* ---- upkeep ---- */
+
+void hosting_each(struct shard *s, void (*visit)(struct partition *p))
+{
+    struct hosted_partition *h, *next;
+
+    HASH_ITER(hh, s->partitions, h, next)
+    visit(h->partition);
+}
 
 void hosting_maintain(struct shard *s)
 {
@@ -576,6 +590,7 @@ void hosting_init(struct shard *s)
     s->partition_env.storage_failed = on_storage_failed;
     s->partition_env.stopped = on_partition_stopped;
     s->partition_env.arg = s;
+    isr_changes_init(s);
 }
 
 void hosting_close_all(struct shard *s, bool clean)
@@ -586,6 +601,7 @@ void hosting_close_all(struct shard *s, bool clean)
     HASH_ITER(hh, s->partitions, h, next)
     dirty += h->partition->log && !log_settled(h->partition->log);
     s->closing = true;
+    isr_changes_stop(s);
     s->closing_clean = clean;
     s->closing_many = clean && dirty >= SYNC_AT_ONCE_LEAST;
     coordinators_stop(s->coordinators);

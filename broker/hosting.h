@@ -16,6 +16,9 @@ void hosting_init(struct shard *s);
 /* Follows the metadata. The shard's image is the newer one already. */
 void hosting_image_changed(struct shard *s, const struct metadata_delta *delta);
 
+/* Every partition of the shard, the removed and the opening ones too. */
+void hosting_each(struct shard *s, void (*visit)(struct partition *p));
+
 /* Rolls, retires and deletes segments of every log. */
 void hosting_maintain(struct shard *s);
 

@@ -8,6 +8,7 @@
 #include "broker/fetch.h"
 #include "broker/fetch_session_core.h"
 #include "broker/hosting.h"
+#include "broker/isr_changes.h"
 #include "broker/produce.h"
 #include "broker/storage_dirs.h"
 #include "broker/topic_creation.h"
@@ -181,6 +182,7 @@ struct shard *shard_create(struct node *node, size_t index, struct loop *loop, s
 void shard_start(struct shard *s)
 {
     timer_start(s->loop, &s->upkeep, s->node->options->retention_check_ms * 1000);
+    isr_changes_start(s);
     if (s->events)
         timer_start(s->loop, &s->connection_timer, CONNECTION_TICK_US);
 }
@@ -200,6 +202,7 @@ void shard_free(struct shard *s)
 {
     timer_free(s->loop, &s->upkeep);
     timer_free(s->loop, &s->look_again);
+    isr_changes_end(s);
     timer_free(s->loop, &s->connection_timer);
     timer_free(s->loop, &s->produce_timer);
     for (size_t i = 0; s->flushers && i < s->node->dir_count; i++)

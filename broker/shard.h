@@ -45,6 +45,9 @@ struct shard {
     struct flusher **flushers;           /* one a log directory */
     struct timer upkeep;
     struct timer look_again;
+    struct timer isr_timer;      /* isr_changes.h */
+    struct timer isr_soon_timer;
+    struct partition *isr_soon;  /* partitions that want to be called soon */
     struct open_job *open_job; /* being filled */
     size_t opening;            /* partitions whose logs are being opened */
     size_t log_jobs;           /* logs being closed or deleted */

@@ -9,23 +9,52 @@
  *
  *   become leader --> leading --(epoch changes, replaced)--> freed
  *
- * "Flushed end" is the log end itself when log.flush.before.ack=false. */
+ *   ISR:  committed --(a replica caught up, or fell behind)--> proposed --(accepted, refused, newer metadata)--> committed
+ *
+ * One proposal at a time. It stays open until the controller says that it was not carried out (INELIGIBLE_REPLICA,
+ * OPERATION_NOT_ATTEMPTED) or the metadata moves on: until then it may be in force.
+ *
+ * A replica may join once it has all below the high watermark, and all that was there when we began to lead. Under load
+ * the watermark would run away from it: so when it is no more than one fetch behind, the watermark waits for it, at
+ * most ISR_HOLD_MS from its last fetch. (Apache Kafka waits for any replica that was caught up within
+ * replica.lag.time.max.ms, and with it for one that is just back.)
+ *
+ * "Flushed end" is the log end itself when log.flush.before.ack=false. Times are of a clock that never goes back. */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "protocol/base/kerr.h"
+
+#define ISR_HOLD_MS  200  /* two fetches and a flush between them */
+#define ISR_FRESH_MS 1000 /* a replica heard of within this is alive: twice replica.fetch.wait.max.ms */
+#define ISR_RETRY_MS 50   /* after a refusal; the metadata that explains it is on its way */
+
 struct isr_replica {
     int32_t id;
     bool in_isr;
     bool in_maximal_isr;
+    bool in_proposal; /* while one is open */
+    bool eligible;              /* registered with that epoch, not fenced, not shutting down */
     int64_t flushed_end_offset; /* -1: not heard of since we lead */
+    int64_t log_start_offset;   /* -1: not heard of */
+    int64_t broker_epoch;       /* of its last fetch; -1: it did not say */
+    int64_t fetched_ms;         /* its last fetch; meaningless before the first */
+    int64_t leader_end_offset;  /* our log end then; -1: none */
+    int64_t caught_up_ms;       /* when it last had all that we had at its fetch before */
+    int64_t hold_until_ms;      /* the watermark waits for it; 0: it does not */
 };
 
 struct isr {
     int32_t self_id;
     int32_t min_isr; /* capped by the replication factor */
+    int32_t partition_epoch;
     int64_t high_watermark;
+    int64_t epoch_start_offset; /* the log end when we began to lead */
+    int64_t lag_ms_max;         /* replica.lag.time.max.ms */
+    int64_t propose_from_ms;    /* not earlier */
+    bool proposed;
     size_t replica_count;
     struct isr_replica *replicas; /* owned */
 };
@@ -38,20 +67,76 @@ struct isr_membership {
     const int32_t *isr;
     size_t isr_count;
     int32_t min_insync_replicas;
+    int32_t partition_epoch;
 };
 
-/* Starts leading with a high watermark known from before (the checkpoint, or our days as a follower).
- * False: out of memory, nothing to free. */
-bool isr_init(struct isr *s, const struct isr_membership *m, int64_t high_watermark);
+/* What the caller does after an event, in this order. */
+struct isr_effects {
+    bool high_watermark_moved;
+    bool propose;   /* ask the controller for isr_proposal */
+    bool tick_soon; /* isr_tick, within about ISR_HOLD_MS */
+};
+
+struct isr_start {
+    int64_t high_watermark; /* known from before: the checkpoint, or our days as a follower */
+    int64_t end_offset;     /* log end */
+    int64_t lag_ms_max;
+    int64_t now_ms;
+};
+
+/* Starts leading. False: out of memory, nothing to free. */
+bool isr_init(struct isr *s, const struct isr_membership *m, const struct isr_start *at);
 void isr_free(struct isr *s);
 
-/* The metadata changed within the epoch (replicas, ISR, min.insync.replicas). False: out of memory, the
- * state is as before. */
-bool isr_set_membership(struct isr *s, const struct isr_membership *m);
+/* The metadata changed within the epoch (replicas, ISR, min.insync.replicas). Of an older partition epoch than we
+ * know (an answer to a proposal overtook it) only the minimum counts. False: out of memory, the state is as before. */
+bool isr_set_membership(struct isr *s, const struct isr_membership *m, int64_t now_ms, struct isr_effects *fx);
 
-/* A replica (the leader itself among them) has everything below end on its disk. True when the high
- * watermark moved. Unknown ids are ignored. */
-bool isr_flushed(struct isr *s, int32_t replica_id, int64_t end);
+/* The leader itself has everything below end on its disk. An older end is ignored. */
+void isr_flushed(struct isr *s, int64_t end, int64_t now_ms, struct isr_effects *fx);
+
+/* A replica fetches. */
+struct isr_fetch {
+    int32_t replica_id; /* unknown ones are ignored */
+    int64_t offset;     /* everything below is on its disk; less than the last time when it lost some */
+    int64_t log_start_offset;
+    int64_t leader_end_offset; /* our log end */
+    int64_t broker_epoch;
+    bool eligible;
+};
+void isr_fetched(struct isr *s, const struct isr_fetch *f, int64_t now_ms, struct isr_effects *fx);
+
+/* Brokers changed: whether a replica, with the epoch that it last said, may be in the ISR now. */
+void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms, struct isr_effects *fx);
+
+/* Every half of replica.lag.time.max.ms, and when asked for. */
+void isr_tick(struct isr *s, int64_t leader_end_offset, int64_t now_ms, struct isr_effects *fx);
+
+/* ---- proposals ---- */
+
+struct isr_proposed {
+    int32_t id;
+    int64_t broker_epoch; /* -1: not known, and for the leader itself not ours to say */
+};
+
+/* The open proposal, to be sent with s->partition_epoch. out has room for replica_count. */
+size_t isr_proposal(const struct isr *s, struct isr_proposed *out);
+
+/* Whether asking again with the same words could give another answer. */
+bool isr_answer_is_final(enum kerr code);
+
+struct isr_answer {
+    enum kerr code;
+    int32_t sent_epoch; /* partition epoch of the proposal */
+    /* NONE: */
+    int32_t partition_epoch;
+    const int32_t *isr;
+    size_t isr_count;
+};
+/* A final answer. One to a proposal that is not open any more is ignored. */
+void isr_answered(struct isr *s, const struct isr_answer *a, int64_t now_ms, struct isr_effects *fx);
+
+/* ---- facts ---- */
 
 bool isr_has_replica(const struct isr *s, int32_t replica_id);
 

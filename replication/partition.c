@@ -156,10 +156,7 @@ void partition_assign(struct partition *p, const struct partition_assignment *a)
     if (p->state == PARTITION_OPENING || p->state == PARTITION_OFFLINE)
         return;
     if (p->state == PARTITION_LEADING && lead && !new_epoch) {
-        if (isr_set_membership(&p->isr, &a->membership))
-            partition_own_end_moved(p); /* nobody may wait any more for one that left */
-        else
-            partition_went_offline(p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas"));
+        partition_set_membership(p, &a->membership);
         return;
     }
     if (p->state == PARTITION_LEADING) {

@@ -28,8 +28,9 @@ struct ages_job;
 struct partition_cleaning;
 
 /* Told when the high watermark is at or above `offset`, or when that can no longer be promised:
- * NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR. Embedded in its owner;
- * once, from within whatever moved it, never from within partition_wait. */
+ * NONE, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR, what partition_stop was told. While the ISR is too small nobody is
+ * told anything, as in Apache Kafka since KIP-966. Embedded in its owner; once, from within whatever moved it, never
+ * from within partition_wait. */
 struct watermark_waiter {
     struct watermark_waiter *prev, *next;
     int64_t offset;
@@ -54,6 +55,13 @@ struct partition_env {
     int32_t node_id;
     bool flush_before_ack; /* log.flush.before.ack */
     int64_t producer_id_expiration_ms;
+    int64_t replica_lag_ms_max; /* replica.lag.time.max.ms */
+    /* Of partitions with several replicas, while we lead: whether a broker that fetches under that epoch (-1: it did not
+     * say) may be in an ISR; ask the controller for isr_proposal(&p->isr) of partition epoch p->isr.partition_epoch,
+     * answered by partition_isr_answered; call partition_isr_tick in about ISR_HOLD_MS. */
+    bool (*replica_eligible)(void *arg, int32_t broker_id, int64_t broker_epoch);
+    void (*propose_isr)(void *arg, struct partition *p);
+    void (*isr_tick_soon)(void *arg, struct partition *p);
     /* A storage error took the partition offline: told once per partition. */
     void (*storage_failed)(void *arg, struct partition *p, struct status why);
     /* partition_stop is through: no flush is under way any more, partition_free may be called. */
@@ -82,6 +90,8 @@ struct partition {
     int32_t partition_epoch;
     struct isr isr; /* while leading */
     int64_t lead_start_offset; /* the log end when we began to lead */
+    struct partition *prev_soon, *next_soon; /* isr_tick_soon: the callee's */
+    bool tick_soon;
     int64_t high_watermark; /* while following: as the leader said, or the checkpoint */
     struct log *log; /* NULL while opening, and when opening failed */
     struct flusher *flusher; /* of its log directory */
@@ -136,13 +146,22 @@ struct status partition_append_own(struct partition *p, struct bytes_mut records
 /* A replica's fetch: all below `offset` is on its disk. */
 struct replica_fetch {
     int32_t replica_id;
+    int64_t broker_epoch; /* -1: not told */
     int64_t offset; /* log start <= offset <= log end, of the leader's epoch history */
+    int64_t log_start_offset;
 };
 
 /* Whether that node is another replica of the partition that we lead. */
 bool partition_has_replica(const struct partition *p, int32_t id);
 /* May move the high watermark. Only of a replica. */
 void partition_replica_fetched(struct partition *p, const struct replica_fetch *f);
+
+/* What the controller said to a proposal of this leader epoch; ignored when it is not led in that one any more. */
+void partition_isr_answered(struct partition *p, int32_t leader_epoch, const struct isr_answer *a);
+/* Every half of replica.lag.time.max.ms, and when asked for. */
+void partition_isr_tick(struct partition *p);
+/* Brokers came, went or were fenced. */
+void partition_brokers_changed(struct partition *p);
 
 /* High watermark, as clients may see it. */
 int64_t partition_high_watermark(const struct partition *p);

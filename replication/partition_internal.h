@@ -20,9 +20,11 @@ void partition_went_offline(struct partition *p, struct status why);
 
 /* A new leader epoch of ours. Not while leading. */
 void partition_start_leading(struct partition *p, const struct partition_assignment *a);
+/* Members changed within the epoch. */
+void partition_set_membership(struct partition *p, const struct isr_membership *m);
 /* Also when it did not lead. Waiters stay. */
 void partition_leave_leading(struct partition *p, enum partition_state state);
-/* More of the log is flushed, or the members changed. */
+/* More of the log is flushed. */
 void partition_own_end_moved(struct partition *p);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "replication/partition_internal.h"
 
+#include <stdio.h>
 #include <utlist.h>
 
 #include "protocol/base/check.h"
@@ -11,8 +12,6 @@
 static void partition_watermark_moved(struct partition *p)
 {
     int64_t watermark = partition_watermark(p);
-    /* KIP-966: what is durable, but no longer on as many replicas as was asked for. */
-    enum kerr code = isr_enough(&p->isr) ? KERR_NONE : KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
     struct watermark_waiter *w, *next;
 
     log_high_watermark_moved(p->log, watermark);
@@ -22,7 +21,7 @@ static void partition_watermark_moved(struct partition *p)
         if (w->offset > watermark)
             break;
         DL_DELETE(p->waiters, w);
-        w->reached(w, code);
+        w->reached(w, KERR_NONE); /* never with too few replicas: then the watermark stands still (KIP-966) */
     }
     partition_wake_watchers(p);
 }
@@ -33,22 +32,69 @@ static int64_t partition_own_end(const struct partition *p)
     return p->env->flush_before_ack ? log_flushed_end_offset(p->log) : log_end_offset(p->log);
 }
 
+static int64_t partition_now_ms(const struct partition *p)
+{
+    return clock_monotonic_us(p->env->clock) / 1000;
+}
+
+#define IDS_TEXT_BYTES 256
+
+/* "1,2,3", cut where it is too long. */
+static void print_proposal(const struct isr *isr, char out[IDS_TEXT_BYTES])
+{
+    size_t at = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < isr->replica_count && at + 16 < IDS_TEXT_BYTES; i++)
+        if (isr->replicas[i].in_proposal)
+            at += (size_t)snprintf(out + at, IDS_TEXT_BYTES - at, "%s%d", at ? "," : "", isr->replicas[i].id);
+}
+
+static void partition_propose(struct partition *p)
+{
+    char ids[IDS_TEXT_BYTES];
+
+    print_proposal(&p->isr, ids);
+    logger_event(p->env->logger, LOGGER_INFO, "isr_proposed", "topic=\"%s\" partition=%d isr=%s epoch=%d",
+                 p->topic.data, p->index, ids, p->isr.partition_epoch);
+    p->env->propose_isr(p->env->arg, p);
+}
+
+static void partition_do(struct partition *p, const struct isr_effects *fx)
+{
+    if (fx->propose)
+        partition_propose(p);
+    if (fx->tick_soon && !p->tick_soon)
+        p->env->isr_tick_soon(p->env->arg, p);
+    if (fx->high_watermark_moved)
+        partition_watermark_moved(p); /* last: those who waited may do anything */
+}
+
 void partition_own_end_moved(struct partition *p)
 {
-    if (p->state == PARTITION_LEADING && isr_flushed(&p->isr, p->env->node_id, partition_own_end(p)))
-        partition_watermark_moved(p);
+    struct isr_effects fx;
+
+    if (p->state != PARTITION_LEADING)
+        return;
+    isr_flushed(&p->isr, partition_own_end(p), partition_now_ms(p), &fx);
+    partition_do(p, &fx);
 }
 
 void partition_start_leading(struct partition *p, const struct partition_assignment *a)
 {
     int64_t end = partition_own_end(p);
+    struct isr_start at;
     struct status st;
 
     /* What was flushed before may be less than the checkpoint of the page-cache days. */
     if (p->high_watermark > end)
         p->high_watermark = end;
     st = log_start_epoch(p->log, a->leader_epoch);
-    if (!status_failed(st) && !isr_init(&p->isr, &a->membership, p->high_watermark))
+    at = (struct isr_start){.high_watermark = p->high_watermark,
+                            .end_offset = log_end_offset(p->log),
+                            .lag_ms_max = p->env->replica_lag_ms_max,
+                            .now_ms = partition_now_ms(p)};
+    if (!status_failed(st) && !isr_init(&p->isr, &a->membership, &at))
         st = status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas");
     if (status_failed(st)) {
         partition_went_offline(p, st);
@@ -59,6 +105,16 @@ void partition_start_leading(struct partition *p, const struct partition_assignm
     partition_own_end_moved(p);
     if (log_flushed_end_offset(p->log) < log_end_offset(p->log))
         flusher_request(p->flusher, &p->flush_entry);
+}
+
+void partition_set_membership(struct partition *p, const struct isr_membership *m)
+{
+    struct isr_effects fx;
+
+    if (isr_set_membership(&p->isr, m, partition_now_ms(p), &fx))
+        partition_do(p, &fx); /* nobody may wait any more for one that left */
+    else
+        partition_went_offline(p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas"));
 }
 
 void partition_leave_leading(struct partition *p, enum partition_state state)
@@ -79,10 +135,55 @@ bool partition_has_replica(const struct partition *p, int32_t id)
 
 void partition_replica_fetched(struct partition *p, const struct replica_fetch *f)
 {
+    struct isr_fetch fetch = {.replica_id = f->replica_id,
+                              .offset = f->offset,
+                              .log_start_offset = f->log_start_offset,
+                              .leader_end_offset = log_end_offset(p->log),
+                              .broker_epoch = f->broker_epoch,
+                              .eligible = p->env->replica_eligible(p->env->arg, f->replica_id, f->broker_epoch)};
+    struct isr_effects fx;
+
     CHECK(p->state == PARTITION_LEADING);
     CHECK(f->offset <= log_end_offset(p->log));
-    if (isr_flushed(&p->isr, f->replica_id, f->offset))
-        partition_watermark_moved(p);
+    isr_fetched(&p->isr, &fetch, partition_now_ms(p), &fx);
+    partition_do(p, &fx);
+}
+
+void partition_isr_answered(struct partition *p, int32_t leader_epoch, const struct isr_answer *a)
+{
+    struct isr_effects fx;
+
+    if (p->state != PARTITION_LEADING || p->leader_epoch != leader_epoch)
+        return;
+    if (a->code != KERR_NONE)
+        logger_event(p->env->logger, LOGGER_INFO, "isr_refused", "topic=\"%s\" partition=%d epoch=%d reason=%s",
+                     p->topic.data, p->index, a->sent_epoch, kerr_name(a->code));
+    isr_answered(&p->isr, a, partition_now_ms(p), &fx);
+    partition_do(p, &fx);
+}
+
+void partition_isr_tick(struct partition *p)
+{
+    struct isr_effects fx;
+
+    if (p->state != PARTITION_LEADING)
+        return;
+    isr_tick(&p->isr, log_end_offset(p->log), partition_now_ms(p), &fx);
+    partition_do(p, &fx);
+}
+
+void partition_brokers_changed(struct partition *p)
+{
+    for (size_t i = 0; p->state == PARTITION_LEADING && i < p->isr.replica_count; i++) {
+        const struct isr_replica *r = &p->isr.replicas[i];
+        struct isr_effects fx;
+
+        if (r->in_isr || r->leader_end_offset < 0)
+            continue; /* in, or not heard of */
+        isr_set_eligible(&p->isr, r->id, p->env->replica_eligible(p->env->arg, r->id, r->broker_epoch),
+                         partition_now_ms(p), &fx);
+        partition_do(p, &fx);
+    }
 }
 
 /* ---- service ---- */

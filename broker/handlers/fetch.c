@@ -91,6 +91,7 @@ static void fill_entry(const struct request *rq, struct fetch_entry *e, const st
         .max_bytes = ask->max_bytes,
         .current_leader_epoch = ask->current_leader_epoch,
         .last_fetched_epoch = ask->last_fetched_epoch,
+        .replica_log_start_offset = ask->log_start_offset,
         .high_watermark = -1,
         .last_stable_offset = -1,
         .log_start_offset = -1,

@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/messages/broker_registration.h"
 #include "protocol/messages/fetch.h"
 #include "protocol/record_batch.h"
-#include "replication/feature_levels.h"
-#include "tests/unit/broker/node_world.h"
+#include "tests/unit/broker/second_broker.h"
 
 #define TOPIC      "t"
 #define PARTITIONS 4
@@ -323,7 +321,7 @@ static struct partition *replicated(struct node_world *w, struct uuid topic, int
     struct partition_assignment a = {.leader_id = 1,
                                      .leader_epoch = p->leader_epoch,
                                      .partition_epoch = p->partition_epoch + 1,
-                                     .membership = {1, both, 2, both, 2, 1},
+                                     .membership = {1, both, 2, both, 2, 1, p->partition_epoch + 1},
                                      .config = p->config};
 
     partition_assign(p, &a);
@@ -387,39 +385,6 @@ static void replica_that_waits_is_woken_by_each_append(void **state)
     node_world_free(&w);
 }
 
-/* Node 2 registers, and stays fenced; its broker epoch. */
-static int64_t register_second_broker(struct node_world *w)
-{
-    struct broker_registration_request_listener listener = {STR("PLAINTEXT"), STR("localhost"), 9, 0};
-    struct broker_registration_request_feature features[16];
-    struct uuid log_dir = {{7, 7, 7}};
-    size_t count;
-    const struct metadata_feature_range *ranges = supported_features(&count);
-    struct broker_registration_request m;
-    struct node_ask ask = {0};
-    int64_t epoch;
-
-    assert_true(count <= 16);
-    for (size_t i = 0; i < count; i++)
-        features[i] = (struct broker_registration_request_feature){ranges[i].name, ranges[i].min, ranges[i].max};
-    broker_registration_request_init(&m);
-    m.broker_id = 2;
-    m.cluster_id = STR("5L6g3nShT-eMCtK--X86sw");
-    m.incarnation_id = (struct uuid){{5}};
-    m.listeners = &listener;
-    m.listeners_count = 1;
-    m.features = features;
-    m.features_count = count;
-    m.log_dirs = &log_dir;
-    m.log_dirs_count = 1;
-    node_world_send(w, &ask, API_BROKER_REGISTRATION, 4, &m);
-    assert_non_null(node_world_wait(w, &ask, 1000));
-    assert_int_equal(((const struct broker_registration_response *)ask.answer)->error_code, KERR_NONE);
-    epoch = ((const struct broker_registration_response *)ask.answer)->broker_epoch;
-    node_ask_free(&ask);
-    return epoch;
-}
-
 static enum kerr refusal_of(struct node_world *w, struct call *c, int16_t version)
 {
     enum kerr code;
@@ -434,6 +399,7 @@ static enum kerr refusal_of(struct node_world *w, struct call *c, int16_t versio
 static void fetch_of_whoever_is_no_replica_moves_nothing(void **state)
 {
     static struct node_world w;
+    struct second_broker second = {0};
     struct partition *p;
     struct call c;
     struct uuid topic;
@@ -454,7 +420,8 @@ static void fetch_of_whoever_is_no_replica_moves_nothing(void **state)
     c.partitions[0].last_fetched_epoch = p->leader_epoch + 4; /* a history that we do not have */
     assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_OFFSET_OUT_OF_RANGE);
     replica_call(&c, topic, 2, 1); /* a late one of its run before this */
-    c.m.replica_state.replica_epoch = register_second_broker(&w) - 1;
+    second_broker_register(&second, &w);
+    c.m.replica_state.replica_epoch = second.epoch - 1;
     assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_NOT_LEADER_OR_FOLLOWER);
     replica_call(&c, topic, 1, 1); /* nobody but ourselves speaks for us */
     assert_int_equal(refusal_of(&w, &c, REPLICA_VERSION), KERR_NOT_LEADER_OR_FOLLOWER);

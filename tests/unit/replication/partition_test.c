@@ -34,6 +34,8 @@ struct partition_world {
     int32_t isr[3];
     size_t isr_count;
     int32_t min_isr;
+    int32_t partition_epoch; /* of the next assignment */
+    int proposals;
     int storage_failures, stops;
     struct status failure;
 };
@@ -53,6 +55,20 @@ static void stopped(void *arg, struct partition *p)
     ((struct partition_world *)arg)->stops++;
 }
 
+static bool eligible(void *arg, int32_t broker_id, int64_t broker_epoch)
+{
+    (void)arg;
+    (void)broker_id;
+    (void)broker_epoch;
+    return true;
+}
+
+static void proposed(void *arg, struct partition *p)
+{
+    (void)p;
+    ((struct partition_world *)arg)->proposals++;
+}
+
 static void begin_opening(struct partition_world *w)
 {
     memset(w, 0, sizeof *w);
@@ -66,6 +82,9 @@ static void begin_opening(struct partition_world *w)
                                     .clock = &w->w.clock,
                                     .node_id = SELF,
                                     .flush_before_ack = true,
+                                    .replica_lag_ms_max = 30000,
+                                    .replica_eligible = eligible,
+                                    .propose_isr = proposed,
                                     .storage_failed = storage_failed,
                                     .stopped = stopped,
                                     .arg = w};
@@ -112,7 +131,8 @@ static void assign(struct partition_world *w, int32_t leader, int32_t epoch)
                                                     .replica_count = w->replica_count,
                                                     .isr = w->isr,
                                                     .isr_count = w->isr_count,
-                                                    .min_insync_replicas = w->min_isr},
+                                                    .min_insync_replicas = w->min_isr,
+                                                    .partition_epoch = w->partition_epoch++},
                                      .config = &w->w.config};
 
     partition_assign(w->p, &a);
@@ -278,7 +298,9 @@ static void watermark_waits_for_the_others_and_no_longer_than_they_are_in(void *
     assert_false(wait_for(&w, &b, 2));
     run(&w);
     assert_int_equal(a.told, 0);
-    isr_flushed(&w.p->isr, 2, 1); /* its fetch says so: seen with the next news */
+    partition_replica_fetched(w.p, &(struct replica_fetch){.replica_id = 2, .offset = 1});
+    assert_int_equal(a.told, 1);
+    assert_int_equal(b.told, 0);
     set_members(&w, 3, 1, 1);
     assign(&w, SELF, 0); /* the controller took it out */
     assert_int_equal(a.told, 1);
