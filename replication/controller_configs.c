@@ -7,6 +7,7 @@
 #include "replication/controller_core_internal.h"
 
 #define MIN_ISR STR("min.insync.replicas")
+#define UNCLEAN STR("unclean.leader.election.enable")
 
 static enum config_kind kind_of(int8_t type)
 {
@@ -282,6 +283,8 @@ static void emit_changes(struct controller_core *c, const struct alter_config *q
     emit_implied_deletions(c, q, before);
     if (min_isr_changed && q->type != CONFIG_RESOURCE_GROUP)
         emit_clear_elr(c, q);
+    if (!str_equal(config_set_find(before, UNCLEAN), config_set_find(after, UNCLEAN)))
+        core_elections_hurry(c);
 }
 
 /* The names whose value is null, which AlterConfigs of old cannot mean; NULL: none. */

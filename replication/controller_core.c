@@ -222,6 +222,7 @@ struct controller_core *controller_core_create(const struct controller_core_args
     writer_init(&c->writer, SIZE_MAX);
     arena_init(&c->scratch, SCRATCH_BYTES);
     core_sessions_init(c);
+    core_elections_init(c);
     metadata_topics_begin(&cursor, c->image);
     while ((t = metadata_topics_next(&cursor)))
         core_collision_add(c, t->name);
@@ -350,7 +351,7 @@ void controller_core_activate(struct controller_core *c, const struct register_c
     }
     if (empty)
         emit_bootstrap(c);
-    if (self && !registered_as(c, self) && core_metadata_version(c) >= 15 /* 3.7-IV0 */)
+    if (self && !registered_as(c, self) && core_metadata_version(c) >= METADATA_VERSION_CONTROLLERS)
         emit_controller(c, self);
     c->atomic = false; /* it has its own transaction */
     finish(c, out);
@@ -358,10 +359,30 @@ void controller_core_activate(struct controller_core *c, const struct register_c
 
 struct controller_result core_register_controller(struct controller_core *c, struct controller_request *r)
 {
-    if (core_metadata_version(c) < 15 /* 3.7-IV0 */)
+    if (core_metadata_version(c) < METADATA_VERSION_CONTROLLERS)
         return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION,
                            "The current metadata.version is too old to support controller registrations.");
     emit_controller(c, &r->controller);
+    return CORE_OK;
+}
+
+struct controller_result core_unregister_controller(struct controller_core *c, struct controller_request *r)
+{
+    int32_t id = r->controller_unregistration.controller_id;
+    struct metadata_record rec;
+
+    if (id == c->node_id)
+        return core_refuse(r->arena, KERR_INVALID_REQUEST,
+                           "Controller cannot unregister itself while it is active.");
+    if (core_metadata_version(c) < METADATA_VERSION_CONTROLLERS_GO)
+        return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION,
+                           "The current MetadataVersion is too old to support controller unregistration.");
+    if (!metadata_image_controller(c->image, id))
+        return core_refuse(r->arena, KERR_CONTROLLER_ID_NOT_REGISTERED,
+                           "Controller ID %d is not currently registered.", id);
+    metadata_record_init(&rec, UNREGISTER_CONTROLLER_RECORD_KEY, 0);
+    rec.unregister_controller.controller_id = id;
+    core_emit(c, &rec);
     return CORE_OK;
 }
 
@@ -404,6 +425,11 @@ static struct controller_result (*const operations[CONTROLLER_OPERATION_COUNT])(
     [CONTROLLER_ASSIGN_REPLICAS] = core_assign_replicas,
     [CONTROLLER_ALLOCATE_PRODUCER_IDS] = core_allocate_producer_ids,
     [CONTROLLER_REGISTER_CONTROLLER] = core_register_controller,
+    [CONTROLLER_UNREGISTER_CONTROLLER] = core_unregister_controller,
+    [CONTROLLER_ELECT_LEADERS] = core_elect_leaders,
+    [CONTROLLER_ALTER_REASSIGNMENTS] = core_alter_reassignments,
+    [CONTROLLER_LIST_REASSIGNMENTS] = core_list_reassignments,
+    [CONTROLLER_UPDATE_FEATURES] = core_update_features,
 };
 
 struct controller_result controller_core_step(struct controller_core *c, struct controller_request *r,
@@ -433,12 +459,14 @@ void controller_core_tick(struct controller_core *c, struct controller_moment at
     struct broker_session *s, *next;
 
     begin(c, at);
+    c->atomic = false; /* nobody waits for all of it at once */
     HASH_ITER(hh, c->sessions, s, next) {
         const struct metadata_broker *b = metadata_image_broker(c->image, s->id);
 
         if (b && !b->fenced && at.now_ms - s->last_contact_ms >= core_session_ms(c, s))
             core_fence_broker(c, s->id);
     }
+    core_elections_tick(c);
     if (c->count == 0 && idle_ms(c) > 0 && at.now_ms - c->last_append_ms >= idle_ms(c))
         emit_mark(c, NO_OP_RECORD_KEY);
     finish(c, out);
@@ -446,7 +474,10 @@ void controller_core_tick(struct controller_core *c, struct controller_moment at
 
 int64_t controller_core_next_tick_ms(const struct controller_core *c)
 {
-    int64_t next = idle_ms(c) > 0 ? c->last_append_ms + idle_ms(c) : INT64_MAX;
+    int64_t next = core_elections_next_ms(c);
+
+    if (idle_ms(c) > 0 && c->last_append_ms + idle_ms(c) < next)
+        next = c->last_append_ms + idle_ms(c);
 
     for (const struct broker_session *s = c->sessions; s; s = s->hh.next) {
         const struct metadata_broker *b = metadata_image_broker(c->image, s->id);

@@ -154,6 +154,42 @@ struct assign_replica {
     struct uuid directory;
 };
 
+struct elect_leader {
+    struct str topic;
+    int32_t partition;
+};
+
+struct elect_leader_result {
+    struct str topic; /* of the request, or in the arena */
+    int32_t partition;
+    struct controller_result result;
+};
+
+struct reassign_partition {
+    struct str topic;
+    int32_t partition;
+    struct id_list replicas; /* NULL ids: the reassignment under way is taken back */
+};
+
+/* A reassignment under way. In the arena. */
+struct reassigning_partition {
+    struct str topic;
+    int32_t partition;
+    struct id_list replicas;
+    struct id_list adding;
+    struct id_list removing;
+};
+
+struct feature_update {
+    struct str name;
+    int16_t level;
+    int8_t upgrade_type; /* enum feature_upgrade, unchecked */
+};
+
+enum feature_upgrade { FEATURE_UPGRADE = 1, FEATURE_SAFE_DOWNGRADE = 2, FEATURE_UNSAFE_DOWNGRADE = 3 };
+
+enum leader_election { ELECT_PREFERRED = 0, ELECT_UNCLEAN = 1 };
+
 struct register_controller {
     int32_t id;
     struct uuid incarnation;
@@ -176,6 +212,11 @@ enum controller_operation {
     CONTROLLER_ASSIGN_REPLICAS,
     CONTROLLER_ALLOCATE_PRODUCER_IDS,
     CONTROLLER_REGISTER_CONTROLLER,
+    CONTROLLER_UNREGISTER_CONTROLLER,
+    CONTROLLER_ELECT_LEADERS,
+    CONTROLLER_ALTER_REASSIGNMENTS,
+    CONTROLLER_LIST_REASSIGNMENTS,
+    CONTROLLER_UPDATE_FEATURES,
     CONTROLLER_OPERATION_COUNT,
 };
 
@@ -189,7 +230,7 @@ struct controller_request {
     void (*done)(struct controller_request *r, struct controller_result result);
     struct arena *arena; /* the results'; a bounded one that runs out gives POLICY_VIOLATION */
     enum controller_operation operation;
-    bool validate_only; /* create, grow, alter configs */
+    bool validate_only; /* create, grow, alter configs, update features */
     union {
         struct {
             const struct create_topic *topics;
@@ -243,6 +284,34 @@ struct controller_request {
             int32_t id_count;
         } producer_ids;
         struct register_controller controller;
+        struct {
+            int32_t controller_id;
+        } controller_unregistration;
+        struct {
+            int8_t type; /* enum leader_election, unchecked */
+            bool all;    /* all partitions; those that have the leader they should have are not in the results */
+            const struct elect_leader *partitions;
+            size_t count;
+            struct elect_leader_result *results;
+            size_t result_count;
+        } election;
+        struct {
+            bool keep_replication_factor;
+            const struct reassign_partition *partitions;
+            size_t count;
+            struct controller_result *results;
+        } reassign;
+        struct {
+            bool all;
+            const struct elect_leader *partitions; /* those that do not exist are passed over */
+            size_t count;
+            struct reassigning_partition *results; /* grouped by topic when `all` */
+            size_t result_count;
+        } reassigning;
+        struct {
+            const struct feature_update *updates;
+            size_t count;
+        } features; /* all or none: the answer to the whole request says */
     };
 };
 

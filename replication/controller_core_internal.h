@@ -42,6 +42,8 @@ struct controller_core {
     struct broker_session *sessions;
     struct collision *collisions;
     int64_t last_append_ms;
+    int64_t balance_ms; /* when leaders are next given back to the preferred replicas; INT64_MAX: never */
+    int64_t unclean_ms; /* when partitions without leader are next looked at */
     struct controller_moment at; /* of the call under way */
 
     /* output of the call under way */
@@ -97,6 +99,11 @@ struct controller_result core_alter_partitions(struct controller_core *c, struct
 struct controller_result core_assign_replicas(struct controller_core *c, struct controller_request *r);
 struct controller_result core_allocate_producer_ids(struct controller_core *c, struct controller_request *r);
 struct controller_result core_register_controller(struct controller_core *c, struct controller_request *r);
+struct controller_result core_elect_leaders(struct controller_core *c, struct controller_request *r);
+struct controller_result core_alter_reassignments(struct controller_core *c, struct controller_request *r);
+struct controller_result core_list_reassignments(struct controller_core *c, struct controller_request *r);
+struct controller_result core_update_features(struct controller_core *c, struct controller_request *r);
+struct controller_result core_unregister_controller(struct controller_core *c, struct controller_request *r);
 
 /* ---- settings ---- */
 
@@ -126,11 +133,36 @@ struct core_reelection {
     int32_t unclean_id; /* lost records: leaves ISRs and ELRs, and may not lead */
     const struct uuid *directory; /* only replicas of removed_id that lie there; NULL: all */
 };
+
+/* A change of one partition that is being made up. Not to be moved. */
+struct core_change {
+    struct partition_change change;
+    const struct controller_core *core;
+    struct core_reelection why;
+};
+
+/* Everything as it is; the caller then changes what it wants. Unclean elections are allowed if the topic allows
+ * them. Resets the scratch arena, which lists for the change may come from. `why`: NULL: nobody comes or goes. */
+void core_change_begin(struct controller_core *c, struct core_change *out, const struct metadata_topic *t,
+                       int32_t index, const struct core_reelection *why);
+/* False: nothing changes. */
+bool core_change_emit(struct controller_core *c, const struct core_change *change);
+
 /* Goes over all partitions that this concerns and emits what changes. */
 void core_reelect(struct controller_core *c, const struct core_reelection *why);
+/* Elections that fall due by themselves: preferred leaders, and unclean ones for who allows them. */
+void core_elections_init(struct controller_core *c);
+void core_elections_tick(struct controller_core *c);
+int64_t core_elections_next_ms(const struct controller_core *c); /* INT64_MAX: never */
+/* Unclean elections were allowed to somebody just now. */
+void core_elections_hurry(struct controller_core *c);
 bool core_leads_anything(const struct controller_core *c, int32_t broker_id);
 /* Where a new replica on a broker goes: its only directory, or unassigned until the broker says. */
 struct uuid core_default_directory(const struct controller_core *c, int32_t broker_id);
+
+/* Whether these brokers could have replicas of one partition. */
+struct controller_result core_check_replicas(const struct controller_core *c, struct arena *a,
+                                             struct id_list brokers);
 
 void core_collision_add(struct controller_core *c, struct str name);
 void core_collision_remove(struct controller_core *c, struct str name);

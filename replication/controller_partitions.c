@@ -25,32 +25,30 @@ static struct uuid directory_of(const struct metadata_partition *p, int32_t id)
     return DIRECTORY_UNASSIGNED;
 }
 
-struct judge {
-    const struct controller_core *core;
-    const struct core_reelection *why;
-};
-
 static bool may_lead(void *arg, const struct metadata_partition *p, int32_t id)
 {
-    const struct judge *j = arg;
-    const struct metadata_broker *b = metadata_image_broker(j->core->image, id);
+    const struct core_change *change = arg;
+    const struct metadata_broker *b = metadata_image_broker(change->core->image, id);
 
-    if (!b || id == j->why->removed_id || id == j->why->unclean_id)
+    if (!b || id == change->why.removed_id || id == change->why.unclean_id)
         return false;
-    if (id != j->why->added_id && !core_broker_active(j->core, id))
+    if (id != change->why.added_id && !core_broker_active(change->core, id))
         return false;
     return dir_online(b, directory_of(p, id));
 }
 
 static const struct core_reelection nobody = {NO_LEADER, NO_LEADER, NO_LEADER, NULL};
 
-/* `before` is of a topic in the newest image. */
-static void change_init(struct controller_core *c, struct partition_change *change, struct judge *judge,
-                        const struct metadata_topic *t, int32_t index)
+void core_change_begin(struct controller_core *c, struct core_change *out, const struct metadata_topic *t,
+                       int32_t index, const struct core_reelection *why)
 {
     const struct metadata_partition *before = t->partitions[index];
     int32_t min_isr = t->config->settings.min_insync_replicas;
+    struct partition_change *change = &out->change;
 
+    out->core = c;
+    out->why = why ? *why : nobody;
+    arena_reset(&c->scratch);
     partition_change_init(change, before);
     change->topic_id = t->id;
     change->index = index;
@@ -59,16 +57,18 @@ static void change_init(struct controller_core *c, struct partition_change *chan
     change->min_isr = (size_t)min_isr < before->replicas.count ? min_isr : (int32_t)before->replicas.count;
     change->election = t->config->settings.unclean_leader_election ? ELECTION_UNCLEAN : ELECTION_ONLINE;
     change->may_lead = may_lead;
-    change->arg = judge;
-    change->unclean_id = judge->why->unclean_id;
+    change->arg = out;
+    change->unclean_id = out->why.unclean_id;
 }
 
-static void emit_change(struct controller_core *c, const struct partition_change *change)
+bool core_change_emit(struct controller_core *c, const struct core_change *change)
 {
     struct metadata_record r;
+    bool changes = partition_change_record(&change->change, &c->scratch, &r);
 
-    if (partition_change_record(change, &c->scratch, &r))
+    if (changes)
         core_emit(c, &r);
+    return changes;
 }
 
 /* ---- brokers come and go ---- */
@@ -103,20 +103,18 @@ void core_reelect(struct controller_core *c, const struct core_reelection *why)
     /* Walked as it was, while the records change its successor. No partition comes by twice. */
     const struct metadata_image *before = metadata_image_acquire(c->image);
     struct metadata_topic_cursor cursor;
-    struct judge judge = {c, why};
     const struct metadata_topic *t;
 
     metadata_topics_begin(&cursor, before);
     while ((t = metadata_topics_next(&cursor))) {
         for (size_t i = 0; i < t->partition_count; i++) {
-            struct partition_change change;
+            struct core_change change;
 
             if (!concerns(why, t->partitions[i]))
                 continue;
-            arena_reset(&c->scratch);
-            change_init(c, &change, &judge, t, (int32_t)i);
-            change.isr = without(&c->scratch, change.isr, why);
-            emit_change(c, &change);
+            core_change_begin(c, &change, t, (int32_t)i, why);
+            change.change.isr = without(&c->scratch, change.change.isr, why);
+            core_change_emit(c, &change);
         }
     }
     metadata_image_release(before);
@@ -193,6 +191,15 @@ static struct id_list ids_of(struct arena *a, const struct isr_member *members, 
     return (struct id_list){ids, ids ? count : 0};
 }
 
+static struct id_list copy_ids(struct arena *a, struct id_list list)
+{
+    int32_t *ids = arena_array(a, int32_t, list.count);
+
+    for (size_t i = 0; ids && i < list.count; i++)
+        ids[i] = list.ids[i];
+    return (struct id_list){ids, ids ? list.count : 0};
+}
+
 static void alter_one(struct controller_core *c, const struct controller_request *r, size_t i)
 {
     const struct alter_partition *q = &r->isr.partitions[i];
@@ -200,8 +207,7 @@ static void alter_one(struct controller_core *c, const struct controller_request
     const struct metadata_topic *t = metadata_image_topic_by_id(c->image, q->topic_id);
     const struct metadata_partition *p = metadata_topic_partition(t, q->partition);
     struct id_list isr = ids_of(r->arena, q->isr, q->isr_count);
-    struct judge judge = {c, &nobody};
-    struct partition_change change;
+    struct core_change change;
 
     if (!p) {
         result->code = t ? KERR_UNKNOWN_TOPIC_OR_PARTITION : KERR_UNKNOWN_TOPIC_ID;
@@ -210,11 +216,10 @@ static void alter_one(struct controller_core *c, const struct controller_request
     result->code = check_alter(c, r->isr.broker_id, q, p, isr);
     if (result->code != KERR_NONE)
         return;
-    arena_reset(&c->scratch);
-    change_init(c, &change, &judge, t, q->partition);
-    change.isr = isr;
-    change.leader_recovery_state = q->leader_recovery_state;
-    emit_change(c, &change);
+    core_change_begin(c, &change, t, q->partition, NULL);
+    change.change.isr = isr;
+    change.change.leader_recovery_state = q->leader_recovery_state;
+    core_change_emit(c, &change);
     p = metadata_topic_partition(metadata_image_topic_by_id(c->image, q->topic_id), q->partition);
     if (p->leader != r->isr.broker_id) { /* the ISR completed a reassignment that took its leader out */
         result->code = KERR_NEW_LEADER_ELECTED;
@@ -224,7 +229,9 @@ static void alter_one(struct controller_core *c, const struct controller_request
     result->leader_epoch = p->leader_epoch;
     result->partition_epoch = p->partition_epoch;
     result->leader_recovery_state = p->leader_recovery_state;
-    result->isr = isr;
+    result->isr = copy_ids(r->arena, p->isr);
+    if (!result->isr.ids)
+        result->code = KERR_UNKNOWN_SERVER_ERROR; /* it learns of it from the metadata */
 }
 
 struct controller_result core_alter_partitions(struct controller_core *c, struct controller_request *r)
@@ -258,26 +265,24 @@ static enum kerr assign_one(struct controller_core *c, const struct metadata_bro
     const struct metadata_topic *t = metadata_image_topic_by_id(c->image, q->topic_id);
     const struct metadata_partition *p = metadata_topic_partition(t, q->partition);
     struct core_reelection why = nobody;
-    struct judge judge = {c, &why};
-    struct partition_change change;
+    struct core_change change;
     struct uuid *dirs;
 
     if (!p)
         return t ? KERR_UNKNOWN_TOPIC_OR_PARTITION : KERR_UNKNOWN_TOPIC_ID;
     if (!id_list_contains(p->replicas, b->id))
         return KERR_NOT_LEADER_OR_FOLLOWER;
-    arena_reset(&c->scratch);
+    if (!dir_online(b, q->directory))
+        why.removed_id = b->id;
+    core_change_begin(c, &change, t, q->partition, &why);
     dirs = arena_array(&c->scratch, struct uuid, p->replicas.count);
     CHECK(dirs);
     for (size_t i = 0; i < p->replicas.count; i++)
         dirs[i] = p->replicas.ids[i] == b->id ? q->directory : p->directories[i];
-    if (!dir_online(b, q->directory))
-        why.removed_id = b->id;
-    change_init(c, &change, &judge, t, q->partition);
-    change.directories = dirs;
+    change.change.directories = dirs;
     if (why.removed_id != NO_LEADER)
-        change.isr = without(&c->scratch, change.isr, &why);
-    emit_change(c, &change);
+        change.change.isr = without(&c->scratch, change.change.isr, &why);
+    core_change_emit(c, &change);
     return KERR_NONE;
 }
 

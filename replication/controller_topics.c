@@ -74,17 +74,12 @@ static struct controller_result place(struct controller_core *c, struct arena *a
     return placed ? CORE_OK : none_active(a, l->replica_count);
 }
 
-static struct controller_result check_replicas(const struct controller_core *c, struct arena *a,
-                                               struct id_list brokers, size_t replica_count)
+struct controller_result core_check_replicas(const struct controller_core *c, struct arena *a,
+                                             struct id_list brokers)
 {
     if (brokers.count == 0)
         return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
                            "The manual partition assignment includes an empty replica list.");
-    if (brokers.count != replica_count)
-        return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                           "The manual partition assignment includes a partition with %zu replica(s), but this "
-                           "is not consistent with previous partitions, which have %zu replica(s).",
-                           brokers.count, replica_count);
     for (size_t i = 0; i < brokers.count; i++) {
         if (!metadata_image_broker(c->image, brokers.ids[i]))
             return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
@@ -96,6 +91,21 @@ static struct controller_result check_replicas(const struct controller_core *c, 
                                "The manual partition assignment includes the broker %d more than once.",
                                brokers.ids[i]);
     }
+    return CORE_OK;
+}
+
+static struct controller_result check_replicas(const struct controller_core *c, struct arena *a,
+                                               struct id_list brokers, size_t replica_count)
+{
+    struct controller_result result = core_check_replicas(c, a, brokers);
+
+    if (result.code != KERR_NONE)
+        return result;
+    if (brokers.count != replica_count)
+        return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
+                           "The manual partition assignment includes a partition with %zu replica(s), but this "
+                           "is not consistent with previous partitions, which have %zu replica(s).",
+                           brokers.count, replica_count);
     for (size_t i = 0; i < brokers.count; i++)
         if (core_broker_active(c, brokers.ids[i]))
             return CORE_OK;

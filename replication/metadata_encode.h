@@ -14,9 +14,11 @@
 /* Levels of metadata.version at which something is new. */
 #define METADATA_VERSION_MIN                 7  /* 3.3-IV3 */
 #define METADATA_VERSION_TRANSACTIONS        13 /* 3.6-IV1 */
+#define METADATA_VERSION_CONTROLLERS         15 /* 3.7-IV0 */
 #define METADATA_VERSION_DIRECTORIES         17 /* 3.7-IV2 */
 #define METADATA_VERSION_ELR                 23 /* 4.0-IV1 */
 #define METADATA_VERSION_CORDONED_DIRS       30 /* 4.3-IV0 */
+#define METADATA_VERSION_CONTROLLERS_GO      33 /* 4.4-IV2 */
 #define METADATA_VERSION_LATEST              33 /* 4.4-IV2 */
 
 /* The version to write PartitionRecord and PartitionChangeRecord in. */

@@ -5,7 +5,9 @@
  *
  * A leader is elected from the ISR; from the ELR when the ISR is empty; the last known leader when both are;
  * and only with unclean elections from any replica alive. Replicas that leave an ISR that is below the minimum
- * go to the ELR: they have everything below the high watermark, which stands still from then on. */
+ * go to the ELR: they have everything below the high watermark, which stands still from then on.
+ *
+ * A change that puts the last wanted replica in sync completes the reassignment under way (reassignment.h). */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +15,7 @@
 #include "protocol/base/arena.h"
 #include "replication/metadata_image.h"
 #include "replication/metadata_record.h"
+#include "replication/reassignment.h"
 
 enum partition_election {
     ELECTION_ONLINE,    /* keep the leader if it may lead, else the next one that may */
@@ -35,7 +38,8 @@ struct partition_change {
     /* in: what is wanted; partition_change_init takes it from `before` */
     struct id_list isr;
     int8_t leader_recovery_state;
-    const struct uuid *directories;
+    struct reassignment assignment;
+    const struct uuid *directories; /* one for each of assignment.replicas */
 };
 
 /* Everything as it is. The caller then fills in the rest and changes what it wants. */

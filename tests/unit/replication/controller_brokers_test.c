@@ -421,8 +421,6 @@ static void follower_outside_isr_and_elr_does_not_lead(void **state)
     assert_true(broker(w, leader)->fenced);
     assert_int_equal(p->leader, NO_LEADER);
     assert_int_equal(p->elr.ids[0], leader);
-    world_set_config(w, CONFIG_RESOURCE_TOPIC, "a", "unclean.leader.election.enable", CONFIG_SET, "true");
-    assert_int_equal(world_partition(w, "a", 0)->leader, NO_LEADER);
 }
 
 /* ---- AlterPartition ---- */

@@ -190,7 +190,65 @@ int64_t world_join(struct controller_world *w, int32_t id)
     return epoch;
 }
 
+void world_fence(struct controller_world *w, int32_t id)
+{
+    struct broker_heartbeat beat = world_alive(w, id);
+
+    beat.want_fence = true;
+    CHECK(world_beat(w, beat).fenced);
+}
+
+void world_live(struct controller_world *w, int64_t ms)
+{
+    for (int64_t end_ms = w->now_ms + ms; w->now_ms < end_ms;) {
+        world_pass(w, end_ms - w->now_ms < 1000 ? end_ms - w->now_ms : 1000);
+        for (size_t i = 0; i < metadata_image_broker_count(w->image); i++) {
+            const struct metadata_broker *b = metadata_image_broker_at(w->image, i);
+
+            if (!b->fenced)
+                world_beat(w, world_alive(w, b->id));
+        }
+    }
+}
+
+struct alter_partition_result world_set_isr(struct controller_world *w, const char *topic, int32_t index,
+                                            struct id_list isr)
+{
+    const struct metadata_partition *p = world_partition(w, topic, index);
+    struct isr_member members[16];
+    struct alter_partition q = {world_topic(w, topic)->id, index, p->leader_epoch, p->partition_epoch,
+                                LEADER_RECOVERED, members, isr.count};
+    struct controller_request r = {.operation = CONTROLLER_ALTER_PARTITIONS};
+
+    CHECK(isr.count <= 16);
+    for (size_t i = 0; i < isr.count; i++)
+        members[i] = (struct isr_member){isr.ids[i], -1};
+    r.isr.broker_id = p->leader;
+    r.isr.broker_epoch = metadata_image_broker(w->image, p->leader)->epoch;
+    r.isr.partitions = &q;
+    r.isr.count = 1;
+    CHECK(world_step(w, &r).code == KERR_NONE);
+    return r.isr.results[0];
+}
+
 /* ---- clients ---- */
+
+bool ids_equal(struct id_list a, struct id_list b)
+{
+    return a.count == b.count && (a.count == 0 || memcmp(a.ids, b.ids, a.count * sizeof *a.ids) == 0);
+}
+
+void world_create_on(struct controller_world *w, const char *name, struct id_list brokers)
+{
+    struct controller_assignment assignment = {0, brokers};
+
+    CHECK(world_create_topic(w, (struct create_topic){.name = str_from(name),
+                                                      .partition_count = -1,
+                                                      .replication_factor = -1,
+                                                      .assignments = &assignment,
+                                                      .assignment_count = 1})
+              .result.code == KERR_NONE);
+}
 
 struct create_topic_result world_create_topic(struct controller_world *w, struct create_topic t)
 {

@@ -47,10 +47,25 @@ int64_t world_join(struct controller_world *w, int32_t id);
 struct broker_heartbeat_result world_beat(struct controller_world *w, struct broker_heartbeat beat);
 struct broker_heartbeat world_alive(struct controller_world *w, int32_t id); /* a plain heartbeat to fill in */
 
+/* It asks to be fenced, as a crash would have it, but at once. */
+void world_fence(struct controller_world *w, int32_t id);
+/* Time passes while all brokers that are not fenced beat. */
+void world_live(struct controller_world *w, int64_t ms);
+/* The leader of a partition says who is in sync. */
+struct alter_partition_result world_set_isr(struct controller_world *w, const char *topic, int32_t index,
+                                            struct id_list isr);
+
 /* ---- what clients do ---- */
+
+#define IDS(...) \
+    ((struct id_list){(const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t)})
+#define assert_ids(list, ...) assert_true(ids_equal(list, IDS(__VA_ARGS__)))
+bool ids_equal(struct id_list a, struct id_list b);
 
 struct create_topic_result world_create(struct controller_world *w, const char *name, int32_t partitions,
                                         int16_t replication_factor);
+/* One partition, on these brokers. */
+void world_create_on(struct controller_world *w, const char *name, struct id_list brokers);
 struct create_topic_result world_create_topic(struct controller_world *w, struct create_topic t);
 struct controller_result world_set_config(struct controller_world *w, int8_t type, const char *resource,
                                           const char *name, int8_t operation, const char *value);
