@@ -17,8 +17,8 @@ static struct controller_result too_many_partitions(struct arena *a)
 static struct controller_result none_active(struct arena *a, size_t replica_count)
 {
     return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR,
-                       "Unable to replicate the partition %zu time(s): All brokers are currently fenced or in "
-                       "controlled shutdown.",
+                       "Unable to replicate the partition %zu time(s): All brokers are currently fenced, or have "
+                       "all their log directories cordoned.",
                        replica_count);
 }
 
@@ -36,18 +36,44 @@ static const int32_t *layout_at(const struct layout *l, size_t i)
     return &l->replicas[i * l->replica_count];
 }
 
+/* A broker takes new replicas as long as one of its directories is not cordoned (KIP-1066). */
+static bool has_room(const struct metadata_broker *b)
+{
+    size_t open = b->log_dir_count;
+
+    for (size_t i = 0; i < b->log_dir_count; i++)
+        for (size_t j = 0; j < b->cordoned_log_dir_count; j++)
+            if (uuid_equal(b->log_dirs[i], b->cordoned_log_dirs[j])) {
+                open--;
+                break;
+            }
+    return b->log_dir_count == 0 || open > 0; /* none: it told us of none */
+}
+
+static size_t brokers_with_room(const struct controller_core *c)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < metadata_image_broker_count(c->image); i++)
+        count += has_room(metadata_image_broker_at(c->image, i));
+    return count;
+}
+
 static struct placement *placement_of(const struct controller_core *c)
 {
     size_t count = metadata_image_broker_count(c->image);
     struct placement_broker *brokers = memory_zalloc(count, sizeof *brokers);
+    size_t with_room = 0;
     struct placement *p;
 
     for (size_t i = 0; i < count; i++) {
         const struct metadata_broker *b = metadata_image_broker_at(c->image, i);
 
-        brokers[i] = (struct placement_broker){b->id, b->rack, b->fenced || b->in_controlled_shutdown};
+        if (has_room(b))
+            brokers[with_room++] =
+                (struct placement_broker){b->id, b->rack, b->fenced || b->in_controlled_shutdown};
     }
-    p = placement_create(brokers, count, c->random);
+    p = placement_create(brokers, with_room, c->random);
     free(brokers);
     return p;
 }
@@ -55,14 +81,15 @@ static struct placement *placement_of(const struct controller_core *c)
 /* Placed by us. l->partition_count and replica_count say how many; replicas come from the scratch arena. */
 static struct controller_result place(struct controller_core *c, struct arena *a, struct layout *l)
 {
-    size_t broker_count = metadata_image_broker_count(c->image);
+    size_t broker_count = brokers_with_room(c);
     struct placement *p;
     bool placed = true;
 
     if (l->replica_count > broker_count)
         return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR,
                            "Unable to replicate the partition %zu time(s): The target replication factor of "
-                           "%zu cannot be reached because only %zu broker(s) are registered.",
+                           "%zu cannot be reached because only %zu broker(s) are registered or some brokers have "
+                           "all their log directories cordoned.",
                            l->replica_count, l->replica_count, broker_count);
     l->replicas = arena_array(&c->scratch, int32_t, l->partition_count * l->replica_count);
     if (!l->replicas)
@@ -85,6 +112,11 @@ struct controller_result core_check_replicas(const struct controller_core *c, st
             return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
                                "The manual partition assignment includes broker %d, but no such broker is "
                                "registered.",
+                               brokers.ids[i]);
+        if (!has_room(metadata_image_broker(c->image, brokers.ids[i])))
+            return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
+                               "The manual partition assignment includes broker %d, but all its log directories "
+                               "are cordoned.",
                                brokers.ids[i]);
         if (id_list_contains((struct id_list){brokers.ids, i}, brokers.ids[i]))
             return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,

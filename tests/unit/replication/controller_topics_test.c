@@ -217,6 +217,61 @@ static struct controller_result grow(struct controller_world *w, struct grow_top
     return r.grow.results[0];
 }
 
+static void join_rack(struct controller_world *w, int32_t id, const char *rack)
+{
+    struct register_broker b = world_broker(id, 1);
+    enum kerr code;
+
+    b.rack = str_from(rack);
+    world_register(w, &b, &code);
+    assert_int_equal(code, KERR_NONE);
+    world_beat(w, world_alive(w, id));
+}
+
+static void partitions_spread_over_zones_and_their_leaders_too(void **state)
+{
+    static const char *const racks[] = {"az-1", "az-2", "az-3"};
+    struct controller_world *w = *state;
+    struct controller_request gone = {.operation = CONTROLLER_UNREGISTER_BROKER};
+    int led[6] = {0};
+
+    gone.unregistration.broker_id = 1; /* which has no zone */
+    assert_int_equal(world_step(w, &gone).code, KERR_NONE);
+    for (int32_t id = 10; id < 16; id++)
+        join_rack(w, id, racks[id % 3]);
+    assert_int_equal(world_create(w, "t", 60, 3).result.code, KERR_NONE);
+    for (int32_t i = 0; i < 60; i++) {
+        const struct metadata_partition *p = world_partition(w, "t", i);
+
+        assert_int_equal((1 << p->replicas.ids[0] % 3) | (1 << p->replicas.ids[1] % 3) |
+                             (1 << p->replicas.ids[2] % 3),
+                         7);
+        assert_int_equal(p->leader, p->replicas.ids[0]);
+        led[p->leader - 10]++;
+    }
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(led[i], 10);
+}
+
+/* KIP-1066. */
+static void broker_whose_directories_are_cordoned_gets_no_new_replicas(void **state)
+{
+    struct controller_world *w = *state;
+    struct broker_heartbeat beat;
+
+    world_join(w, 2);
+    world_join(w, 3);
+    beat = world_alive(w, 2);
+    beat.cordoned_known = true;
+    beat.cordoned_log_dirs = metadata_image_broker(w->image, 2)->log_dirs;
+    beat.cordoned_log_dir_count = 1;
+    world_beat(w, beat);
+    assert_int_equal(world_create(w, "all", 1, 3).result.code, KERR_INVALID_REPLICATION_FACTOR);
+    assert_int_equal(world_create(w, "t", 30, 2).result.code, KERR_NONE);
+    for (int32_t i = 0; i < 30; i++)
+        assert_false(id_list_contains(world_partition(w, "t", i)->replicas, 2));
+}
+
 static void partitions_only_grow(void **state)
 {
     struct controller_world *w = *state;
@@ -352,6 +407,8 @@ int main(void)
         STORY(settings_are_checked_and_take_effect),
         STORY(manual_assignments_are_followed_to_the_letter),
         STORY(manual_assignments_that_make_no_sense_are_refused),
+        STORY(partitions_spread_over_zones_and_their_leaders_too),
+        STORY(broker_whose_directories_are_cordoned_gets_no_new_replicas),
         STORY(partitions_only_grow),
         STORY(growing_takes_one_assignment_for_each_new_partition),
         STORY(topics_go_by_name_or_id),
