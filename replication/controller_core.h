@@ -154,7 +154,7 @@ struct assign_replica {
     struct uuid directory;
 };
 
-struct elect_leader {
+struct topic_partition {
     struct str topic;
     int32_t partition;
 };
@@ -290,7 +290,7 @@ struct controller_request {
         struct {
             int8_t type; /* enum leader_election, unchecked */
             bool all;    /* all partitions; those that have the leader they should have are not in the results */
-            const struct elect_leader *partitions;
+            const struct topic_partition *partitions;
             size_t count;
             struct elect_leader_result *results;
             size_t result_count;
@@ -303,7 +303,7 @@ struct controller_request {
         } reassign;
         struct {
             bool all;
-            const struct elect_leader *partitions; /* those that do not exist are passed over */
+            const struct topic_partition *partitions; /* those that do not exist are passed over */
             size_t count;
             struct reassigning_partition *results; /* grouped by topic when `all` */
             size_t result_count;

@@ -33,7 +33,7 @@ static bool elect(struct controller_core *c, const struct metadata_topic *t, int
 }
 
 static struct controller_result elect_one(struct controller_core *c, struct arena *a, const struct metadata_topic *t,
-                                          const struct elect_leader *q, int8_t type)
+                                          const struct topic_partition *q, int8_t type)
 {
     const struct metadata_partition *p = metadata_topic_partition(t, q->partition);
 
@@ -59,7 +59,7 @@ static struct controller_result elect_named(struct controller_core *c, struct co
         return too_large;
     r->election.result_count = r->election.count;
     for (size_t i = 0; i < r->election.count; i++) {
-        const struct elect_leader *q = &r->election.partitions[i];
+        const struct topic_partition *q = &r->election.partitions[i];
 
         r->election.results[i] = (struct elect_leader_result){
             q->topic, q->partition,
@@ -86,7 +86,7 @@ static void elect_needed_of(struct controller_core *c, struct controller_request
                             struct str name)
 {
     for (size_t i = 0; i < t->partition_count; i++) {
-        const struct elect_leader q = {name, (int32_t)i};
+        const struct topic_partition q = {name, (int32_t)i};
 
         if (election_needed(t->partitions[i], r->election.type))
             r->election.results[r->election.result_count++] = (struct elect_leader_result){

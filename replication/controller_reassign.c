@@ -163,7 +163,7 @@ struct controller_result core_list_reassignments(struct controller_core *c, stru
     r->reassigning.results = arena_array(r->arena, struct reassigning_partition, room);
     listed = r->reassigning.results != NULL;
     for (size_t i = 0; listed && !r->reassigning.all && i < r->reassigning.count; i++) {
-        const struct elect_leader *q = &r->reassigning.partitions[i];
+        const struct topic_partition *q = &r->reassigning.partitions[i];
 
         listed = list_one(r, q->topic, q->partition,
                           metadata_topic_partition(metadata_image_topic(c->image, q->topic), q->partition));

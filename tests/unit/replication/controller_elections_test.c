@@ -26,7 +26,7 @@ static int tear_down(void **state)
 
 static enum kerr elect(struct controller_world *w, int8_t type, const char *topic, int32_t index)
 {
-    struct elect_leader q = {str_from(topic), index};
+    struct topic_partition q = {str_from(topic), index};
     struct controller_request r = {.operation = CONTROLLER_ELECT_LEADERS};
 
     r.election.type = type;

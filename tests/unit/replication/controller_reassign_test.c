@@ -234,7 +234,7 @@ static void removed_replica_is_not_eligible(void **state)
 static void what_is_under_way_is_listed(void **state)
 {
     struct controller_world *w = *state;
-    struct elect_leader asked[3] = {{STR("t"), 0}, {STR("other"), 0}, {STR("nothing"), 0}};
+    struct topic_partition asked[3] = {{STR("t"), 0}, {STR("other"), 0}, {STR("nothing"), 0}};
     struct controller_request r = {.operation = CONTROLLER_LIST_REASSIGNMENTS};
 
     world_create_on(w, "other", IDS(1, 2));
