@@ -19,6 +19,7 @@ struct flusher {
     bool timer_running;
     struct job job;
     bool running;
+    bool held;
     struct flusher_entry *queued; /* the next round */
     struct flusher_entry **queued_end;
     bool filesystem;
@@ -242,7 +243,7 @@ void flusher_request(struct flusher *f, struct flusher_entry *e)
     if (f->delay_us == 0) {
         if (f->running)
             start_write_out(f, e->log);
-        else
+        else if (!f->held)
             start_round(f);
     } else if (!f->timer_running) {
         f->timer_running = true;
@@ -257,7 +258,21 @@ void flusher_request_now(struct flusher *f, struct flusher_entry *e)
         timer_stop(f->loop, &f->timer);
         f->timer_running = false;
     }
-    if (!f->running)
+    if (!f->running && !f->held)
+        start_round(f);
+}
+
+void flusher_hold(struct flusher *f)
+{
+    CHECK(!f->held);
+    f->held = true;
+}
+
+void flusher_release(struct flusher *f)
+{
+    CHECK(f->held);
+    f->held = false;
+    if (f->delay_us == 0 && f->queued && !f->running)
         start_round(f);
 }
 

@@ -58,6 +58,9 @@ bool flusher_idle(const struct flusher *f);
 void flusher_request(struct flusher *f, struct flusher_entry *e);
 /* Likewise, without the delay. */
 void flusher_request_now(struct flusher *f, struct flusher_entry *e);
+/* Between the two no round starts: what is requested meanwhile is one round. Within one task of the loop. */
+void flusher_hold(struct flusher *f);
+void flusher_release(struct flusher *f);
 
 /* Takes e out of the queue. False while a round covers it: then wait for its `flushed`, and call again. */
 bool flusher_remove(struct flusher *f, struct flusher_entry *e);

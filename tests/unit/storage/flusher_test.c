@@ -131,6 +131,28 @@ static void append_megabyte(struct flush_world *f, int i)
 }
 
 /* While a round runs the disk goes on with what waits for the next, and the loop does not ask it itself. */
+/* What one message brings for many logs is one round. */
+static void held_requests_are_one_round(void **state)
+{
+    struct flush_world f;
+    struct flusher_stats stats;
+    (void)state;
+
+    begin(&f, 0);
+    flusher_hold(f.flusher);
+    for (int i = 0; i < 4; i++)
+        append_and_request(&f, i);
+    test_loop_run(&f.loop, 10);
+    assert_int_equal(flushed_end(&f, 0), 0);
+    flusher_release(f.flusher);
+    test_loop_run(&f.loop, 10);
+    flusher_stats(f.flusher, &stats);
+    assert_int_equal(stats.rounds, 1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(flushed_end(&f, i), 2);
+    end(&f);
+}
+
 static void writing_begins_before_the_round_that_waits(void **state)
 {
     struct flush_world f;
@@ -312,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends_during_a_round_share_the_next),
         cmocka_unit_test(requests_from_the_callback_start_the_next_round),
+        cmocka_unit_test(held_requests_are_one_round),
         cmocka_unit_test(writing_begins_before_the_round_that_waits),
         cmocka_unit_test(log_is_closed_while_its_writing_begins),
         cmocka_unit_test(many_dirty_logs_take_one_sync_of_the_file_system),
