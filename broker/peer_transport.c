@@ -555,6 +555,16 @@ static void link_close(struct link *l, struct status why)
     peer_maybe_forget(p);
 }
 
+/* Nobody wants the answer that they carry. */
+static void peer_close_abandoned(struct peer *p)
+{
+    struct link *l, *next;
+
+    DL_FOREACH_SAFE(p->links, l, next)
+    if (l->call && !l->call->request)
+        link_close(l, status_error(KERR_NETWORK_EXCEPTION, "its request was cancelled"));
+}
+
 /* Gives waiting calls their links. What fails at once comes back here: it is held off. */
 static void peer_pump(struct peer *p)
 {
@@ -567,11 +577,15 @@ static void peer_pump(struct peer *p)
         struct link *l;
 
         DL_SEARCH_SCALAR(p->links, l, state, LINK_IDLE);
-        if (!l && p->link_count >= PEER_LINKS_MAX)
-            break;
+        if (!l && p->link_count >= PEER_LINKS_MAX) {
+            peer_close_abandoned(p);
+            if (p->link_count >= PEER_LINKS_MAX)
+                break;
+        }
         call_take(c);
-        if (!l) {
+        if (!l) { /* the new one first, so that what the peer speaks stays known */
             link_open(p, c);
+            peer_close_abandoned(p);
             continue;
         }
         event_del(&l->idle);

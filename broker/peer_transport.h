@@ -6,7 +6,8 @@
  *   link:  resolving -> connecting -> greeting (ApiVersions) -> idle <-> busy -> closed, on any failure
  *
  * A link carries one request at a time, so that a fetch that waits for half a second holds up no vote: a request
- * takes an idle link of its node, or opens another one, or waits its turn when the node has PEER_LINKS_MAX. What a node
+ * takes an idle link of its node, or opens another one, or waits its turn when the node has PEER_LINKS_MAX. The link of a
+ * request that was cancelled is closed when another one is opened: links do not become more by that. What a node
  * speaks is asked once and known as long as it has a link. A request that runs out of time closes its link, for its
  * answer could still come. Idle links are closed after PEER_IDLE_US.
  *

@@ -487,6 +487,32 @@ static void cancelled_request_is_never_told_and_its_link_lives_on(void **state)
     world_end(&w);
 }
 
+/* Else a fetcher that changes its mind would have a link more each time, and its session on none of them. */
+static void link_of_a_cancelled_request_is_closed_when_another_one_is_opened(void **state)
+{
+    struct world w = world_new();
+    struct asked a = {0}, b = {0};
+    int fd, other;
+    char said[64];
+    char byte;
+    (void)state;
+
+    ask(&w, &a, "cancelled");
+    fd = accept_link(&w);
+    greet(&w, fd);
+    read_request(&w, fd, said, sizeof said);
+    transport_cancel(peer_transport_base(w.transport), &a.request);
+    ask(&w, &b, "next");
+    other = accept_link(&w);
+    expect_request(&w, other, "next", "x"); /* without a greeting: what the peer speaks is known */
+    wait_answered(&w, &b);
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+    assert_int_equal(a.answers, 0);
+    close(fd);
+    close(other);
+    world_end(&w);
+}
+
 static void end_forgets_what_is_under_way(void **state)
 {
     struct world w = world_new();
@@ -549,6 +575,7 @@ int main(void)
         cmocka_unit_test(answer_longer_than_allowed_is_not_read),
         cmocka_unit_test(trickled_answer_arrives_whole),
         cmocka_unit_test(cancelled_request_is_never_told_and_its_link_lives_on),
+        cmocka_unit_test(link_of_a_cancelled_request_is_closed_when_another_one_is_opened),
         cmocka_unit_test(end_forgets_what_is_under_way),
         cmocka_unit_test(node_without_an_address_is_a_failure),
         cmocka_unit_test(node_named_by_a_host_name_is_looked_up),
