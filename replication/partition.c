@@ -25,6 +25,8 @@ struct partition *partition_create(struct partition_env *env, struct str topic, 
     p->index = index;
     p->leader_id = -1;
     p->leader_epoch = -1;
+    p->fetching.topic_id = topic_id;
+    p->fetching.index = index;
     p->state = PARTITION_OPENING;
     return p;
 }
@@ -138,6 +140,10 @@ void partition_fail(struct partition *p, struct status why)
 {
     if (p->state == PARTITION_OPENING || p->state == PARTITION_OFFLINE)
         return;
+    if (p->state == PARTITION_TRUNCATING) {
+        partition_truncation_fail(p, why);
+        return;
+    }
     log_fail(p->log, why);
     partition_went_offline(p, why);
 }
@@ -147,6 +153,10 @@ void partition_assign(struct partition *p, const struct partition_assignment *a)
     bool lead = a->leader_id == p->env->node_id;
     bool new_epoch = a->leader_epoch != p->leader_epoch;
 
+    if (p->state == PARTITION_TRUNCATING) { /* the log is the pool's */
+        p->config = a->config;
+        return;
+    }
     p->leader_id = a->leader_id;
     p->leader_epoch = a->leader_epoch;
     p->partition_epoch = a->partition_epoch;
@@ -169,9 +179,9 @@ void partition_assign(struct partition *p, const struct partition_assignment *a)
     partition_wake_watchers(p);
 }
 
-void partition_maybe_stopped(struct partition *p)
+static void partition_maybe_stopped(struct partition *p)
 {
-    if (p->cleaning)
+    if (p->cleaning || p->truncation)
         return; /* its end comes back to it */
     if (p->log && !flusher_remove(p->flusher, &p->flush_entry))
         return; /* partition_flushed comes back to it */
@@ -179,10 +189,19 @@ void partition_maybe_stopped(struct partition *p)
     p->env->stopped(p->env->arg, p);
 }
 
+void partition_settled(struct partition *p)
+{
+    if (p->truncation)
+        partition_truncation_step(p);
+    else if (p->stopping)
+        partition_maybe_stopped(p);
+}
+
 void partition_stop(struct partition *p, enum kerr code)
 {
     CHECK(p->state != PARTITION_OPENING);
-    partition_leave_leading(p, p->state == PARTITION_OFFLINE ? PARTITION_OFFLINE : PARTITION_FOLLOWING);
+    if (p->state == PARTITION_LEADING)
+        partition_leave_leading(p, PARTITION_FOLLOWING);
     p->leader_id = -1;
     partition_fail_waiters(p, code);
     partition_wake_watchers(p);
@@ -199,10 +218,18 @@ struct ages_job {
     struct status result;
 };
 
-static void partition_leave_ages(struct partition *p)
+void partition_leave_ages(struct partition *p)
 {
     if (p->ages)
         p->ages->partition = NULL;
+    p->ages = NULL;
+}
+
+void partition_keep_config(struct partition *p, const struct log_config *config)
+{
+    p->config = config;
+    if (p->log && p->state != PARTITION_TRUNCATING)
+        log_set_config(p->log, config);
 }
 
 struct log *partition_free(struct partition *p)
@@ -210,6 +237,8 @@ struct log *partition_free(struct partition *p)
     struct log *log = p->log;
 
     CHECK(p->state != PARTITION_LEADING);
+    CHECK(!p->truncation);
+    CHECK(!p->fetching.fetcher);
     CHECK(!p->waiters);
     while (p->watchers)
         partition_unwatch(p->watchers);
@@ -237,12 +266,14 @@ static void partition_flushed(struct flusher_entry *e, struct status result)
 {
     struct partition *p = CONTAINER_OF(e, struct partition, flush_entry);
 
-    if (p->stopping)
-        partition_maybe_stopped(p);
-    else if (status_failed(result))
+    if (status_failed(result) && !p->stopping && !p->truncation)
         partition_went_offline(p, result);
-    else
+    else if (p->stopping || p->truncation)
+        partition_settled(p);
+    else if (p->state == PARTITION_LEADING)
         partition_own_end_moved(p);
+    else if (p->state == PARTITION_FOLLOWING && p->env->flushed)
+        p->env->flushed(p->env->arg, p);
 }
 
 int64_t partition_high_watermark(const struct partition *p)
@@ -264,6 +295,18 @@ bool partition_caught_up(const struct partition *p)
 }
 
 /* ---- upkeep ---- */
+
+struct partition_offsets partition_offsets(const struct partition *p)
+{
+    if (p->state == PARTITION_TRUNCATING)
+        return partition_truncation_offsets(p);
+    return (struct partition_offsets){
+        .recovery_point = log_recovery_point(p->log),
+        .high_watermark = partition_watermark(p),
+        .log_start_offset = log_start_offset(p->log),
+        .cleaned_offset = log_cleaned_offset(p->log),
+    };
+}
 
 struct garbage_job {
     struct job job;
@@ -349,7 +392,7 @@ static void partition_ask_ages(struct partition *p, int64_t now_ms)
 
 void partition_maintain(struct partition *p, int64_t now_ms)
 {
-    if (!p->log || p->state == PARTITION_OFFLINE)
+    if (!p->log || p->state == PARTITION_OFFLINE || p->state == PARTITION_TRUNCATING)
         return;
     log_maintain(p->log, partition_watermark(p), now_ms);
     if (log_offline(p->log)) {

@@ -5,8 +5,10 @@
  * who wait for it to move.
  *
  *   opening --(log open)--> following <--(metadata)--> leading
- *      |                        |                         |
- *      +------------------------+----> offline <----------+   (a read, write or flush failed)
+ *      |                     |   ^  |                     |
+ *      |               truncating   |                     |
+ *      |                     |      |                     |
+ *      +---------------------+------+--> offline <--------+   (a read, write or flush failed)
  *
  * Belongs to the shard that owns it; everything runs there except what is marked [pool]. */
 
@@ -16,16 +18,24 @@
 #include "protocol/base/logger.h"
 #include "protocol/base/span.h"
 #include "protocol/base/uuid.h"
+#include "replication/fetcher_core.h"
 #include "replication/isr_core.h"
 #include "storage/executor.h"
 #include "storage/flusher.h"
 #include "storage/log.h"
 
-enum partition_state { PARTITION_OPENING, PARTITION_FOLLOWING, PARTITION_LEADING, PARTITION_OFFLINE };
+enum partition_state {
+    PARTITION_OPENING,
+    PARTITION_FOLLOWING,
+    PARTITION_TRUNCATING, /* the log is the pool's: partition_follow.h */
+    PARTITION_LEADING,
+    PARTITION_OFFLINE,
+};
 
 struct partition;
 struct ages_job;
 struct partition_cleaning;
+struct partition_truncation;
 
 /* Told when the high watermark is at or above `offset`, or when that can no longer be promised:
  * NONE, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR, what partition_stop was told. While the ISR is too small nobody is
@@ -66,6 +76,11 @@ struct partition_env {
     void (*storage_failed)(void *arg, struct partition *p, struct status why);
     /* partition_stop is through: no flush is under way any more, partition_free may be called. */
     void (*stopped)(void *arg, struct partition *p);
+    /* All that was in the log of a partition that follows is on the disk; may be told once too often. NULL: nobody
+     * asks. */
+    void (*flushed)(void *arg, struct partition *p);
+    /* partition_truncate is through. The metadata may have moved on meanwhile: partition_assign is to follow. */
+    void (*truncated)(void *arg, struct partition *p);
     void *arg;
 };
 
@@ -93,6 +108,8 @@ struct partition {
     struct partition *prev_soon, *next_soon; /* isr_tick_soon: the callee's */
     bool tick_soon;
     int64_t high_watermark; /* while following: as the leader said, or the checkpoint */
+    struct fetcher_partition fetching; /* while following: what is asked of the leader */
+    struct partition_truncation *truncation; /* while truncating */
     struct log *log; /* NULL while opening, and when opening failed */
     struct flusher *flusher; /* of its log directory */
     struct flusher_entry flush_entry;
@@ -114,15 +131,28 @@ struct partition *partition_create(struct partition_env *env, struct str topic, 
 void partition_opened(struct partition *p, struct log *log, struct status result, int64_t high_watermark,
                       struct flusher *flusher);
 
-/* The metadata moved on: leads, follows or changes its members. Idempotent. */
+/* The metadata moved on: leads, follows or changes its members. Idempotent. While truncating it is put off: see
+ * env->truncated. */
 void partition_assign(struct partition *p, const struct partition_assignment *a);
 
 /* Takes everything down with `code` for those who wait; env->stopped follows, maybe at once. Keeps the log
  * open. Not while opening. */
 void partition_stop(struct partition *p, enum kerr code);
 
-/* Takes it offline for a reason found elsewhere: its log directory failed. */
+/* Takes it offline for a reason found elsewhere: its log directory failed. While truncating, after that. */
 void partition_fail(struct partition *p, struct status why);
+
+/* Its topic outlives the metadata's settings for as long as it takes to let go of it: config is to be used instead. */
+void partition_keep_config(struct partition *p, const struct log_config *config);
+
+/* What the checkpoints of its log directory say of it. Not of one that is opening or offline. */
+struct partition_offsets {
+    int64_t recovery_point;
+    int64_t high_watermark;
+    int64_t log_start_offset;
+    int64_t cleaned_offset;
+};
+struct partition_offsets partition_offsets(const struct partition *p);
 
 /* Frees a stopped partition. The log is handed back to be closed or deleted; may be NULL. */
 struct log *partition_free(struct partition *p);

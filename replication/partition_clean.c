@@ -112,8 +112,7 @@ static void finish(struct partition_cleaning *c)
     if (broke)
         partition_fail(p, result);
     args.done(args.arg, went_well);
-    if (p->stopping)
-        partition_maybe_stopped(p);
+    partition_settled(p);
 }
 
 static void step_done(struct task *t)
@@ -158,8 +157,7 @@ static void times_done(struct task *t)
     if (status_failed(c->result))
         tell_failure(p, c->result);
     free(c);
-    if (p->stopping)
-        partition_maybe_stopped(p);
+    partition_settled(p);
 }
 
 /* The next look knows more. */
@@ -182,7 +180,7 @@ static void ask_times(struct partition *p)
 
 bool partition_clean_due(struct partition *p, struct compaction_range *out)
 {
-    if (!p->log || p->state == PARTITION_OFFLINE || p->stopping || p->cleaning || p->uncleanable || !p->config ||
+    if (!p->log || p->state == PARTITION_OFFLINE || p->state == PARTITION_TRUNCATING || p->stopping || p->cleaning || p->uncleanable || !p->config ||
         !p->config->cleanup_compact)
         return false;
     log_compaction_look(p->log, partition_last_stable_offset(p), clock_wall_ms(p->env->clock), out);
@@ -205,7 +203,7 @@ static int64_t step_bytes(double bytes_per_second)
 bool partition_clean_begin(struct partition *p, const struct partition_clean_args *args)
 {
     const struct log_compaction_args compaction = {
-        .stable_end_offset = p->log ? partition_last_stable_offset(p) : 0,
+        .stable_end_offset = p->log && p->state != PARTITION_TRUNCATING ? partition_last_stable_offset(p) : 0,
         .now_ms = clock_wall_ms(p->env->clock),
         .map_bytes_max = args->map_bytes_max,
         .map_load = args->map_load,

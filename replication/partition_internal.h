@@ -1,12 +1,12 @@
 #ifndef REPLICATION_PARTITION_INTERNAL_H
 #define REPLICATION_PARTITION_INTERNAL_H
 
-/* What the files of the partition share: partition.c, partition_lead.c, partition_clean.c. */
+/* What the files of the partition share: partition.c, partition_lead.c, partition_follow.c, partition_clean.c. */
 
 #include "replication/partition.h"
 
-/* One of the things that a stopping partition waited for is over. */
-void partition_maybe_stopped(struct partition *p);
+/* A flush, a compaction or a truncation is over: what stopping or truncating waited for. */
+void partition_settled(struct partition *p);
 
 /* ---- partition.c ---- */
 
@@ -15,6 +15,8 @@ void partition_wake_watchers(struct partition *p);
 void partition_wake_end_watchers(struct partition *p);
 void partition_fail_waiters(struct partition *p, enum kerr code);
 void partition_went_offline(struct partition *p, struct status why);
+/* Nobody asks the disk for the age of its segments any more. */
+void partition_leave_ages(struct partition *p);
 
 /* ---- partition_lead.c ---- */
 
@@ -26,5 +28,14 @@ void partition_set_membership(struct partition *p, const struct isr_membership *
 void partition_leave_leading(struct partition *p, enum partition_state state);
 /* More of the log is flushed. */
 void partition_own_end_moved(struct partition *p);
+
+/* ---- partition_follow.c ---- */
+
+/* Goes on with the truncation once nobody uses the log any more. */
+void partition_truncation_step(struct partition *p);
+/* While truncating: offline after that. */
+void partition_truncation_fail(struct partition *p, struct status why);
+/* As partition_offsets, while truncating. */
+struct partition_offsets partition_truncation_offsets(const struct partition *p);
 
 #endif
