@@ -266,12 +266,12 @@ static struct status check_controller_names(const struct config_values *config,
         problem, "listeners: all of them are in controller.listener.names, so none is for clients");
 }
 
-static struct status check_inter_broker(const struct config_values *config,
-                                        const struct node_options *out,
-                                        struct config_problem *problem)
+static struct status set_inter_broker(const struct config_values *config, struct node_options *out,
+                                      struct config_problem *problem)
 {
     const char *name = config_values_text(config, "inter.broker.listener.name");
 
+    out->inter_broker_listener = name ? name : config_values_text(config, "security.inter.broker.protocol");
     if (name == NULL)
         return STATUS_OK;
     for (size_t i = 0; i < out->listener_count; i++)
@@ -299,5 +299,5 @@ struct status config_listeners(const struct config_values *config, struct arena 
         st = advertise(text, seen, arena, out, problem);
     for (size_t i = 0; i < out->listener_count && !status_failed(st); i++)
         st = finish_advertised(arena, &out->listeners[i], problem);
-    return status_failed(st) ? st : check_inter_broker(config, out, problem);
+    return status_failed(st) ? st : set_inter_broker(config, out, problem);
 }

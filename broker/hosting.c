@@ -8,6 +8,7 @@
 #include "broker/control.h"
 #include "broker/coordinator/coordinators.h"
 #include "broker/isr_changes.h"
+#include "broker/replica_fetcher.h"
 #include "broker/storage_dirs.h"
 #include "broker/verify.h"
 #include "protocol/base/check.h"
@@ -90,6 +91,7 @@ static void hosted_assign(struct hosted_partition *h)
         return; /* removed meanwhile: its turn comes with the delta */
     a = assignment_of(s, topic, mp);
     partition_assign(h->partition, &a);
+    replica_fetcher_assign(s, h->partition);
 }
 
 /* ---- letting go ---- */
@@ -197,6 +199,13 @@ static void hosted_end(struct hosted_partition *h)
     pool_submit(s->node->env.pool, &e->job);
 }
 
+/* No more of the leader's records. Not while opening. */
+static void hosted_stop(struct hosted_partition *h, enum kerr code)
+{
+    replica_fetcher_forget(h->shard, h->partition);
+    partition_stop(h->partition, code);
+}
+
 static void on_partition_stopped(void *arg, struct partition *p)
 {
     struct hosted_partition *h = hosting_find(arg, p->topic_id, p->index);
@@ -215,9 +224,7 @@ static void hosted_keep_config(struct hosted_partition *h)
     h->config = malloc(sizeof *h->config);
     CHECK(h->config);
     *h->config = *p->config;
-    p->config = h->config;
-    if (p->log)
-        log_set_config(p->log, h->config);
+    partition_keep_config(p, h->config);
 }
 
 /* An opening partition waits for its log first; see hosted_opened. */
@@ -227,7 +234,7 @@ static void hosted_remove(struct hosted_partition *h)
     coordinators_remove(h->shard, h->partition);
     hosted_keep_config(h);
     if (h->partition->state != PARTITION_OPENING)
-        partition_stop(h->partition, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+        hosted_stop(h, KERR_UNKNOWN_TOPIC_OR_PARTITION);
 }
 
 /* ---- opening ---- */
@@ -293,8 +300,6 @@ static void hosted_serve(struct hosted_partition *h)
     verify_add(h->shard->verify, &h->verify, h->partition);
 }
 
-static void hosting_look_again(struct shard *s);
-
 /* It cannot be placed yet: forgotten, and looked at again soon. */
 static void hosted_postpone(struct hosted_partition *h)
 {
@@ -326,7 +331,7 @@ static void hosted_opened(struct open_item *item)
     p->log_dir = item->place.dir;
     partition_opened(p, item->log, item->result, item->place.high_watermark, s->flushers[item->place.dir]);
     if (h->removed || s->closing)
-        partition_stop(p, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+        hosted_stop(h, KERR_UNKNOWN_TOPIC_OR_PARTITION);
     else
         hosted_serve(h);
 }
@@ -448,7 +453,7 @@ static void on_look_again(struct timer *t)
     open_job_submit(s);
 }
 
-static void hosting_look_again(struct shard *s)
+void hosting_look_again(struct shard *s)
 {
     timer_start(s->loop, &s->look_again, LOOK_AGAIN_US);
     control_hurry_checkpoints(s->node->control);
@@ -520,15 +525,17 @@ void hosting_checkpoint(struct shard *s, struct offset_map (*maps)[LOG_DIR_CHECK
     {
         const struct partition *p = h->partition;
         struct offset_map *map = maps[p->log_dir];
+        struct partition_offsets o;
 
         if (!p->log || p->state == PARTITION_OFFLINE || h->removed)
             continue;
-        offset_map_set(&map[LOG_DIR_RECOVERY_POINTS], p->topic, p->index, log_recovery_point(p->log));
-        offset_map_set(&map[LOG_DIR_HIGH_WATERMARKS], p->topic, p->index, partition_high_watermark(p));
-        if (log_start_offset(p->log) > 0)
-            offset_map_set(&map[LOG_DIR_LOG_STARTS], p->topic, p->index, log_start_offset(p->log));
-        if (log_cleaned_offset(p->log) > 0)
-            offset_map_set(&map[LOG_DIR_CLEANED], p->topic, p->index, log_cleaned_offset(p->log));
+        o = partition_offsets(p);
+        offset_map_set(&map[LOG_DIR_RECOVERY_POINTS], p->topic, p->index, o.recovery_point);
+        offset_map_set(&map[LOG_DIR_HIGH_WATERMARKS], p->topic, p->index, o.high_watermark);
+        if (o.log_start_offset > 0)
+            offset_map_set(&map[LOG_DIR_LOG_STARTS], p->topic, p->index, o.log_start_offset);
+        if (o.cleaned_offset > 0)
+            offset_map_set(&map[LOG_DIR_CLEANED], p->topic, p->index, o.cleaned_offset);
     }
 }
 
@@ -564,8 +571,24 @@ static void on_storage_failed(void *arg, struct partition *p, struct status why)
 {
     struct shard *s = arg;
 
+    replica_fetcher_forget(s, p);
     if (why.sys_errno != 0) /* damaged files, or a directory that was offline already, say nothing of the disk */
         node_dir_failed(s->node, p->log_dir, why);
+}
+
+static void on_partition_flushed(void *arg, struct partition *p)
+{
+    replica_fetcher_flushed(arg, p);
+}
+
+static void on_partition_truncated(void *arg, struct partition *p)
+{
+    struct shard *s = arg;
+    struct hosted_partition *h = hosting_find(s, p->topic_id, p->index);
+
+    CHECK(h);
+    replica_fetcher_truncated(s, p);
+    hosted_assign(h);
 }
 
 static void on_verify_idle(void *arg)
@@ -589,6 +612,8 @@ void hosting_init(struct shard *s)
     timer_init(s->loop, &s->look_again, on_look_again);
     s->partition_env.storage_failed = on_storage_failed;
     s->partition_env.stopped = on_partition_stopped;
+    s->partition_env.flushed = on_partition_flushed;
+    s->partition_env.truncated = on_partition_truncated;
     s->partition_env.arg = s;
     isr_changes_init(s);
 }
@@ -609,7 +634,7 @@ void hosting_close_all(struct shard *s, bool clean)
     {
         coordinators_remove(s, h->partition);
         if (h->partition->state != PARTITION_OPENING && !h->partition->stopping)
-            partition_stop(h->partition, KERR_NOT_LEADER_OR_FOLLOWER);
+            hosted_stop(h, KERR_NOT_LEADER_OR_FOLLOWER);
     }
     hosting_maybe_emptied(s);
 }

@@ -44,6 +44,7 @@ struct node_env {
     struct event_base **shard_events; /* NULL: no sockets */
     size_t shard_count;
     struct transport *peers; /* to other nodes, from the control loop. NULL: this node knows none */
+    struct transport **shard_peers; /* likewise, from each shard's loop, for following. NULL: none */
     const char *boot_id; /* the kernel's; page caches survive as long as it stays the same */
     /* [pool] Opens the state store that lives in `dir`; NULL: the real one (state_home.h). */
     struct status (*open_state)(struct node *n, const char *dir, struct state_store_report *report,

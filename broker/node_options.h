@@ -39,6 +39,7 @@ struct node_options {
     const char *cluster_id; /* NULL: what the directories say, or a new one */
     struct node_listener listeners[NODE_LISTENERS_MAX];
     size_t listener_count;
+    const char *inter_broker_listener; /* the listener of other brokers that this one talks to */
     struct node_voter voters[NODE_VOTERS_MAX]; /* controller.quorum.voters */
     size_t voter_count;
     const char *log_dirs[NODE_LOG_DIRS_MAX];

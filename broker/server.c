@@ -36,7 +36,10 @@ struct server {
     char (*names)[16];
     char boot_id[BOOT_ID_BYTES];
     struct peer_transport *peers; /* of the control loop */
-    char client_id[32];           /* as other nodes hear it */
+    struct peer_transport **followers; /* of the shards */
+    struct transport **shard_peers;
+    char client_id[32]; /* as other nodes hear it */
+    char follower_id[32];
     struct node *node;
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct task accept_task;
@@ -185,7 +188,19 @@ static struct status server_make_peers(struct server *s)
     };
 
     s->peers = peer_transport_create(&args);
-    return s->peers ? STATUS_OK : status_errno(ENOMEM, "peer transport");
+    s->followers = calloc(s->shard_count, sizeof(struct peer_transport *));
+    s->shard_peers = calloc(s->shard_count, sizeof(struct transport *));
+    CHECK(s->followers && s->shard_peers);
+    args.client_id = str_from(s->follower_id);
+    for (size_t i = 0; i < s->shard_count; i++) {
+        args.events = s->shard_events[i];
+        args.loop = s->shard_loops[i];
+        s->followers[i] = peer_transport_create(&args);
+        if (!s->followers[i])
+            break;
+        s->shard_peers[i] = peer_transport_base(s->followers[i]);
+    }
+    return s->peers && s->followers[s->shard_count - 1] ? STATUS_OK : status_errno(ENOMEM, "peer transport");
 }
 
 static struct status server_make_node(struct server *s)
@@ -201,6 +216,7 @@ static struct status server_make_node(struct server *s)
         .shard_events = s->shard_events,
         .shard_count = s->shard_count,
         .peers = peer_transport_base(s->peers),
+        .shard_peers = s->shard_peers,
         .boot_id = s->boot_id,
     };
     struct status st = node_create(&env, s->options, &s->node);
@@ -284,6 +300,8 @@ static void server_free(struct server *s)
     if (s->node)
         node_free(s->node);
     peer_transport_free(s->peers);
+    for (size_t i = 0; s->followers && i < s->shard_count; i++)
+        peer_transport_free(s->followers[i]);
     for (size_t i = 0; s->shards && i < s->shard_count; i++)
         if (s->shards[i])
             event_loop_free(s->shards[i]);
@@ -300,6 +318,8 @@ static void server_free(struct server *s)
     free(s->shards);
     free(s->shard_loops);
     free(s->shard_events);
+    free(s->followers);
+    free(s->shard_peers);
     free(s->names);
     free(s);
 }
@@ -329,6 +349,7 @@ static struct server *server_create(const struct node_options *options, struct l
     s->failure_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     read_boot_id(s->boot_id);
     snprintf(s->client_id, sizeof s->client_id, "raft-client-%d", options->node_id);
+    snprintf(s->follower_id, sizeof s->follower_id, "broker-%d-fetcher", options->node_id);
     return s;
 }
 

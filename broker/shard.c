@@ -10,6 +10,7 @@
 #include "broker/hosting.h"
 #include "broker/isr_changes.h"
 #include "broker/produce.h"
+#include "broker/replica_fetcher.h"
 #include "broker/storage_dirs.h"
 #include "broker/topic_creation.h"
 #include "broker/verify.h"
@@ -97,6 +98,7 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
         return;
     s->image = metadata_image_acquire(image);
     hosting_image_changed(s, delta);
+    replica_fetchers_image_changed(s, delta);
     coordinators_image_changed(s, delta);
     topic_creation_image_changed(s);
     metadata_image_release(old);
@@ -170,9 +172,10 @@ struct shard *shard_create(struct node *node, size_t index, struct loop *loop, s
     timer_init(loop, &s->upkeep, on_upkeep);
     timer_init(loop, &s->connection_timer, on_connection_timer);
     s->scratch = compression_scratch_new();
+    s->replica_fetchers = replica_fetchers_create(s);
     s->coordinators = coordinators_create(s);
     s->fetch_sessions = fetch_sessions_create(&sessions);
-    if (!s->scratch || !s->coordinators || !s->fetch_sessions || !shard_create_flushers(s)) {
+    if (!s->scratch || !s->replica_fetchers || !s->coordinators || !s->fetch_sessions || !shard_create_flushers(s)) {
         shard_free(s);
         return NULL;
     }
@@ -214,6 +217,7 @@ void shard_free(struct shard *s)
         fetch_sessions_free(s->fetch_sessions);
     frames_free_spare(&s->frames);
     coordinators_free(s->coordinators);
+    replica_fetchers_free(s->replica_fetchers);
     compression_scratch_free(s->scratch);
     metadata_image_release(s->image);
     free(s);

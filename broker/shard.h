@@ -25,6 +25,7 @@ struct event_base;
 struct fetch_sessions;
 struct hosted_partition;
 struct open_job;
+struct replica_fetchers;
 struct topic_creation;
 struct verify;
 
@@ -67,6 +68,7 @@ struct shard {
     struct task fetch_ready_task;
     bool fetch_ready_posted;
 
+    struct replica_fetchers *replica_fetchers; /* never NULL */
     struct topic_creation *topic_creations; /* made by the controller, and not yet in the image */
     struct coordinators *coordinators; /* of groups; never NULL */
 
