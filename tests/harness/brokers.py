@@ -148,6 +148,12 @@ class Broker:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self, wait=60.0):
         """Ends it with SIGTERM; kills it when that takes too long, and answers the exit code."""
         if not self.alive():

@@ -1,0 +1,114 @@
+"""Partitions replicated over three brokers: followers have the leader's bytes, and leadership moves."""
+import hashlib
+import os
+import subprocess
+import time
+
+PROPERTIES = {}
+TOPIC = "replicated"
+PARTITIONS = 4
+
+
+def until(what, seconds=20.0):
+    """The seconds until what() is true."""
+    started = time.monotonic()
+    while not what():
+        assert time.monotonic() - started < seconds, f"not within {seconds} s"
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+def kcat(*arguments, seconds=40, **options):
+    return subprocess.run(["kcat", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds,
+                          **options)
+
+
+def produce(bootstrap, records, topic=TOPIC):
+    done = kcat("-P", "-b", bootstrap, "-t", topic, "-X", "acks=all", "-X", "message.timeout.ms=30000",
+                input="".join(f"{r}\n" for r in records))
+    assert done.returncode == 0, done.stderr[-300:]
+
+
+def consume(bootstrap, topic=TOPIC):
+    return kcat("-C", "-b", bootstrap, "-t", topic, "-e", "-q").stdout.splitlines()
+
+
+def partitions(bootstrap, topic=TOPIC):
+    """(leader, ISR) of each partition, as a broker knows them."""
+    out = {}
+    for line in kcat("-L", "-b", bootstrap, "-t", topic).stdout.splitlines():
+        words = line.replace(",", " ", 2).split()
+        if words[:1] == ["partition"] and "leader" in words:
+            isr = line.rsplit("isrs: ", 1)[1].split(",")
+            out[int(words[1])] = (int(words[3]), {int(i) for i in isr if i.strip().isdigit()})
+    return out
+
+
+def digest(broker, partition, topic=TOPIC):
+    """Of the bytes of a replica's log."""
+    folder = os.path.join(broker.data, f"{topic}-{partition}")
+    total = hashlib.sha256()
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        if name.endswith(".log"):
+            with open(os.path.join(folder, name), "rb") as log:
+                total.update(log.read())
+    return total.hexdigest()
+
+
+def logs_are_equal(cluster, topic=TOPIC, count=PARTITIONS):
+    return all(len({digest(b, p, topic) for b in cluster.brokers}) == 1 for p in range(count))
+
+
+def create(cluster, tool, topic, count):
+    done = subprocess.run([tool, "topic", "create", topic, "--partitions", str(count), "--replication-factor", "3"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30,
+                          env={**os.environ, "TRIVET_BOOTSTRAP": cluster.brokers[0].bootstrap})
+    assert done.returncode == 0, done.stdout
+
+
+def followers_have_the_leaders_bytes(cluster, tool):
+    create(cluster, tool, TOPIC, PARTITIONS)
+    produce(cluster.bootstrap, (f"first-{i}" for i in range(20000)))
+    until(lambda: logs_are_equal(cluster), 5)
+    assert sorted(consume(cluster.bootstrap)) == sorted(f"first-{i}" for i in range(20000))
+
+
+def leadership_moves_when_the_leader_is_killed(cluster, tool):
+    dead = partitions(cluster.bootstrap)[0][0]
+    cluster.node(dead).kill9()
+    alive = ",".join(b.bootstrap for b in cluster.brokers if b.alive())
+    started = time.monotonic()
+    produce(alive, (f"second-{i}" for i in range(1000)))
+    print(f"acknowledged by the rest {(time.monotonic() - started) * 1000:.0f} ms after the kill")
+    assert all(leader not in (dead, -1) for leader, _ in partitions(alive).values())
+    cluster.start()
+    until(lambda: logs_are_equal(cluster))
+
+
+def killed_leader_cuts_what_nobody_else_has_and_follows(cluster, tool):
+    """With acks=1 it takes records that its followers, paused, never ask for: they go when it comes back."""
+    create(cluster, tool, "cut", 1)
+    kept = [f"kept-{i}" for i in range(1000)]
+    later = [f"later-{i}" for i in range(1000)]
+    produce(cluster.bootstrap, kept, "cut")
+    leader = partitions(cluster.bootstrap, "cut")[0][0]
+    others = [b for b in cluster.brokers if b is not cluster.node(leader)]
+    for b in others:
+        b.pause()
+    for record in ("on its way", "lost"): # the first one is the answer to the fetches that wait
+        done = kcat("-P", "-b", cluster.node(leader).bootstrap, "-t", "cut", "-X", "acks=1", "-X",
+                    "message.timeout.ms=3000", input=f"{record}\n")
+        assert done.returncode == 0, done.stderr
+    cluster.node(leader).kill9()
+    for b in others:
+        b.resume()
+    produce(",".join(b.bootstrap for b in others), later, "cut")
+    cluster.start()
+    until(lambda: logs_are_equal(cluster, "cut", 1))
+    got = [r for r in consume(cluster.bootstrap, "cut") if r != "on its way"]
+    assert got == kept + later, got[-5:]
+    assert 'event=log_truncated topic="cut"' in cluster.node(leader).log_text()
+
+
+CASES = [followers_have_the_leaders_bytes, leadership_moves_when_the_leader_is_killed,
+         killed_leader_cuts_what_nobody_else_has_and_follows]
