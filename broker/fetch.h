@@ -33,7 +33,10 @@ struct fetch_entry {
     int32_t max_bytes;
     int32_t current_leader_epoch; /* -1: not checked */
     int32_t last_fetched_epoch;   /* -1: not checked */
+    /* of a replica's: its own log start, and what it was told last; INT64_MAX: it is not to be told of more in haste */
     int64_t replica_log_start_offset;
+    int64_t known_high_watermark;
+    int64_t known_log_start_offset;
     /* the answer; code != NONE from the start: not to be read */
     enum kerr code;
     int64_t high_watermark;
@@ -71,6 +74,8 @@ struct fetch_call {
     bool waiting;             /* the first round was not enough: owners watch */
     bool wait_over;           /* max.wait, or an error: what is there goes */
     bool finishing;
+    bool news;   /* a replica has to hear of a high watermark or log start */
+    bool hasten; /* and will, soon */
     bool stepping;
     struct timer wait;
     size_t cold_left;

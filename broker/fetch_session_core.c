@@ -325,6 +325,16 @@ const struct fetch_ask *fetch_cached_ask(const struct fetch_cached *p)
     return &p->ask;
 }
 
+int64_t fetch_cached_high_watermark(const struct fetch_cached *p)
+{
+    return p->told_high_watermark;
+}
+
+int64_t fetch_cached_log_start(const struct fetch_cached *p)
+{
+    return p->told_log_start;
+}
+
 bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p, const struct fetch_news *news)
 {
     bool tell = news->has_records || news->has_diverging_epoch || news->code != KERR_NONE ||

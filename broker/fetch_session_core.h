@@ -92,6 +92,10 @@ size_t fetch_session_partition_count(const struct fetch_session *session);
 /* Its topic name belongs to the session. */
 const struct fetch_ask *fetch_cached_ask(const struct fetch_cached *p);
 
+/* What was last told of it; -1: nothing yet. */
+int64_t fetch_cached_high_watermark(const struct fetch_cached *p);
+int64_t fetch_cached_log_start(const struct fetch_cached *p);
+
 /* What was found for one partition. */
 struct fetch_news {
     bool has_records;

@@ -92,6 +92,7 @@ static void fill_entry(const struct request *rq, struct fetch_entry *e, const st
         .current_leader_epoch = ask->current_leader_epoch,
         .last_fetched_epoch = ask->last_fetched_epoch,
         .replica_log_start_offset = ask->log_start_offset,
+        .known_high_watermark = INT64_MAX,
         .high_watermark = -1,
         .last_stable_offset = -1,
         .log_start_offset = -1,
@@ -116,8 +117,14 @@ static bool fill_from_session(struct fetch_answer *a)
     if (!a->call.entries || !a->cached)
         return false;
     for (; p; p = fetch_session_next(p)) {
-        a->cached[a->call.entry_count] = p;
-        fill_entry(rq, &a->call.entries[a->call.entry_count++], fetch_cached_ask(p));
+        struct fetch_entry *e = &a->call.entries[a->call.entry_count];
+
+        a->cached[a->call.entry_count++] = p;
+        fill_entry(rq, e, fetch_cached_ask(p));
+        if (a->call.replica_id >= 0) {
+            e->known_high_watermark = fetch_cached_high_watermark(p);
+            e->known_log_start_offset = fetch_cached_log_start(p);
+        }
     }
     return true;
 }

@@ -385,6 +385,42 @@ static void replica_that_waits_is_woken_by_each_append(void **state)
     node_world_free(&w);
 }
 
+/* Its own offset moves the high watermark, of which it hears soon though no record comes; then it waits. */
+static void replica_in_a_session_hears_soon_of_the_high_watermark(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    struct uuid topic;
+    int32_t id;
+    (void)state;
+
+    topic = begin(&w);
+    replicated(&w, topic, 0);
+    assert_int_equal(node_world_produce(&w, TOPIC, 0, 1, 1, 50), KERR_NONE);
+    replica_call(&c, topic, 2, 0);
+    c.m.session_epoch = 0;
+    call_send(&w, &c, REPLICA_VERSION);
+    assert_int_equal(found(call_wait(&w, &c, 5), 0)->high_watermark, 0);
+    id = ((const struct fetch_response *)c.ask.answer)->session_id;
+    node_ask_free(&c.ask);
+    for (int32_t epoch = 1; epoch <= 2; epoch++) {
+        replica_call(&c, topic, 2, 1);
+        c.m.session_id = id;
+        c.m.session_epoch = epoch;
+        call_send(&w, &c, REPLICA_VERSION);
+        if (epoch == 1)
+            assert_int_equal(found(call_wait(&w, &c, 20), 0)->high_watermark, 1);
+        else
+            assert_null(call_wait(&w, &c, 400));
+        if (epoch == 1)
+            node_ask_free(&c.ask);
+    }
+    assert_int_equal(node_world_produce(&w, TOPIC, 0, 1, 1, 50), KERR_NONE);
+    assert_true(found(call_wait(&w, &c, 5), 0)->records.size > 0);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 static enum kerr refusal_of(struct node_world *w, struct call *c, int16_t version)
 {
     enum kerr code;
@@ -447,6 +483,7 @@ int main(void)
         cmocka_unit_test(fetch_of_a_client_that_went_does_not_wait),
         cmocka_unit_test(fetch_of_a_replica_moves_the_high_watermark),
         cmocka_unit_test(replica_that_waits_is_woken_by_each_append),
+        cmocka_unit_test(replica_in_a_session_hears_soon_of_the_high_watermark),
         cmocka_unit_test(fetch_of_whoever_is_no_replica_moves_nothing),
     };
 
