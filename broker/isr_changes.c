@@ -89,6 +89,14 @@ static bool on_eligible(void *arg, int32_t broker_id, int64_t broker_epoch)
     return b && !b->fenced && !b->in_controlled_shutdown && (broker_epoch == -1 || broker_epoch == b->epoch);
 }
 
+static bool on_alive(void *arg, int32_t broker_id)
+{
+    const struct shard *s = arg;
+    const struct metadata_broker *b = metadata_image_broker(s->image, broker_id);
+
+    return b && !b->fenced;
+}
+
 static void on_tick_soon(void *arg, struct partition *p)
 {
     struct shard *s = arg;
@@ -139,6 +147,7 @@ void isr_changes_init(struct shard *s)
     timer_init(s->loop, &s->isr_soon_timer, on_soon);
     s->partition_env.replica_lag_ms_max = s->node->options->replica_lag_ms_max;
     s->partition_env.replica_eligible = on_eligible;
+    s->partition_env.broker_alive = on_alive;
     s->partition_env.propose_isr = on_propose;
     s->partition_env.isr_tick_soon = on_tick_soon;
 }

@@ -23,11 +23,19 @@ static void part_return(struct produce_part *part);
 
 /* ---- on the owner ---- */
 
+/* KIP-951: the client is told who leads. */
+static void entry_name_leader(struct produce_entry *e, const struct partition *p)
+{
+    e->leader_id = p->leader_id;
+    e->leader_epoch = p->leader_epoch;
+}
+
 static void entry_reached(struct watermark_waiter *w, enum kerr code)
 {
     struct produce_entry *e = CONTAINER_OF(w, struct produce_entry, waiter);
     struct produce_part *part = e->part;
 
+    entry_name_leader(e, e->waiting_on); /* it may be another one by now */
     e->waiting_on = NULL;
     e->code = code;
     if (--part->waiting == 0)
@@ -46,8 +54,7 @@ static void entry_append(struct produce_part *part, struct produce_entry *e)
     }
     st = partition_append(p, e->records, acks_all, &e->appended, &e->refusal);
     e->code = st.code;
-    e->leader_id = p->leader_id;
-    e->leader_epoch = p->leader_epoch;
+    entry_name_leader(e, p);
     if (status_failed(st) || !acks_all)
         return;
     e->waiter.offset = e->appended.last_offset + 1;

@@ -46,6 +46,19 @@ bool isr_enough(const struct isr *s)
     return isr_size(s) >= (size_t)s->min_isr;
 }
 
+int64_t isr_low_watermark(const struct isr *s, int64_t own_start, bool (*alive)(void *arg, int32_t id), void *arg)
+{
+    int64_t lowest = own_start;
+
+    for (size_t i = 0; i < s->replica_count; i++) {
+        const struct isr_replica *r = &s->replicas[i];
+
+        if (r->id != s->self_id && r->log_start_offset < lowest && alive(arg, r->id))
+            lowest = r->log_start_offset;
+    }
+    return lowest;
+}
+
 static bool contains(const int32_t *ids, size_t count, int32_t id)
 {
     for (size_t i = 0; i < count; i++)

@@ -140,6 +140,10 @@ void isr_answered(struct isr *s, const struct isr_answer *a, int64_t now_ms, str
 
 bool isr_has_replica(const struct isr *s, int32_t replica_id);
 
+/* The least log start over the leader (own_start) and those replicas that are alive; -1 when one of them was not heard
+ * of. What lies below it is deleted everywhere. */
+int64_t isr_low_watermark(const struct isr *s, int64_t own_start, bool (*alive)(void *arg, int32_t id), void *arg);
+
 /* Members of the ISR. */
 size_t isr_size(const struct isr *s);
 

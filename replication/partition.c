@@ -57,14 +57,20 @@ void partition_wake_watchers(struct partition *p)
     wake(p->end_watchers);
 }
 
-void partition_fail_waiters(struct partition *p, enum kerr code)
+static void fail_all(struct watermark_waiter **list, enum kerr code)
 {
     struct watermark_waiter *w;
 
-    while ((w = p->waiters)) {
-        DL_DELETE(p->waiters, w);
+    while ((w = *list)) {
+        DL_DELETE(*list, w);
         w->reached(w, code);
     }
+}
+
+void partition_fail_waiters(struct partition *p, enum kerr code)
+{
+    fail_all(&p->waiters, code);
+    fail_all(&p->low_waiters, code);
 }
 
 bool partition_wait(struct partition *p, struct watermark_waiter *w)
@@ -240,6 +246,7 @@ struct log *partition_free(struct partition *p)
     CHECK(!p->truncation);
     CHECK(!p->fetching.fetcher);
     CHECK(!p->waiters);
+    CHECK(!p->low_waiters);
     while (p->watchers)
         partition_unwatch(p->watchers);
     while (p->end_watchers)
@@ -251,7 +258,7 @@ struct log *partition_free(struct partition *p)
 
 /* ---- service ---- */
 
-enum kerr partition_check_leader(const struct partition *p, int32_t epoch)
+enum kerr partition_check_replica(const struct partition *p, int32_t epoch)
 {
     if (p->state == PARTITION_OFFLINE)
         return KERR_KAFKA_STORAGE_ERROR;
@@ -259,7 +266,14 @@ enum kerr partition_check_leader(const struct partition *p, int32_t epoch)
         return KERR_FENCED_LEADER_EPOCH;
     if (epoch > p->leader_epoch)
         return KERR_UNKNOWN_LEADER_EPOCH;
-    return p->state == PARTITION_LEADING ? KERR_NONE : KERR_NOT_LEADER_OR_FOLLOWER;
+    return p->state == PARTITION_OPENING || p->stopping ? KERR_NOT_LEADER_OR_FOLLOWER : KERR_NONE;
+}
+
+enum kerr partition_check_leader(const struct partition *p, int32_t epoch)
+{
+    enum kerr code = partition_check_replica(p, epoch);
+
+    return code || p->state == PARTITION_LEADING ? code : KERR_NOT_LEADER_OR_FOLLOWER;
 }
 
 static void partition_flushed(struct flusher_entry *e, struct status result)

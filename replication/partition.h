@@ -70,6 +70,7 @@ struct partition_env {
      * say) may be in an ISR; ask the controller for isr_proposal(&p->isr) of partition epoch p->isr.partition_epoch,
      * answered by partition_isr_answered; call partition_isr_tick in about ISR_HOLD_MS. */
     bool (*replica_eligible)(void *arg, int32_t broker_id, int64_t broker_epoch);
+    bool (*broker_alive)(void *arg, int32_t broker_id); /* registered and not fenced */
     void (*propose_isr)(void *arg, struct partition *p);
     void (*isr_tick_soon)(void *arg, struct partition *p);
     /* A storage error took the partition offline: told once per partition. */
@@ -114,6 +115,7 @@ struct partition {
     struct flusher *flusher; /* of its log directory */
     struct flusher_entry flush_entry;
     struct watermark_waiter *waiters;
+    struct watermark_waiter *low_waiters; /* for the low watermark, while leading */
     struct partition_watcher *watchers;
     struct partition_watcher *end_watchers; /* those with log_end */
     const struct log_config *config;
@@ -160,6 +162,9 @@ struct log *partition_free(struct partition *p);
 /* Whether the partition is led here: NONE, NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH (the caller's epoch is
  * older), UNKNOWN_LEADER_EPOCH (newer), KAFKA_STORAGE_ERROR (offline). epoch -1: the caller does not know. */
 enum kerr partition_check_leader(const struct partition *p, int32_t epoch);
+
+/* Whether it is led or followed here, in that epoch: as partition_check_leader, but a follower is fine too. */
+enum kerr partition_check_replica(const struct partition *p, int32_t epoch);
 
 /* Appends to the partition we lead, and asks for a flush.
  *
@@ -208,9 +213,14 @@ void partition_unwait(struct partition *p, struct watermark_waiter *w);
 void partition_watch(struct partition *p, struct partition_watcher *w);
 void partition_unwatch(struct partition_watcher *w);
 
-/* DeleteRecords: OFFSET_OUT_OF_RANGE beyond the high watermark, POLICY_VIOLATION when the policy is not delete.
- * offset -1: the high watermark. *low_watermark is the log start after it. */
-struct status partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark);
+/* DeleteRecords here: OFFSET_OUT_OF_RANGE beyond the high watermark, POLICY_VIOLATION when the policy is not delete.
+ * *offset -1: the high watermark, which is written there. The replicas follow with their next fetches. */
+struct status partition_delete_records(struct partition *p, int64_t *offset);
+/* The least log start of this and the replicas that are alive. While leading. */
+int64_t partition_low_watermark(const struct partition *p);
+/* As partition_wait and partition_unwait, for the low watermark. */
+bool partition_wait_low(struct partition *p, struct watermark_waiter *w);
+void partition_unwait_low(struct partition *p, struct watermark_waiter *w);
 
 /* Retires segments; what has to ask the disk for that, and garbage, goes to the pool. Called now and then. */
 void partition_maintain(struct partition *p, int64_t now_ms);

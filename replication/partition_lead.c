@@ -60,6 +60,8 @@ static void partition_propose(struct partition *p)
     p->env->propose_isr(p->env->arg, p);
 }
 
+static void partition_low_maybe_moved(struct partition *p);
+
 static void partition_do(struct partition *p, const struct isr_effects *fx)
 {
     if (fx->propose)
@@ -111,10 +113,12 @@ void partition_set_membership(struct partition *p, const struct isr_membership *
 {
     struct isr_effects fx;
 
-    if (isr_set_membership(&p->isr, m, partition_now_ms(p), &fx))
-        partition_do(p, &fx); /* nobody may wait any more for one that left */
-    else
+    if (isr_set_membership(&p->isr, m, partition_now_ms(p), &fx)) { /* nobody may wait any more for one that left */
+        partition_low_maybe_moved(p);
+        partition_do(p, &fx);
+    } else {
         partition_went_offline(p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas"));
+    }
 }
 
 void partition_leave_leading(struct partition *p, enum partition_state state)
@@ -146,6 +150,7 @@ void partition_replica_fetched(struct partition *p, const struct replica_fetch *
     CHECK(p->state == PARTITION_LEADING);
     CHECK(f->offset <= log_end_offset(p->log));
     isr_fetched(&p->isr, &fetch, partition_now_ms(p), &fx);
+    partition_low_maybe_moved(p);
     partition_do(p, &fx);
 }
 
@@ -174,6 +179,7 @@ void partition_isr_tick(struct partition *p)
 
 void partition_brokers_changed(struct partition *p)
 {
+    partition_low_maybe_moved(p);
     for (size_t i = 0; p->state == PARTITION_LEADING && i < p->isr.replica_count; i++) {
         const struct isr_replica *r = &p->isr.replicas[i];
         struct isr_effects fx;
@@ -224,7 +230,46 @@ struct status partition_append_own(struct partition *p, struct bytes_mut records
     return partition_append_from(p, records, LOG_ORIGIN_COORDINATOR, true, out, NULL);
 }
 
-struct status partition_delete_records(struct partition *p, int64_t offset, int64_t *low_watermark)
+/* ---- the low watermark ---- */
+
+int64_t partition_low_watermark(const struct partition *p)
+{
+    CHECK(p->state == PARTITION_LEADING);
+    return isr_low_watermark(&p->isr, log_start_offset(p->log), p->env->broker_alive, p->env->arg);
+}
+
+bool partition_wait_low(struct partition *p, struct watermark_waiter *w)
+{
+    if (partition_low_watermark(p) >= w->offset)
+        return true;
+    DL_APPEND(p->low_waiters, w);
+    return false;
+}
+
+void partition_unwait_low(struct partition *p, struct watermark_waiter *w)
+{
+    DL_DELETE(p->low_waiters, w);
+}
+
+/* A replica's log start rose, or one that was waited for is gone. */
+static void partition_low_maybe_moved(struct partition *p)
+{
+    struct watermark_waiter *w, *next;
+    int64_t low;
+
+    if (!p->low_waiters || p->state != PARTITION_LEADING)
+        return;
+    low = partition_low_watermark(p);
+    DL_FOREACH_SAFE(p->low_waiters, w, next)
+    {
+        if (w->offset > low)
+            continue;
+        DL_DELETE(p->low_waiters, w);
+        w->reached(w, KERR_NONE);
+    }
+}
+
+struct status partition_delete_records(struct partition *p, int64_t *offset)
 {
     enum kerr code = partition_check_leader(p, -1);
     struct status st = STATUS_OK;
@@ -233,13 +278,15 @@ struct status partition_delete_records(struct partition *p, int64_t offset, int6
         return status_error(code, "delete records");
     if (!p->config->cleanup_delete)
         return status_error(KERR_POLICY_VIOLATION, "delete records");
-    if (offset == -1)
-        offset = partition_watermark(p);
-    if (offset < 0 || offset > partition_watermark(p))
+    if (*offset == -1)
+        *offset = partition_watermark(p);
+    if (*offset < 0 || *offset > partition_watermark(p))
         return status_error(KERR_OFFSET_OUT_OF_RANGE, "delete records");
-    if (offset > log_start_offset(p->log))
-        st = log_raise_start_offset(p->log, offset);
-    if (!status_failed(st))
-        *low_watermark = log_start_offset(p->log);
-    return st;
+    if (*offset > log_start_offset(p->log))
+        st = log_raise_start_offset(p->log, *offset);
+    if (status_failed(st))
+        return st;
+    partition_low_maybe_moved(p);
+    partition_wake_end_watchers(p); /* replicas hear of it */
+    return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* DeleteRecords: raises the log start of partitions led here. */
+/* DeleteRecords: raises the log start of partitions led here, and waits until the replicas that are alive have followed. */
 
 #include "broker/internal_topics.h"
 #include "broker/request.h"
@@ -11,6 +11,10 @@ struct delete_entry {
     int64_t offset;
     int64_t low_watermark;
     enum kerr code;
+    /* while it waits, on the owning shard */
+    struct partition *waiting_on;
+    struct watermark_waiter waiter;
+    struct timer timeout;
 };
 
 struct delete_call {
@@ -19,14 +23,50 @@ struct delete_call {
     struct delete_entry *entries;
 };
 
+static void entry_end(struct delete_entry *e, enum kerr code)
+{
+    timer_free(e->waiting_on->env->loop, &e->timeout);
+    e->waiting_on = NULL;
+    e->code = code;
+    scatter_let_go(&e->scatter);
+}
+
+static void on_reached(struct watermark_waiter *w, enum kerr code)
+{
+    struct delete_entry *e = CONTAINER_OF(w, struct delete_entry, waiter);
+
+    e->low_watermark = code == KERR_NONE ? partition_low_watermark(e->waiting_on) : -1;
+    entry_end(e, code);
+}
+
+/* It is deleted here all the same, and will be elsewhere. */
+static void on_timeout(struct timer *t)
+{
+    struct delete_entry *e = CONTAINER_OF(t, struct delete_entry, timeout);
+
+    partition_unwait_low(e->waiting_on, &e->waiter);
+    e->low_watermark = partition_low_watermark(e->waiting_on);
+    entry_end(e, KERR_REQUEST_TIMED_OUT);
+}
+
 static void delete_run(struct scatter *s, struct scatter_entry *entry, struct partition *p)
 {
     struct delete_entry *e = (struct delete_entry *)entry;
+    int32_t timeout_ms = ((struct delete_call *)s)->message->timeout_ms;
 
-    (void)s;
-    e->code = p ? partition_delete_records(p, e->offset, &e->low_watermark).code : KERR_NOT_LEADER_OR_FOLLOWER;
+    e->code = p ? partition_delete_records(p, &e->offset).code : KERR_NOT_LEADER_OR_FOLLOWER;
     if (e->code != KERR_NONE)
-        e->low_watermark = -1;
+        return;
+    e->waiter.offset = e->offset;
+    e->waiter.reached = on_reached;
+    if (partition_wait_low(p, &e->waiter)) {
+        e->low_watermark = partition_low_watermark(p);
+        return;
+    }
+    e->waiting_on = p;
+    scatter_hold(&e->scatter);
+    timer_init(p->env->loop, &e->timeout, on_timeout);
+    timer_start(p->env->loop, &e->timeout, timeout_ms > 0 ? (int64_t)timeout_ms * 1000 : 0);
 }
 
 static void delete_finished(struct scatter *s)

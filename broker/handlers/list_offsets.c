@@ -17,6 +17,10 @@ enum special_timestamp {
     TIMESTAMP_EARLIEST_PENDING = -6 /* KIP-1023: the first that is not tiered yet */
 };
 
+/* Negative replica ids. */
+#define REPLICA_CONSUMER  (-1)
+#define REPLICA_DEBUGGING (-2) /* reads from any replica */
+
 #define NOT_FOUND ((struct log_time_offset){-1, -1, -1})
 
 struct list_entry {
@@ -44,9 +48,17 @@ static bool depends_on_watermark(int64_t timestamp)
     return timestamp == TIMESTAMP_LATEST || timestamp == TIMESTAMP_MAX || timestamp >= 0;
 }
 
+/* Replicas, and consumers that debug, see all of the log. */
+static bool asks_as_client(const struct list_call *call)
+{
+    return call->message->replica_id == REPLICA_CONSUMER;
+}
+
 /* Where readers of that isolation level end. */
 static int64_t readable_end(const struct list_call *call, const struct partition *p)
 {
+    if (!asks_as_client(call))
+        return log_end_offset(p->log);
     return call->message->isolation_level == 1 ? partition_last_stable_offset(p) : partition_high_watermark(p);
 }
 
@@ -149,11 +161,15 @@ static void list_run(struct scatter *s, struct scatter_entry *entry, struct part
 {
     struct list_entry *e = (struct list_entry *)entry;
 
+    const struct list_call *call = (struct list_call *)s;
+
     e->code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
-    if (e->code == KERR_NONE && depends_on_watermark(e->timestamp) && !partition_caught_up(p))
+    if (p && e->code == KERR_NOT_LEADER_OR_FOLLOWER && call->message->replica_id == REPLICA_DEBUGGING)
+        e->code = partition_check_replica(p, e->current_leader_epoch);
+    if (e->code == KERR_NONE && asks_as_client(call) && depends_on_watermark(e->timestamp) && !partition_caught_up(p))
         e->code = s->rq->version >= 5 ? KERR_OFFSET_NOT_AVAILABLE : KERR_LEADER_NOT_AVAILABLE;
     if (e->code == KERR_NONE)
-        find((struct list_call *)s, e, p);
+        find(call, e, p);
 }
 
 /* Clients of versions before 4 do not know leader epochs. */

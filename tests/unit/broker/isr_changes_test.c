@@ -2,6 +2,7 @@
  * and back. */
 #include "tests/unit/test.h"
 
+#include "protocol/messages/delete_records.h"
 #include "replication/isr_core.h"
 #include "tests/unit/broker/second_broker.h"
 
@@ -122,6 +123,62 @@ static void lone_leader_refuses_acks_all_below_the_minimum(void **state)
     node_world_free(&w);
 }
 
+/* ---- DeleteRecords ---- */
+
+static void send_delete(struct node_world *w, struct node_ask *ask, int64_t offset, int32_t timeout_ms)
+{
+    struct delete_records_request_partition partition = {.partition_index = 0, .offset = offset};
+    struct delete_records_request_topic topic = {.name = STR("orders"), .partitions = &partition, .partitions_count = 1};
+    struct delete_records_request m = {.topics = &topic, .topics_count = 1, .timeout_ms = timeout_ms};
+
+    *ask = (struct node_ask){0};
+    node_world_send(w, ask, API_DELETE_RECORDS, 2, &m);
+}
+
+static const struct delete_records_response_partition_result *deleted(struct node_world *w, struct node_ask *ask,
+                                                                      int64_t ms)
+{
+    const struct delete_records_response *answer = node_world_wait(w, ask, ms);
+
+    return answer ? &answer->topics[0].partitions[0] : NULL;
+}
+
+/* The answer waits until the follower, which is told at once, has said that it deleted too. */
+static void deleting_records_waits_for_the_replicas(void **state)
+{
+    static struct node_world w;
+    struct second_broker b;
+    struct node_ask ask;
+    struct uuid topic;
+    (void)state;
+
+    begin(&w, &b);
+    topic = second_broker_topic(&b, "orders", NULL);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(node_world_produce(&w, "orders", 0, 1, 1, 50), KERR_NONE);
+    test_loop_run(&w.loop, 20);
+    assert_int_equal(second_broker_fetch(&b, topic, 4), KERR_NONE);
+    send_delete(&w, &ask, 3, 1000);
+    assert_null(deleted(&w, &ask, 100));
+    b.log_start = 3;
+    assert_int_equal(second_broker_fetch(&b, topic, 4), KERR_NONE);
+    assert_int_equal(deleted(&w, &ask, 5)->error_code, KERR_NONE);
+    assert_int_equal(deleted(&w, &ask, 5)->low_watermark, 3);
+    node_ask_free(&ask);
+    send_delete(&w, &ask, -1, 200);
+    assert_null(deleted(&w, &ask, 190));
+    assert_int_equal(deleted(&w, &ask, 20)->error_code, KERR_REQUEST_TIMED_OUT);
+    assert_int_equal(deleted(&w, &ask, 20)->low_watermark, 3);
+    node_ask_free(&ask);
+    send_delete(&w, &ask, -1, 100000);
+    assert_null(deleted(&w, &ask, 500));
+    test_loop_run(&w.loop, 3000); /* fenced: nobody waits for it */
+    assert_int_equal(deleted(&w, &ask, 5)->error_code, KERR_NONE);
+    assert_int_equal(deleted(&w, &ask, 5)->low_watermark, 4);
+    node_ask_free(&ask);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +186,7 @@ int main(void)
         cmocka_unit_test(follower_that_does_not_fetch_is_taken_out),
         cmocka_unit_test(fetch_of_an_earlier_run_brings_nobody_in),
         cmocka_unit_test(lone_leader_refuses_acks_all_below_the_minimum),
+        cmocka_unit_test(deleting_records_waits_for_the_replicas),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

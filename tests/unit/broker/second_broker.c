@@ -67,6 +67,7 @@ void second_broker_send_fetch(struct second_broker *b, struct uuid topic, int64_
     fetch_request_partition_init(&b->partition);
     fetch_request_topic_init(&b->topic);
     b->partition.fetch_offset = offset;
+    b->partition.log_start_offset = b->log_start;
     b->partition.partition_max_bytes = 1 << 20;
     b->topic.topic_id = topic;
     b->topic.partitions = &b->partition;

@@ -11,6 +11,7 @@
 struct second_broker {
     struct node_world *w;
     int64_t epoch;
+    int64_t log_start; /* its fetches say so */
     struct node_ask ask; /* its fetch */
     struct fetch_request_partition partition;
     struct fetch_request_topic topic;

@@ -36,6 +36,7 @@ struct partition_world {
     int32_t min_isr;
     int32_t partition_epoch; /* of the next assignment */
     int proposals;
+    int32_t dead_broker; /* 0: none */
     int storage_failures, stops;
     struct status failure;
 };
@@ -63,6 +64,11 @@ static bool eligible(void *arg, int32_t broker_id, int64_t broker_epoch)
     return true;
 }
 
+static bool alive(void *arg, int32_t broker_id)
+{
+    return broker_id != ((struct partition_world *)arg)->dead_broker;
+}
+
 static void proposed(void *arg, struct partition *p)
 {
     (void)p;
@@ -84,6 +90,7 @@ static void begin_opening(struct partition_world *w)
                                     .flush_before_ack = true,
                                     .replica_lag_ms_max = 30000,
                                     .replica_eligible = eligible,
+                                    .broker_alive = alive,
                                     .propose_isr = proposed,
                                     .storage_failed = storage_failed,
                                     .stopped = stopped,
@@ -508,30 +515,81 @@ static void checkpointed_watermark_is_kept_within_the_log(void **state)
     }
 }
 
+static enum kerr delete_up_to(struct partition_world *w, int64_t offset)
+{
+    return partition_delete_records(w->p, &offset).code;
+}
+
 static void records_are_deleted_up_to_the_watermark(void **state)
 {
     static struct partition_world w;
-    int64_t low = -7;
+    int64_t all = -1;
     (void)state;
 
     begin(&w);
-    assert_int_equal(partition_delete_records(w.p, 0, &low).code, KERR_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(delete_up_to(&w, 0), KERR_NOT_LEADER_OR_FOLLOWER);
     assign(&w, SELF, 0);
     for (int i = 0; i < 5; i++)
         append(&w, false);
     run(&w);
     append(&w, false); /* above the watermark */
-    assert_int_equal(partition_delete_records(w.p, 6, &low).code, KERR_OFFSET_OUT_OF_RANGE);
-    assert_int_equal(partition_delete_records(w.p, -2, &low).code, KERR_OFFSET_OUT_OF_RANGE);
-    assert_int_equal(low, -7);
-    assert_int_equal(partition_delete_records(w.p, 3, &low).code, KERR_NONE);
-    assert_int_equal(low, 3);
-    assert_int_equal(partition_delete_records(w.p, 1, &low).code, KERR_NONE); /* gone already */
-    assert_int_equal(low, 3);
-    assert_int_equal(partition_delete_records(w.p, -1, &low).code, KERR_NONE);
-    assert_int_equal(low, 5);
+    assert_int_equal(delete_up_to(&w, 6), KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(delete_up_to(&w, -2), KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(partition_low_watermark(w.p), 0);
+    assert_int_equal(delete_up_to(&w, 3), KERR_NONE);
+    assert_int_equal(partition_low_watermark(w.p), 3);
+    assert_int_equal(delete_up_to(&w, 1), KERR_NONE); /* gone already */
+    assert_int_equal(partition_low_watermark(w.p), 3);
+    assert_int_equal(partition_delete_records(w.p, &all).code, KERR_NONE);
+    assert_int_equal(all, 5);
+    assert_int_equal(partition_low_watermark(w.p), 5);
     w.w.config.cleanup_delete = false;
-    assert_int_equal(partition_delete_records(w.p, -1, &low).code, KERR_POLICY_VIOLATION);
+    assert_int_equal(delete_up_to(&w, -1), KERR_POLICY_VIOLATION);
+    end(&w);
+}
+
+static bool wait_low(struct partition_world *w, struct waiting *a, int64_t offset)
+{
+    *a = (struct waiting){.waiter = {.offset = offset, .reached = reached}};
+    return partition_wait_low(w->p, &a->waiter);
+}
+
+static void follower_says(struct partition_world *w, int32_t id, int64_t offset, int64_t log_start)
+{
+    partition_replica_fetched(
+        w->p, &(struct replica_fetch){.replica_id = id, .offset = offset, .log_start_offset = log_start});
+}
+
+/* What is deleted is deleted everywhere, but for brokers that are not there. */
+static void low_watermark_waits_for_the_replicas_that_are_alive(void **state)
+{
+    static struct partition_world w;
+    struct waiting a, b;
+    (void)state;
+
+    begin(&w);
+    set_members(&w, 3, 3, 1);
+    assign(&w, SELF, 0);
+    append(&w, false);
+    append(&w, false);
+    run(&w);
+    follower_says(&w, 2, 2, 0);
+    follower_says(&w, 3, 2, 0);
+    assert_int_equal(delete_up_to(&w, 2), KERR_NONE);
+    assert_false(wait_low(&w, &a, 2));
+    assert_true(wait_low(&w, &b, 0));
+    follower_says(&w, 2, 2, 2);
+    assert_int_equal(a.told, 0);
+    w.dead_broker = 3;
+    partition_brokers_changed(w.p);
+    assert_int_equal(a.told, 1);
+    assert_int_equal(a.code, KERR_NONE);
+    assert_int_equal(partition_low_watermark(w.p), 2);
+    w.dead_broker = 0;
+    assert_false(wait_low(&w, &a, 2));
+    assign(&w, 2, 1);
+    assert_int_equal(a.told, 1);
+    assert_int_equal(a.code, KERR_NOT_LEADER_OR_FOLLOWER);
     end(&w);
 }
 
@@ -626,6 +684,7 @@ int main(void)
         cmocka_unit_test(new_leader_is_sure_of_its_end_only_when_the_watermark_is_there),
         cmocka_unit_test(checkpointed_watermark_is_kept_within_the_log),
         cmocka_unit_test(records_are_deleted_up_to_the_watermark),
+        cmocka_unit_test(low_watermark_waits_for_the_replicas_that_are_alive),
         cmocka_unit_test(retention_asks_the_disk_in_the_pool),
         cmocka_unit_test(partition_may_go_while_retention_asks),
         cmocka_unit_test(retention_that_cannot_read_takes_it_offline),
