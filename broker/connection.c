@@ -68,6 +68,7 @@ void connection_close(struct connection *c, const char *reason)
     logger_event(s->logger, reason ? LOGGER_WARN : LOGGER_DEBUG, "connection_closed",
                  "peer=%s reason=\"%s\"", c->client.host, reason ? reason : "closed by peer");
     shard_connection_closed(s, c);
+    client_lost(&c->client);
     connection_drop_frame(c);
     connection_drop_requests(c);
     if (!c->dispatching && !c->pump_posted)

@@ -297,6 +297,30 @@ void control_raft_call(struct control_raft_call *call)
     loop_post(call->rq->shard->node->env.control_loop, &call->task);
 }
 
+struct lost_post {
+    struct task task;
+    struct control *control;
+    int32_t node_id;
+};
+
+static void lost_post_run(struct task *t)
+{
+    struct lost_post *post = (struct lost_post *)t;
+
+    if (!post->control->stopping)
+        controller_node_lost(post->control->controller, post->node_id);
+    free(post);
+}
+
+void control_node_lost(struct control *c, int32_t node_id)
+{
+    struct lost_post *post = malloc(sizeof *post);
+
+    CHECK(post);
+    *post = (struct lost_post){{.run = lost_post_run}, c, node_id};
+    loop_post(c->loop, &post->task);
+}
+
 struct transport_node control_leader(const struct control *c)
 {
     return (struct transport_node){atomic_load(&c->leader_id), c->leader_host, c->leader_port};
@@ -362,6 +386,7 @@ static struct controller *control_make_controller(struct control *c)
         .clock = env->clock,
         .random = env->random,
         .logger = env->logger,
+        .transport = env->peers,
         .node_id = c->node->options->node_id,
         .cluster_id = str_from(storage_dirs_cluster_id(c->node->dirs)),
         .given = c->node->options->config,

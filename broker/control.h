@@ -66,6 +66,9 @@ struct producer_ids *control_producer_ids(struct control *c);
 /* What asks the controller for other ISRs; for its control loop. */
 struct isr_changes *control_isr_changes(struct control *c);
 
+/* A connection from that node broke off. Any thread. */
+void control_node_lost(struct control *c, int32_t node_id);
+
 /* This broker's epoch; -1 while it is not registered. Control loop. */
 int64_t control_broker_epoch(const struct control *c);
 

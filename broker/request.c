@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "broker/control.h"
 #include "broker/dispatch.h"
 #include "broker/forward.h"
 #include "broker/shard.h"
@@ -24,6 +25,20 @@ void response_free(struct response *r)
     if (r->release)
         r->release(r->owner);
     *r = (struct response){0};
+}
+
+void client_is_node(struct client *c, int32_t node_id)
+{
+    if (!c || node_id < 0)
+        return;
+    c->is_node = true;
+    c->node_id = node_id;
+}
+
+void client_lost(const struct client *c)
+{
+    if (c->is_node)
+        control_node_lost(c->shard->node->control, c->node_id);
 }
 
 int16_t frame_api_key(const struct frame *f)

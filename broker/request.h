@@ -53,7 +53,15 @@ struct client {
     struct str listener;   /* name of the listener it came in by */
     char host[64];         /* peer address, for log lines and group members */
     enum api_listener api_listener; /* which APIs it may call */
+    bool is_node; /* it fetches metadata or beats: another node, */
+    int32_t node_id; /* by its own word */
 };
+
+/* The client is another node. */
+void client_is_node(struct client *c, int32_t node_id); /* c may be NULL: gone already */
+
+/* The connection of c broke off: a hint of its node's end. On the home shard, once. */
+void client_lost(const struct client *c);
 
 struct request {
     struct request *next; /* the client's */

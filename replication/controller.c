@@ -2,8 +2,12 @@
 
 #include <stdlib.h>
 
+#include "replication/broker_watch.h"
 #include "replication/memory.h"
 #include "replication/metadata_loader.h"
+
+#define SUSPECTS_MAX        64 /* looked at in one go */
+#define REFUSAL_ARENA_BYTES 4096
 
 struct controller {
     struct controller_args args;
@@ -18,6 +22,7 @@ struct controller {
     /* as the active controller */
     struct controller_core *core; /* NULL: we are not */
     int32_t epoch;
+    struct broker_watch *watch; /* NULL: no transport */
     struct timer tick;
     int64_t tick_at_ms; /* when it fires; INT64_MAX: it does not */
     /* Requests that wait for their offset to be committed, in order; then those that have their answer. */
@@ -108,6 +113,8 @@ static void stop_leading(struct controller *c)
         return;
     controller_core_free(c->core);
     c->core = NULL;
+    if (c->watch)
+        broker_watch_stop(c->watch);
     c->tick_at_ms = INT64_MAX;
     timer_stop(c->args.loop, &c->tick);
     while (c->waiting)
@@ -160,6 +167,55 @@ static struct controller_moment moment(const struct controller *c)
     return (struct controller_moment){now_ms(c), raft_node_end_offset(c->raft)};
 }
 
+/* ---- is that broker there? ---- */
+
+/* A broker that refuses, on its way through the core as any request. */
+struct refusal {
+    struct controller_request request;
+    struct arena arena;
+};
+
+static void refusal_done(struct controller_request *r, struct controller_result result)
+{
+    struct refusal *f = CONTAINER_OF(r, struct refusal, request);
+
+    (void)result; /* who leads next looks itself */
+    arena_free(&f->arena);
+    free(f);
+}
+
+static void on_refused(void *arg, int32_t id, int64_t epoch, int64_t asked_ms)
+{
+    struct refusal *f = memory_zalloc(1, sizeof *f);
+
+    arena_init(&f->arena, REFUSAL_ARENA_BYTES);
+    f->request.done = refusal_done;
+    f->request.arena = &f->arena;
+    f->request.operation = CONTROLLER_BROKER_REFUSES;
+    f->request.refusing.broker_id = id;
+    f->request.refusing.broker_epoch = epoch;
+    f->request.refusing.asked_ms = asked_ms;
+    controller_submit(arg, &f->request);
+}
+
+static void look_at_suspects(struct controller *c)
+{
+    struct controller_suspect suspects[SUSPECTS_MAX];
+    size_t count = controller_core_suspects(c->core, now_ms(c), suspects, SUSPECTS_MAX);
+
+    for (size_t i = 0; i < count && c->watch; i++)
+        broker_watch_look(c->watch, metadata_image_broker(controller_core_image(c->core), suspects[i].id));
+}
+
+void controller_node_lost(struct controller *c, int32_t id)
+{
+    const struct metadata_broker *b =
+        c->core && c->watch && id != c->args.node_id ? metadata_image_broker(controller_core_image(c->core), id) : NULL;
+
+    if (b && !b->fenced)
+        broker_watch_look(c->watch, b);
+}
+
 static void tick_fire(struct timer *t)
 {
     struct controller *c = CONTAINER_OF(t, struct controller, tick);
@@ -171,11 +227,21 @@ static void tick_fire(struct timer *t)
         return;
     at = moment(c);
     controller_core_tick(c->core, at, &out);
-    if (append(c, &out, at.next_offset))
-        arm_tick(c);
+    if (!append(c, &out, at.next_offset))
+        return;
+    look_at_suspects(c);
+    arm_tick(c);
 }
 
 static void publish(struct controller *c);
+
+static struct controller_deposed deposed(const struct controller *c)
+{
+    struct controller_deposed d = {NO_LEADER, 0};
+
+    raft_node_last_followed(c->raft, &d.id, &d.last_contact_ms);
+    return d;
+}
 
 static void start_leading(struct controller *c, int32_t epoch)
 {
@@ -184,6 +250,7 @@ static void start_leading(struct controller *c, int32_t epoch)
         .cluster_id = c->cluster_id,
         .given = c->args.given,
         .random = c->args.random,
+        .deposed = deposed(c),
         .transaction_open = metadata_loader_in_transaction(c->loader),
     };
     struct controller_moment at = moment(c);
@@ -409,6 +476,15 @@ struct controller *controller_create(const struct controller_args *args)
     c->answer_task.run = answer_run;
     c->snapshot_ms = now_ms(c);
     timer_init(args->loop, &c->tick, tick_fire);
+    if (args->transport) {
+        struct broker_watch_args watch = {.loop = args->loop,
+                                          .transport = args->transport,
+                                          .logger = args->logger,
+                                          .arg = c,
+                                          .on_refused = on_refused};
+
+        c->watch = broker_watch_create(&watch);
+    }
     return c;
 }
 
@@ -440,6 +516,7 @@ void controller_free(struct controller *c)
         return;
     stop_leading(c);
     deliver_answers(c);
+    broker_watch_free(c->watch);
     timer_free(c->args.loop, &c->tick);
     metadata_dump_free(c->dump);
     metadata_image_release(c->image);

@@ -31,6 +31,7 @@ struct controller_args {
     struct clock *clock;
     struct random *random;
     struct logger *logger; /* may be NULL */
+    struct transport *transport; /* to the brokers, to look whether they are there. NULL: nobody looks */
     int32_t node_id;
     struct str cluster_id;             /* copied */
     const struct config_values *given; /* borrowed */
@@ -57,6 +58,9 @@ void controller_set_raft(struct controller *c, struct raft_node *raft);
 /* Hands in a request; r->done tells when it is decided and committed (or not). The request belongs to the
  * controller until then. */
 void controller_submit(struct controller *c, struct controller_request *r);
+
+/* A connection from that node broke off. The active controller looks whether it is still there. */
+void controller_node_lost(struct controller *c, int32_t id);
 
 /* Whether this node is the active controller. */
 bool controller_active(const struct controller *c);

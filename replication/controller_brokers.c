@@ -1,4 +1,4 @@
-/* Brokers: registration, heartbeats, sessions.
+/* Brokers: registration and heartbeats. Their sessions are in controller_sessions.c.
  *
  *   FENCED --caught up, wants it--> UNFENCED --wants to go, leads--> IN CONTROLLED SHUTDOWN
  *     ^  |                            |   |                              |
@@ -9,94 +9,7 @@
 
 #include "replication/controller_core_internal.h"
 
-/* Heartbeats that may get lost before a broker is given up, and the least time for that: shorter than
- * Apache Kafka's fixed session, for brokers that beat faster. */
-#define SESSION_BEATS  5
-#define SESSION_MS_MIN 2000
 #define LOG_DIRS_MAX   1000 /* of a broker: each is compared with all others */
-
-/* ---- sessions ---- */
-
-static struct broker_session *session_find(const struct controller_core *c, int32_t id)
-{
-    struct broker_session *s;
-
-    HASH_FIND_INT(c->sessions, &id, s);
-    return s;
-}
-
-static struct broker_session *session_renew(struct controller_core *c, int32_t id, int64_t registration_offset)
-{
-    struct broker_session *s = session_find(c, id);
-
-    if (!s) {
-        s = memory_zalloc(1, sizeof *s);
-        s->id = id;
-        HASH_ADD_INT(c->sessions, id, s);
-    }
-    s->last_contact_ms = c->at.now_ms;
-    s->window_start_ms = c->at.now_ms;
-    s->longest_now_ms = 0;
-    s->longest_before_ms = 0;
-    s->metadata_offset = -1;
-    s->registration_offset = registration_offset;
-    s->shutdown_offset = -1;
-    return s;
-}
-
-void core_sessions_init(struct controller_core *c)
-{
-    for (size_t i = 0; i < metadata_image_broker_count(c->image); i++)
-        session_renew(c, metadata_image_broker_at(c->image, i)->id, c->image->offset);
-}
-
-static void session_end(struct controller_core *c, struct broker_session *s)
-{
-    HASH_DEL(c->sessions, s);
-    free(s);
-}
-
-void core_sessions_free(struct controller_core *c)
-{
-    struct broker_session *s, *next;
-
-    HASH_ITER(hh, c->sessions, s, next)
-        session_end(c, s);
-}
-
-static int64_t session_ms_max(const struct controller_core *c)
-{
-    return config_values_integer(c->given, "broker.session.timeout.ms");
-}
-
-int64_t core_session_ms(const struct controller_core *c, const struct broker_session *s)
-{
-    int64_t limit = session_ms_max(c);
-    int64_t longest_ms = s->longest_now_ms > s->longest_before_ms ? s->longest_now_ms : s->longest_before_ms;
-    int64_t beats_ms = longest_ms * SESSION_BEATS;
-
-    if (s->longest_before_ms == 0) /* not watched for long: it may beat slowly */
-        return limit;
-    if (beats_ms < SESSION_MS_MIN)
-        beats_ms = SESSION_MS_MIN;
-    return beats_ms < limit ? beats_ms : limit;
-}
-
-static void session_touch(struct controller_core *c, struct broker_session *s, int64_t metadata_offset)
-{
-    int64_t interval_ms = c->at.now_ms - s->last_contact_ms;
-
-    /* Only the longest counts: bursts of heartbeats, as at start, must not shorten the session. */
-    if (interval_ms > s->longest_now_ms)
-        s->longest_now_ms = interval_ms;
-    if (c->at.now_ms - s->window_start_ms >= session_ms_max(c)) {
-        s->longest_before_ms = s->longest_now_ms > 0 ? s->longest_now_ms : 1;
-        s->longest_now_ms = 0;
-        s->window_start_ms = c->at.now_ms;
-    }
-    s->last_contact_ms = c->at.now_ms;
-    s->metadata_offset = metadata_offset;
-}
 
 const struct metadata_broker *core_broker_of_epoch(const struct controller_core *c, int32_t id, int64_t epoch)
 {
@@ -133,7 +46,7 @@ static bool holds_directory_of(const struct register_broker *q, const struct met
 
 static bool session_valid(const struct controller_core *c, const struct metadata_broker *b)
 {
-    const struct broker_session *s = session_find(c, b->id);
+    const struct broker_session *s = core_session_find(c, b->id);
 
     return !b->fenced && s && c->at.now_ms - s->last_contact_ms < core_session_ms(c, s);
 }
@@ -266,7 +179,7 @@ struct controller_result core_register_broker(struct controller_core *c, struct 
     arena_reset(&c->scratch);
     record_of_broker(&rec, &b, core_metadata_version(c), &c->scratch);
     core_emit(c, &rec);
-    session_renew(c, q->id, core_next_offset(c) - 1);
+    core_session_renew(c, q->id, core_next_offset(c) - 1);
     r->registration.epoch = b.epoch;
     return CORE_OK;
 }
@@ -276,7 +189,7 @@ struct controller_result core_unregister_broker(struct controller_core *c, struc
     int32_t id = r->unregistration.broker_id;
     const struct metadata_broker *b = metadata_image_broker(c->image, id);
     struct core_reelection why = {id, NO_LEADER, id, NULL};
-    struct broker_session *s = session_find(c, id);
+    struct broker_session *s = core_session_find(c, id);
     struct metadata_record rec;
 
     if (!b)
@@ -289,7 +202,7 @@ struct controller_result core_unregister_broker(struct controller_core *c, struc
     core_reelect(c, &why);
     core_emit(c, &rec);
     if (s)
-        session_end(c, s);
+        core_session_end(c, s);
     return CORE_OK;
 }
 
@@ -349,6 +262,17 @@ static void emit_registration_change(struct controller_core *c, int32_t id, int8
     r.broker_registration_change.fenced = fenced;
     r.broker_registration_change.in_controlled_shutdown = leaving;
     core_emit(c, &r);
+}
+
+struct controller_result core_broker_refuses(struct controller_core *c, struct controller_request *r)
+{
+    const struct metadata_broker *b = core_broker_of_epoch(c, r->refusing.broker_id, r->refusing.broker_epoch);
+    struct broker_session *s = core_session_find(c, r->refusing.broker_id);
+
+    /* A heartbeat that came after the question knows better. */
+    if (b && s && !b->fenced && s->last_contact_ms <= r->refusing.asked_ms)
+        core_fence_broker(c, b->id);
+    return CORE_OK;
 }
 
 void core_fence_broker(struct controller_core *c, int32_t id)
@@ -469,7 +393,7 @@ struct controller_result core_heartbeat(struct controller_core *c, struct contro
 {
     const struct broker_heartbeat *q = &r->heartbeat.broker;
     const struct metadata_broker *b = core_broker_of_epoch(c, q->id, q->epoch);
-    struct broker_session *s = session_find(c, q->id);
+    struct broker_session *s = core_session_find(c, q->id);
     enum broker_state from, to;
 
     if (!b || !s)
@@ -479,7 +403,7 @@ struct controller_result core_heartbeat(struct controller_core *c, struct contro
     from = current_state(b);
     to = next_state(c, q, b, s);
     enter_state(c, s, from, to);
-    session_touch(c, s, q->metadata_offset);
+    core_session_touch(c, s, q->metadata_offset);
     if (q->offline_log_dir_count > 0 && core_metadata_version(c) >= METADATA_VERSION_DIRECTORIES)
         take_dirs_offline(c, q);
     cordon_dirs(c, q);

@@ -221,7 +221,7 @@ struct controller_core *controller_core_create(const struct controller_core_args
     c->at.now_ms = now_ms;
     writer_init(&c->writer, SIZE_MAX);
     arena_init(&c->scratch, SCRATCH_BYTES);
-    core_sessions_init(c);
+    core_sessions_init(c, args->deposed);
     core_elections_init(c);
     metadata_topics_begin(&cursor, c->image);
     while ((t = metadata_topics_next(&cursor)))
@@ -421,6 +421,7 @@ static struct controller_result (*const operations[CONTROLLER_OPERATION_COUNT])(
     [CONTROLLER_REGISTER_BROKER] = core_register_broker,
     [CONTROLLER_UNREGISTER_BROKER] = core_unregister_broker,
     [CONTROLLER_HEARTBEAT] = core_heartbeat,
+    [CONTROLLER_BROKER_REFUSES] = core_broker_refuses,
     [CONTROLLER_ALTER_PARTITIONS] = core_alter_partitions,
     [CONTROLLER_ASSIGN_REPLICAS] = core_assign_replicas,
     [CONTROLLER_ALLOCATE_PRODUCER_IDS] = core_allocate_producer_ids,
@@ -474,17 +475,11 @@ void controller_core_tick(struct controller_core *c, struct controller_moment at
 
 int64_t controller_core_next_tick_ms(const struct controller_core *c)
 {
-    int64_t next = core_elections_next_ms(c);
+    int64_t next = core_sessions_next_ms(c);
 
+    if (core_elections_next_ms(c) < next)
+        next = core_elections_next_ms(c);
     if (idle_ms(c) > 0 && c->last_append_ms + idle_ms(c) < next)
         next = c->last_append_ms + idle_ms(c);
-
-    for (const struct broker_session *s = c->sessions; s; s = s->hh.next) {
-        const struct metadata_broker *b = metadata_image_broker(c->image, s->id);
-        int64_t end_ms = s->last_contact_ms + core_session_ms(c, s);
-
-        if (b && !b->fenced && end_ms < next)
-            next = end_ms;
-    }
     return next;
 }

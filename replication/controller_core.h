@@ -208,6 +208,7 @@ enum controller_operation {
     CONTROLLER_REGISTER_BROKER,
     CONTROLLER_UNREGISTER_BROKER,
     CONTROLLER_HEARTBEAT,
+    CONTROLLER_BROKER_REFUSES,
     CONTROLLER_ALTER_PARTITIONS,
     CONTROLLER_ASSIGN_REPLICAS,
     CONTROLLER_ALLOCATE_PRODUCER_IDS,
@@ -266,6 +267,11 @@ struct controller_request {
         struct {
             int32_t broker_id;
             int64_t broker_epoch;
+            int64_t asked_ms; /* when its listener was asked, which refused: fenced unless it was heard of since */
+        } refusing;
+        struct {
+            int32_t broker_id;
+            int64_t broker_epoch;
             const struct alter_partition *partitions;
             size_t count;
             struct alter_partition_result *results;
@@ -317,11 +323,18 @@ struct controller_request {
 
 /* ---- the state machine ---- */
 
+/* The leader before, as this node followed it. id NO_LEADER: none. */
+struct controller_deposed {
+    int32_t id;
+    int64_t last_contact_ms;
+};
+
 struct controller_core_args {
     int32_t node_id;
     struct str cluster_id;             /* copied */
     const struct config_values *given; /* borrowed for the core's life */
     struct random *random;             /* for topic ids and placement; borrowed likewise */
+    struct controller_deposed deposed;
     bool transaction_open;             /* the log ends within a metadata transaction, which is to be aborted */
 };
 
@@ -366,6 +379,14 @@ void controller_core_tick(struct controller_core *c, struct controller_moment at
 
 /* When to tick next, at the latest. */
 int64_t controller_core_next_tick_ms(const struct controller_core *c);
+
+/* A broker that is silent, or that a new controller has not heard of: the caller is to ask its listener, and hand in
+ * CONTROLLER_BROKER_REFUSES if nobody listens there. Each is named once in a while only. Answers how many. */
+struct controller_suspect {
+    int32_t id;
+    int64_t epoch;
+};
+size_t controller_core_suspects(struct controller_core *c, int64_t now_ms, struct controller_suspect *out, size_t room);
 
 /* Everything the core put out is in `committed`: it takes this image in place of its own, so that
  * the two share memory. The caller makes sure that it is so. */

@@ -17,9 +17,12 @@ struct broker_session {
     UT_hash_handle hh;
     int32_t id;
     int64_t last_contact_ms;
-    int64_t window_start_ms;     /* heartbeats are watched in windows as long as the longest session */
+    int64_t unheard_ms;          /* how long it may stay so, while this controller has not heard of it; 0: it has */
+    int64_t look_ms;             /* when its silence becomes a reason to look at its listener */
+    int64_t window_start_ms;
+    int32_t window_beats;
     int64_t longest_now_ms;      /* time between heartbeats in this window */
-    int64_t longest_before_ms;   /* and in the one before; 0: there was none */
+    int64_t longest_before_ms;   /* and in the one before; 0: there was none with enough of them */
     int64_t metadata_offset;     /* that the broker acts on; -1: unknown */
     int64_t registration_offset; /* of its latest RegisterBrokerRecord */
     int64_t shutdown_offset;     /* what others must have seen before it may go; -1: it stays */
@@ -95,6 +98,7 @@ struct controller_result core_alter_configs(struct controller_core *c, struct co
 struct controller_result core_register_broker(struct controller_core *c, struct controller_request *r);
 struct controller_result core_unregister_broker(struct controller_core *c, struct controller_request *r);
 struct controller_result core_heartbeat(struct controller_core *c, struct controller_request *r);
+struct controller_result core_broker_refuses(struct controller_core *c, struct controller_request *r);
 struct controller_result core_alter_partitions(struct controller_core *c, struct controller_request *r);
 struct controller_result core_assign_replicas(struct controller_core *c, struct controller_request *r);
 struct controller_result core_allocate_producer_ids(struct controller_core *c, struct controller_request *r);
@@ -119,10 +123,19 @@ void core_emit_default_min_isr(struct controller_core *c);
 const struct metadata_broker *core_broker_of_epoch(const struct controller_core *c, int32_t id, int64_t epoch);
 bool core_broker_active(const struct controller_core *c, int32_t id);
 void core_fence_broker(struct controller_core *c, int32_t id);
-void core_sessions_init(struct controller_core *c);
+
+/* ---- sessions ---- */
+
+void core_sessions_init(struct controller_core *c, struct controller_deposed deposed);
 void core_sessions_free(struct controller_core *c);
+struct broker_session *core_session_find(const struct controller_core *c, int32_t id); /* NULL: none */
+struct broker_session *core_session_renew(struct controller_core *c, int32_t id, int64_t registration_offset);
+void core_session_touch(struct controller_core *c, struct broker_session *s, int64_t metadata_offset);
+void core_session_end(struct controller_core *c, struct broker_session *s);
 /* How long a broker may be silent. */
 int64_t core_session_ms(const struct controller_core *c, const struct broker_session *s);
+/* When the next session ends, or silence becomes worth a look. */
+int64_t core_sessions_next_ms(const struct controller_core *c);
 
 /* ---- partitions ---- */
 

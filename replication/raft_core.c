@@ -742,6 +742,7 @@ void raft_core_init(struct raft_core *c, const struct raft_core_args *args, int6
         .timeouts = args->timeouts,
         .random = args->random_seed,
         .role = RAFT_UNATTACHED,
+        .followed_id = RAFT_NO_NODE,
         .election = args->election,
         .log_start_offset = args->log_start_offset,
         .log_end_offset = args->log_end_offset,

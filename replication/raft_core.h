@@ -219,6 +219,8 @@ struct raft_core {
     enum raft_role role;
     struct raft_election election;
     int64_t deadline_ms; /* of the role: election or fetch timeout */
+    int32_t followed_id; /* who answered our last fetch that was any good; RAFT_NO_NODE: nobody yet */
+    int64_t followed_ms; /* and when */
     bool leader_reached; /* follower: the leader has answered a fetch in this epoch */
 
     int64_t log_start_offset;

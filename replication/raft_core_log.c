@@ -256,6 +256,14 @@ static void take_fetched(struct raft_core *c, const struct raft_event *ev, struc
     }
 }
 
+static void reached_leader(struct raft_core *c, int64_t now_ms)
+{
+    c->leader_reached = true;
+    c->followed_id = c->election.leader_id;
+    c->followed_ms = now_ms;
+    c->deadline_ms = now_ms + c->timeouts.fetch_ms;
+}
+
 void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                           struct raft_effects *fx)
 {
@@ -272,8 +280,7 @@ void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int6
             now_ms + (c->role == RAFT_FOLLOWER ? c->timeouts.retry_backoff_ms : DISCOVERY_MS);
         return;
     }
-    c->leader_reached = true;
-    c->deadline_ms = now_ms + c->timeouts.fetch_ms;
+    reached_leader(c, now_ms);
     take_fetched(c, ev, fx);
 }
 
@@ -292,6 +299,5 @@ void raft_on_snapshot_answer(struct raft_core *c, const struct raft_event *ev, i
         c->fetch_retry_ms = now_ms + c->timeouts.retry_backoff_ms;
         return;
     }
-    c->leader_reached = true;
-    c->deadline_ms = now_ms + c->timeouts.fetch_ms;
+    reached_leader(c, now_ms);
 }

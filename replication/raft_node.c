@@ -449,6 +449,12 @@ bool raft_node_leads(const struct raft_node *n)
            n->told_epoch == n->core.election.epoch;
 }
 
+void raft_node_last_followed(const struct raft_node *n, int32_t *id, int64_t *last_contact_ms)
+{
+    *id = n->core.followed_id;
+    *last_contact_ms = n->core.followed_ms;
+}
+
 const struct voter_set *raft_node_voters(const struct raft_node *n)
 {
     return raft_node_newest_voters(n)->voters;

@@ -139,6 +139,9 @@ bool raft_node_leads(const struct raft_node *n);        /* and leader_change sai
 /* The latest voters, committed or not. Borrowed until the loop runs on. */
 const struct voter_set *raft_node_voters(const struct raft_node *n);
 
+/* The leader that answered us last when we followed, and when (monotonic); id -1: we never did. */
+void raft_node_last_followed(const struct raft_node *n, int32_t *id, int64_t *last_contact_ms);
+
 /* ---- requests of other nodes ---- */
 
 enum raft_request_type {

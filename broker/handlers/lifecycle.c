@@ -76,6 +76,7 @@ void handle_broker_heartbeat(struct request *rq)
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
     }
+    client_is_node(rq->client, m->broker_id);
     call->request.heartbeat.broker = (struct broker_heartbeat){
         .id = m->broker_id,
         .epoch = m->broker_epoch,

@@ -103,6 +103,7 @@ void handle_metadata_fetch(struct request *rq)
     r->cluster_id = m->cluster_id;
     r->sender = (struct raft_replica_key){rq->version >= 15 ? m->replica_state.replica_id : m->replica_id,
                                           p->replica_directory_id};
+    client_is_node(rq->client, r->sender.id);
     r->epoch = p->current_leader_epoch;
     r->last_epoch = p->last_fetched_epoch;
     r->offset = p->fetch_offset;

@@ -272,17 +272,124 @@ static void slow_beating_broker_is_never_fenced_falsely(void **state)
     assert_false(broker(w, 1)->fenced);
 }
 
-static void new_controller_gives_everyone_a_fresh_session(void **state)
+/* What a new controller gives brokers that it has not heard of: two heartbeats of Apache Kafka's. */
+#define UNHEARD_MS 4000
+
+static void new_controller_gives_everyone_time_to_be_heard(void **state)
 {
     struct controller_world *w = *state;
 
     world_join(w, 1);
+    world_join(w, 2);
     world_pass(w, SESSION_MS - 1);
     world_fail_over(w);
-    world_pass(w, SESSION_MS - 1);
+    world_pass(w, UNHEARD_MS - 1);
     assert_false(broker(w, 1)->fenced);
+    world_beat(w, world_alive(w, 2));
     world_pass(w, 1);
     assert_true(broker(w, 1)->fenced);
+    world_pass(w, SESSION_MS - 2); /* heard once, and its pace is not known yet */
+    assert_false(broker(w, 2)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 2)->fenced);
+}
+
+/* DESIGN 6: it was silent already when the others elected a new leader. */
+static void session_of_the_deposed_leader_counts_from_the_last_contact_with_it(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    world_join(w, 2);
+    w->deposed = (struct controller_deposed){2, w->now_ms};
+    world_pass(w, 1500);
+    world_fail_over(w);
+    world_pass(w, 999);
+    assert_false(broker(w, 2)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 2)->fenced);
+    assert_false(broker(w, 1)->fenced);
+}
+
+/* ---- failing fast ---- */
+
+static struct controller_result refuse(struct controller_world *w, int32_t id, int64_t epoch, int64_t asked_ms)
+{
+    struct controller_request r = {.operation = CONTROLLER_BROKER_REFUSES};
+
+    r.refusing.broker_id = id;
+    r.refusing.broker_epoch = epoch;
+    r.refusing.asked_ms = asked_ms;
+    return world_step(w, &r);
+}
+
+static void broker_that_refuses_connections_is_fenced_at_once(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 2);
+    world_join(w, 3);
+    world_create(w, "a", 1, 2);
+    refuse(w, 2, broker(w, 2)->epoch, w->now_ms);
+    assert_true(broker(w, 2)->fenced);
+    assert_false(broker(w, 3)->fenced);
+    assert_int_equal(world_partition(w, "a", 0)->leader, 3);
+}
+
+static void broker_that_was_heard_since_it_refused_is_not_fenced(void **state)
+{
+    struct controller_world *w = *state;
+    int64_t asked_ms = w->now_ms;
+
+    world_join(w, 2);
+    world_pass(w, 10);
+    world_beat(w, world_alive(w, 2));
+    refuse(w, 2, broker(w, 2)->epoch, asked_ms);
+    assert_false(broker(w, 2)->fenced);
+}
+
+static void refusal_of_another_life_or_of_nobody_is_passed_over(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 2);
+    assert_int_equal(refuse(w, 2, broker(w, 2)->epoch - 1, w->now_ms).code, KERR_NONE);
+    assert_int_equal(refuse(w, 7, 1, w->now_ms).code, KERR_NONE);
+    assert_false(broker(w, 2)->fenced);
+}
+
+static void new_controller_looks_at_every_broker_but_its_own(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    world_join(w, 2);
+    world_join(w, 3);
+    world_fail_over(w);
+    w->suspect_count = 0;
+    world_pass(w, 1);
+    assert_int_equal(w->suspect_count, 2);
+    assert_int_equal(w->suspects[0].id + w->suspects[1].id, 5);
+    assert_int_equal(w->suspects[0].epoch, broker(w, w->suspects[0].id)->epoch);
+}
+
+static void silence_of_twice_its_pace_is_worth_a_look(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 2);
+    for (int i = 0; i < 40; i++) {
+        world_pass(w, 300);
+        world_beat(w, world_alive(w, 2));
+    }
+    w->suspect_count = 0;
+    world_pass(w, 599);
+    assert_int_equal(w->suspect_count, 0);
+    world_pass(w, 1);
+    assert_int_equal(w->suspect_count, 1);
+    w->suspect_count = 0;
+    world_pass(w, 999); /* not again and again */
+    assert_int_equal(w->suspect_count, 0);
 }
 
 /* ---- leaving ---- */
@@ -634,7 +741,13 @@ int main(void)
         STORY(silent_broker_is_fenced_when_its_session_ends),
         STORY(session_of_a_fast_beating_broker_is_short),
         STORY(slow_beating_broker_is_never_fenced_falsely),
-        STORY(new_controller_gives_everyone_a_fresh_session),
+        STORY(new_controller_gives_everyone_time_to_be_heard),
+        STORY(session_of_the_deposed_leader_counts_from_the_last_contact_with_it),
+        STORY(broker_that_refuses_connections_is_fenced_at_once),
+        STORY(broker_that_was_heard_since_it_refused_is_not_fenced),
+        STORY(refusal_of_another_life_or_of_nobody_is_passed_over),
+        STORY(new_controller_looks_at_every_broker_but_its_own),
+        STORY(silence_of_twice_its_pace_is_worth_a_look),
         STORY(broker_that_leads_leaves_in_two_steps),
         STORY(leader_moves_to_the_next_in_sync_before_a_broker_leaves),
         STORY(broker_that_leads_nothing_may_go_at_once),

@@ -90,8 +90,14 @@ static void commit(struct controller_world *w, const struct controller_output *o
 void world_activate(struct controller_world *w)
 {
     static const struct metadata_listener listener = {{"CONTROLLER", 10}, {"127.0.0.1", 9}, 9093, 0};
-    struct controller_core_args args = {1, STR("cluster"), w->given, &w->random,
-                                        metadata_loader_in_transaction(w->loader)};
+    struct controller_core_args args = {
+        .node_id = 1,
+        .cluster_id = STR("cluster"),
+        .given = w->given,
+        .random = &w->random,
+        .deposed = w->deposed.last_contact_ms > 0 ? w->deposed : (struct controller_deposed){NO_LEADER, 0},
+        .transaction_open = metadata_loader_in_transaction(w->loader),
+    };
     struct register_controller self = {.id = 1, .incarnation = {{9}}, .listeners = &listener, .listener_count = 1};
     struct controller_output out;
 
@@ -118,6 +124,17 @@ struct controller_result world_step(struct controller_world *w, struct controlle
     return result;
 }
 
+static void note_suspects(struct controller_world *w)
+{
+    struct controller_suspect suspects[8];
+    size_t count = controller_core_suspects(w->core, w->now_ms, suspects, 8);
+
+    if (count == 0)
+        return;
+    memcpy(w->suspects, suspects, sizeof suspects);
+    w->suspect_count = count;
+}
+
 void world_pass(struct controller_world *w, int64_t ms)
 {
     int64_t end_ms = w->now_ms + ms;
@@ -127,6 +144,7 @@ void world_pass(struct controller_world *w, int64_t ms)
         w->now_ms = controller_core_next_tick_ms(w->core);
         controller_core_tick(w->core, moment(w), &out);
         commit(w, &out);
+        note_suspects(w);
     }
     w->now_ms = end_ms;
 }

@@ -17,6 +17,9 @@ struct controller_world {
     const struct metadata_delta *delta; /* of the last step that published; NULL: none yet */
     struct arena arena;
     int64_t now_ms;
+    struct controller_deposed deposed; /* what the next leader knows of the one before; 0: nobody */
+    struct controller_suspect suspects[8]; /* of the last tick that named some */
+    size_t suspect_count;
     int64_t next_offset;
     size_t last_count;  /* records of the last step */
     bool last_atomic;
