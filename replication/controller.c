@@ -104,6 +104,17 @@ static void answer_committed(struct controller *c)
 
 /* ---- leadership ---- */
 
+/* The caller reads the results of a request only when it was carried out. */
+static void drop_results(struct controller_request *r)
+{
+    if (r->operation != CONTROLLER_CREATE_TOPICS || r->answer.code != KERR_NONE)
+        return;
+    for (size_t i = 0; i < r->create.count; i++) {
+        config_set_release(r->create.results[i].configs);
+        r->create.results[i].configs = NULL;
+    }
+}
+
 static void stop_leading(struct controller *c)
 {
     static const struct controller_result not_controller = {KERR_NOT_CONTROLLER,
@@ -117,8 +128,12 @@ static void stop_leading(struct controller *c)
         broker_watch_stop(c->watch);
     c->tick_at_ms = INT64_MAX;
     timer_stop(c->args.loop, &c->tick);
-    while (c->waiting)
-        answer(c, list_take(&c->waiting, &c->waiting_end), not_controller);
+    while (c->waiting) {
+        struct controller_request *r = list_take(&c->waiting, &c->waiting_end);
+
+        drop_results(r);
+        answer(c, r, not_controller);
+    }
 }
 
 static void fail(struct controller *c, struct status why)
