@@ -336,6 +336,11 @@ void control_hurry_checkpoints(struct control *c)
     checkpoints_hurry(c->checkpoints);
 }
 
+const struct raft_node *control_raft(const struct control *c)
+{
+    return c->raft;
+}
+
 struct producer_ids *control_producer_ids(struct control *c)
 {
     return c->producer_ids;

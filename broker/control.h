@@ -60,6 +60,9 @@ int32_t control_leader_id(const struct control *c);
 /* The names of deleted partitions are wanted again: checkpoints_hurry. Any thread. */
 void control_hurry_checkpoints(struct control *c);
 
+/* The metadata log's node, for who looks at it from outside (tests/sim); NULL: closed. Control loop. */
+const struct raft_node *control_raft(const struct control *c);
+
 /* Where this node's producer ids come from (producer_ids.h); for its control loop. */
 struct producer_ids *control_producer_ids(struct control *c);
 

@@ -12,7 +12,7 @@
 #define SEEDS_DEFAULT 200
 
 static const char doc[] =
-    "Runs a whole node on one thread in virtual time, with clients and a failing disk, all from a seed.\v"
+    "Runs a whole node, or a cluster, on one thread in virtual time, with clients and failing disks, all from a seed.\v"
     "A failure prints the seed that replays it. TRIVET_SIM_SEEDS is the number of seeds when --seeds is not given.";
 
 static const struct argp_option options[] = {
@@ -22,6 +22,8 @@ static const struct argp_option options[] = {
     {"step", 't', "N", 0, "Run every Nth seed only, for runs in parallel (default 1)", 0},
     {"verbose", 'v', 0, 0, "Print what happens", 0},
     {"twice", '2', 0, 0, "Run each seed twice: the traces must be the same", 0},
+    {"machines", 'm', "N", 0, "A cluster of N nodes (default 1: a node by itself)", 0},
+    {"seconds", 'T', "N", 0, "How long a cluster is disturbed, in virtual time", 0},
     {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
     {0},
 };
@@ -58,6 +60,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case '2':
         a->twice = true;
+        return 0;
+    case 'm':
+        a->sim.machines = (unsigned)strtoul(value, NULL, 10);
+        return a->sim.machines >= 1 && a->sim.machines <= SIM_MACHINES_MAX ? 0 : EINVAL;
+    case 'T':
+        a->sim.seconds = (unsigned)strtoul(value, NULL, 10);
         return 0;
     case 'l':
         for (int i = 0; i < SIM_LIE_COUNT; i++)
@@ -107,9 +115,9 @@ static bool run_seed(const struct arguments *a, struct sim_result *r)
     struct sim_result again;
 
     snprintf(running, sizeof running, "\nnode_sim: this was --seed %llu\n", (unsigned long long)a->sim.seed);
-    sim_world_run(&a->sim, r);
+    (a->sim.machines > 1 ? sim_cluster_run : sim_world_run)(&a->sim, r);
     if (!r->failed && a->twice) {
-        sim_world_run(&a->sim, &again);
+        (a->sim.machines > 1 ? sim_cluster_run : sim_world_run)(&a->sim, &again);
         if (again.trace_hash != r->trace_hash) {
             r->failed = true;
             snprintf(r->failure, sizeof r->failure, "two runs differ: trace %016llx after %llu steps, %016llx after %llu",
@@ -122,9 +130,37 @@ static bool run_seed(const struct arguments *a, struct sim_result *r)
 
 static void tell_failure(const struct arguments *a, const char *program, const struct sim_result *r)
 {
-    printf("seed %llu, life %u, at %.6f s: %s\nreplay: %s --seed %llu%s%s --verbose\n", (unsigned long long)a->sim.seed,
-           r->lives + 1, (double)r->virtual_us / 1e6, r->failure, program, (unsigned long long)a->sim.seed,
-           a->sim.lie ? " --lie " : "", a->sim.lie ? lies[a->sim.lie] : "");
+    printf("seed %llu, life %u, at %.6f s: %s\nreplay: %s --seed %llu", (unsigned long long)a->sim.seed, r->lives + 1,
+           (double)r->virtual_us / 1e6, r->failure, program, (unsigned long long)a->sim.seed);
+    if (a->sim.machines > 1)
+        printf(" --machines %u", a->sim.machines);
+    if (a->sim.seconds)
+        printf(" --seconds %u", a->sim.seconds);
+    printf("%s%s --verbose\n", a->sim.lie ? " --lie " : "", a->sim.lie ? lies[a->sim.lie] : "");
+}
+
+static void add(struct sim_result *total, const struct sim_result *r)
+{
+    total->acknowledged += r->acknowledged;
+    total->read_batches += r->read_batches;
+    total->steps += r->steps;
+    total->virtual_us += r->virtual_us;
+    total->operations += r->operations;
+    total->committed += r->committed;
+    total->elections += r->elections;
+    total->messages += r->messages;
+}
+
+static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned machines)
+{
+    printf("%llu seeds: %.0f s of virtual time, %llu steps, %llu batches acknowledged, %llu read\n",
+           (unsigned long long)seeds, (double)t->virtual_us / 1e6, (unsigned long long)t->steps,
+           (unsigned long long)t->acknowledged, (unsigned long long)t->read_batches);
+    if (machines > 1)
+        printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu messages, %llu requests of the operator "
+               "carried out\n",
+               machines, (unsigned long long)t->elections, (unsigned long long)t->committed,
+               (unsigned long long)t->messages, (unsigned long long)t->operations);
 }
 
 int main(int argc, char **argv)
@@ -132,8 +168,8 @@ int main(int argc, char **argv)
     static const struct argp argp = {options, parse, NULL, doc, NULL, NULL, NULL};
     const char *given = getenv("TRIVET_SIM_SEEDS");
     struct arguments a = {.first = 1, .count = given ? strtoull(given, NULL, 10) : SEEDS_DEFAULT, .step = 1};
-    uint64_t acknowledged = 0, read_batches = 0, steps = 0, seeds = 0;
-    int64_t virtual_us = 0;
+    struct sim_result total = {0};
+    uint64_t seeds = 0;
     bool fine = true;
 
     argp_parse(&argp, argc, argv, 0, NULL, &a);
@@ -146,14 +182,9 @@ int main(int argc, char **argv)
         if (!fine)
             tell_failure(&a, argv[0], &r);
         seeds++;
-        acknowledged += r.acknowledged;
-        read_batches += r.read_batches;
-        steps += r.steps;
-        virtual_us += r.virtual_us;
+        add(&total, &r);
     }
-    printf("%llu seeds: %.0f s of virtual time, %llu steps, %llu batches acknowledged, %llu read\n",
-           (unsigned long long)seeds, (double)virtual_us / 1e6, (unsigned long long)steps,
-           (unsigned long long)acknowledged, (unsigned long long)read_batches);
+    tell_total(&total, seeds, a.sim.machines);
     if (a.sim.lie != SIM_LIE_NONE) {
         printf("the disk's lie was %s\n", fine ? "not found" : "found");
         return fine ? EXIT_FAILURE : EXIT_SUCCESS;

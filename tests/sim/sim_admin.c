@@ -431,7 +431,7 @@ static void list_offsets(struct sim_admin *a)
 
     a->offset = sim_random_between(&a->random, -4, 0);
     if (a->offset == 0) /* a time */
-        a->offset = clock_wall_ms(&a->world->sched.clock) - (int64_t)sim_random_below(&a->random, 3000);
+        a->offset = clock_wall_ms(sim_world_clock(a->world)) - (int64_t)sim_random_below(&a->random, 3000);
     a->floor = a->offset == -1 ? p->high_watermark : p->log_start;
     list_offsets_request_init(&m);
     list_offsets_request_topic_init(&topic);

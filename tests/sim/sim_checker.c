@@ -83,7 +83,7 @@ size_t sim_checker_new_batch(struct sim_checker *c, const struct sim_batch *b)
     c->batches = grown(c->batches, c->batch_count, &c->batch_capacity, sizeof *c->batches);
     c->batches[c->batch_count] = *b;
     c->batches[c->batch_count].base_offset = -1;
-    c->batches[c->batch_count].life = c->world->attempts;
+    c->batches[c->batch_count].life = c->world->machines[0].attempts;
     return c->batch_count++;
 }
 
@@ -289,7 +289,7 @@ bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partit
 
 bool sim_checker_may_lose(const struct sim_checker *c)
 {
-    return !c->flush_before_ack && c->world->boot > 0;
+    return !c->flush_before_ack && c->world->machines[0].boot > 0;
 }
 
 void sim_checker_saw_log_start(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t log_start,

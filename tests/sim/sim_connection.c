@@ -219,31 +219,41 @@ static bool copy_splice(uint8_t *out, const struct splice *s)
     return true;
 }
 
-/* The bytes that go over the wire; false: a segment ended before the bytes promised. */
-static bool write_answer(struct sim_connection *c, const struct response *r)
+uint8_t *sim_response_bytes(const struct response *r, size_t *size)
 {
     const struct writer *w = &r->writer;
     uint8_t *out = malloc(w->size + w->spliced_bytes);
-    size_t size = 0, taken = 0;
-    bool whole = true;
+    size_t taken = 0;
 
     CHECK(out != NULL);
-    for (size_t i = 0; i < w->splice_count && whole; i++) {
+    *size = 0;
+    for (size_t i = 0; i < w->splice_count; i++) {
         const struct splice *s = &w->splices[i];
 
-        memcpy(out + size, w->data + taken, s->at - taken);
-        size += s->at - taken;
+        memcpy(out + *size, w->data + taken, s->at - taken);
+        *size += s->at - taken;
         taken = s->at;
-        whole = copy_splice(out + size, s);
-        size += s->size;
+        if (!copy_splice(out + *size, s)) {
+            free(out);
+            return NULL;
+        }
+        *size += s->size;
     }
-    if (whole) {
-        memcpy(out + size, w->data + taken, w->size - taken);
-        size += w->size - taken;
-        send_to_client(c, out, size, false);
-    }
+    memcpy(out + *size, w->data + taken, w->size - taken);
+    *size += w->size - taken;
+    return out;
+}
+
+static bool write_answer(struct sim_connection *c, const struct response *r)
+{
+    size_t size;
+    uint8_t *out = sim_response_bytes(r, &size);
+
+    if (!out)
+        return false;
+    send_to_client(c, out, size, false);
     free(out);
-    return whole;
+    return true;
 }
 
 static bool may_start(const struct sim_connection *c)

@@ -73,6 +73,10 @@ struct sim_connection {
     int64_t read_from_us; /* a slow reader takes nothing before */
 };
 
+/* The bytes that go over the wire, length prefix included: malloc'd. NULL: a segment ended before the bytes promised. On
+ * the shard's loop. */
+uint8_t *sim_response_bytes(const struct response *r, size_t *size);
+
 /* To a node that serves; on some shard. NULL: that one is stopping. */
 struct sim_connection *sim_connection_open(struct sim_node *n, uint64_t seed);
 /* From the client's side, or when nobody uses it any more: waiting requests are told. */

@@ -38,6 +38,8 @@ struct sim_drive {
     jmp_buf *dies_to;
     unsigned visiting; /* lists under way: nobody dies within one, which would lose its copy of the names */
     uint64_t calls;
+    bool observed;  /* by the simulator: calls take no time, and nobody dies of one */
+    bool died;      /* a process did, by dies_after; the world's to clear */
     bool sync_failed; /* the page cache may hold bytes that the disk refused: only a new start of the machine helps */
 };
 

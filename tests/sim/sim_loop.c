@@ -144,7 +144,7 @@ static void step(struct sim_runner *r)
     s->source = before;
 }
 
-struct sim_loop *sim_loop_create(struct sim_sched *s, struct sim_heap *heap, uint32_t number)
+struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struct sim_heap *heap, uint32_t number)
 {
     static const struct loop_ops ops = {
         .post = post,
@@ -156,7 +156,7 @@ struct sim_loop *sim_loop_create(struct sim_sched *s, struct sim_heap *heap, uin
     struct sim_loop *l = calloc(1, sizeof *l);
 
     CHECK(l != NULL);
-    l->base = (struct loop){&ops, &s->clock};
+    l->base = (struct loop){&ops, clock};
     l->runner = (struct sim_runner){.heap = heap, .ready = ready, .step = step};
     l->source = sim_sched_new_source(s);
     l->number = number;

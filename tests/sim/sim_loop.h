@@ -32,7 +32,7 @@ struct sim_loop {
 };
 
 /* heap: what runs on it belongs to that process. */
-struct sim_loop *sim_loop_create(struct sim_sched *s, struct sim_heap *heap, uint32_t number);
+struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struct sim_heap *heap, uint32_t number);
 
 /* Tasks that wait are dropped, timers too. */
 void sim_loop_free(struct sim_loop *l);

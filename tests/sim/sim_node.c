@@ -47,23 +47,27 @@ static void on_failed(void *arg, struct status why)
     n->failed = true;
 }
 
-struct sim_node *sim_node_new(struct sim_world *w, const struct sim_life *life)
+struct sim_node *sim_node_new(struct sim_machine *m, const struct sim_life *life)
 {
+    struct sim_world *w = m->world;
+    struct clock *clock = &m->clock.base;
     struct sim_node *n = calloc(1, sizeof *n);
 
     CHECK(n != NULL);
     n->world = w;
+    n->machine = m;
     n->logger = (struct logger){.level = LOGGER_DEBUG, .write = write_line};
     n->random = (struct random){fill};
     n->chance = sim_random_split(life->seed, 5);
     snprintf(n->boot_id, sizeof n->boot_id, "boot-%llu", (unsigned long long)life->boot);
     n->shard_count = life->shard_count;
-    n->control_loop = sim_loop_create(&w->sched, &n->heap, 1);
+    n->control_loop = sim_loop_create(&w->sched, clock, &n->heap, 1);
+    sim_peers_init(&n->peers, &w->net, n, n->control_loop);
     for (size_t i = 0; i < n->shard_count; i++) {
-        n->shard_loops[i] = sim_loop_create(&w->sched, &n->heap, (uint32_t)(2 + i));
+        n->shard_loops[i] = sim_loop_create(&w->sched, clock, &n->heap, (uint32_t)(2 + i));
         n->shard_bases[i] = &n->shard_loops[i]->base;
     }
-    n->pool = sim_pool_create(&w->sched, &n->heap, &w->drive, life->pool_threads, life->seed);
+    n->pool = sim_pool_create(&w->sched, &n->heap, &m->drive, life->pool_threads, life->seed);
     return n;
 }
 
@@ -71,7 +75,7 @@ static struct status load_options(struct sim_node *n, const struct sim_life *lif
 {
     struct config_sources sources = {.sets = life->sets, .set_count = life->set_count};
     struct config_problem problem = {""};
-    struct status st = config_load(&sources, &n->world->drive.files, &n->logger, &n->config, &problem);
+    struct status st = config_load(&sources, &n->machine->drive.files, &n->logger, &n->config, &problem);
 
     arena_init(&n->arena, CONFIG_ARENA_BYTES);
     if (!status_failed(st))
@@ -84,14 +88,15 @@ static struct status load_options(struct sim_node *n, const struct sim_life *lif
 static struct status begin(struct sim_node *n, const struct sim_life *life)
 {
     struct node_env env = {
-        .files = &n->world->drive.files,
-        .clock = &n->world->sched.clock,
+        .files = &n->machine->drive.files,
+        .clock = &n->machine->clock.base,
         .random = &n->random,
         .logger = &n->logger,
         .pool = &n->pool->base,
         .control_loop = &n->control_loop->base,
         .shard_loops = n->shard_bases,
         .shard_count = n->shard_count,
+        .peers = n->world->machine_count > 1 ? &n->peers.base : NULL,
         .boot_id = n->boot_id,
     };
     struct status st = load_options(n, life);
@@ -127,7 +132,16 @@ void sim_node_look(struct sim_node *n)
         DL_FOREACH(n->connections, c)
             if (c->client.shard->index == i)
                 sim_connection_shard_stopped(c);
+        sim_net_shard_stopped(&n->world->net, n, i);
     }
+}
+
+void sim_node_pause(struct sim_node *n, int64_t until_us)
+{
+    n->control_loop->runner.paused_until_us = until_us;
+    n->pool->runner.paused_until_us = until_us;
+    for (size_t i = 0; i < n->shard_count; i++)
+        n->shard_loops[i]->runner.paused_until_us = until_us;
 }
 
 bool sim_node_idle(const struct sim_node *n)
@@ -164,6 +178,7 @@ void sim_node_end(struct sim_node *n)
     struct sim_heap *before;
 
     retire_connections(n);
+    sim_net_node_gone(&n->world->net, n);
     before = sim_heap_switch(&n->heap);
     if (n->node)
         node_free(n->node);
@@ -178,8 +193,8 @@ void sim_node_end(struct sim_node *n)
     }
     if (timers_left(n) > 0)
         sim_world_fail(n->world, "%zu timers are left of a node that ended cleanly", timers_left(n));
-    if (n->world->drive.open_count > 0)
-        sim_world_fail(n->world, "%zu files are left open by a node that ended cleanly", n->world->drive.open_count);
+    if (n->machine->drive.open_count > 0)
+        sim_world_fail(n->world, "%zu files are left open by a node that ended cleanly", n->machine->drive.open_count);
 }
 
 /* Codec contexts are the libraries' memory, which no heap of ours sees. */
@@ -207,6 +222,7 @@ void sim_node_died(struct sim_node *n)
 
     DL_FOREACH(n->connections, c)
         sim_connection_process_died(c);
+    sim_net_node_gone(&n->world->net, n);
     free_threads(n);
     free_codecs(n);
     n->node = NULL;

@@ -9,14 +9,17 @@
 #include "tests/sim/sim_connection.h"
 #include "tests/sim/sim_drive.h"
 #include "tests/sim/sim_loop.h"
+#include "tests/sim/sim_net.h"
 #include "tests/sim/sim_pool.h"
 
 #define SIM_SHARDS_MAX 4
 
+struct sim_machine;
 struct sim_world;
 
 struct sim_node {
     struct sim_world *world;
+    struct sim_machine *machine;
     struct sim_heap heap;
     struct node *node; /* NULL: node_create has not succeeded */
     struct config_values *config;
@@ -30,6 +33,7 @@ struct sim_node {
     struct loop *shard_bases[SIM_SHARDS_MAX];
     size_t shard_count;
     struct sim_pool *pool;
+    struct sim_peers peers; /* of the control loop */
     struct sim_connection *connections;
     char boot_id[40];
     bool ready, failed, stopped;
@@ -46,13 +50,16 @@ struct sim_life {
 };
 
 /* A process that has not begun. */
-struct sim_node *sim_node_new(struct sim_world *w, const struct sim_life *life);
+struct sim_node *sim_node_new(struct sim_machine *m, const struct sim_life *life);
 
 /* Opens the log directories; as main does. What died within is freed by sim_node_free. */
 struct status sim_node_begin(struct sim_node *n, const struct sim_life *life);
 
 /* Closes the connections of shards that have stopped, as a shard with sockets does itself. */
 void sim_node_look(struct sim_node *n);
+
+/* Its threads are given no processor until then. */
+void sim_node_pause(struct sim_node *n, int64_t until_us);
 
 /* Nothing of it is under way any more: no task, no job, no request. */
 bool sim_node_idle(const struct sim_node *n);

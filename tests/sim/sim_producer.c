@@ -151,7 +151,7 @@ static struct bytes_mut build_batch(struct sim_producer *p, struct sim_stream *s
         size_t size = SIM_VALUE_BYTES_MIN + sim_random_below(&p->random, sizeof value - SIM_VALUE_BYTES_MIN);
 
         sim_checker_fill_value(value, size, *batch, i);
-        record_batch_builder_append(&b, &(struct record_content){.timestamp_ms = clock_wall_ms(&p->world->sched.clock),
+        record_batch_builder_append(&b, &(struct record_content){.timestamp_ms = clock_wall_ms(sim_world_clock(p->world)),
                                                                  .value = {value, size}});
     }
     st = record_batch_builder_finish(&b, c->scratch, &built);
@@ -227,7 +227,7 @@ static void out_of_order(struct sim_producer *p, struct sim_stream *s, size_t ba
     if (s->rewind || s->queued == 0 || s->queue[0].batch != batch)
         return; /* one before it failed */
     if (checker(p)->flush_before_ack && !topic_of(p, s)->retention &&
-        checker(p)->batches[batch].life == p->world->attempts && !s->skipped)
+        checker(p)->batches[batch].life == p->world->machines[0].attempts && !s->skipped)
         sim_world_fail(p->world, "%s-%d: batch %zu is refused as out of order, though all before it were acknowledged",
                        topic_of(p, s)->name, s->partition, batch);
     stream_drop(s);

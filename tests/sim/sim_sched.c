@@ -13,23 +13,24 @@
 
 static int64_t wall_ms(struct clock *c)
 {
-    struct sim_sched *s = CONTAINER_OF(c, struct sim_sched, clock);
-    int64_t now_ms = WALL_START_MS + s->wall_offset_ms + s->now_us / 1000;
+    const struct sim_clock *sc = CONTAINER_OF(c, struct sim_clock, base);
 
-    if (now_ms > s->wall_ms_max)
-        s->wall_ms_max = now_ms;
-    return now_ms;
+    return WALL_START_MS + sc->offset_ms + sc->sched->now_us / 1000;
 }
 
 static int64_t monotonic_us(struct clock *c)
 {
-    return CONTAINER_OF(c, struct sim_sched, clock)->now_us;
+    return CONTAINER_OF(c, struct sim_clock, base)->sched->now_us;
+}
+
+void sim_clock_init(struct sim_clock *c, const struct sim_sched *s)
+{
+    *c = (struct sim_clock){.base = {wall_ms, monotonic_us}, .sched = s};
 }
 
 void sim_sched_init(struct sim_sched *s, uint64_t seed, struct sim_trace *trace)
 {
     *s = (struct sim_sched){
-        .clock = {wall_ms, monotonic_us},
         .random = sim_random_split(seed, 1),
         .trace = trace,
         .now_us = START_US,
@@ -87,6 +88,7 @@ bool sim_sched_step(struct sim_sched *s, int64_t until_us)
     }
     s->steps++;
     before = sim_heap_switch(r->heap);
+    s->ran = r->heap;
     r->step(r);
     sim_heap_switch(before);
     s->now_us += 1 + (int64_t)sim_random_below(&s->random, STEP_US_MAX);

@@ -33,21 +33,27 @@ struct sim_runner {
     int64_t paused_until_us; /* its thread is not given a processor until then */
 };
 
+/* The clock of a machine: its wall time jumps, the other does not. */
+struct sim_clock {
+    struct clock base;
+    const struct sim_sched *sched;
+    int64_t offset_ms;
+};
+
 struct sim_sched {
-    struct clock clock;
     struct sim_random random;
     struct sim_trace *trace;
     int64_t now_us;
-    int64_t wall_offset_ms; /* of the wall clock, which jumps */
-    int64_t wall_ms_max;    /* the latest time it has shown */
     uint64_t source;        /* who is running, for the order of posts */
     uint64_t sources;
     uint64_t steps;
     struct sim_runner *runners;
+    const struct sim_heap *ran; /* whose step was the last one; NULL: of no process */
     bool pauses; /* loops are now and then not given a processor for a while */
 };
 
 void sim_sched_init(struct sim_sched *s, uint64_t seed, struct sim_trace *trace);
+void sim_clock_init(struct sim_clock *c, const struct sim_sched *s);
 void sim_sched_add(struct sim_sched *s, struct sim_runner *r);
 void sim_sched_remove(struct sim_sched *s, struct sim_runner *r);
 

@@ -1,13 +1,11 @@
 #include "tests/sim/sim_world.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 #include "protocol/base/check.h"
-#include "storage/files_sim.h"
 
 #define READY_US       (20 * 1000 * 1000) /* a start without faults takes no longer */
 #define STOP_US        (40 * 1000 * 1000)
@@ -18,9 +16,11 @@
 #define FAREWELL_US    50000              /* clients hear of a death */
 #define LOOK_US        100000             /* how often late answers are looked for */
 #define SLICE_US       20000
-#define WALL_JUMP_MS   (10 * 60 * 1000)
-#define WALL_OFFSET_MS_MAX (20 * 60 * 1000) /* less than message.timestamp.after.max.ms */
-#define BOOTS_OF_A_SEED 1000
+
+static struct sim_machine *machine(struct sim_world *w)
+{
+    return &w->machines[0];
+}
 
 enum outcome {
     OUTCOME_TIME,  /* the time is over */
@@ -41,6 +41,11 @@ void sim_world_fail(struct sim_world *w, const char *format, ...)
     sim_trace_say(&w->trace, "FAILED: %s", w->failure);
 }
 
+struct clock *sim_world_clock(struct sim_world *w)
+{
+    return &w->machines[0].clock.base;
+}
+
 bool sim_world_is_calm(const struct sim_world *w)
 {
     return !w->disturbed;
@@ -48,7 +53,7 @@ bool sim_world_is_calm(const struct sim_world *w)
 
 struct sim_connection *sim_world_connect(struct sim_world *w, struct sim_random *random)
 {
-    return w->serving ? sim_connection_open(w->node, sim_random_next(random)) : NULL;
+    return w->serving ? sim_connection_open(machine(w)->node, sim_random_next(random)) : NULL;
 }
 
 /* ---- letting time pass ---- */
@@ -58,9 +63,9 @@ static void look_for_late_answers(struct sim_world *w)
 {
     const struct sim_connection *c;
 
-    if (!w->node || w->smooth_since_us == SIM_NEVER)
+    if (!machine(w)->node || w->smooth_since_us == SIM_NEVER)
         return;
-    DL_FOREACH(w->node->connections, c) {
+    DL_FOREACH(machine(w)->node->connections, c) {
         const struct sim_request *rq = c->waiting;
         int64_t since_us = rq && rq->sent_us > w->smooth_since_us ? rq->sent_us : w->smooth_since_us;
 
@@ -83,11 +88,11 @@ static enum outcome run(struct sim_world *w, int64_t us, bool (*done)(struct sim
     while (!w->failed) {
         if (done && done(w))
             return OUTCOME_DONE;
-        if (w->node->failed)
+        if (machine(w)->node->failed)
             return OUTCOME_DIED;
         if (!sim_sched_step(&w->sched, end_us) || w->sched.now_us >= end_us)
             return OUTCOME_TIME;
-        sim_node_look(w->node);
+        sim_node_look(machine(w)->node);
         if (w->sched.now_us < look_us)
             continue;
         look_for_late_answers(w);
@@ -100,121 +105,40 @@ static enum outcome run(struct sim_world *w, int64_t us, bool (*done)(struct sim
 
 static void heal(struct sim_world *w)
 {
-    files_sim_heal(w->drive.inner);
-    files_sim_set_capacity(w->drive.inner, 0);
-    files_sim_set_cold(w->drive.inner, false);
-    w->drive.slowness = 1;
-    w->drive.dies_after = 0;
+    sim_machine_heal(machine(w));
     if (w->smooth_since_us == SIM_NEVER)
         w->smooth_since_us = w->sched.now_us;
-}
-
-static void slow_down(struct sim_world *w)
-{
-    w->drive.slowness = sim_random_between(&w->random, 2, 300);
-    w->smooth_since_us = SIM_NEVER;
-    sim_trace_say(&w->trace, "-- disk slower by %lld", (long long)w->drive.slowness);
-}
-
-static void fill_up(struct sim_world *w)
-{
-    int64_t room = (int64_t)sim_random_below(&w->random, 60000);
-
-    files_sim_set_capacity(w->drive.inner, files_sim_used_bytes(w->drive.inner) + room);
-    w->disturbed = true;
-    w->smooth_since_us = SIM_NEVER;
-    sim_trace_say(&w->trace, "-- disk full after %lld more bytes", (long long)room);
-}
-
-static void fail_calls(struct sim_world *w)
-{
-    static const enum files_call calls[] = {FILES_CALL_WRITE, FILES_CALL_WRITE, FILES_CALL_SYNC, FILES_CALL_SYNC,
-                                            FILES_CALL_SYNC_DIRECTORY, FILES_CALL_OPEN, FILES_CALL_READ,
-                                            FILES_CALL_RENAME, FILES_CALL_REMOVE, FILES_CALL_MAKE_DIRECTORY,
-                                            FILES_CALL_TRUNCATE, FILES_CALL_ANY};
-    char prefix[32];
-    struct files_fault f = {
-        .call = calls[sim_random_below(&w->random, sizeof calls / sizeof calls[0])],
-        .after = sim_random_below(&w->random, 60),
-        .times = sim_random_below(&w->random, 4),
-        .sys_errno = sim_random_chance(&w->random, 80) ? EIO : ENOSPC,
-        .partial = sim_random_chance(&w->random, 50),
-    };
-
-    if (sim_random_chance(&w->random, 80)) {
-        snprintf(prefix, sizeof prefix, "/d%zu", (size_t)sim_random_below(&w->random, w->dir_count));
-        f.prefix = prefix;
-    }
-    files_sim_fail(w->drive.inner, &f);
-    w->disturbed = true;
-    w->smooth_since_us = SIM_NEVER;
-    sim_trace_say(&w->trace, "-- calls of kind %d fail below %s: %llu after %llu more", f.call,
-                  f.prefix ? f.prefix : "/", (unsigned long long)f.times, (unsigned long long)f.after);
-}
-
-static void jump_clock(struct sim_world *w)
-{
-    int64_t offset_ms = w->sched.wall_offset_ms + sim_random_between(&w->random, -WALL_JUMP_MS, WALL_JUMP_MS);
-
-    if (offset_ms > WALL_OFFSET_MS_MAX || offset_ms < -WALL_OFFSET_MS_MAX)
-        offset_ms = 0;
-    sim_trace_say(&w->trace, "-- the clock jumps by %lld ms", (long long)(offset_ms - w->sched.wall_offset_ms));
-    w->sched.wall_offset_ms = offset_ms;
-}
-
-static void chill(struct sim_world *w)
-{
-    files_sim_set_cold(w->drive.inner, true);
-    sim_trace_say(&w->trace, "-- the page cache is empty");
-}
-
-static void stumble(struct sim_world *w)
-{
-    w->sched.pauses = !w->sched.pauses;
 }
 
 /* Something happens to the machine; how bad it may be is the life's. */
 static void disturb(struct sim_world *w, bool may_fail)
 {
-    static void (*const mild[])(struct sim_world *w) = {slow_down, jump_clock, chill, stumble};
-    static void (*const harsh[])(struct sim_world *w) = {fill_up, fail_calls, fail_calls};
+    enum sim_harm harm;
 
-    if (sim_random_chance(&w->random, 40))
+    if (sim_random_chance(&w->random, 40)) {
         heal(w);
-    else if (may_fail && sim_random_chance(&w->random, 50))
-        harsh[sim_random_below(&w->random, sizeof harsh / sizeof harsh[0])](w);
-    else
-        mild[sim_random_below(&w->random, sizeof mild / sizeof mild[0])](w);
+        return;
+    }
+    harm = sim_machine_disturb(machine(w), &w->random, may_fail);
+    if (harm != SIM_HARM_NONE)
+        w->smooth_since_us = SIM_NEVER;
+    w->disturbed = w->disturbed || harm == SIM_HARM_FAILS;
 }
 
 /* ---- the ends of a life ---- */
-
-/* The process is gone, or the machine. After a failed sync it is always the machine: what the page cache then holds may
- * never have reached the disk, and storage/NOTES-recovery.md asks for a restart of the machine. */
-static bool lose(struct sim_world *w, bool with_machine)
-{
-    with_machine = with_machine || w->drive.sync_failed;
-    if (with_machine) {
-        sim_drive_machine_died(&w->drive);
-        w->boot++;
-    } else {
-        sim_drive_process_died(&w->drive);
-    }
-    return with_machine;
-}
 
 /* Without a clean end: with the machine, or only the process. */
 static void die(struct sim_world *w, bool with_machine)
 {
     sim_trace_say(&w->trace, "-- the %s dies", with_machine ? "machine" : "process");
     w->serving = false;
-    sim_node_died(w->node);
+    sim_node_died(machine(w)->node);
     heal(w);
-    with_machine = lose(w, with_machine);
+    with_machine = sim_machine_lose(machine(w), with_machine);
     run(w, FAREWELL_US, NULL); /* what was acknowledged on the way out counts */
     sim_checker_life_over(&w->checker, with_machine, false);
-    sim_node_free(w->node);
-    w->node = NULL;
+    sim_node_free(machine(w)->node);
+    machine(w)->node = NULL;
 }
 
 static void on_stopped(void *arg)
@@ -224,22 +148,22 @@ static void on_stopped(void *arg)
 
 static bool is_stopped(struct sim_world *w)
 {
-    return w->node->stopped;
+    return machine(w)->node->stopped;
 }
 
 static bool is_idle(struct sim_world *w)
 {
-    return sim_node_idle(w->node);
+    return sim_node_idle(machine(w)->node);
 }
 
 /* As main ends a node; it may take its process down on the way. */
 static void stop(struct sim_world *w)
 {
     enum outcome outcome;
-    struct sim_heap *before = sim_heap_switch(&w->node->heap);
+    struct sim_heap *before = sim_heap_switch(&machine(w)->node->heap);
 
     sim_trace_say(&w->trace, "-- the node is stopped");
-    node_stop(w->node->node, on_stopped, w->node);
+    node_stop(machine(w)->node->node, on_stopped, machine(w)->node);
     sim_heap_switch(before);
     outcome = run(w, STOP_US, is_stopped);
     if (outcome == OUTCOME_DIED) {
@@ -256,10 +180,10 @@ static void stop(struct sim_world *w)
         sim_world_fail(w, "a stopped node still does something");
     if (w->failed)
         return;
-    sim_node_end(w->node);
-    sim_checker_life_over(&w->checker, lose(w, false), sim_world_is_calm(w));
-    sim_node_free(w->node);
-    w->node = NULL;
+    sim_node_end(machine(w)->node);
+    sim_checker_life_over(&w->checker, sim_machine_lose(machine(w), false), sim_world_is_calm(w));
+    sim_node_free(machine(w)->node);
+    machine(w)->node = NULL;
     sim_trace_say(&w->trace, "-- stopped");
 }
 
@@ -267,7 +191,7 @@ static void stop(struct sim_world *w)
 
 static bool is_ready(struct sim_world *w)
 {
-    return w->node->ready;
+    return machine(w)->node->ready;
 }
 
 static enum outcome begin(struct sim_world *w, const struct sim_life *life, struct status *st)
@@ -276,26 +200,21 @@ static enum outcome begin(struct sim_world *w, const struct sim_life *life, stru
         sim_trace_say(&w->trace, "-- died within a call");
         return OUTCOME_DIED;
     }
-    *st = sim_node_begin(w->node, life);
+    *st = sim_node_begin(machine(w)->node, life);
     return status_failed(*st) ? OUTCOME_DIED : OUTCOME_DONE;
 }
 
 static enum outcome start(struct sim_world *w, int64_t us, struct status *st)
 {
-    struct sim_life life = {
-        .sets = w->sets,
-        .set_count = w->set_count,
-        .shard_count = 1 + sim_random_below(&w->random, SIM_SHARDS_MAX),
-        .pool_threads = 1 + sim_random_below(&w->random, SIM_POOL_THREADS_MAX),
-        .boot = w->boot,
-        .seed = w->seed * BOOTS_OF_A_SEED + ++w->attempts,
-    };
+    struct sim_life life = sim_machine_next_life(machine(w), &w->random);
     enum outcome outcome;
 
+    life.sets = w->sets;
+    life.set_count = w->set_count;
     sim_trace_say(&w->trace, "-- start %llu: boot %llu, %zu shards, %zu threads in the pool",
-                  (unsigned long long)w->attempts, (unsigned long long)w->boot, life.shard_count, life.pool_threads);
+                  (unsigned long long)machine(w)->attempts, (unsigned long long)machine(w)->boot, life.shard_count, life.pool_threads);
     *st = STATUS_OK;
-    w->node = sim_node_new(w, &life);
+    machine(w)->node = sim_node_new(machine(w), &life);
     outcome = begin(w, &life, st);
     return outcome == OUTCOME_DONE ? run(w, us, is_ready) : outcome;
 }
@@ -308,9 +227,9 @@ static void start_doomed(struct sim_world *w)
     w->disturbed = true;
     w->smooth_since_us = SIM_NEVER;
     if (sim_random_chance(&w->random, 50))
-        w->drive.dies_after = 1 + sim_random_below(&w->random, 300);
+        machine(w)->drive.dies_after = 1 + sim_random_below(&w->random, 300);
     else
-        fail_calls(w);
+        sim_machine_fail_calls(machine(w), &w->random);
     (void)start(w, (int64_t)sim_random_below(&w->random, DOOMED_US), &st);
     if (!w->failed)
         die(w, sim_random_chance(&w->random, 50));
@@ -395,13 +314,13 @@ static void live(struct sim_world *w)
 
     sim_workload_set_mode(&w->workload, SIM_WORK);
     if (sim_random_chance(&w->random, 25))
-        w->drive.dies_after = 1 + sim_random_below(&w->random, 6000);
+        machine(w)->drive.dies_after = 1 + sim_random_below(&w->random, 6000);
     while (!w->failed && outcome == OUTCOME_TIME && w->sched.now_us < end_us) {
         outcome = run(w, sim_random_between(&w->random, SLICE_US, 10 * SLICE_US), NULL);
         if (outcome == OUTCOME_TIME && sim_random_chance(&w->random, 40))
             disturb(w, may_fail);
     }
-    if (outcome == OUTCOME_DIED && w->node->failed && sim_world_is_calm(w))
+    if (outcome == OUTCOME_DIED && machine(w)->node->failed && sim_world_is_calm(w))
         sim_world_fail(w, "the node failed by itself");
     if (w->failed)
         return;
@@ -410,7 +329,7 @@ static void live(struct sim_world *w)
         return;
     }
     settle(w);
-    if (!w->failed && w->node->failed)
+    if (!w->failed && machine(w)->node->failed)
         die(w, false);
     else if (!w->failed)
         stop(w);
@@ -453,10 +372,12 @@ static void world_init(struct sim_world *w, const struct sim_options *o)
     w->trace = (struct sim_trace){.verbose = o->verbose, .now_us = &w->sched.now_us};
     w->random = sim_random_split(o->seed, 0);
     sim_sched_init(&w->sched, o->seed, &w->trace);
-    sim_drive_init(&w->drive, &w->sched.clock, o->seed, &w->trace);
-    w->drive.lie = o->lie;
-    w->drive.dies_to = &w->death;
-    w->loop = sim_loop_create(&w->sched, NULL, 0);
+    w->machine_count = 1;
+    sim_net_init(&w->net, w);
+    sim_machine_init(machine(w), w, 0);
+    machine(w)->drive.lie = o->lie;
+    machine(w)->drive.dies_to = &w->death;
+    w->loop = sim_loop_create(&w->sched, sim_world_clock(w), NULL, 0);
     flush_before_ack = o->lie != SIM_LIE_NONE || sim_random_chance(&w->random, 85);
     sim_checker_init(&w->checker, w, flush_before_ack);
     choose_settings(w, flush_before_ack);
@@ -467,17 +388,13 @@ static void world_free(struct sim_world *w)
 {
     struct sim_connection *c, *next;
 
-    if (w->node) {
-        sim_node_died(w->node);
-        sim_drive_process_died(&w->drive);
-        sim_node_free(w->node);
-    }
+    sim_machine_free(machine(w));
+    sim_net_free(&w->net);
     sim_workload_free(&w->workload);
     DL_FOREACH_SAFE(w->retired, c, next)
         free(c);
     sim_checker_free(&w->checker);
     sim_loop_free(w->loop);
-    sim_drive_free(&w->drive);
     sim_heap_end();
 }
 

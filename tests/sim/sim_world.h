@@ -1,28 +1,29 @@
 #ifndef TESTS_SIM_SIM_WORLD_H
 #define TESTS_SIM_SIM_WORLD_H
 
-/* One seed's world: time, a machine with its disk, a node that lives several lives on it, and clients.
- *
- * There is one node so far. What a cluster needs besides is a drive and a node for each machine, and a transport
- * between them; clock, scheduler, trace, checker and clients are the world's already. */
+/* One seed's world: time, machines with their disks, nodes that live several lives on them, a network, and clients. */
 
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "tests/sim/sim_checker.h"
-#include "tests/sim/sim_drive.h"
 #include "tests/sim/sim_loop.h"
-#include "tests/sim/sim_node.h"
+#include "tests/sim/sim_machine.h"
+#include "tests/sim/sim_operator.h"
+#include "tests/sim/sim_quorum.h"
 #include "tests/sim/sim_sched.h"
 #include "tests/sim/sim_workload.h"
 
-#define SIM_SETS_MAX 16
+#define SIM_SETS_MAX     16
+#define SIM_MACHINES_MAX 5
 
 struct sim_options {
     uint64_t seed;
     bool verbose;
     enum sim_lie lie;
+    unsigned machines;  /* 1: a node by itself, sim_world.c; more: a cluster, sim_cluster.c */
+    unsigned seconds;   /* of a cluster: how long it is disturbed */
 };
 
 struct sim_result {
@@ -33,26 +34,28 @@ struct sim_result {
     int64_t virtual_us;
     uint64_t acknowledged, read_batches;
     unsigned lives;
+    uint64_t operations, committed, elections, messages; /* of a cluster */
 };
 
 struct sim_world {
     uint64_t seed;
     struct sim_trace trace;
     struct sim_sched sched;
-    struct sim_drive drive;
+    struct sim_net net;
     struct sim_loop *loop; /* of the clients */
     struct sim_random random;
     struct sim_checker checker;
     struct sim_workload workload;
-    struct sim_node *node;
+    struct sim_machine machines[SIM_MACHINES_MAX];
+    unsigned machine_count;
     struct sim_connection *retired; /* of nodes before */
-    uint64_t boot;
-    uint64_t attempts; /* to start a node */
     unsigned lives;
     unsigned connections_made;
     bool serving;   /* clients may connect */
     bool disturbed; /* something failed on purpose in this life */
     int64_t smooth_since_us; /* nothing is failing, full or slow since then; SIM_NEVER: something is */
+    struct sim_quorum quorum;     /* of a cluster, these two */
+    struct sim_operator operator;
     jmp_buf death;
     bool failed;
     char failure[400];
@@ -61,13 +64,22 @@ struct sim_world {
     const char *sets[SIM_SETS_MAX];
     size_t set_count;
     size_t dir_count;
+    /* of a cluster */
+    bool may_fail; /* disks do */
+    bool ending;   /* what has ended stays so */
 };
 
 /* Runs a whole seed. */
 void sim_world_run(const struct sim_options *o, struct sim_result *out);
 
+/* Likewise, of a cluster. */
+void sim_cluster_run(const struct sim_options *o, struct sim_result *out);
+
 /* An invariant does not hold. Only the first one counts; the run ends soon after. */
 void sim_world_fail(struct sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* By which clients go. */
+struct clock *sim_world_clock(struct sim_world *w);
 
 /* Nothing was made to fail in this life of the node: whatever goes wrong is its own doing. */
 bool sim_world_is_calm(const struct sim_world *w);
