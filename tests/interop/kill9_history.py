@@ -1,4 +1,7 @@
 """Judges a history of promises against what a log holds: acknowledged records are there, once, in order."""
+import subprocess
+
+READ_TIMEOUT_S = 300
 
 
 def check(acked, read):
@@ -37,6 +40,26 @@ def check(acked, read):
             complaints.append(f"partition {partition}: record {sequence} was acknowledged at {offset} but is at "
                               f"{found}")
     return complaints
+
+
+def read_log(bootstrap, topic):
+    """[(partition, offset, sequence)] of the whole topic, as kcat reads it."""
+    done = subprocess.run(["kcat", "-b", bootstrap, "-C", "-t", topic, "-o", "beginning", "-e", "-q",
+                           "-f", "%p %o %s\n"], stdout=subprocess.PIPE, text=True, timeout=READ_TIMEOUT_S, check=True)
+    return [tuple(int(word) for word in line.split(" ", 3)[:3]) for line in done.stdout.splitlines()]
+
+
+def read_history(path):
+    """What kill9_load wrote: [(partition, sequence, offset)] acknowledged, and the lines of failures."""
+    acked, failed = [], []
+    with open(path, encoding="ascii") as lines:
+        for line in lines:
+            word, partition, sequence, rest = line.split()
+            if word == "acked":
+                acked.append((int(partition), int(sequence), int(rest)))
+            else:
+                failed.append(line.strip())
+    return acked, failed
 
 
 # ---- the checker's own cases: histories made wrong on purpose ----
