@@ -4,7 +4,7 @@
 # holds server.properties, data, log and pid. Wants root, daemon, say and die of deploy/run.
 
 zones=$root/trivet-zones
-zone_replicas=1
+zone_replicas=3
 
 zone_address() { echo "127.0.0.1:${1}9092"; }
 
@@ -34,7 +34,7 @@ controller.listener.names=CONTROLLER
 controller.quorum.voters=$voters
 log.dirs=$zones/az-$n/data
 default.replication.factor=$zone_replicas
-min.insync.replicas=$(((zone_replicas + 1) / 2))
+min.insync.replicas=$((zone_replicas / 2 + 1))
 offsets.topic.replication.factor=$zone_replicas
 SETTINGS
 }
