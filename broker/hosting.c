@@ -29,7 +29,7 @@ struct hosted_partition {
     struct shard *shard;
     struct partition *partition;
     struct verify_entry verify;
-    bool removed; /* the topic is gone: its log is deleted once it is free */
+    bool removed; /* the topic is gone, or moved to others: its log is deleted once it is free */
     struct log_config *config; /* then: what its settings were, since the image goes that had them */
 };
 
@@ -228,13 +228,13 @@ static void hosted_keep_config(struct hosted_partition *h)
 }
 
 /* An opening partition waits for its log first; see hosted_opened. */
-static void hosted_remove(struct hosted_partition *h)
+static void hosted_remove(struct hosted_partition *h, enum kerr code)
 {
     h->removed = true;
     coordinators_remove(h->shard, h->partition);
     hosted_keep_config(h);
     if (h->partition->state != PARTITION_OPENING)
-        hosted_stop(h, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+        hosted_stop(h, code);
 }
 
 /* ---- opening ---- */
@@ -430,15 +430,31 @@ static void hosting_topic_changed(struct shard *s, const struct metadata_topic *
 {
     for (size_t i = 0; i < topic->partition_count; i++) {
         struct hosted_partition *h;
+        bool ours;
 
         if (node_shard_of(s->node, topic->id, (int32_t)i) != s->index)
             continue;
         h = hosting_find(s, topic->id, (int32_t)i);
-        if (h)
-            hosted_assign(h);
-        else if (id_list_contains(topic->partitions[i]->replicas, s->node->options->node_id))
+        ours = id_list_contains(topic->partitions[i]->replicas, s->node->options->node_id);
+        if (!h && ours)
             hosting_add(s, topic, (int32_t)i);
+        else if (h && h->removed && ours)
+            hosting_look_again(s); /* it comes back before it is gone */
+        else if (h && !h->removed && !ours && s->served)
+            hosted_remove(h, KERR_NOT_LEADER_OR_FOLLOWER);
+        else if (h && !h->removed)
+            hosted_assign(h);
     }
+}
+
+/* The metadata of a node that starts is of the past at first, when partitions may have been others': what it hosts it
+ * keeps until it serves, and then looks at once. */
+static bool hosting_serves_now(struct shard *s)
+{
+    if (s->served || !atomic_load(&s->node->serving))
+        return false;
+    s->served = true;
+    return true;
 }
 
 /* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): all topics are looked at
@@ -467,7 +483,7 @@ static void hosting_all_changed(struct shard *s)
 
     HASH_ITER(hh, s->partitions, h, next)
     if (!h->removed && !metadata_image_topic_by_id(s->image, h->key.topic_id))
-        hosted_remove(h);
+        hosted_remove(h, KERR_UNKNOWN_TOPIC_OR_PARTITION);
     metadata_topics_begin(&cursor, s->image);
     while ((topic = metadata_topics_next(&cursor)))
         hosting_topic_changed(s, topic);
@@ -479,12 +495,12 @@ static void hosting_topic_removed(struct shard *s, struct uuid topic_id)
 
     HASH_ITER(hh, s->partitions, h, next)
     if (uuid_equal(h->key.topic_id, topic_id) && !h->removed)
-        hosted_remove(h);
+        hosted_remove(h, KERR_UNKNOWN_TOPIC_OR_PARTITION);
 }
 
 void hosting_image_changed(struct shard *s, const struct metadata_delta *delta)
 {
-    if (delta->snapshot) {
+    if (hosting_serves_now(s) || delta->snapshot) {
         hosting_all_changed(s);
     } else {
         for (size_t i = 0; i < delta->removed_topic_count; i++)

@@ -24,6 +24,7 @@ struct replica_fetcher {
     struct replica_fetchers *all;
     struct fetcher core;
     int64_t leader_broker_epoch; /* of its registration; -1: not known yet */
+    bool lost; /* the metadata has no address of it, and that was said */
     struct transport_request request; /* the fetch in flight */
     struct offset_question *questions;
     struct timer timer;
@@ -184,8 +185,14 @@ static void fetch_send(struct replica_fetcher *f)
     struct arena a;
     bool encoded;
 
-    if (!leader_address(f, &leader))
-        return; /* the metadata will have it */
+    if (!leader_address(f, &leader)) { /* the metadata will have it */
+        if (!f->lost)
+            logger_event(all->shard->logger, LOGGER_WARN, "replica_leader_unknown", "leader=%d listener=%.*s",
+                         f->core.leader_id, STR_ARG(all->listener));
+        f->lost = true;
+        return;
+    }
+    f->lost = false;
     fetcher_prepare(&f->core);
     arena_init(&a, REQUEST_BYTES_MAX);
     encoded = fetch_encode(f, &a, &body);

@@ -52,6 +52,7 @@ struct shard {
     struct open_job *open_job; /* being filled */
     size_t opening;            /* partitions whose logs are being opened */
     size_t log_jobs;           /* logs being closed or deleted */
+    bool served;               /* has seen that clients are served */
     struct verify *verify;     /* checks logs in the background */
     void (*opened)(struct shard *s);  /* nothing is being opened any more; may be called again */
     void (*emptied)(struct shard *s); /* after hosting_close_all: every log is closed */

@@ -100,6 +100,7 @@ bool node_world_try_start(struct node_world *w)
         .shard_loops = w->shards,
         .shard_events = w->events[0] ? w->events : NULL,
         .shard_count = NODE_WORLD_SHARDS,
+        .shard_peers = w->shard_peers[0] ? w->shard_peers : NULL,
         .boot_id = w->boot_id,
         .open_state = open_state,
     };

@@ -29,6 +29,7 @@ struct node_world {
     size_t set_count;
     struct loop *shards[NODE_WORLD_SHARDS];
     struct event_base *events[NODE_WORLD_SHARDS]; /* set before start for connections with sockets */
+    struct transport *shard_peers[NODE_WORLD_SHARDS]; /* set before start to follow other nodes */
     const char *boot_id;
     struct node *node; /* NULL: down */
     struct state_store *state; /* of the coordinators, once one is opened; simulated, empty at each start */
