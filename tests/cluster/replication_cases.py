@@ -4,7 +4,9 @@ import os
 import subprocess
 import time
 
-PROPERTIES = {}
+from writers import Writers
+
+PROPERTIES = {"min.insync.replicas": "2"}
 TOPIC = "replicated"
 PARTITIONS = 4
 
@@ -110,5 +112,57 @@ def killed_leader_cuts_what_nobody_else_has_and_follows(cluster, tool):
     assert 'event=log_truncated topic="cut"' in cluster.node(leader).log_text()
 
 
+def in_sync(cluster, topic=TOPIC):
+    bootstrap = ",".join(b.bootstrap for b in cluster.brokers if b.alive())
+    return all(len(isr) == 3 for _, isr in partitions(bootstrap, topic).values())
+
+
+def writes_go_on_after_each_broker_was_killed(cluster, tool):
+    each_broker_ends(cluster, lambda b: b.kill9(), 1.0)
+
+
+def writes_go_on_while_each_broker_is_restarted(cluster, tool):
+    each_broker_ends(cluster, lambda b: b.stop(), 1.0)
+
+
+def each_broker_ends(cluster, end, seconds):
+    until(lambda: in_sync(cluster))
+    writers = Writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
+    try:
+        writers.all_after(time.monotonic())
+        for b in cluster.brokers:
+            since = time.monotonic()
+            end(b)
+            writers.all_after(time.monotonic())
+            gap = writers.longest_gap(since - 0.1)
+            started = time.monotonic()
+            b.start()
+            until(lambda: in_sync(cluster))
+            back = time.monotonic() - started
+            print(f"no write acknowledged for {gap * 1000:.0f} ms at most, in the ISR {back * 1000:.0f} ms after its start")
+            assert gap < seconds, gap
+            assert back < 3.0, back
+    finally:
+        writers.stop()
+
+
+def writes_go_on_after_all_three_were_killed(cluster, tool):
+    writers = Writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
+    try:
+        writers.all_after(time.monotonic())
+        for b in cluster.brokers:
+            b.kill9()
+        started = time.monotonic()
+        cluster.start()
+        took = writers.all_after(started)
+        print(f"every partition took writes {took * 1000:.0f} ms after the start")
+        assert took < 5.0, took
+        until(lambda: in_sync(cluster))
+    finally:
+        writers.stop()
+    until(lambda: logs_are_equal(cluster))
+
+
 CASES = [followers_have_the_leaders_bytes, leadership_moves_when_the_leader_is_killed,
-         killed_leader_cuts_what_nobody_else_has_and_follows]
+         killed_leader_cuts_what_nobody_else_has_and_follows, writes_go_on_after_each_broker_was_killed,
+         writes_go_on_while_each_broker_is_restarted, writes_go_on_after_all_three_were_killed]
