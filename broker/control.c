@@ -17,6 +17,9 @@
 #include "replication/broker_lifecycle.h"
 #include "replication/memory.h"
 
+/* Longer than an election of those who are there. */
+#define HAND_OVER_US (500 * 1000)
+
 struct control {
     struct node *node;
     struct loop *loop;
@@ -38,6 +41,8 @@ struct control {
     /* the end */
     bool stopping;
     bool clean;
+    bool handing_over; /* another node is to lead the quorum before we close */
+    struct timer hand_over;
     size_t shards_left;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -155,6 +160,13 @@ static void control_failed(void *arg, struct status why)
         c->node->failed(c->node->arg, why);
 }
 
+static void control_close(struct control *c);
+
+static void on_hand_over_late(struct timer *t)
+{
+    control_close(CONTAINER_OF(t, struct control, hand_over));
+}
+
 static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
 {
     struct control *c = arg;
@@ -177,6 +189,8 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     if (leader_id >= 0)
         forward_controller_changed(c->node);
     isr_changes_controller(c->isr_changes);
+    if (c->handing_over && leader_id >= 0 && leader_id != c->node->options->node_id)
+        control_close(c);
 }
 
 static void on_registered(void *arg, int64_t epoch)
@@ -506,6 +520,7 @@ struct status control_create(struct node *n, struct control **out)
     c->loop = n->env.control_loop;
     atomic_init(&c->leader_id, -1);
     control_fill(c);
+    timer_init(c->loop, &c->hand_over, on_hand_over_late);
     c->opened_offsets = calloc(n->shard_count, sizeof(int64_t));
     c->transport = self_transport_create(n);
     CHECK(c->opened_offsets && c->transport);
@@ -645,12 +660,37 @@ static void on_final_checkpoint(void *arg)
 }
 
 /* We lead nothing any more. What is appended after the last checkpoint was not acknowledged. */
-static void control_left(struct control *c)
+static void control_close(struct control *c)
 {
+    c->handing_over = false;
+    timer_stop(c->loop, &c->hand_over);
+    if (c->node->left)
+        c->node->left(c->node->arg);
     forward_stop(c->node);
     checkpoints_stop(c->checkpoints);
     cleaning_stop(c->cleaning);
     checkpoints_write(c->checkpoints, on_final_checkpoint, c);
+}
+
+static void on_controller_retired(void *arg)
+{
+    struct control *c = arg;
+
+    if (c->handing_over && raft_node_leads(c->raft))
+        raft_node_resign(c->raft, raft_node_epoch(c->raft));
+}
+
+/* No partitions are left to us. If we lead the quorum, the others are told to elect somebody while we can still answer
+ * them: else they notice when their fetches time out, for connections are taken until the end and nothing is said. */
+static void control_left(struct control *c)
+{
+    if (!raft_node_leads(c->raft) || voter_set_count(raft_node_voters(c->raft)) < 2) {
+        control_close(c);
+        return;
+    }
+    c->handing_over = true;
+    timer_start(c->loop, &c->hand_over, HAND_OVER_US);
+    controller_retire(c->controller, on_controller_retired, c);
 }
 
 void control_stop(struct control *c, void (*stopped)(void *arg), void *arg)
@@ -666,6 +706,7 @@ void control_free(struct control *c)
 {
     if (!c)
         return;
+    timer_free(c->loop, &c->hand_over);
     broker_lifecycle_free(c->lifecycle);
     controller_free(c->controller);
     if (c->raft)

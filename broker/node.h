@@ -74,6 +74,7 @@ struct node {
     bool forwards_stopped;
     _Atomic bool serving; /* clients are served */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
+    void (*left)(void *arg); /* on the control loop: it stops, and answers nobody any more. May be NULL */
     void (*failed)(void *arg, struct status why);   /* any loop: cannot go on, stop the process */
     void *arg;
 };

@@ -129,6 +129,18 @@ static void on_ready(void *arg, struct status result)
     make_readable(s->ready_fd);
 }
 
+/* Who connects from now on is to learn at once that nobody is here. */
+static void on_left(void *arg)
+{
+    struct server *s = arg;
+
+    for (size_t i = 0; i < NODE_LISTENERS_MAX; i++) {
+        if (s->listeners[i])
+            listener_close(s->listeners[i]);
+        s->listeners[i] = NULL;
+    }
+}
+
 static void on_failed(void *arg, struct status why)
 {
     struct server *s = arg;
@@ -224,6 +236,7 @@ static struct status server_make_node(struct server *s)
     if (status_failed(st))
         return st;
     s->node->ready = on_ready;
+    s->node->left = on_left;
     s->node->failed = on_failed;
     s->node->arg = s;
     return STATUS_OK;

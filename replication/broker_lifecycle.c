@@ -25,6 +25,7 @@ struct broker_lifecycle {
     uint16_t controller_port;
     int64_t previous_epoch;
     int64_t metadata_offset; /* of the image that the shards act on; -1: none */
+    size_t leaving_count;    /* brokers in controlled shutdown there */
     int64_t image_epoch;     /* what our registration has there; -1: we are not in it */
     struct uuid *offline_dirs;
     size_t offline_dir_count;
@@ -254,8 +255,17 @@ void broker_lifecycle_controller(struct broker_lifecycle *l, const struct transp
     l->controller_host = host;
     l->controller_id = node->id;
     l->controller_port = node->port;
-    lifecycle_controller(&l->core, node->host.data != NULL);
+    lifecycle_controller(&l->core, node->host.data != NULL, now_us(l));
     advance(l);
+}
+
+static size_t count_leaving(const struct metadata_image *image)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < metadata_image_broker_count(image); i++)
+        count += metadata_image_broker_at(image, i)->in_controlled_shutdown;
+    return count;
 }
 
 void broker_lifecycle_image(struct broker_lifecycle *l, const struct metadata_image *image)
@@ -267,6 +277,9 @@ void broker_lifecycle_image(struct broker_lifecycle *l, const struct metadata_im
     note_image(l);
     if (l->core.image_has_us && self->fenced)
         lifecycle_seen_fenced(&l->core);
+    if (count_leaving(image) > l->leaving_count) /* it may go once all others have seen that it does */
+        lifecycle_hurry(&l->core);
+    l->leaving_count = count_leaving(image);
     advance(l);
 }
 

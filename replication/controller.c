@@ -30,6 +30,9 @@ struct controller {
     struct controller_request *answered, **answered_end;
     struct task answer_task;
     bool answer_posted;
+    bool retiring;
+    void (*retired)(void *arg); /* NULL: nobody waits for it, or it was told */
+    void *retired_arg;
 
     /* snapshots */
     struct raft_snapshot_id loading; /* the one that is being delivered */
@@ -71,6 +74,16 @@ static void deliver_answers(struct controller *c)
 
         r->done(r, r->answer);
     }
+}
+
+static void maybe_retired(struct controller *c)
+{
+    void (*retired)(void *arg) = c->retired;
+
+    if (!retired || c->waiting)
+        return;
+    c->retired = NULL;
+    retired(c->retired_arg);
 }
 
 static void answer_run(struct task *t)
@@ -220,6 +233,14 @@ static void look_at_suspects(struct controller *c)
 
     for (size_t i = 0; i < count && c->watch; i++)
         broker_watch_look(c->watch, metadata_image_broker(controller_core_image(c->core), suspects[i].id));
+}
+
+void controller_retire(struct controller *c, void (*retired)(void *arg), void *arg)
+{
+    c->retiring = true;
+    c->retired = retired;
+    c->retired_arg = arg;
+    maybe_retired(c);
 }
 
 void controller_node_lost(struct controller *c, int32_t id)
@@ -417,6 +438,7 @@ static void on_caught_up(void *arg, int64_t next_offset)
     publish(c);
     answer_committed(c);
     maybe_take_snapshot(c);
+    maybe_retired(c);
 }
 
 static void on_leader_change(void *arg, int32_t epoch, int32_t leader_id, bool we_lead)
@@ -431,6 +453,7 @@ static void on_leader_change(void *arg, int32_t epoch, int32_t leader_id, bool w
         start_leading(c, epoch);
     }
     c->args.on_leader(c->args.arg, leader_id, epoch);
+    maybe_retired(c);
 }
 
 static void on_raft_failed(void *arg, struct status why)
@@ -459,7 +482,7 @@ void controller_submit(struct controller *c, struct controller_request *r)
     struct controller_output out;
     struct controller_moment at;
 
-    if (!c->core) {
+    if (!c->core || c->retiring) {
         answer(c, r, (struct controller_result){KERR_NOT_CONTROLLER, "This node is not the active controller."});
         return;
     }

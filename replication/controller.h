@@ -59,6 +59,10 @@ void controller_set_raft(struct controller *c, struct raft_node *raft);
  * controller until then. */
 void controller_submit(struct controller *c, struct controller_request *r);
 
+/* Takes no more requests (NOT_CONTROLLER, and nothing has happened), so that leadership can be given up without a doubt
+ * about any. retired() runs once, when all that were taken are answered; maybe at once. */
+void controller_retire(struct controller *c, void (*retired)(void *arg), void *arg);
+
 /* A connection from that node broke off. The active controller looks whether it is still there. */
 void controller_node_lost(struct controller *c, int32_t id);
 

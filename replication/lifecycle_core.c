@@ -5,6 +5,10 @@
 /* After a failure on the way, or a refusal that only time can mend. */
 #define BACKOFF_US (100 * 1000)
 
+/* How long who leaves waits for a controller to be found: elections take less, and the last of a quorum that goes all
+ * at once finds none any more. */
+#define ORPHAN_US (1000 * 1000)
+
 void lifecycle_init(struct lifecycle_core *c, int64_t now_us)
 {
     c->state = LIFECYCLE_STARTING;
@@ -24,6 +28,15 @@ static bool registration_overdue(const struct lifecycle_core *c, int64_t now_us)
            now_us - c->started_us >= c->registration_us_max;
 }
 
+/* Who leaves waits no longer. */
+static int64_t leave_limit_us(const struct lifecycle_core *c)
+{
+    int64_t limit_us = c->leave_us + c->shutdown_us_max;
+    int64_t alone_us = c->lost_us > c->leave_us ? c->lost_us : c->leave_us;
+
+    return c->controller_known ? limit_us : earlier(limit_us, alone_us + ORPHAN_US);
+}
+
 /* Changes that need nobody's answer. */
 static void move_on(struct lifecycle_core *c, int64_t now_us)
 {
@@ -31,7 +44,7 @@ static void move_on(struct lifecycle_core *c, int64_t now_us)
         c->state = LIFECYCLE_UNFENCING;
         c->now = true;
     }
-    if (c->state == LIFECYCLE_LEAVING && now_us - c->leave_us >= c->shutdown_us_max)
+    if (c->state == LIFECYCLE_LEAVING && now_us >= leave_limit_us(c))
         c->state = LIFECYCLE_GONE;
 }
 
@@ -39,7 +52,7 @@ static int64_t next_limit_us(const struct lifecycle_core *c)
 {
     if (c->state == LIFECYCLE_STARTING && c->epoch < 0)
         return c->started_us + c->registration_us_max;
-    return c->state == LIFECYCLE_LEAVING ? c->leave_us + c->shutdown_us_max : INT64_MAX;
+    return c->state == LIFECYCLE_LEAVING ? leave_limit_us(c) : INT64_MAX;
 }
 
 enum lifecycle_action lifecycle_next(struct lifecycle_core *c, int64_t now_us, int64_t *wake_us)
@@ -149,8 +162,10 @@ void lifecycle_leave(struct lifecycle_core *c, int64_t now_us)
     c->now = true;
 }
 
-void lifecycle_controller(struct lifecycle_core *c, bool known)
+void lifecycle_controller(struct lifecycle_core *c, bool known, int64_t now_us)
 {
+    if (c->controller_known && !known)
+        c->lost_us = now_us;
     c->controller_known = known;
     c->now = c->now || known;
 }
@@ -161,4 +176,10 @@ void lifecycle_seen_fenced(struct lifecycle_core *c)
         return;
     c->state = LIFECYCLE_UNFENCING;
     c->now = true;
+}
+
+void lifecycle_hurry(struct lifecycle_core *c)
+{
+    if (c->state == LIFECYCLE_RUNNING)
+        c->now = true;
 }

@@ -31,6 +31,7 @@ struct lifecycle_core {
     int64_t epoch;            /* -1: not registered */
     int64_t started_us;       /* when STARTING was entered */
     int64_t leave_us;         /* when LEAVING was entered */
+    int64_t lost_us;          /* since when no controller is known */
     int64_t next_us;          /* not before that, unless `now` */
     bool now;                 /* something changed that the controller should hear of at once */
     bool in_flight;
@@ -63,7 +64,9 @@ void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, boo
 
 /* Wishes and news. */
 void lifecycle_leave(struct lifecycle_core *c, int64_t now_us);
-void lifecycle_controller(struct lifecycle_core *c, bool known);
+void lifecycle_controller(struct lifecycle_core *c, bool known, int64_t now_us);
+/* The controller is to hear of our newest image without waiting for the next heartbeat's time. */
+void lifecycle_hurry(struct lifecycle_core *c);
 /* The image shows us fenced although we run. */
 void lifecycle_seen_fenced(struct lifecycle_core *c);
 

@@ -31,7 +31,7 @@ static struct lifecycle_core running(void)
 {
     struct lifecycle_core c = fresh();
 
-    lifecycle_controller(&c, true);
+    lifecycle_controller(&c, true, 0);
     assert_int_equal(next(&c, 0), LIFECYCLE_REGISTER);
     assert_true(lifecycle_registered(&c, KERR_NONE, 7, 0));
     c.image_has_us = c.logs_ready = true;
@@ -47,7 +47,7 @@ static void nothing_waits_for_a_timer_on_the_way_up(void **state)
 
     (void)state;
     assert_int_equal(next(&c, 0), LIFECYCLE_NOTHING);
-    lifecycle_controller(&c, true);
+    lifecycle_controller(&c, true, 0);
     assert_int_equal(next(&c, 0), LIFECYCLE_REGISTER);
     assert_int_equal(next(&c, 0), LIFECYCLE_NOTHING);
     assert_true(lifecycle_registered(&c, KERR_NONE, 7, 0));
@@ -66,7 +66,7 @@ static void broker_that_still_opens_its_logs_stays_fenced_but_is_heard(void **st
     struct lifecycle_core c = fresh();
 
     (void)state;
-    lifecycle_controller(&c, true);
+    lifecycle_controller(&c, true, 0);
     next(&c, 0);
     lifecycle_registered(&c, KERR_NONE, 7, 0);
     assert_int_equal(wake(&c, 0), 250000);
@@ -106,9 +106,9 @@ static void new_controller_hears_from_us_at_once(void **state)
     struct lifecycle_core c = running();
 
     (void)state;
-    lifecycle_controller(&c, false);
+    lifecycle_controller(&c, false, 300000);
     assert_int_equal(wake(&c, 300000), INT64_MAX);
-    lifecycle_controller(&c, true);
+    lifecycle_controller(&c, true, 0);
     assert_int_equal(next(&c, 300000), LIFECYCLE_HEARTBEAT);
 }
 
@@ -135,13 +135,13 @@ static void refusals_for_good_end_it_others_are_retried(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof for_good / sizeof for_good[0]; i++) {
         c = fresh();
-        lifecycle_controller(&c, true);
+        lifecycle_controller(&c, true, 0);
         next(&c, 0);
         assert_false(lifecycle_registered(&c, for_good[i], -1, 0));
         assert_int_equal(wake(&c, 70000000), INT64_MAX);
     }
     c = fresh();
-    lifecycle_controller(&c, true);
+    lifecycle_controller(&c, true, 0);
     next(&c, 0);
     assert_true(lifecycle_registered(&c, KERR_DUPLICATE_BROKER_REGISTRATION, -1, 0));
     assert_int_equal(wake(&c, 0), 100000);
@@ -178,11 +178,41 @@ static void leaving_ends_without_consent_when_nobody_answers(void **state)
     struct lifecycle_core c = running();
 
     (void)state;
-    lifecycle_controller(&c, false);
     lifecycle_leave(&c, 1000);
+    assert_int_equal(next(&c, 1000), LIFECYCLE_HEARTBEAT);
     assert_int_equal(wake(&c, 1000), 5001000);
     next(&c, 5001000);
     assert_int_equal(c.state, LIFECYCLE_GONE);
+}
+
+/* The last ones of a quorum that is stopped all at once. */
+static void leaving_does_not_wait_long_for_a_controller_to_be_found(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    lifecycle_controller(&c, false, 500);
+    lifecycle_leave(&c, 1000);
+    assert_int_equal(wake(&c, 1000), 1001000);
+    lifecycle_controller(&c, true, 900000); /* found again */
+    assert_int_equal(next(&c, 900000), LIFECYCLE_HEARTBEAT);
+    lifecycle_controller(&c, false, 950000);
+    assert_int_equal(wake(&c, 950000), 1950000);
+    next(&c, 1950000);
+    assert_int_equal(c.state, LIFECYCLE_GONE);
+}
+
+/* A broker that leaves may go once the others act on that: they say so without waiting for their next heartbeat. */
+static void news_that_others_wait_for_are_told_at_once(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    next(&c, 300000);
+    lifecycle_beaten(&c, KERR_NONE, false, false, 300000);
+    assert_int_equal(next(&c, 300001), LIFECYCLE_NOTHING);
+    lifecycle_hurry(&c);
+    assert_int_equal(next(&c, 300001), LIFECYCLE_HEARTBEAT);
 }
 
 static void broker_that_was_never_taken_in_just_goes(void **state)
@@ -207,6 +237,8 @@ int main(void)
         cmocka_unit_test(broker_that_nobody_takes_in_gives_up_in_time),
         cmocka_unit_test(leaving_asks_until_it_may_go),
         cmocka_unit_test(leaving_ends_without_consent_when_nobody_answers),
+        cmocka_unit_test(leaving_does_not_wait_long_for_a_controller_to_be_found),
+        cmocka_unit_test(news_that_others_wait_for_are_told_at_once),
         cmocka_unit_test(broker_that_was_never_taken_in_just_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
