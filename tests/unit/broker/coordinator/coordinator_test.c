@@ -246,6 +246,79 @@ static void restarted_coordinator_says_that_it_loads_until_its_log_is_applied(vo
     node_world_free(&w);
 }
 
+/* As if the metadata had said that nodes 1 and 2 hold the partition, so many of them in sync, and we lead it. */
+static void assign(struct partition *p, int32_t leader_epoch, size_t isr_count)
+{
+    static const int32_t both[] = {1, 2};
+    struct partition_assignment a = {.leader_id = 1,
+                                     .leader_epoch = leader_epoch,
+                                     .partition_epoch = p->partition_epoch + 1,
+                                     .membership = {1, both, 2, both, isr_count, 1, p->partition_epoch + 1},
+                                     .config = p->config};
+
+    partition_assign(p, &a);
+    test_loop_run(&w.loop, 10);
+}
+
+/* What another replica may not have yet must not be told: it may be cut off by the leader of tomorrow. */
+static void elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election(void **state)
+{
+    struct node_ask ask = {0};
+    struct partition *p;
+    int64_t offset;
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    p = partition_of("g");
+    assign(p, p->leader_epoch, 2);
+    send_commit(&ask, "g", 2);
+    assert_int_equal(committed(&ask, 100), NO_ANSWER); /* node 2 does not fetch */
+    assign(p, p->leader_epoch + 1, 2);
+    assert_int_equal(committed(&ask, 100), KERR_NOT_COORDINATOR);
+    assert_int_equal(fetch("g", &offset), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    assert_int_equal(commit("g", 3), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    test_loop_run(&w.loop, 1000);
+    assert_int_equal(fetch("g", &offset), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    assign(p, p->leader_epoch, 1); /* node 2 leaves the ISR */
+    assert_int_equal(fetch("g", &offset), KERR_NONE);
+    assert_int_equal(offset, 2);
+    assert_int_equal(commit("g", 3), KERR_NONE);
+    node_world_free(&w);
+}
+
+/* The group, its members' sessions and its waiting requests are another node's from now on. */
+static void coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_with_all(void **state)
+{
+    struct partition_assignment following = {.leader_id = 2};
+    static const int32_t both[] = {1, 2};
+    struct node_ask joining = {0};
+    struct partition *p;
+    int64_t offset;
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    p = partition_of("g");
+    send_join(&joining, "g", "");
+    test_loop_run(&w.loop, 10);
+    following.leader_epoch = p->leader_epoch + 1;
+    following.partition_epoch = p->partition_epoch + 1;
+    following.membership = (struct isr_membership){1, both, 2, both, 2, 1, following.partition_epoch};
+    following.config = p->config;
+    partition_assign(p, &following);
+    assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &joining, 100))->error_code,
+                     KERR_NOT_COORDINATOR);
+    node_ask_free(&joining);
+    assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
+    assert_int_equal(heartbeat("g"), KERR_NOT_COORDINATOR);
+    assign(p, p->leader_epoch + 1, 1);
+    assert_int_equal(fetch_patiently("g"), 1);
+    node_world_free(&w);
+}
+
 /* Ten commits in one turn of the loop are one batch in the log. */
 static void commits_of_one_turn_share_an_append(void **state)
 {
@@ -677,6 +750,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_group_that_is_looked_for_makes_the_topic),
         cmocka_unit_test(restarted_coordinator_says_that_it_loads_until_its_log_is_applied),
+        cmocka_unit_test(elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election),
+        cmocka_unit_test(coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_with_all),
         cmocka_unit_test(commits_of_one_turn_share_an_append),
         cmocka_unit_test(steps_share_a_batch_only_as_long_as_it_is_small),
         cmocka_unit_test(group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size),
