@@ -4,6 +4,7 @@
 /* Memory for the cluster's metadata. A node that cannot hold it can serve nobody, and half an image is
  * worse than none: when the heap is exhausted here, the process stops with a message. */
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,13 @@ static inline void *memory_resize(void *old, size_t count, size_t size)
 
     CHECK(p && "out of memory for metadata");
     return p;
+}
+
+/* Copies a struct of `size` bytes that begins with its count of references, all but that count: other threads may be at
+ * it, and to read it with the rest would be a race. */
+static inline void memory_copy_counted(void *to, const void *from, size_t size)
+{
+    memcpy((char *)to + sizeof(atomic_int), (const char *)from + sizeof(atomic_int), size - sizeof(atomic_int));
 }
 
 /* A NUL-terminated copy; null stays null. Freed with free((void *)s.data). */

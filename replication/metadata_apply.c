@@ -167,7 +167,7 @@ static struct status apply_partition_change(struct metadata_image *img, const st
 
     if (!before)
         return contradiction("PartitionChangeRecord: no such partition");
-    p = *before;
+    memory_copy_counted(&p, before, sizeof p);
     directory_count = p.replicas.count;
     p.partition_epoch++;
     if (rec->leader != -2) { /* -2: stays. A leader that is named again gets a new epoch too */
@@ -425,7 +425,7 @@ static struct status set_fenced(struct metadata_image *img, int32_t id, int64_t 
 
     if (!before)
         return contradiction("FenceBrokerRecord: no broker of that id and epoch");
-    b = *before;
+    memory_copy_counted(&b, before, sizeof b);
     b.fenced = fenced;
     id_table_put(&img->brokers, (struct id_entry *)metadata_broker_create(&b));
     return STATUS_OK;
@@ -450,7 +450,7 @@ static struct status apply_broker_registration_change(struct metadata_image *img
 
     if (!before)
         return contradiction("BrokerRegistrationChangeRecord: no broker of that id and epoch");
-    b = *before;
+    memory_copy_counted(&b, before, sizeof b);
     if (rec->fenced != 0) /* 1 fences, -1 takes in, 0 leaves as it is */
         b.fenced = rec->fenced > 0;
     if (rec->in_controlled_shutdown > 0)

@@ -55,7 +55,7 @@ struct metadata_image *metadata_image_copy(const struct metadata_image *img)
 {
     struct metadata_image *m = memory_alloc(sizeof *m);
 
-    memcpy(m, img, sizeof *m);
+    memory_copy_counted(m, img, sizeof *m);
     atomic_init(&m->references, 1);
     map_copy(&m->topics, &img->topics);
     map_copy(&m->names, &img->names);

@@ -75,7 +75,7 @@ const struct metadata_partition *metadata_partition_create(const struct metadata
                                                 from->replicas.count * sizeof(struct uuid));
     char *at = (char *)(p + 1);
 
-    *p = *from;
+    memory_copy_counted(p, from, sizeof *p);
     atomic_init(&p->references, 1);
     p->replicas = take_ids(&at, from->replicas);
     p->isr = take_ids(&at, from->isr);
@@ -105,7 +105,7 @@ struct metadata_broker *metadata_broker_create(const struct metadata_broker *fro
     struct metadata_listener *listeners;
     struct metadata_feature_range *features;
 
-    *b = *from;
+    memory_copy_counted(b, from, sizeof *b);
     atomic_init(&b->references, 1);
     listeners = take(&at, from->listeners, from->listener_count * sizeof *listeners);
     features = take(&at, from->features, from->feature_count * sizeof *features);
@@ -128,7 +128,7 @@ struct metadata_controller *metadata_controller_create(const struct metadata_con
     struct metadata_listener *listeners;
     struct metadata_feature_range *features;
 
-    *c = *from;
+    memory_copy_counted(c, from, sizeof *c);
     atomic_init(&c->references, 1);
     listeners = take(&at, from->listeners, from->listener_count * sizeof *listeners);
     features = take(&at, from->features, from->feature_count * sizeof *features);

@@ -78,9 +78,7 @@ static struct map_node *node_own(const struct map_type *type, struct map_node *n
     if (atomic_load_explicit(&n->references, memory_order_acquire) == 1)
         return n;
     copy = memory_alloc(node_bytes(slot_count));
-    /* Not the count of references: other threads may be at it. */
-    memcpy((char *)copy + sizeof copy->references, (const char *)n + sizeof n->references,
-           node_bytes(slot_count) - sizeof n->references);
+    memory_copy_counted(copy, n, node_bytes(slot_count));
     atomic_init(&copy->references, 1);
     for (size_t i = 0; i < n->value_count; i++)
         atomic_fetch_add_explicit(&((struct map_value *)n->slots[i])->references, 1,

@@ -1,6 +1,8 @@
 /* Records of the metadata log become images, and images records. */
 #include "tests/unit/test.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -541,6 +543,62 @@ static void brokers_change_by_records(void **state)
     assert_null(metadata_image_broker(t->image, 1));
 }
 
+/* A shard that follows the metadata: it lets each image go while the next one is made from it. */
+struct shard_like {
+    _Atomic(const struct metadata_image *) next;
+    atomic_bool over;
+};
+
+static void *let_images_go(void *arg)
+{
+    struct shard_like *s = arg;
+
+    while (!atomic_load(&s->over)) {
+        const struct metadata_image *img = atomic_exchange(&s->next, NULL);
+
+        for (int i = 0; img && i < 50; i++) /* as often as messages carry it */
+            metadata_image_release(metadata_image_acquire(img));
+        metadata_image_release(img);
+    }
+    metadata_image_release(atomic_exchange(&s->next, NULL));
+    return NULL;
+}
+
+/* What an image shares with the next one is counted by several threads at once; ThreadSanitizer judges. */
+static void images_are_let_go_by_others_while_the_next_is_made(void **state)
+{
+    struct tale *t = *state;
+    struct shard_like shard = {0};
+    struct metadata_record r;
+    pthread_t thread;
+
+    broker(t, 1);
+    topic(t, "a", 1);
+    for (int32_t i = 0; i < 3; i++)
+        partition(t, 1, i);
+    committed(t);
+    assert_int_equal(pthread_create(&thread, NULL, let_images_go, &shard), 0);
+    for (int i = 0; i < 6000; i++) {
+        metadata_record_init(&r, PARTITION_CHANGE_RECORD_KEY, 2);
+        r.partition_change.topic_id = id_of(1);
+        r.partition_change.partition_id = i % 3;
+        r.partition_change.leader = 1 + i % 2;
+        put(t, &r);
+        metadata_record_init(&r, i % 2 ? FENCE_BROKER_RECORD_KEY : UNFENCE_BROKER_RECORD_KEY, 0);
+        if (i % 2)
+            r.fence_broker.id = 1;
+        else
+            r.unfence_broker.id = 1;
+        put(t, &r);
+        committed(t);
+        metadata_image_release(atomic_exchange(&shard.next, metadata_image_acquire(t->image)));
+    }
+    atomic_store(&shard.over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(metadata_image_broker(t->image, 1)->fenced);
+    assert_int_equal(metadata_topic_partition(metadata_image_topic(t->image, STR("a")), 0)->partition_epoch, 9 + 2000);
+}
+
 /* Older clusters wrote no directories: the brokers are asked. */
 static void partition_without_directories_has_them_unknown(void **state)
 {
@@ -577,6 +635,7 @@ int main(void)
         STORY(snapshot_replaces_everything),
         STORY(topic_that_is_gone_and_there_again_is_told_as_both),
         STORY(brokers_change_by_records),
+        STORY(images_are_let_go_by_others_while_the_next_is_made),
         STORY(partition_without_directories_has_them_unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
