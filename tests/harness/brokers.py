@@ -21,6 +21,10 @@ KAFKA_JVM = ["-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMilli
              "-Djava.awt.headless=true"]
 
 
+# What a sanitizer, or a broken promise of ours, leaves in the log.
+REPORT_WORDS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "CHECK failed")
+
+
 class BrokerFailed(Exception):
     """The broker did not start, or ended by itself."""
 
@@ -182,6 +186,16 @@ class Broker:
                 return log.read()
         except OSError:
             return ""
+
+    def reports(self):
+        """The lines around each report of a sanitizer, of all its lives: one that ended by a report was perhaps only
+        started again."""
+        lines = self.log_text().splitlines()
+        found = []
+        for i, line in enumerate(lines):
+            if any(word in line for word in REPORT_WORDS):
+                found += [part for part in lines[i:i + 30] if " level=" not in part and part not in found]
+        return "\n".join(found[:90])
 
     def rss_bytes(self):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
