@@ -87,6 +87,7 @@ static void finish_run(struct job *j)
         if (status_failed(st)) {
             logger_event(c->node->env.logger, LOGGER_ERROR, "log_dir_sync_failed", "path=\"%s\" errno=%d", path,
                          st.sys_errno);
+            storage_dirs_distrust(c->node->dirs, i);
             c->clean = false;
         }
         close_dir(c, i);

@@ -156,6 +156,8 @@ static void control_failed(void *arg, struct status why)
 
     logger_event(c->node->env.logger, LOGGER_ERROR, "node_failed", "where=\"%s\" errno=%d reason=%s",
                  why.where ? why.where : "", why.sys_errno, kerr_name(why.code));
+    if (why.sys_errno != 0) /* at once: the process is about to end, and this thread has nothing better to do */
+        storage_dirs_distrust_metadata(c->node->dirs);
     if (c->node->failed)
         c->node->failed(c->node->arg, why);
 }
@@ -585,6 +587,7 @@ static void on_raft_stopped(void *arg)
     if (status_failed(st)) {
         logger_event(c->node->env.logger, LOGGER_ERROR, "metadata_log_close_failed", "where=\"%s\" errno=%d",
                      st.where ? st.where : "", st.sys_errno);
+        storage_dirs_distrust_metadata(c->node->dirs);
         c->clean = false;
     }
     if (c->clean && c->logs_ready) /* a log that was not opened may still need the checks of an unclean end */

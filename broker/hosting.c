@@ -121,6 +121,8 @@ static void log_end_run(struct job *j)
         e->result = log_close(e->log, e->clean);
     else if (!closing_settle(e->shard->node->closing, e->log, e->dir))
         e->result = status_error(KERR_KAFKA_STORAGE_ERROR, "settle a log");
+    if (status_failed(e->result))
+        storage_dirs_distrust(e->shard->node->dirs, e->dir);
 }
 
 void hosting_maybe_emptied(struct shard *s)

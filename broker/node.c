@@ -71,6 +71,8 @@ struct status node_create(const struct node_env *env, const struct node_options 
     }
     st = control_create(n, &n->control);
     if (status_failed(st)) {
+        if (st.sys_errno != 0)
+            storage_dirs_distrust_metadata(n->dirs);
         logger_event(env->logger, LOGGER_ERROR, "metadata_log_refused", "where=\"%s\" errno=%d reason=%s",
                      st.where ? st.where : "", st.sys_errno, kerr_name(st.code));
         node_free(n);
@@ -156,10 +158,41 @@ static void dir_failed_run(struct task *t)
     free(post);
 }
 
+/* The directory's own mark of it, in the pool: the disk has just failed, and may take long over this too. */
+struct distrust_job {
+    struct job job;
+    struct node *node;
+    size_t dir;
+};
+
+static void distrust_run(struct job *j)
+{
+    struct distrust_job *d = CONTAINER_OF(j, struct distrust_job, job);
+
+    storage_dirs_distrust(d->node->dirs, d->dir);
+}
+
+static void distrust_done(struct task *t)
+{
+    free(CONTAINER_OF(t, struct distrust_job, job.done));
+}
+
+static void node_distrust(struct node *n, size_t dir)
+{
+    struct distrust_job *d = calloc(1, sizeof *d);
+
+    CHECK(d);
+    d->job = (struct job){.home = n->env.control_loop, .run = distrust_run, .done = {.run = distrust_done}};
+    d->node = n;
+    d->dir = dir;
+    pool_submit(n->env.pool, &d->job);
+}
+
 void node_dir_failed(struct node *n, size_t dir, struct status why)
 {
     if (!storage_dirs_fail(n->dirs, dir))
         return;
+    node_distrust(n, dir);
     logger_event(n->env.logger, LOGGER_ERROR, "log_dir_offline", "path=\"%s\" where=\"%s\" errno=%d",
                  storage_dirs_path(n->dirs, dir), why.where ? why.where : "", why.sys_errno);
     for (size_t i = 0; i < n->shard_count; i++)

@@ -31,6 +31,7 @@ void storage_dirs_close(struct storage_dirs *d)
     }
     free(d->metadata_path);
     pthread_mutex_destroy(&d->mutex);
+    pthread_mutex_destroy(&d->run);
     free(d);
 }
 
@@ -338,7 +339,7 @@ struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
 
 struct str storage_dirs_boot(const struct storage_dirs *d, size_t dir)
 {
-    return d->all[dir].recovered ? str_from(d->boot_id) : STR("");
+    return d->all[dir].recovered && !d->all[dir].distrusted ? str_from(d->boot_id) : STR("");
 }
 
 bool storage_dirs_recovered(struct storage_dirs *d)
@@ -359,6 +360,7 @@ struct status storage_dirs_record_epoch(struct storage_dirs *d, int64_t broker_e
 {
     struct status result = STATUS_OK;
 
+    pthread_mutex_lock(&d->run);
     for (size_t i = 0; i < d->all_count; i++) {
         pthread_mutex_lock(&d->mutex);
         bool online = d->all[i].online;
@@ -370,6 +372,7 @@ struct status storage_dirs_record_epoch(struct storage_dirs *d, int64_t broker_e
         if (!status_failed(result))
             result = st;
     }
+    pthread_mutex_unlock(&d->run);
     return result;
 }
 
@@ -377,14 +380,32 @@ struct status storage_dirs_end_run(struct storage_dirs *d, int64_t broker_epoch)
 {
     struct status result = STATUS_OK;
 
+    pthread_mutex_lock(&d->run);
     for (size_t i = 0; i < d->all_count; i++) {
-        if (!is_online(d, i))
+        if (!is_online(d, i) || d->all[i].distrusted)
             continue;
         struct status st = log_dir_end_run(&d->all[i].dir, broker_epoch);
         if (!status_failed(result))
             result = st;
     }
+    pthread_mutex_unlock(&d->run);
     return result;
+}
+
+void storage_dirs_distrust(struct storage_dirs *d, size_t dir)
+{
+    CHECK(dir < d->all_count);
+    pthread_mutex_lock(&d->run);
+    if (!d->all[dir].distrusted) {
+        d->all[dir].distrusted = true;
+        (void)log_dir_distrust(&d->all[dir].dir);
+    }
+    pthread_mutex_unlock(&d->run);
+}
+
+void storage_dirs_distrust_metadata(struct storage_dirs *d)
+{
+    storage_dirs_distrust(d, d->metadata_dir);
 }
 
 /* ---- folders of deleted partitions ---- */

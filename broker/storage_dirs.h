@@ -104,12 +104,17 @@ void storage_dirs_end_round(struct storage_dirs *d, size_t dir);
  * offline already. */
 bool storage_dirs_fail(struct storage_dirs *d, size_t dir);
 
+/* [pool] A sync may have failed there (storage_dirs_fail, or a log that did not close well): the next start on this boot
+ * reads from the disk what memory may only pretend to be on it (log_dir_distrust). Best effort: also the disk that is to
+ * remember it has just failed. */
+void storage_dirs_distrust(struct storage_dirs *d, size_t dir);
+void storage_dirs_distrust_metadata(struct storage_dirs *d); /* the same, of the metadata log's */
+
 /* [pool] One directory's checkpoints (enum log_dir_checkpoint). One call at a time per directory. Does nothing
  * offline. */
 struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
                                              const struct offset_map maps[LOG_DIR_CHECKPOINT_COUNT]);
-/* [pool] Registration: to be told after a crash, in every directory (-1: a crash may lose something). One call at a
- * time. */
+/* [pool] Registration: to be told after a crash, in every directory (-1: a crash may lose something). */
 struct status storage_dirs_record_epoch(struct storage_dirs *d, int64_t broker_epoch);
 /* [any] Every log is open, and what opening changed is on the disk. From now on storage_dirs_record_epoch records the
  * boot: before that a log may lie there as a restart of the machine left it, and a process that dies must not make

@@ -208,6 +208,8 @@ static struct status read_one(struct opener *o, size_t dir)
     struct listing listing = {o, dir, STATUS_OK};
     struct status st = log_dir_read_history(&sd->dir, str_from(o->dirs->boot_id), &sd->history);
 
+    if (!status_failed(st) && sd->history.cache_distrusted)
+        st = files_drop_cached_tree(o->args->files, sd->path);
     if (!status_failed(st))
         st = read_checkpoints(o, dir);
     if (!status_failed(st) && dir < o->dirs->count)
@@ -356,6 +358,7 @@ struct status storage_dirs_open(const struct storage_dirs_args *args, struct sto
     CHECK(d != NULL);
     CHECK(args->boot_id.size <= LOG_DIR_BOOT_ID_CHARS);
     CHECK(pthread_mutex_init(&d->mutex, NULL) == 0);
+    CHECK(pthread_mutex_init(&d->run, NULL) == 0);
     d->files = args->files;
     d->random = args->random;
     if (args->boot_id.size > 0)

@@ -165,33 +165,37 @@ static void note_child(void *arg, const char *name, bool is_directory)
     all->first = c;
 }
 
+/* What is done to each entry of a directory; what is gone already is fine. */
+typedef struct status entry_act(struct files *fs, const char *path, bool is_directory);
+
 static struct status remove_entry(struct files *fs, const char *path, bool is_directory)
 {
-    struct status st = is_directory ? files_remove_tree(fs, path) : fs->ops->remove(fs, path);
-
-    if (status_failed(st) && st.sys_errno == ENOENT)
-        return STATUS_OK;
-    return st;
+    return is_directory ? files_remove_tree(fs, path) : fs->ops->remove(fs, path);
 }
 
-/* Takes the list with it. Goes on after a failure, so that as much as can be is removed; answers the first. */
-static struct status remove_children(struct files *fs, const char *path, struct children *all)
+static struct status drop_entry(struct files *fs, const char *path, bool is_directory)
+{
+    return is_directory ? files_drop_cached_tree(fs, path) : fs->ops->drop_cached(fs, path);
+}
+
+/* Takes the list with it. Goes on after a failure, so that as much as can be is done; answers the first. */
+static struct status each_child(struct files *fs, const char *path, struct children *all, entry_act *act)
 {
     struct status result = STATUS_OK;
     char below[PATH_MAX];
 
     if (all->out_of_memory)
-        result = status_errno(ENOMEM, "remove a directory");
+        result = status_errno(ENOMEM, "list a directory");
     while (all->first) {
         struct child *c = all->first;
         struct status st;
         int size = snprintf(below, sizeof below, "%s/%s", path, c->name);
 
         if (size < 0 || (size_t)size >= sizeof below)
-            st = status_errno(ENAMETOOLONG, "remove a directory");
+            st = status_errno(ENAMETOOLONG, "path below a directory");
         else
-            st = remove_entry(fs, below, c->is_directory);
-        if (status_failed(st) && !status_failed(result))
+            st = act(fs, below, c->is_directory);
+        if (status_failed(st) && st.sys_errno != ENOENT && !status_failed(result))
             result = st;
         all->first = c->next;
         free(c);
@@ -203,7 +207,7 @@ struct status files_remove_tree(struct files *fs, const char *path)
 {
     struct children all = {0};
     struct status listed = fs->ops->list(fs, path, note_child, &all);
-    struct status st = remove_children(fs, path, &all);
+    struct status st = each_child(fs, path, &all, remove_entry);
 
     if (status_failed(listed))
         return listed.sys_errno == ENOENT ? STATUS_OK : listed;
@@ -211,4 +215,13 @@ struct status files_remove_tree(struct files *fs, const char *path)
         return st;
     st = fs->ops->remove_directory(fs, path);
     return status_failed(st) && st.sys_errno == ENOENT ? STATUS_OK : st;
+}
+
+struct status files_drop_cached_tree(struct files *fs, const char *path)
+{
+    struct children all = {0};
+    struct status listed = fs->ops->list(fs, path, note_child, &all);
+    struct status st = each_child(fs, path, &all, drop_entry);
+
+    return status_failed(listed) ? listed : st;
 }

@@ -56,6 +56,9 @@ struct files_ops {
     struct status (*sync)(struct files *fs, struct file *f);
     /* Starts writing dirty bytes of a range without waiting; best effort. */
     void (*sync_start)(struct files *fs, struct file *f, int64_t at, int64_t size);
+    /* Lets go of what memory holds of a file that is on the disk, or that a failed sync left marked so, so that it is read
+     * from the disk next. Bytes that are still to be written stay. ENOENT: no such file. */
+    struct status (*drop_cached)(struct files *fs, const char *path);
     /* A descriptor to sendfile from, kept open until file_unpin; -1 when the implementation has none. */
     int (*pin)(struct files *fs, struct file *f);
     void (*unpin)(struct files *fs, struct file *f);
@@ -93,6 +96,9 @@ struct status files_replace(struct files *fs, const char *path, struct bytes con
 
 /* Makes a directory and its missing parents; fine when it is there. */
 struct status files_make_directories(struct files *fs, const char *path);
+
+/* drop_cached for every file in and below a directory; fine when one is gone meanwhile. */
+struct status files_drop_cached_tree(struct files *fs, const char *path);
 
 /* Removes a directory and everything in it; fine when it is not there. */
 struct status files_remove_tree(struct files *fs, const char *path);

@@ -496,6 +496,19 @@ static void real_sync_start(struct files *fs, struct file *f, int64_t at, int64_
     release(f);
 }
 
+static struct status real_drop_cached(struct files *fs, const char *path)
+{
+    int fd = open_retrying(path, O_RDONLY);
+    int error;
+
+    (void)fs;
+    if (fd < 0)
+        return status_errno(errno, "open a file");
+    error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    return error ? status_errno(error, "drop a file from memory") : STATUS_OK;
+}
+
 static int real_pin(struct files *fs, struct file *f)
 {
     return acquire(real(fs), f) ? -1 : f->descriptor;
@@ -755,6 +768,7 @@ static const struct files_ops real_ops = {
     .truncate = real_truncate,
     .sync = real_sync,
     .sync_start = real_sync_start,
+    .drop_cached = real_drop_cached,
     .pin = real_pin,
     .unpin = real_unpin,
     .rename = real_rename,

@@ -278,6 +278,19 @@ static void sim_file_sync_start(struct files *fs, struct file *f, int64_t at, in
     (void)size;
 }
 
+static struct status sim_file_drop_cached(struct files *fs, const char *path)
+{
+    struct files_sim *s = sim(fs);
+    int error = enter(s, FILES_CALL_OPEN, path);
+    struct sim_inode *i = error ? NULL : sim_find(&s->disk, path, &error);
+
+    if (i && i->is_directory)
+        error = EISDIR;
+    else if (i)
+        sim_drop_cached(&s->disk, i);
+    return leave(s, error, "drop a file from memory");
+}
+
 static int sim_file_pin(struct files *fs, struct file *f)
 {
     (void)fs;
@@ -445,12 +458,17 @@ static struct status sim_file_sync_filesystem(struct files *fs, const char *path
 {
     struct files_sim *s = sim(fs);
     int error = enter(s, FILES_CALL_SYNC_FILESYSTEM, path);
+    int missing = 0;
+    struct sim_inode *directory = sim_find(&s->disk, path, &missing);
 
-    if (!error && sim_find(&s->disk, path, &error)) {
+    if (!error)
+        error = missing;
+    if (!error) {
         sim_sync_names(&s->disk, NULL);
-        sim_each_file(&s->disk, sync_one, NULL);
-    } else {
-        sim_each_file(&s->disk, fail_one, NULL);
+        sim_each_file(s->disk.root, sync_one, NULL);
+    } else if (directory) {
+        /* Of files elsewhere on the file system Linux tells those who sync them. */
+        sim_each_file(directory, fail_one, NULL);
     }
     return leave(s, error, "sync a file system");
 }
@@ -490,6 +508,7 @@ static const struct files_ops sim_ops = {
     .truncate = sim_file_truncate,
     .sync = sim_file_sync,
     .sync_start = sim_file_sync_start,
+    .drop_cached = sim_file_drop_cached,
     .pin = sim_file_pin,
     .unpin = sim_file_unpin,
     .rename = sim_file_rename,
@@ -667,6 +686,28 @@ int64_t files_sim_used_bytes(struct files *fs)
     bytes = s->disk.used_extents * SIM_EXTENT_BYTES;
     pthread_mutex_unlock(&s->lock);
     return bytes;
+}
+
+static void look_for_pretence(void *arg, struct sim_inode *i)
+{
+    bool *found = arg;
+
+    *found = *found || sim_pretends(i);
+}
+
+bool files_sim_pretends(struct files *fs, const char *directory)
+{
+    struct files_sim *s = sim(fs);
+    struct sim_inode *i;
+    bool found = false;
+    int missing;
+
+    pthread_mutex_lock(&s->lock);
+    i = sim_find(&s->disk, directory, &missing);
+    if (i)
+        sim_each_file(i, look_for_pretence, &found);
+    pthread_mutex_unlock(&s->lock);
+    return found;
 }
 
 bool files_sim_is_durable(struct files *fs, const char *path)

@@ -88,6 +88,8 @@ void files_sim_set_cold(struct files *fs, bool cold);
 uint64_t files_sim_calls(struct files *fs, enum files_call call);
 size_t files_sim_open_files(struct files *fs);
 int64_t files_sim_used_bytes(struct files *fs);
+/* Whether memory holds bytes of a file in or below the directory that a failed sync left marked as written. */
+bool files_sim_pretends(struct files *fs, const char *directory);
 /* Whether a crash that loses all would leave path with its present content. */
 bool files_sim_is_durable(struct files *fs, const char *path);
 

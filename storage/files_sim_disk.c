@@ -508,12 +508,52 @@ void sim_sync(struct sim_inode *i)
     i->disk_size = i->size;
 }
 
+static void take_sector_from_disk(struct sim_extent *x, size_t sector)
+{
+    if (!x->now && x->disk)
+        x->now = extent_bytes();
+    if (!x->now)
+        return;
+    if (x->disk)
+        memcpy(x->now + sector * SIM_SECTOR_BYTES, x->disk + sector * SIM_SECTOR_BYTES, SIM_SECTOR_BYTES);
+    else
+        memset(x->now + sector * SIM_SECTOR_BYTES, 0, SIM_SECTOR_BYTES);
+}
+
 void sim_fail_sync(struct sim_inode *i)
 {
     for (size_t index = i->dirty_from; index < i->dirty_end; index++) {
         i->extents[index].doomed |= i->extents[index].dirty;
         i->extents[index].dirty = 0;
     }
+}
+
+void sim_drop_cached(struct sim_disk *d, struct sim_inode *i)
+{
+    const int64_t before = extents_of(i);
+
+    for (size_t index = i->dirty_from; index < i->dirty_end; index++) {
+        struct sim_extent *x = &i->extents[index];
+
+        for (size_t s = 0; s < SECTORS_PER_EXTENT; s++)
+            if (x->doomed & (1u << s))
+                take_sector_from_disk(x, s);
+        x->doomed = 0;
+        if (!x->dirty) {
+            free(x->disk);
+            x->disk = NULL;
+        }
+    }
+    if (i->links > 0)
+        d->used_extents += extents_of(i) - before;
+}
+
+bool sim_pretends(const struct sim_inode *i)
+{
+    for (size_t index = i->dirty_from; index < i->dirty_end; index++)
+        if (i->extents[index].doomed)
+            return true;
+    return false;
 }
 
 bool sim_is_synced(const struct sim_inode *i)
@@ -540,22 +580,16 @@ bool sim_flip(struct sim_inode *i, int64_t at, unsigned bit)
     return true;
 }
 
-static void each_file_below(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i),
-                            void *arg)
+void sim_each_file(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i), void *arg)
 {
     for (struct sim_entry *e = directory->entries; e; e = e->hh.next) {
         if (!e->now)
             continue;
         if (e->now->is_directory)
-            each_file_below(e->now, visit, arg);
+            sim_each_file(e->now, visit, arg);
         else
             visit(arg, e->now);
     }
-}
-
-void sim_each_file(struct sim_disk *d, void (*visit)(void *arg, struct sim_inode *i), void *arg)
-{
-    each_file_below(d->root, visit, arg);
 }
 
 /* ---- crashes ---- */
@@ -589,18 +623,9 @@ static void crash_extent(struct sim_extent *x, struct sim_crash *c)
 {
     uint8_t differs = x->dirty | x->doomed;
 
-    for (size_t s = 0; s < SECTORS_PER_EXTENT; s++) {
-        if (!(differs & (1u << s)) || keeps(c, c->keep_sectors_1024))
-            continue;
-        if (!x->now && x->disk)
-            x->now = extent_bytes();
-        if (!x->now)
-            continue;
-        if (x->disk)
-            memcpy(x->now + s * SIM_SECTOR_BYTES, x->disk + s * SIM_SECTOR_BYTES, SIM_SECTOR_BYTES);
-        else
-            memset(x->now + s * SIM_SECTOR_BYTES, 0, SIM_SECTOR_BYTES);
-    }
+    for (size_t s = 0; s < SECTORS_PER_EXTENT; s++)
+        if ((differs & (1u << s)) && !keeps(c, c->keep_sectors_1024))
+            take_sector_from_disk(x, s);
     free(x->disk);
     x->disk = NULL;
     x->dirty = 0;

@@ -100,9 +100,12 @@ int sim_write(struct sim_disk *d, struct sim_inode *i, const uint8_t *data, size
 void sim_resize(struct sim_disk *d, struct sim_inode *i, int64_t size);
 void sim_sync(struct sim_inode *i);
 void sim_fail_sync(struct sim_inode *i);
+/* What a failed sync left in memory alone gives way to what the disk has. */
+void sim_drop_cached(struct sim_disk *d, struct sim_inode *i);
+bool sim_pretends(const struct sim_inode *i); /* a sync failed, and what it was to write is only in memory */
 bool sim_is_synced(const struct sim_inode *i);
 bool sim_flip(struct sim_inode *i, int64_t at, unsigned bit);
-void sim_each_file(struct sim_disk *d, void (*visit)(void *arg, struct sim_inode *i), void *arg);
+void sim_each_file(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i), void *arg);
 
 /* ---- crashes ---- */
 

@@ -196,7 +196,8 @@ struct status log_dir_read_history(struct log_dir *d, struct str boot_id, struct
         return st;
     if (clean) {
         *out = (struct log_dir_history){
-            LOG_TRUST_CLEAN, log_dir_parse_clean_shutdown((struct bytes){text.data, text.size})};
+            .trust = LOG_TRUST_CLEAN,
+            .broker_epoch = log_dir_parse_clean_shutdown((struct bytes){text.data, text.size})};
         free(text.data);
         return STATUS_OK;
     }
@@ -206,6 +207,8 @@ struct status log_dir_read_history(struct log_dir *d, struct str boot_id, struct
     known = known && log_dir_parse_run((struct bytes){text.data, text.size}, &run);
     free(text.data);
     out->broker_epoch = known ? run.broker_epoch : -1;
+    /* Also of a run that did not get through the recovery from another boot: rarely, and at the cost of reading again. */
+    out->cache_distrusted = !known || run.boot_id[0] == '\0';
     out->trust = known && boot_id.size > 0 && str_equal(str_from(run.boot_id), boot_id) ? LOG_TRUST_SAME_BOOT
                                                                                   : LOG_TRUST_OTHER_BOOT;
     return STATUS_OK;
@@ -236,6 +239,44 @@ struct status log_dir_record_epoch(struct log_dir *d, struct str boot_id, int64_
     CHECK(boot_id.size <= LOG_DIR_BOOT_ID_CHARS);
     CHECK(object != NULL);
     return write_json(d, RUN_NAME, object);
+}
+
+/* Puts a text into the place of a file's content of `size` bytes, which is no less: spaces follow it. */
+static struct status overwrite(struct files *fs, const char *path, const char *text, size_t size)
+{
+    char content[SMALL_FILE_MAX + 1];
+    struct iovec part = {content, size};
+    struct file *f;
+    struct status st = fs->ops->open(fs, path, FILE_WRITE, &f);
+
+    if (status_failed(st))
+        return st;
+    snprintf(content, sizeof content, "%-*s", (int)size, text);
+    st = fs->ops->write(fs, f, &part, 1, 0);
+    fs->ops->close(fs, f);
+    return st;
+}
+
+struct status log_dir_distrust(struct log_dir *d)
+{
+    struct log_dir_run run;
+    struct bytes_mut old;
+    char path[PATH_MAX], text[128];
+    bool there;
+    struct status st = read_small(d, RUN_NAME, &old, &there);
+
+    if (status_failed(st) || !there)
+        return st;
+    if (!path_in(d, RUN_NAME, path))
+        st = status_errno(ENAMETOOLONG, "distrust a log directory");
+    if (!status_failed(st) && log_dir_parse_run((struct bytes){old.data, old.size}, &run)) {
+        int size = snprintf(text, sizeof text, "{\"version\":0,\"bootId\":\"\",\"brokerEpoch\":%" PRId64 "}",
+                            run.broker_epoch);
+
+        st = overwrite(d->files, path, text, old.size > (size_t)size ? old.size : (size_t)size);
+    }
+    free(old.data);
+    return st;
 }
 
 struct status log_dir_begin_run(struct log_dir *d, struct str boot_id, int64_t broker_epoch)

@@ -58,6 +58,7 @@ struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t 
 
 struct log_dir_history {
     enum log_trust trust;
+    bool cache_distrusted; /* what memory holds of its files may not be what the disk has: files_drop_cached_tree first */
     int64_t broker_epoch; /* of the run before, whether it stopped or crashed; -1 unknown */
 };
 
@@ -83,6 +84,11 @@ struct status log_dir_begin_run(struct log_dir *d, struct str boot_id, int64_t b
 /* At registration: the epoch to be told as PreviousBrokerEpoch after a crash; -1 when a crash of this run
  * could lose something acknowledged (log.flush.before.ack=false) or recovery found damage. */
 struct status log_dir_record_epoch(struct log_dir *d, struct str boot_id, int64_t broker_epoch);
+
+/* A sync failed: what the disk refused may stay in memory, marked as written. The boot is taken out of what the run has
+ * recorded, in place: no space is asked of the disk, and whoever reads it back on this boot reads it from that very
+ * memory. On the next boot it matters no more. */
+struct status log_dir_distrust(struct log_dir *d);
 
 /* After everything else of a clean stop. */
 struct status log_dir_end_run(struct log_dir *d, int64_t broker_epoch);

@@ -289,7 +289,7 @@ bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partit
 
 bool sim_checker_may_lose(const struct sim_checker *c)
 {
-    return !c->flush_before_ack && c->world->machines[0].boot > 0;
+    return !c->flush_before_ack && c->world->machines[0].memory_lost;
 }
 
 void sim_checker_saw_log_start(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t log_start,
@@ -362,12 +362,12 @@ void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t pa
 
 /* ---- lives ---- */
 
-static void partition_life_over(struct sim_checker *c, struct sim_partition *p, bool machine_died, bool clean)
+static void partition_life_over(struct sim_checker *c, struct sim_partition *p, bool memory_lost, bool clean)
 {
     p->kept_log_start = clean ? p->log_start : 0;
     p->log_start = p->kept_log_start;
     p->high_watermark = 0;
-    if (!machine_died)
+    if (!memory_lost)
         return;
     p->ends[SIM_CACHED] = 0;
     for (size_t i = 0; i < p->count; i++)
@@ -376,9 +376,9 @@ static void partition_life_over(struct sim_checker *c, struct sim_partition *p, 
     (void)c;
 }
 
-void sim_checker_life_over(struct sim_checker *c, bool machine_died, bool clean)
+void sim_checker_life_over(struct sim_checker *c, bool memory_lost, bool clean)
 {
     for (size_t i = 0; i < c->topic_count; i++)
         for (size_t p = 0; p < SIM_PARTITIONS_MAX; p++)
-            partition_life_over(c, &c->topics[i].partitions[p], machine_died, clean);
+            partition_life_over(c, &c->topics[i].partitions[p], memory_lost, clean);
 }

@@ -132,6 +132,6 @@ void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t pa
 
 /* ---- lives ---- */
 
-void sim_checker_life_over(struct sim_checker *c, bool machine_died, bool clean);
+void sim_checker_life_over(struct sim_checker *c, bool memory_lost, bool clean);
 
 #endif

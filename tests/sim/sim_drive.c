@@ -66,12 +66,6 @@ static struct status leave_with(const struct call *c, struct status st)
     return st;
 }
 
-static struct status leave_sync(const struct call *c, struct status st)
-{
-    c->disk->sync_failed = c->disk->sync_failed || status_failed(st);
-    return leave_with(c, st);
-}
-
 static int64_t sync_us(struct files *fs)
 {
     return sim_random_between(&of(fs)->random, SYNC_US_MIN, SYNC_US_MAX);
@@ -184,7 +178,7 @@ static struct status disk_sync(struct files *fs, struct file *f)
 
     if (c.disk->lie == SIM_LIE_SYNC || c.disk->lie == SIM_LIE_FILESYSTEM)
         return leave_with(&c, STATUS_OK);
-    return leave_sync(&c, c.inner->ops->sync(c.inner, f));
+    return leave_with(&c, c.inner->ops->sync(c.inner, f));
 }
 
 static void disk_sync_start(struct files *fs, struct file *f, int64_t at, int64_t size)
@@ -193,6 +187,13 @@ static void disk_sync_start(struct files *fs, struct file *f, int64_t at, int64_
     (void)f;
     (void)at;
     (void)size;
+}
+
+static struct status disk_drop_cached(struct files *fs, const char *path)
+{
+    struct call c = enter(fs, FILES_CALL_OPEN, CALL_US);
+
+    return leave_with(&c, c.inner->ops->drop_cached(c.inner, path));
 }
 
 static int disk_pin(struct files *fs, struct file *f)
@@ -229,6 +230,13 @@ static struct status disk_make_read_only(struct files *fs, const char *path)
     struct call c = enter(fs, FILES_CALL_STAT, CALL_US);
 
     return leave_with(&c, c.inner->ops->make_read_only(c.inner, path));
+}
+
+static struct status disk_set_modified(struct files *fs, const char *path, int64_t mtime_ms)
+{
+    struct call c = enter(fs, FILES_CALL_STAT, CALL_US);
+
+    return leave_with(&c, c.inner->ops->set_modified(c.inner, path, mtime_ms));
 }
 
 static struct status disk_make_directory(struct files *fs, const char *path)
@@ -295,7 +303,7 @@ static struct status disk_sync_filesystem(struct files *fs, const char *path)
 
     if (c.disk->lie == SIM_LIE_FILESYSTEM)
         return leave_with(&c, STATUS_OK);
-    return leave_sync(&c, c.inner->ops->sync_filesystem(c.inner, path));
+    return leave_with(&c, c.inner->ops->sync_filesystem(c.inner, path));
 }
 
 /* ---- life ---- */
@@ -312,11 +320,13 @@ void sim_drive_init(struct sim_drive *d, struct clock *clock, uint64_t seed, str
         .truncate = disk_truncate,
         .sync = disk_sync,
         .sync_start = disk_sync_start,
+        .drop_cached = disk_drop_cached,
         .pin = disk_pin,
         .unpin = disk_unpin,
         .rename = disk_rename,
         .remove = disk_remove,
         .make_read_only = disk_make_read_only,
+        .set_modified = disk_set_modified,
         .make_directory = disk_make_directory,
         .remove_directory = disk_remove_directory,
         .list = disk_list,
@@ -370,6 +380,5 @@ void sim_drive_machine_died(struct sim_drive *d)
         files_sim_crash_losing_all(d->inner);
     else
         files_sim_crash(d->inner, sim_random_next(&d->random));
-    d->sync_failed = false;
     close_all(d);
 }

@@ -40,7 +40,6 @@ struct sim_drive {
     uint64_t calls;
     bool observed;  /* by the simulator: calls take no time, and nobody dies of one */
     bool died;      /* a process did, by dies_after; the world's to clear */
-    bool sync_failed; /* the page cache may hold bytes that the disk refused: only a new start of the machine helps */
 };
 
 void sim_drive_init(struct sim_drive *d, struct clock *clock, uint64_t seed, struct sim_trace *trace);

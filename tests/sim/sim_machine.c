@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "storage/files_sim.h"
+#include "storage/log_dir.h"
 #include "tests/sim/sim_world.h"
 
 #define WALL_JUMP_MS       (10 * 60 * 1000)
@@ -140,14 +141,35 @@ enum sim_harm sim_machine_disturb(struct sim_machine *m, struct sim_random *rand
     return mild[sim_random_below(random, sizeof mild / sizeof mild[0])](m, random);
 }
 
+/* Whether the next start on this boot would take for written what the disk refused: a directory was not marked in time. */
+static bool is_deceived(struct sim_machine *m, const char *path)
+{
+    struct log_dir d = {.files = m->drive.inner, .path = (char *)(uintptr_t)path};
+    char boot_id[SIM_BOOT_ID_CHARS + 1];
+    struct log_dir_history history;
+
+    sim_boot_id(m->boot, boot_id);
+    return status_failed(log_dir_read_history(&d, str_from(boot_id), &history)) || !history.cache_distrusted;
+}
+
 bool sim_machine_lose(struct sim_machine *m, bool with_machine)
 {
-    with_machine = with_machine || m->drive.sync_failed;
+    bool refused = false;
+    char path[32];
+
+    for (size_t i = 0; i < m->world->dir_count; i++) {
+        snprintf(path, sizeof path, "/d%zu", i);
+        if (!files_sim_pretends(m->drive.inner, path))
+            continue;
+        refused = true; /* the next start lets go of it */
+        with_machine = with_machine || is_deceived(m, path);
+    }
     if (with_machine) {
         sim_drive_machine_died(&m->drive);
         m->boot++;
     } else {
         sim_drive_process_died(&m->drive);
     }
-    return with_machine;
+    m->memory_lost = m->memory_lost || with_machine || refused;
+    return with_machine || refused;
 }

@@ -32,6 +32,7 @@ struct sim_machine {
     struct sim_drive drive;
     struct sim_node *node; /* NULL: no process */
     uint64_t boot;
+    bool memory_lost;  /* some process took with it what was in memory only */
     uint64_t attempts; /* to start a process */
     /* of a cluster */
     enum sim_phase phase;
@@ -65,8 +66,9 @@ enum sim_harm sim_machine_disturb(struct sim_machine *m, struct sim_random *rand
 /* Calls fail. */
 void sim_machine_fail_calls(struct sim_machine *m, struct sim_random *random);
 
-/* What is left after a process has gone. After a failed sync it is always the machine that goes: what the page cache then
- * holds may never have reached the disk, and storage/NOTES-recovery.md asks for a restart of the machine. Whether it was. */
+/* What is left after a process has gone. The machine goes too when a sync failed and there was no time for the mark by which
+ * the next start on this boot would distrust the page cache (storage/NOTES-recovery.md). Whether anything was lost that
+ * was in memory only: with the machine, or since the disk had refused it. */
 bool sim_machine_lose(struct sim_machine *m, bool with_machine);
 
 #endif

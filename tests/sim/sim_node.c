@@ -47,6 +47,11 @@ static void on_failed(void *arg, struct status why)
     n->failed = true;
 }
 
+void sim_boot_id(uint64_t boot, char out[SIM_BOOT_ID_CHARS + 1])
+{
+    snprintf(out, SIM_BOOT_ID_CHARS + 1, "boot-%llu", (unsigned long long)boot);
+}
+
 struct sim_node *sim_node_new(struct sim_machine *m, const struct sim_life *life)
 {
     struct sim_world *w = m->world;
@@ -59,7 +64,7 @@ struct sim_node *sim_node_new(struct sim_machine *m, const struct sim_life *life
     n->logger = (struct logger){.level = LOGGER_DEBUG, .write = write_line};
     n->random = (struct random){fill};
     n->chance = sim_random_split(life->seed, 5);
-    snprintf(n->boot_id, sizeof n->boot_id, "boot-%llu", (unsigned long long)life->boot);
+    sim_boot_id(life->boot, n->boot_id);
     n->shard_count = life->shard_count;
     n->control_loop = sim_loop_create(&w->sched, clock, &n->heap, 1);
     sim_peers_init(&n->peers, &w->net, n, n->control_loop);

@@ -6,6 +6,7 @@
 #include "broker/node.h"
 #include "protocol/base/arena.h"
 #include "replication/config_defs.h"
+#include "storage/log_dir.h"
 #include "tests/sim/sim_connection.h"
 #include "tests/sim/sim_drive.h"
 #include "tests/sim/sim_loop.h"
@@ -13,6 +14,10 @@
 #include "tests/sim/sim_pool.h"
 
 #define SIM_SHARDS_MAX 4
+#define SIM_BOOT_ID_CHARS LOG_DIR_BOOT_ID_CHARS
+
+/* What the machine's kernel calls its boot of that number. */
+void sim_boot_id(uint64_t boot, char out[SIM_BOOT_ID_CHARS + 1]);
 
 struct sim_machine;
 struct sim_world;
@@ -35,7 +40,7 @@ struct sim_node {
     struct sim_pool *pool;
     struct sim_peers peers; /* of the control loop */
     struct sim_connection *connections;
-    char boot_id[40];
+    char boot_id[SIM_BOOT_ID_CHARS + 1];
     bool ready, failed, stopped;
     bool shard_closed[SIM_SHARDS_MAX]; /* its connections are */
 };

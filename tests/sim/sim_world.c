@@ -130,13 +130,15 @@ static void disturb(struct sim_world *w, bool may_fail)
 /* Without a clean end: with the machine, or only the process. */
 static void die(struct sim_world *w, bool with_machine)
 {
+    bool lost;
+
     sim_trace_say(&w->trace, "-- the %s dies", with_machine ? "machine" : "process");
     w->serving = false;
     sim_node_died(machine(w)->node);
     heal(w);
-    with_machine = sim_machine_lose(machine(w), with_machine);
+    lost = sim_machine_lose(machine(w), with_machine);
     run(w, FAREWELL_US, NULL); /* what was acknowledged on the way out counts */
-    sim_checker_life_over(&w->checker, with_machine, false);
+    sim_checker_life_over(&w->checker, lost, false);
     sim_node_free(machine(w)->node);
     machine(w)->node = NULL;
 }

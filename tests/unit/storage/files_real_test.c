@@ -105,6 +105,9 @@ static void what_was_written_reads_back(void **state)
     ok(fs->ops->read_nowait(fs, f, buffer, 3, 10, &got, &cold)); /* just written: in memory, if that can be told */
     assert_int_equal(got, cold ? 0 : 3);
     ok(fs->ops->sync(fs, f));
+    ok(files_drop_cached_tree(fs, root)); /* and is read from the disk, where that can be told */
+    ok(fs->ops->read(fs, f, buffer, sizeof buffer, 12, &got));
+    assert_memory_equal(buffer, "e two", 5);
     fs->ops->sync_start(fs, f, 0, 17);
     ok(fs->ops->truncate(fs, f, 3));
     ok(fs->ops->size(fs, f, &size));
@@ -160,6 +163,7 @@ static void errors_are_those_of_linux(void **state)
     fails(fs->ops->rename(fs, at("none"), at("b")), ENOENT);
     fails(fs->ops->sync_directory(fs, at("none")), ENOENT);
     fails(fs->ops->sync_filesystem(fs, at("none")), ENOENT);
+    fails(fs->ops->drop_cached(fs, at("none")), ENOENT);
     ok(fs->ops->stat(fs, root, &st));
     assert_true(st.is_directory);
     assert_int_equal(stats(fs).files, 0);

@@ -382,6 +382,34 @@ static void a_failed_sync_is_not_made_good_by_the_next(void **state)
     files_sim_free(fs);
 }
 
+/* What it was to write is read back all the same, until memory lets go of it; what is still to be written stays. */
+static void what_a_failed_sync_left_in_memory_goes_with_it(void **state)
+{
+    struct files *fs = files_sim_create(NULL);
+    const struct files_fault once = {.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO};
+    struct file *f;
+    (void)state;
+
+    ok(fs->ops->make_directory(fs, "/d"));
+    put_durably(fs, "/d/a", "old");
+    f = open_file(fs, "/d/a");
+    write_at(fs, f, "new", 0);
+    files_sim_fail(fs, &once);
+    assert_false(files_sim_pretends(fs, "/d"));
+    fails(fs->ops->sync(fs, f), EIO);
+    assert_true(files_sim_pretends(fs, "/d"));
+    expect(fs, "/d/a", "new");
+    fs->ops->close(fs, f);
+    put(fs, "/d/b", "to be written");
+    ok(files_drop_cached_tree(fs, "/"));
+    assert_false(files_sim_pretends(fs, "/d"));
+    expect(fs, "/d/a", "old");
+    expect(fs, "/d/b", "to be written");
+    fails(fs->ops->drop_cached(fs, "/d/none"), ENOENT);
+    fails(files_drop_cached_tree(fs, "/none"), ENOENT);
+    files_sim_free(fs);
+}
+
 static void faults_hit_the_calls_they_name(void **state)
 {
     struct files *fs = files_sim_create(NULL);
@@ -581,6 +609,7 @@ int main(void)
         cmocka_unit_test(a_crash_is_the_same_for_the_same_seed),
         cmocka_unit_test(a_crash_never_reorders_changes_of_one_name),
         cmocka_unit_test(a_failed_sync_is_not_made_good_by_the_next),
+        cmocka_unit_test(what_a_failed_sync_left_in_memory_goes_with_it),
         cmocka_unit_test(faults_hit_the_calls_they_name),
         cmocka_unit_test(a_full_disk_takes_a_part_and_then_nothing),
         cmocka_unit_test(a_partial_write_fails_half_way),

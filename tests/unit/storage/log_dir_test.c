@@ -186,6 +186,46 @@ static void after_a_crash_the_boot_decides_how_far_files_are_trusted(void **stat
     files_sim_free(fs);
 }
 
+static bool distrusted(struct log_dir *d, struct str boot)
+{
+    struct log_dir_history h;
+
+    ok(log_dir_read_history(d, boot, &h));
+    return h.cache_distrusted;
+}
+
+/* After a failed sync the boot does not vouch for the page cache any more; the epoch is still known. No space and no sync
+ * is asked for. */
+static void a_directory_whose_sync_failed_is_not_trusted_on_the_same_boot(void **state)
+{
+    const struct files_fault no_sync = {.call = FILES_CALL_SYNC, .sys_errno = EIO};
+    struct files *fs = files_sim_create(NULL);
+    struct log_dir d = open_dir(fs, "/data");
+    (void)state;
+
+    ok(log_dir_distrust(&d)); /* no run yet: nothing to take back */
+    ok(log_dir_begin_run(&d, BOOT, -1));
+    ok(log_dir_record_epoch(&d, BOOT, 1234567890123));
+    assert_false(distrusted(&d, BOOT));
+    files_sim_fail(fs, &no_sync);
+    files_sim_set_capacity(fs, 1);
+    ok(log_dir_distrust(&d));
+    files_sim_kill(fs);
+    log_dir_close(&d);
+    files_sim_heal(fs);
+    files_sim_set_capacity(fs, 0);
+    d = open_dir(fs, "/data");
+    expect_history(&d, BOOT, LOG_TRUST_OTHER_BOOT, 1234567890123);
+    assert_true(distrusted(&d, BOOT));
+    ok(log_dir_distrust(&d)); /* twice is fine */
+    assert_true(distrusted(&d, BOOT));
+    ok(log_dir_begin_run(&d, BOOT, 1234567890123));
+    assert_false(distrusted(&d, BOOT));
+    assert_false(distrusted(&d, OTHER_BOOT)); /* a restart of the machine has emptied the page cache by itself */
+    log_dir_close(&d);
+    files_sim_free(fs);
+}
+
 static void a_clean_shutdown_file_without_an_epoch_is_still_clean(void **state)
 {
     static const char *const texts[] = {"", "{", "[]", "{\"version\":0}", "{\"brokerEpoch\":\"x\"}",
@@ -402,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_foreign_meta_properties_is_refused_with_its_place),
         cmocka_unit_test(a_clean_stop_is_known_at_the_next_start_only),
         cmocka_unit_test(after_a_crash_the_boot_decides_how_far_files_are_trusted),
+        cmocka_unit_test(a_directory_whose_sync_failed_is_not_trusted_on_the_same_boot),
         cmocka_unit_test(a_clean_shutdown_file_without_an_epoch_is_still_clean),
         cmocka_unit_test(a_damaged_run_file_means_another_boot),
         cmocka_unit_test(a_life_survives_the_failure_of_each_call),
