@@ -152,21 +152,36 @@ def commits_go_on_while_brokers_are_killed(cluster, tool):
     print(f"{sum(count)} commits acknowledged, none lost")
 
 
+class Member:
+    """kcat in a group: what it read, and what it complained of, in files."""
+
+    def __init__(self, cluster, group, number):
+        self.path = os.path.join(cluster.folder, f"member-{number}")
+        with open(self.path, "w", encoding="utf-8") as out, open(self.path + ".err", "w", encoding="utf-8") as err:
+            self.process = subprocess.Popen(
+                ["kcat", "-E", "-b", cluster.bootstrap, "-G", group, "-X", "auto.offset.reset=earliest",
+                 "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500",
+                 "-X", "auto.commit.interval.ms=200", "-u", TOPIC], stdout=out, stderr=err)
+
+    def lines(self):
+        if self.process.poll() is not None:
+            with open(self.path + ".err", encoding="utf-8") as err:
+                raise AssertionError(f"a member ended with {self.process.returncode}: {err.read()[-1000:]}")
+        with open(self.path, encoding="utf-8") as out:
+            return out.read().splitlines()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 def group_goes_on_when_its_coordinators_broker_is_killed(cluster, tool):
     """Two members of librdkafka share the work; nothing is missed, and little comes twice."""
     group = "workers"
-    members = [subprocess.Popen(["kcat", "-q", "-b", cluster.bootstrap, "-G", group, "-X", "auto.offset.reset=earliest",
-                                 "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500",
-                                 "-X", "auto.commit.interval.ms=200", "-u", TOPIC],
-                                stdout=open(os.path.join(cluster.folder, f"member-{i}"), "w+", encoding="utf-8"),
-                                stderr=subprocess.DEVNULL) for i in range(2)]
+    members = [Member(cluster, group, i) for i in range(2)]
 
     def got():
-        lines = []
-        for i in range(2):
-            with open(os.path.join(cluster.folder, f"member-{i}"), encoding="utf-8") as out:
-                lines += out.read().splitlines()
-        return lines
+        return [line for m in members for line in m.lines()]
 
     def alive():
         return ",".join(b.bootstrap for b in cluster.brokers if b.alive())
@@ -187,8 +202,7 @@ def group_goes_on_when_its_coordinators_broker_is_killed(cluster, tool):
         assert len(got()) < 2 * len(expected), (len(got()), len(expected))
     finally:
         for m in members:
-            m.terminate()
-            m.wait()
+            m.stop()
 
 
 def offsets_are_kept_when_all_brokers_are_killed(cluster, tool):
