@@ -1,0 +1,102 @@
+/* An idempotent producer with acks=all, at a steady rate over all partitions, that tries each record until it is kept. */
+
+#include "tests/chaos/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { PADDING_MAX = 200, FLUSH_TIMEOUT_MS = 60000, TICKS_PER_SECOND = 100 };
+
+/* What the delivery report of a record needs: which one it was. */
+static void *tag_of(int32_t partition, unsigned sequence)
+{
+    return (void *)((uintptr_t)sequence << 8 | (uintptr_t)partition);
+}
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+    struct chaos_client *c = opaque;
+    uintptr_t tag = (uintptr_t)m->_private;
+
+    (void)rk;
+    fprintf(c->history, "%s %lld %s %d %lu ", m->err ? "failed" : "acked", (long long)chaos_now_us(), c->who,
+            (int)(tag & 0xff), (unsigned long)(tag >> 8));
+    if (m->err)
+        fprintf(c->history, "%s\n", rd_kafka_err2name(m->err));
+    else
+        fprintf(c->history, "%lld\n", (long long)m->offset);
+}
+
+static rd_kafka_t *open_producer(struct chaos_client *c)
+{
+    rd_kafka_conf_t *conf = chaos_conf(c);
+
+    chaos_set(conf, "enable.idempotence", "true");
+    chaos_set(conf, "message.timeout.ms", "0");
+    chaos_set(conf, "request.timeout.ms", "2000");
+    chaos_set(conf, "linger.ms", "2");
+    chaos_set(conf, "queue.buffering.max.messages", "1000000");
+    rd_kafka_conf_set_opaque(conf, c);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    return chaos_open(RD_KAFKA_PRODUCER, conf);
+}
+
+static bool send_one(rd_kafka_t *producer, const struct chaos_client *c, int32_t partition, unsigned sequence)
+{
+    char value[64 + PADDING_MAX];
+    int size = snprintf(value, 64, "%s %u ", c->who, sequence);
+    rd_kafka_resp_err_t error;
+
+    memset(value + size, 'p', PADDING_MAX);
+    size += rand() % PADDING_MAX;
+    error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(c->topic), RD_KAFKA_V_PARTITION(partition),
+                              RD_KAFKA_V_VALUE(value, (size_t)size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                              RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
+    if (error)
+        chaos_note_error(c, rd_kafka_err2name(error));
+    return !error;
+}
+
+/* 0: every record was answered for. */
+static int finish(rd_kafka_t *producer, const struct chaos_client *c)
+{
+    char why[256];
+    int left;
+
+    if (!rd_kafka_fatal_error(producer, NULL, 0)) /* else nothing leaves any more */
+        rd_kafka_flush(producer, FLUSH_TIMEOUT_MS);
+    left = rd_kafka_outq_len(producer);
+    if (left) {
+        snprintf(why, sizeof why, "%d records are still open", left);
+        chaos_note_error(c, why);
+    }
+    if (rd_kafka_fatal_error(producer, why, sizeof why)) {
+        chaos_note_error(c, why);
+        left++;
+    }
+    if (left == 0)
+        rd_kafka_destroy(producer);
+    return left ? 1 : 0;
+}
+
+int chaos_produce(struct chaos_client *c, int per_second)
+{
+    const struct timespec tick = {.tv_nsec = 1000000000 / TICKS_PER_SECOND};
+    unsigned next[PARTITIONS_MAX] = {0};
+    rd_kafka_t *producer = open_producer(c);
+    bool going = true;
+    int32_t partition = 0;
+
+    srand(1);
+    while (going && !chaos_input_has_ended()) {
+        for (int i = 0; going && i < (per_second + TICKS_PER_SECOND - 1) / TICKS_PER_SECOND; i++) {
+            going = send_one(producer, c, partition, next[partition]);
+            next[partition]++;
+            partition = (partition + 1) % c->partitions;
+        }
+        rd_kafka_poll(producer, 0);
+        nanosleep(&tick, NULL);
+    }
+    return finish(producer, c);
+}
