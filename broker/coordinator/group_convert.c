@@ -253,7 +253,8 @@ static bool gather(struct upgrade *u, const char **wrong)
 {
     const struct classic_group *cg = u->g->classic;
     size_t count = HASH_COUNT(cg->members);
-    struct str protocol = cg->protocol.data ? cg->protocol : classic_group_vote(cg);
+    /* All may have left before the first join was over. */
+    struct str protocol = cg->protocol.data || !cg->members ? cg->protocol : classic_group_vote(cg);
 
     u->ids = group_fx_array(u->c, count, sizeof *u->ids);
     u->fields = group_fx_array(u->c, count, sizeof *u->fields);

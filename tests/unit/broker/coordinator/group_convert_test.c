@@ -594,6 +594,23 @@ static void commits_of_classic_members_are_checked_by_generation(void **state)
     assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), str_from(as_a.id), 1), KERR_ILLEGAL_GENERATION);
 }
 
+/* The last member left while the others were waited for: there is nobody to vote, and nothing to take over. */
+static void classic_group_without_members_that_still_waits_becomes_a_consumer_group(void **state)
+{
+    struct scene *s = *state;
+
+    s->w->settings.initial_rebalance_delay_ms = 3000;
+    joins(s, "a");
+    joins(s, "a");
+    world_leave(s->w, client(s, "a"));
+    assert_int_equal(group(s)->type, GROUP_CLASSIC);
+    assert_false(classic_group_is_empty(group(s)->classic));
+    assert_int_equal(heartbeat(s, "b"), KERR_NONE);
+    assert_int_equal(group(s)->type, GROUP_CONSUMER);
+    assert_int_equal(heartbeat(s, "b"), KERR_NONE);
+    assert_string_equal(has(s, "b"), "t-0 t-1 t-2 t-3");
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -608,6 +625,7 @@ int main(void)
         CASE(partitions_that_a_client_gave_twice_are_the_first_ones),
         CASE(who_waits_in_a_classic_group_is_sent_round_when_it_is_turned),
         CASE(a_group_that_is_turned_in_the_middle_of_a_rebalance_is_assigned_anew),
+        CASE(classic_group_without_members_that_still_waits_becomes_a_consumer_group),
         CASE(empty_groups_change_their_type_in_passing),
         CASE(a_classic_member_joins_a_consumer_group),
         CASE(a_cooperative_classic_member_gives_back_before_others_get),
