@@ -245,6 +245,8 @@ void consumer_member_heard(struct group_core *c, struct group *g, struct consume
  * leave a classic group. */
 void consumer_members_leave(struct group_core *c, struct group *g, const struct str *ids,
                             size_t count);
+/* Puts names in order and drops doubles; how many are left. */
+size_t consumer_names_sort(struct str *names, size_t count);
 /* Rising, without doubles, in fx->arena. NULL only after group_fail. */
 struct str *consumer_sort_topics(struct group_core *c, const struct str *topics, size_t count,
                                  size_t *out_count);
