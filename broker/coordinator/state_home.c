@@ -15,6 +15,7 @@
 #define FLUSH_AFTER_US   (10 * 1000 * 1000) /* with anything unflushed */
 #define FLUSH_BYTES      (8 << 20)          /* replayed in a few tens of milliseconds */
 #define TRY_AGAIN_US     (1000 * 1000)
+#define TRY_AGAIN_US_MAX (64 * 1000 * 1000) /* a store of a newer version does not mend itself */
 #define STATE_FOLDER     "trivet-state"
 
 enum home_state { HOME_CLOSED, HOME_OPENING, HOME_OPEN, HOME_RESETTING, HOME_WAITING /* to try again */, HOME_CLOSING };
@@ -28,6 +29,7 @@ struct state_home {
     _Atomic size_t unflushed_bytes;
     bool flushing;
     int64_t flushed_us; /* when the last flush began */
+    int64_t try_again_us; /* how long to wait after the next failure to open it */
     struct timer timer;
     struct job job; /* opening, resetting, closing: one at a time */
     struct job flush_job;
@@ -105,9 +107,12 @@ static void home_job_done(struct task *t)
     if (status_failed(h->result)) {
         home_log(h, LOGGER_ERROR, "state_store_not_open");
         h->state = HOME_WAITING;
-        timer_start(h->loop, &h->timer, TRY_AGAIN_US);
+        timer_start(h->loop, &h->timer, h->try_again_us);
+        if (h->try_again_us < TRY_AGAIN_US_MAX)
+            h->try_again_us *= 2;
         return;
     }
+    h->try_again_us = TRY_AGAIN_US;
     if (h->report.rebuilt)
         home_log(h, LOGGER_WARN, "state_store_rebuilt");
     h->state = HOME_OPEN;
@@ -283,6 +288,7 @@ struct state_home *state_home_create(struct node *n)
         return NULL;
     h->node = n;
     h->loop = n->env.control_loop;
+    h->try_again_us = TRY_AGAIN_US;
     h->dir = home_dir(n);
     if (!h->dir) {
         free(h);

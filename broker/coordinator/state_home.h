@@ -6,7 +6,7 @@
  *
  *   closed --(want)--> opening --> open <--> resetting
  *                         ^          |
- *                         +-(failed, tried again)
+ *                         +-(failed, tried again: after a second, then after longer and longer)
  *
  * Lives on the control loop; what is marked [any] may be called from any thread. */
 

@@ -71,12 +71,18 @@ static struct status open_state(struct node *n, const char *dir, struct state_st
                                 struct state_store **out)
 {
     const struct state_store_sim_options options = {.seed = 1, .would_block_per_mille = 300};
+    struct node_world *w = n->arg;
 
     (void)dir;
+    w->state_opens++;
+    if (w->state_opens_fail > 0) {
+        w->state_opens_fail--;
+        return status_error(KERR_KAFKA_STORAGE_ERROR, "the state store's format is newer");
+    }
     report->created = true;
     *out = state_store_sim_create(&options);
     CHECK(*out);
-    ((struct node_world *)n->arg)->state = *out;
+    w->state = *out;
     return STATUS_OK;
 }
 

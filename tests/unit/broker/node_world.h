@@ -32,6 +32,8 @@ struct node_world {
     struct transport *shard_peers[NODE_WORLD_SHARDS]; /* set before start to follow other nodes */
     const char *boot_id;
     struct node *node; /* NULL: down */
+    int state_opens;      /* of the state store, so far */
+    int state_opens_fail; /* so many of the next ones */
     struct state_store *state; /* of the coordinators, once one is opened; simulated, empty at each start */
     bool ready, stopped, failed;
     int errors_logged; /* events of level error since node_world_init */

@@ -479,6 +479,24 @@ static void failing_store_is_made_anew_and_nobody_loses_an_offset(void **state)
     node_world_free(&w);
 }
 
+/* It may be of a newer version: that does not mend itself, and each try is an error in the log. */
+static void store_that_cannot_be_opened_is_tried_less_and_less_often(void **state)
+{
+    int64_t offset;
+    (void)state;
+
+    start();
+    w.state_opens_fail = 8;
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    test_loop_run(&w.loop, 130 * 1000);
+    assert_int_equal(w.state_opens, 8); /* after 0, 1, 3, 7, 15, 31, 63 and 127 s */
+    assert_int_equal(fetch("g", &offset), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    test_loop_run(&w.loop, 130 * 1000);
+    assert_int_equal(w.state_opens, 9);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    node_world_free(&w);
+}
+
 static void failing_disk_answers_not_coordinator(void **state)
 {
     (void)state;
@@ -757,6 +775,7 @@ int main(void)
         cmocka_unit_test(group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size),
         cmocka_unit_test(commit_that_is_not_written_in_time_is_told_so),
         cmocka_unit_test(failing_store_is_made_anew_and_nobody_loses_an_offset),
+        cmocka_unit_test(store_that_cannot_be_opened_is_tried_less_and_less_often),
         cmocka_unit_test(failing_disk_answers_not_coordinator),
         cmocka_unit_test(client_that_goes_while_it_joins_is_forgotten),
         cmocka_unit_test(offsets_expire_and_their_group_with_them),
