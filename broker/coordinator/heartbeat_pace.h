@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define HEARTBEAT_INTERVAL_MS_MIN 500
+#define HEARTBEAT_INTERVAL_MS_MIN 200 /* a leaver's partitions move within 300 ms */
 #define HEARTBEATS_A_SECOND_MAX   4000
 
 /* The interval to hand out next, when members that were told `current_ms` made `heartbeats` in the last `elapsed_ms`

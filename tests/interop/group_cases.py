@@ -286,7 +286,7 @@ def consumer_heartbeat_assigns_and_asks_for_a_short_interval(broker):
             c, group, member, 0, topics=[topic], owned={}, rebalance_ms=10000)
         assert error == NONE and name == member and epoch > 0, (error, message, name, epoch)
         if broker.kind == "trivet":
-            assert interval == 500, interval
+            assert interval == 200, interval
         assert list(assignment.values()) == [[0]], assignment
         assert g.consumer_heartbeat(c, group, member, epoch, owned=assignment)[0] == NONE
         found = g.consumer_describe(c, group)[group]
