@@ -35,6 +35,7 @@ struct control {
     /* what the shards have opened, by the offset of the image */
     int64_t *opened_offsets;
     bool logs_ready;
+    bool damaged; /* a log has lost what was flushed, and the controller does not know yet */
     bool served; /* `ready` was told */
     struct producer_ids *producer_ids;
     struct isr_changes *isr_changes;
@@ -104,7 +105,7 @@ static void control_record_run(struct control *c)
 {
     int64_t epoch = broker_lifecycle_epoch(c->lifecycle);
 
-    checkpoints_record_epoch(c->checkpoints, c->node->options->flush_before_ack ? epoch : -1);
+    checkpoints_record_epoch(c->checkpoints, c->node->options->flush_before_ack && !c->damaged ? epoch : -1);
 }
 
 /* The broker may be unfenced once each shard has opened what the image with our registration names. */
@@ -200,6 +201,7 @@ static void on_registered(void *arg, int64_t epoch)
     struct control *c = arg;
 
     logger_event(c->node->env.logger, LOGGER_INFO, "broker_registered", "epoch=%lld", (long long)epoch);
+    c->damaged = false; /* what was, the controller has been told with this */
     control_record_run(c);
     control_maybe_ready(c);
 }
@@ -507,6 +509,8 @@ static struct status control_open_raft(struct control *c)
     if (!status_failed(st))
         st = raft_node_open(&args, &c->raft, &report);
     voter_set_free(voters);
+    if (!status_failed(st) && report.damaged)
+        control_damaged(c);
     if (!status_failed(st))
         controller_set_raft(c->controller, c->raft);
     return st;
@@ -566,6 +570,16 @@ void control_dir_failed(struct control *c, size_t dir, struct status why)
         broker_lifecycle_offline_dir(c->lifecycle, id);
 }
 
+void control_damaged(struct control *c)
+{
+    struct uuid incarnation;
+
+    random_fill(c->node->env.random, incarnation.bytes, sizeof incarnation.bytes);
+    c->damaged = true;
+    control_record_run(c);
+    broker_lifecycle_damaged(c->lifecycle, uuid_from_random(incarnation.bytes));
+}
+
 /* ---- the end: leave, the last checkpoints, close the partitions, the state store, the metadata log, the marks of a clean end ---- */
 
 static void control_end(struct control *c)
@@ -591,7 +605,7 @@ static void on_raft_stopped(void *arg)
         c->clean = false;
     }
     if (c->clean && c->logs_ready) /* a log that was not opened may still need the checks of an unclean end */
-        checkpoints_end_run(c->checkpoints, broker_lifecycle_epoch(c->lifecycle), on_checkpoints_ended, c);
+        checkpoints_end_run(c->checkpoints, c->damaged ? -1 : broker_lifecycle_epoch(c->lifecycle), on_checkpoints_ended, c);
     else
         control_end(c);
 }

@@ -25,6 +25,7 @@ void control_start(struct control *c);
 /* Leaves the cluster, stops the shards, closes everything; stopped() runs on the control loop. */
 void control_stop(struct control *c, void (*stopped)(void *arg), void *arg);
 void control_dir_failed(struct control *c, size_t dir, struct status why);
+void control_damaged(struct control *c); /* node_damaged */
 void control_free(struct control *c);
 
 /* A request to the active controller on behalf of a client's request. In the request's arena. */

@@ -295,6 +295,14 @@ static void log_recovery(struct shard *s, const struct open_item *item)
                      item->report.damaged);
 }
 
+/* The log was cut below what had been flushed, or its files are no log any more. */
+static bool has_lost_something(const struct open_item *item)
+{
+    if (status_failed(item->result))
+        return item->place.exists && item->result.sys_errno == 0;
+    return item->report.damaged;
+}
+
 static void hosted_serve(struct hosted_partition *h)
 {
     hosted_assign(h);
@@ -330,6 +338,8 @@ static void hosted_opened(struct open_item *item)
     }
     if (!status_failed(item->result))
         log_recovery(s, item);
+    if (has_lost_something(item))
+        node_damaged(s->node);
     p->log_dir = item->place.dir;
     partition_opened(p, item->log, item->result, item->place.high_watermark, s->flushers[item->place.dir]);
     if (h->removed || s->closing)
@@ -592,6 +602,8 @@ static void on_storage_failed(void *arg, struct partition *p, struct status why)
     replica_fetcher_forget(s, p);
     if (why.sys_errno != 0) /* damaged files, or a directory that was offline already, say nothing of the disk */
         node_dir_failed(s->node, p->log_dir, why);
+    else if (why.code == KERR_CORRUPT_MESSAGE) /* the background check */
+        node_damaged(s->node);
 }
 
 static void on_partition_flushed(void *arg, struct partition *p)

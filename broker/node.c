@@ -201,6 +201,19 @@ void node_dir_failed(struct node *n, size_t dir, struct status why)
     node_post_to(n, n->env.control_loop, dir_failed_run, &(struct node_post){.dir = dir, .why = why});
 }
 
+static void damaged_run(struct task *t)
+{
+    struct node_post *post = (struct node_post *)t;
+
+    control_damaged(post->node->control);
+    free(post);
+}
+
+void node_damaged(struct node *n)
+{
+    node_post_to(n, n->env.control_loop, damaged_run, &(struct node_post){0});
+}
+
 void node_free(struct node *n)
 {
     if (n->control)

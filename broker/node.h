@@ -97,6 +97,10 @@ void node_free(struct node *n);
  * any thread. */
 void node_dir_failed(struct node *n, size_t dir, struct status why);
 
+/* A log has lost something that was flushed: neither the controller nor the next start may take this run's beginning, or its
+ * end, for one that kept everything. From any thread. */
+void node_damaged(struct node *n);
+
 /* Which shard owns a partition. In memory only: the number of shards may differ at the next start. */
 size_t node_shard_of(const struct node *n, struct uuid topic_id, int32_t index);
 

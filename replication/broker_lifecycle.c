@@ -297,6 +297,18 @@ void broker_lifecycle_offline_dir(struct broker_lifecycle *l, struct uuid direct
     advance(l);
 }
 
+void broker_lifecycle_damaged(struct broker_lifecycle *l, struct uuid incarnation)
+{
+    l->previous_epoch = -1;
+    if (l->core.state != LIFECYCLE_STARTING && l->core.state != LIFECYCLE_CATCHING_UP)
+        return;
+    if (l->core.in_flight)
+        transport_cancel(l->args.transport, &l->request);
+    l->args.incarnation = incarnation;
+    lifecycle_start_over(&l->core, now_us(l));
+    advance(l);
+}
+
 void broker_lifecycle_leave(struct broker_lifecycle *l)
 {
     lifecycle_leave(&l->core, now_us(l));

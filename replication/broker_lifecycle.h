@@ -69,6 +69,10 @@ void broker_lifecycle_image(struct broker_lifecycle *l, const struct metadata_im
 void broker_lifecycle_ready(struct broker_lifecycle *l);
 /* A log directory went offline. */
 void broker_lifecycle_offline_dir(struct broker_lifecycle *l, struct uuid directory);
+/* A log has lost what was flushed: this broker's end of the run before was not a clean one after all. As long as it is not
+ * unfenced it registers again to say so, as another process (`incarnation`): what it was in sync with it may not lead
+ * before it has caught up. Later on only the next registration tells. */
+void broker_lifecycle_damaged(struct broker_lifecycle *l, struct uuid incarnation);
 /* Begins to leave; on_state tells GONE. */
 void broker_lifecycle_leave(struct broker_lifecycle *l);
 

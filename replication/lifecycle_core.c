@@ -178,6 +178,17 @@ void lifecycle_seen_fenced(struct lifecycle_core *c)
     c->now = true;
 }
 
+void lifecycle_start_over(struct lifecycle_core *c, int64_t now_us)
+{
+    if (c->state != LIFECYCLE_STARTING && c->state != LIFECYCLE_CATCHING_UP)
+        return;
+    c->state = LIFECYCLE_STARTING;
+    c->started_us = now_us;
+    c->in_flight = false;
+    c->image_has_us = false;
+    c->now = true;
+}
+
 void lifecycle_hurry(struct lifecycle_core *c)
 {
     if (c->state == LIFECYCLE_RUNNING)

@@ -65,6 +65,9 @@ void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, boo
 /* Wishes and news. */
 void lifecycle_leave(struct lifecycle_core *c, int64_t now_us);
 void lifecycle_controller(struct lifecycle_core *c, bool known, int64_t now_us);
+/* What the registration said, or is saying, of the run before is not true: it is made again. A request under way was
+ * taken back. No more than that once it may serve. */
+void lifecycle_start_over(struct lifecycle_core *c, int64_t now_us);
 /* The controller is to hear of our newest image without waiting for the next heartbeat's time. */
 void lifecycle_hurry(struct lifecycle_core *c);
 /* The image shows us fenced although we run. */

@@ -2,8 +2,10 @@
 #include "tests/unit/test.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "broker/shard.h"
+#include "storage/log_dir.h"
 #include "tests/unit/broker/node_world.h"
 
 #define PARTITIONS 60
@@ -238,6 +240,95 @@ static void what_the_disk_refused_is_not_built_upon(void **state)
     node_world_free(&w);
 }
 
+static struct file *open_in(struct node_world *w, const char *path)
+{
+    struct file *f;
+
+    assert_false(status_failed(w->files->ops->open(w->files, path, FILE_WRITE, &f)));
+    return f;
+}
+
+/* What the next start is told of this run, should it crash now. */
+static int64_t recorded_epoch(struct node_world *w)
+{
+    struct log_dir_run run;
+    struct bytes_mut text;
+
+    assert_false(status_failed(files_read_whole(w->files, "trivet-data/.trivet-run", 4096, &text)));
+    assert_true(log_dir_parse_run((struct bytes){text.data, text.size}, &run));
+    free(text.data);
+    return run.broker_epoch;
+}
+
+static const struct metadata_partition *in_image(struct node_world *w, struct uuid topic, int32_t index)
+{
+    return metadata_topic_partition(metadata_image_topic_by_id(w->node->shards[0]->image, topic), index);
+}
+
+/* A crash keeps what was acknowledged, so the broker stays in sync across it. Not when a log turns out to have lost its
+ * end: then it says so before it serves, though it had registered already. */
+static void a_log_that_lost_its_end_makes_the_end_before_an_unclean_one(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    (void)state;
+
+    for (int damaged = 0; damaged < 2; damaged++) {
+        int32_t epoch_before, partition_epoch_before;
+        struct file *f;
+
+        node_world_init(&w);
+        node_world_start(&w);
+        topic = node_world_topic(&w, "some", 3, NULL);
+        produce_everywhere(&w, "some", 3);
+        test_loop_run(&w.loop, 100);
+        assert_true(recorded_epoch(&w) > 0);
+        epoch_before = in_image(&w, topic, 0)->leader_epoch;
+        partition_epoch_before = in_image(&w, topic, 0)->partition_epoch;
+        node_world_stop(&w);
+        f = open_in(&w, "trivet-data/some-1/00000000000000000000.log");
+        if (damaged)
+            assert_false(status_failed(w.files->ops->truncate(w.files, f, 70)));
+        w.files->ops->close(w.files, f);
+        node_world_start(&w);
+        test_loop_run(&w.loop, 500);
+        assert_false(w.failed);
+        assert_int_equal(led(&w, topic, 3), 3); /* there is nobody else */
+        assert_int_equal(log_end_offset(node_world_partition(&w, topic, 1)->log), damaged ? 0 : 2);
+        assert_int_equal(in_image(&w, topic, 0)->isr.count, 1);
+        assert_true(in_image(&w, topic, 0)->leader_epoch > epoch_before);
+        /* out of sync, and back as the last that was: not just led anew */
+        assert_int_equal(in_image(&w, topic, 0)->partition_epoch - partition_epoch_before, damaged ? 3 : 2);
+        assert_int_equal(recorded_epoch(&w), metadata_image_broker(w.node->shards[0]->image, 1)->epoch);
+        node_world_free(&w);
+    }
+}
+
+/* Damage that the check in the background finds once the broker serves: neither a crash nor a stop of this run is taken for
+ * one that kept everything. The start after it says so. */
+static void damage_found_while_serving_is_told_at_the_next_start(void **state)
+{
+    static struct node_world w;
+    int64_t epoch;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    node_world_topic(&w, "some", 2, NULL);
+    test_loop_run(&w.loop, 100);
+    epoch = recorded_epoch(&w);
+    assert_true(epoch > 0);
+    node_damaged(w.node);
+    test_loop_run(&w.loop, 100);
+    assert_int_equal(recorded_epoch(&w), -1);
+    assert_int_equal(w.registrations, 1); /* what it serves it goes on to serve */
+    node_world_stop(&w);
+    node_world_start(&w);
+    test_loop_run(&w.loop, 500);
+    assert_true(recorded_epoch(&w) > epoch);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +340,8 @@ int main(void)
         cmocka_unit_test(damaged_log_takes_only_its_partition_offline),
         cmocka_unit_test(acknowledged_records_survive_the_machine),
         cmocka_unit_test(what_the_disk_refused_is_not_built_upon),
+        cmocka_unit_test(a_log_that_lost_its_end_makes_the_end_before_an_unclean_one),
+        cmocka_unit_test(damage_found_while_serving_is_told_at_the_next_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

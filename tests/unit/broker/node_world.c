@@ -22,6 +22,7 @@ static void write_line(struct logger *l, enum logger_level level, const char *li
     struct node_world *w = CONTAINER_OF(l, struct node_world, logger);
 
     w->errors_logged += level == LOGGER_ERROR;
+    w->registrations += memmem(line, size, "event=broker_registered ", 24) != NULL;
     if (w->print)
         printf("%.*s\n", (int)size, line);
 }

@@ -37,6 +37,7 @@ struct node_world {
     struct state_store *state; /* of the coordinators, once one is opened; simulated, empty at each start */
     bool ready, stopped, failed;
     int errors_logged; /* events of level error since node_world_init */
+    int registrations; /* that the controller took, since then */
     bool print;        /* the node's log lines go to standard output */
     struct record_batch_builder builder;
 };

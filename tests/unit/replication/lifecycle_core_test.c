@@ -126,6 +126,35 @@ static void lost_registration_is_made_again(void **state)
     assert_false(c.image_has_us);
 }
 
+/* What it said of the run before turns out not to be true: said again before anybody relies on it, but not by one who
+ * serves already. */
+static void registration_is_made_again_until_the_broker_serves(void **state)
+{
+    struct lifecycle_core c = fresh();
+
+    (void)state;
+    lifecycle_start_over(&c, 0); /* nothing said yet */
+    lifecycle_controller(&c, true, 0);
+    assert_int_equal(next(&c, 0), LIFECYCLE_REGISTER);
+    lifecycle_start_over(&c, 10); /* while it is being said */
+    assert_int_equal(next(&c, 10), LIFECYCLE_REGISTER);
+    assert_true(lifecycle_registered(&c, KERR_NONE, 7, 20));
+    c.image_has_us = true;
+    lifecycle_start_over(&c, 30); /* said */
+    assert_int_equal(c.state, LIFECYCLE_STARTING);
+    assert_int_equal(next(&c, 30), LIFECYCLE_REGISTER);
+    assert_true(lifecycle_registered(&c, KERR_NONE, 9, 40));
+    c.logs_ready = true;
+    assert_int_equal(next(&c, 40), LIFECYCLE_NOTHING); /* the image has the registration before */
+    c.image_has_us = true;
+    assert_int_equal(next(&c, 40), LIFECYCLE_HEARTBEAT);
+    lifecycle_start_over(&c, 50);
+    assert_int_equal(c.state, LIFECYCLE_UNFENCING);
+    c = running();
+    lifecycle_start_over(&c, 60);
+    assert_int_equal(c.state, LIFECYCLE_RUNNING);
+}
+
 static void refusals_for_good_end_it_others_are_retried(void **state)
 {
     static const enum kerr for_good[] = {KERR_INCONSISTENT_CLUSTER_ID, KERR_INVALID_REGISTRATION,
@@ -233,6 +262,7 @@ int main(void)
         cmocka_unit_test(broker_that_sees_itself_fenced_beats_at_once),
         cmocka_unit_test(new_controller_hears_from_us_at_once),
         cmocka_unit_test(lost_registration_is_made_again),
+        cmocka_unit_test(registration_is_made_again_until_the_broker_serves),
         cmocka_unit_test(refusals_for_good_end_it_others_are_retried),
         cmocka_unit_test(broker_that_nobody_takes_in_gives_up_in_time),
         cmocka_unit_test(leaving_asks_until_it_may_go),
