@@ -13,6 +13,10 @@ struct status config_listeners(const struct config_values *config, struct arena 
 struct status config_voters(const struct config_values *config, struct arena *arena, struct node_options *out,
                             struct config_problem *problem);
 
+/* controller.quorum.bootstrap.servers and controller.quorum.auto.join.enable, in the same way. */
+struct status config_bootstrap(const struct config_values *config, struct arena *arena, struct node_options *out,
+                               struct config_problem *problem);
+
 /* One "NAME://host:port": a name of letters, digits, '_', '-' and '.'; a host that may be empty or an IPv6
  * address in brackets (which are taken off); a port up to 65535. False: none. Borrows from text. */
 struct config_endpoint {

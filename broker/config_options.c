@@ -196,6 +196,8 @@ struct status config_node_options(const struct config_values *config, struct are
     if (!status_failed(st))
         st = config_voters(config, arena, &options, problem);
     if (!status_failed(st))
+        st = config_bootstrap(config, arena, &options, problem);
+    if (!status_failed(st))
         st = check_topic_defaults(config, problem);
     if (!status_failed(st))
         st = check_cleaner(config, problem);

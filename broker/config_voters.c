@@ -1,4 +1,5 @@
-/* controller.quorum.voters: "1@host:port,2@host:port", who votes while the log holds no voters (kraft.version 0). */
+/* controller.quorum.voters: "1@host:port,2@host:port", who votes while the log holds no voters (kraft.version 0); and
+ * controller.quorum.bootstrap.servers: "host:port,host:port", who is asked for those that the log holds. */
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,17 +35,13 @@ static bool parse_id(struct str digits, int32_t *out)
     return id <= INT32_MAX;
 }
 
-static bool parse_voter(struct str text, struct arena *arena, struct node_voter *out)
+/* host:port, an endpoint like those of listeners without a name. */
+static bool parse_place(struct str text, struct arena *arena, struct node_voter *out)
 {
-    const char *at = text.size ? memchr(text.data, '@', text.size) : NULL;
     struct config_endpoint endpoint;
     char named[512];
-    int length;
+    int length = snprintf(named, sizeof named, "V://%.*s", STR_ARG(text));
 
-    if (!at || !parse_id((struct str){text.data, (size_t)(at - text.data)}, &out->id))
-        return false;
-    /* An endpoint like those of listeners, without a name. */
-    length = snprintf(named, sizeof named, "V://%.*s", (int)(text.size - (size_t)(at + 1 - text.data)), at + 1);
     if (length < 0 || (size_t)length >= sizeof named ||
         !config_parse_endpoint((struct str){named, (size_t)length}, &endpoint) || endpoint.host.size == 0 ||
         endpoint.port == 0)
@@ -53,6 +50,33 @@ static bool parse_voter(struct str text, struct arena *arena, struct node_voter 
     out->port = endpoint.port;
     CHECK(out->host != NULL);
     return true;
+}
+
+static bool parse_voter(struct str text, struct arena *arena, struct node_voter *out)
+{
+    const char *at = text.size ? memchr(text.data, '@', text.size) : NULL;
+
+    return at && parse_id((struct str){text.data, (size_t)(at - text.data)}, &out->id) &&
+           parse_place((struct str){at + 1, text.size - (size_t)(at + 1 - text.data)}, arena, out);
+}
+
+struct status config_bootstrap(const struct config_values *config, struct arena *arena, struct node_options *out,
+                               struct config_problem *problem)
+{
+    struct str list = str_from(config_values_text(config, "controller.quorum.bootstrap.servers"));
+    struct str item;
+
+    out->bootstrap_count = 0;
+    out->auto_join = config_values_boolean(config, "controller.quorum.auto.join.enable");
+    while (config_list_next(&list, &item)) {
+        if (item.size == 0)
+            continue;
+        if (out->bootstrap_count == NODE_VOTERS_MAX)
+            return refuse(problem, "controller.quorum.bootstrap.servers: more than %d", NODE_VOTERS_MAX);
+        if (!parse_place(item, arena, &out->bootstrap[out->bootstrap_count++]))
+            return refuse(problem, "controller.quorum.bootstrap.servers: %.*s is not host:port", STR_ARG(item));
+    }
+    return STATUS_OK;
 }
 
 struct status config_voters(const struct config_values *config, struct arena *arena, struct node_options *out,

@@ -173,7 +173,6 @@ static void on_hand_over_late(struct timer *t)
 static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
 {
     struct control *c = arg;
-    const struct raft_endpoint *endpoint;
     struct transport_node node = {.id = leader_id};
 
     logger_event(c->node->env.logger, LOGGER_INFO, "controller_leader", "leader=%d epoch=%d", leader_id, epoch);
@@ -181,9 +180,8 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     if (leader_id == c->node->options->node_id) {
         node.host = c->endpoint.host;
         node.port = c->endpoint.port;
-    } else if (leader_id >= 0 && raft_node_leader_endpoint(c->raft, &endpoint)) {
-        node.host = endpoint->host;
-        node.port = endpoint->port;
+    } else if (leader_id < 0 || !raft_node_leader_address(c->raft, &node)) {
+        node = (struct transport_node){.id = leader_id};
     }
     free((void *)(uintptr_t)c->leader_host.data);
     c->leader_host = memory_str(node.host);
@@ -474,6 +472,24 @@ static struct voter_set *control_static_voters(const struct control *c)
     return voter_set_create(voters, o->voter_count);
 }
 
+/* Fresh directories: a node on its own is a quorum of one (kraft.version 1), several static voters cannot know one
+ * another's directories (kraft.version 0), and one that is told to ask others waits for their log. */
+static struct status control_format(struct control *c, const char *directory, struct raft_replica_key self)
+{
+    const struct node_options *o = c->node->options;
+    const struct node_env *env = &c->node->env;
+    struct raft_voter voter = format_voter(self, &c->endpoint);
+    bool only_self = o->bootstrap_count == 1 && o->bootstrap[0].port == c->endpoint.port &&
+                     str_equal(str_from(o->bootstrap[0].host), c->endpoint.host);
+
+    if (o->voter_count == 0 && o->bootstrap_count > 0 && !only_self) {
+        logger_event(env->logger, LOGGER_INFO, "metadata_not_formatted",
+                     "what=\"this node votes for nobody and follows the quorum of controller.quorum.bootstrap.servers\"");
+        return STATUS_OK;
+    }
+    return format_metadata(env->files, env->clock, directory, &voter, o->voter_count > 1 ? 0 : 1);
+}
+
 static struct status control_open_raft(struct control *c)
 {
     const struct node_env *env = &c->node->env;
@@ -499,13 +515,19 @@ static struct status control_open_raft(struct control *c)
                      .retry_backoff_ms = config_values_integer(config, "controller.quorum.retry.backoff.ms")},
         .listener = controller_raft_listener(c->controller),
     };
+    struct transport_node bootstrap[NODE_VOTERS_MAX];
     struct voter_set *voters = control_static_voters(c);
     struct status st = STATUS_OK;
 
     args.static_voters = voters;
-    if (storage_dirs_metadata_empty(dirs)) /* several voters cannot know one another's directories: kraft.version 0 */
-        st = format_metadata(env->files, env->clock, args.directory, args.self,
-                             c->node->options->voter_count > 1 ? NULL : &c->endpoint);
+    for (size_t i = 0; i < c->node->options->bootstrap_count; i++)
+        bootstrap[i] = (struct transport_node){-1, str_from(c->node->options->bootstrap[i].host),
+                                               c->node->options->bootstrap[i].port};
+    args.bootstrap = bootstrap;
+    args.bootstrap_count = c->node->options->bootstrap_count;
+    args.auto_join = c->node->options->auto_join;
+    if (storage_dirs_metadata_empty(dirs))
+        st = control_format(c, args.directory, args.self);
     if (!status_failed(st))
         st = raft_node_open(&args, &c->raft, &report);
     voter_set_free(voters);

@@ -53,6 +53,9 @@ static const struct {
     {API_END_QUORUM_EPOCH, handle_end_quorum_epoch},
     {API_FETCH_SNAPSHOT, handle_fetch_snapshot},
     {API_DESCRIBE_QUORUM, handle_describe_quorum, true},
+    {API_ADD_RAFT_VOTER, handle_add_raft_voter, true},
+    {API_REMOVE_RAFT_VOTER, handle_remove_raft_voter, true},
+    {API_UPDATE_RAFT_VOTER, handle_update_raft_voter},
     {API_ENVELOPE, handle_envelope},
 };
 

@@ -73,6 +73,9 @@ void handle_end_quorum_epoch(struct request *rq);
 void handle_metadata_fetch(struct request *rq); /* Fetch on the controller listener */
 void handle_fetch_snapshot(struct request *rq);
 void handle_describe_quorum(struct request *rq);
+void handle_add_raft_voter(struct request *rq);
+void handle_remove_raft_voter(struct request *rq);
+void handle_update_raft_voter(struct request *rq);
 void handle_envelope(struct request *rq);
 
 #endif

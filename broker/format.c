@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "protocol/messages/metadata_records.h"
+#include "replication/control_records.h"
 #include "replication/raft_node.h"
 
 /* Levels and order as `format --standalone` of Apache Kafka 4.4 writes them. */
@@ -18,17 +19,22 @@ static const struct {
 #define FRAME_VERSION    1
 #define FRAME_BYTES_MAX  1024
 
-struct status format_metadata(struct files *files, struct clock *clock, const char *directory,
-                              struct raft_replica_key self, const struct raft_endpoint *endpoint)
+struct raft_voter format_voter(struct raft_replica_key key, const struct raft_endpoint *endpoint)
 {
-    struct raft_voter voter = {.key = self, .endpoints = endpoint, .endpoint_count = 1, .kraft_version_max = 1};
+    return (struct raft_voter){
+        .key = key, .endpoints = endpoint, .endpoint_count = 1, .kraft_version_max = KRAFT_VERSION_MAX};
+}
+
+struct status format_metadata(struct files *files, struct clock *clock, const char *directory,
+                              const struct raft_voter *voters, size_t voter_count)
+{
     struct writer writers[FEATURE_COUNT];
     struct bytes values[FEATURE_COUNT];
     struct raft_format_args args = {.files = files,
                                     .clock = clock,
                                     .directory = directory,
-                                    .voters = &voter,
-                                    .voter_count = endpoint ? 1 : 0,
+                                    .voters = voters,
+                                    .voter_count = voter_count,
                                     .values = values,
                                     .count = FEATURE_COUNT};
     struct status st;

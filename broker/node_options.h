@@ -42,6 +42,9 @@ struct node_options {
     const char *inter_broker_listener; /* the listener of other brokers that this one talks to */
     struct node_voter voters[NODE_VOTERS_MAX]; /* controller.quorum.voters */
     size_t voter_count;
+    struct node_voter bootstrap[NODE_VOTERS_MAX]; /* controller.quorum.bootstrap.servers; without ids */
+    size_t bootstrap_count;
+    bool auto_join;         /* controller.quorum.auto.join.enable */
     const char *log_dirs[NODE_LOG_DIRS_MAX];
     size_t log_dir_count;
     const char *metadata_log_dir; /* one of log_dirs or of its own */

@@ -469,6 +469,80 @@ static void on_leader_lost(struct raft_core *c, const struct raft_event *ev, int
     }
 }
 
+/* ---- who votes ---- */
+
+static const struct raft_peer *exact_peer(const struct raft_core *c, struct raft_replica_key key)
+{
+    for (size_t i = 0; i < c->peer_count; i++)
+        if (raft_replica_key_equal(c->peers[i].key, key))
+            return &c->peers[i];
+    return NULL;
+}
+
+static bool is_voter_id(const struct raft_core *c, int32_t id)
+{
+    for (size_t i = 0; i < c->peer_count; i++)
+        if (c->peers[i].key.id == id)
+            return true;
+    return false;
+}
+
+static enum kerr check_may_change(const struct raft_core *c, const struct raft_event *ev)
+{
+    if (c->role != RAFT_LEADER)
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    if (ev->voter_change.kind == RAFT_UPDATE_VOTER && ev->voter_change.epoch != c->election.epoch)
+        return ev->voter_change.epoch < c->election.epoch ? KERR_FENCED_LEADER_EPOCH : KERR_UNKNOWN_LEADER_EPOCH;
+    if (c->kraft_version < 1)
+        return KERR_UNSUPPORTED_VERSION;
+    /* Two sets that differ in one voter share a majority; those that differ in two need not. */
+    if (c->high_watermark <= c->epoch_start_offset || c->high_watermark <= c->voters_offset)
+        return KERR_REQUEST_TIMED_OUT;
+    return KERR_NONE;
+}
+
+enum kerr raft_core_check_voter_change(const struct raft_core *c, const struct raft_event *ev)
+{
+    struct raft_replica_key key = ev->voter_change.key;
+    enum kerr error = check_may_change(c, ev);
+
+    if (error != KERR_NONE)
+        return error;
+    switch (ev->voter_change.kind) {
+    case RAFT_ADD_VOTER:
+        if (is_voter_id(c, key.id))
+            return KERR_DUPLICATE_VOTER;
+        if (key.id < 0 || uuid_is_zero(key.directory_id) || !ev->voter_change.speaks || c->peer_count == RAFT_VOTERS_MAX)
+            return KERR_INVALID_REQUEST;
+        return ev->voter_change.caught_up ? KERR_NONE : KERR_REQUEST_TIMED_OUT;
+    case RAFT_REMOVE_VOTER:
+        if (!exact_peer(c, key))
+            return KERR_VOTER_NOT_FOUND;
+        return c->peer_count > 1 ? KERR_NONE : KERR_INVALID_REQUEST;
+    case RAFT_UPDATE_VOTER:
+        if (!exact_peer(c, key))
+            return KERR_VOTER_NOT_FOUND;
+        return ev->voter_change.speaks ? KERR_NONE : KERR_INVALID_REQUEST;
+    }
+    return KERR_INVALID_REQUEST;
+}
+
+static void on_change_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+{
+    enum kerr error = raft_core_check_voter_change(c, ev);
+
+    (void)now_ms;
+    raft_answer_with(c, fx, error);
+    fx->change_voters = error == KERR_NONE;
+}
+
+/* The newest set is without us, and it is committed. */
+static bool was_voted_out(const struct raft_core *c)
+{
+    return !raft_core_is_voter(c) && c->high_watermark > c->voters_offset &&
+           c->high_watermark > c->epoch_start_offset;
+}
+
 static void set_voters(struct raft_core *c, const struct voter_set *voters, int64_t now_ms)
 {
     struct raft_peer old[RAFT_VOTERS_MAX];
@@ -490,7 +564,9 @@ static void set_voters(struct raft_core *c, const struct voter_set *voters, int6
 static void on_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
 {
     (void)fx;
-    set_voters(c, ev->voters, now_ms);
+    set_voters(c, ev->voters.set, now_ms);
+    c->voters_offset = ev->voters.offset;
+    c->kraft_version = ev->voters.kraft_version;
     if ((c->role == RAFT_PROSPECTIVE || c->role == RAFT_CANDIDATE) && !raft_core_is_voter(c))
         raft_become_unattached(c, c->election.epoch, now_ms);
 }
@@ -569,7 +645,7 @@ static int64_t begin_due_ms(const struct raft_core *c, const struct raft_peer *p
 
 static void poll_leader(struct raft_core *c, int64_t now_ms)
 {
-    if (now_ms >= check_quorum_deadline(c)) {
+    if (now_ms >= check_quorum_deadline(c) || was_voted_out(c)) {
         resign(c, now_ms);
         return;
     }
@@ -641,7 +717,7 @@ static int64_t next_deadline(const struct raft_core *c)
     case RAFT_FOLLOWER:
         return earliest(deadline, raft_fetch_deadline(c));
     case RAFT_LEADER:
-        deadline = check_quorum_deadline(c);
+        deadline = was_voted_out(c) ? 0 : check_quorum_deadline(c);
         for (size_t i = 0; i < c->peer_count; i++) {
             const struct raft_peer *p = &c->peers[i];
             int64_t due = begin_due_ms(c, p);
@@ -697,6 +773,7 @@ void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t no
         [RAFT_TRUNCATED] = raft_on_truncated,
         [RAFT_SNAPSHOT] = raft_on_snapshot,
         [RAFT_VOTERS] = on_voters,
+        [RAFT_CHANGE_VOTERS] = on_change_voters,
         [RAFT_RESIGN] = on_resign,
         [RAFT_LEADER_LOST] = on_leader_lost,
         [RAFT_VOTE_REQUEST] = on_vote_request,
@@ -718,7 +795,7 @@ void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t no
     *fx = (struct raft_effects){.truncate_to = -1};
     c->outbox_count = 0;
     handlers[ev->type](c, ev, now_ms, fx);
-    if (fx->truncate_to < 0 && !fx->append_fetched) /* the driver has something to feed back first */
+    if (fx->truncate_to < 0 && !fx->append_fetched && !fx->change_voters) /* the driver has something to feed back first */
         poll(c, now_ms);
     raft_advance_high_watermark(c);
 
@@ -750,6 +827,9 @@ void raft_core_init(struct raft_core *c, const struct raft_core_args *args, int6
         .last_epoch = args->last_epoch,
         .oldest_snapshot = args->oldest_snapshot,
         .latest_snapshot = args->latest_snapshot,
+        .voters_offset = args->voters_offset,
+        .kraft_version = args->kraft_version,
+        .bootstrap_count = args->bootstrap_count,
     };
     if (args->latest_snapshot.end_offset > 0) /* snapshots are taken of what is committed */
         c->high_watermark = args->latest_snapshot.end_offset;

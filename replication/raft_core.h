@@ -19,7 +19,10 @@
  * the whole quorum skips the question and the waiting: it is elected in the step that starts it.
  *
  * Voters are (id, directory id) pairs. A node that is not among them is an observer: it follows and
- * never stands or votes. */
+ * never stands or votes.
+ *
+ * Voters change one at a time (KIP-853): the newest set of the log counts at once, and the next change waits until it is
+ * committed. A leader that is not in the newest set leads until that is committed, then resigns. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,6 +53,7 @@ enum raft_event_type {
     RAFT_VOTERS,         /* the newest voter set of the log is another one */
     RAFT_RESIGN,         /* give up leadership; no-op elsewhere */
     RAFT_LEADER_LOST,    /* the leader's node refuses connections: do not wait for the fetch timeout */
+    RAFT_CHANGE_VOTERS,  /* a voter is to be added, removed or updated: effects.answer.error, effects.change_voters */
     RAFT_VOTE_REQUEST,   /* requests: effects.answer is filled */
     RAFT_BEGIN_REQUEST,
     RAFT_END_REQUEST,
@@ -77,6 +81,8 @@ enum raft_fetch_outcome {
     RAFT_FETCH_SNAPSHOT,  /* the log starts later: fetch snapshot `at` */
 };
 
+enum raft_voter_change { RAFT_ADD_VOTER, RAFT_REMOVE_VOTER, RAFT_UPDATE_VOTER };
+
 struct raft_event {
     enum raft_event_type type;
     union {
@@ -92,7 +98,18 @@ struct raft_event {
             struct raft_snapshot_id latest;
             bool fetched; /* the log was restarted at `latest` */
         } snapshot;
-        const struct voter_set *voters;
+        struct {
+            const struct voter_set *set;
+            int64_t offset; /* of its record */
+            int16_t kraft_version;
+        } voters;
+        struct {
+            enum raft_voter_change kind;
+            struct raft_replica_key key;
+            int32_t epoch; /* UPDATE: the leader's, as the voter knows it */
+            bool speaks;    /* ADD, UPDATE: it supports the kraft.version of the quorum */
+            bool caught_up; /* ADD: it had all of the log not long ago */
+        } voter_change;
         struct {
             struct raft_replica_key candidate;
             struct raft_replica_key voter; /* whom the sender means; id -1 when it does not say */
@@ -185,6 +202,7 @@ struct raft_effects {
     bool fetch_snapshot;          /* get snapshot_id from the leader: feed RAFT_SNAPSHOT_ANSWER for each piece, then
                                    * RAFT_SNAPSHOT. Another role or epoch ends it */
     struct raft_snapshot_id snapshot_id;
+    bool change_voters;           /* append the new set, feed RAFT_APPENDED, then RAFT_VOTERS */
     bool high_watermark_moved;
     bool leadership_changed;      /* role (leading or not), epoch or leader_id */
     const struct raft_message *messages;
@@ -238,6 +256,9 @@ struct raft_core {
     bool snapshot_in_flight;
     int64_t fetch_retry_ms;
 
+    int64_t voters_offset; /* of the newest set; below 0: it is not in the log */
+    int16_t kraft_version; /* that it was written with */
+    size_t bootstrap_count; /* places where an observer may ask who leads */
     size_t peer_count; /* the voters, ourselves included */
     struct raft_peer peers[RAFT_VOTERS_MAX];
     struct raft_message outbox[2 * RAFT_VOTERS_MAX + 2];
@@ -251,6 +272,9 @@ struct raft_core_args {
     uint64_t random_seed;
     struct raft_election election; /* quorum-state, or {0, -1, -1} */
     const struct voter_set *voters;
+    int64_t voters_offset;
+    int16_t kraft_version;
+    size_t bootstrap_count;
     int64_t log_start_offset;
     int64_t log_end_offset;
     int64_t flushed_end_offset;
@@ -264,6 +288,16 @@ void raft_core_init(struct raft_core *c, const struct raft_core_args *args, int6
 
 /* Events are borrowed for the call. Effects point into `c` and stay valid until the next step. */
 void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+
+/* What would be said to such a change now; RAFT_CHANGE_VOTERS says the same. Reads ev.voter_change.
+ *
+ * NOT_LEADER_OR_FOLLOWER  We do not lead.
+ * FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH  UPDATE: the voter knows another epoch.
+ * UNSUPPORTED_VERSION     kraft.version 0: the voters are in the settings.
+ * REQUEST_TIMED_OUT       Not now: the epoch's start or the change before is not committed, or ADD: it has not caught up.
+ * DUPLICATE_VOTER, VOTER_NOT_FOUND
+ * INVALID_REQUEST         It does not speak our kraft.version; REMOVE: it is the only one; ADD: there are too many. */
+enum kerr raft_core_check_voter_change(const struct raft_core *c, const struct raft_event *ev);
 
 /* Whether we vote: our (id, directory) is in the voter set. */
 bool raft_core_is_voter(const struct raft_core *c);

@@ -170,36 +170,46 @@ void raft_on_snapshot_request(struct raft_core *c, const struct raft_event *ev, 
 
 /* ---- follower ---- */
 
-static const struct raft_peer *fetch_target(struct raft_core *c)
+/* The leader, which need not be a voter any more; else somebody who may know it. False: there is nobody to ask. */
+static bool fetch_target(struct raft_core *c, struct raft_replica_key *out)
 {
+    const struct raft_peer *leader;
     size_t start;
 
-    if (c->role == RAFT_FOLLOWER)
-        return raft_find_peer(c, (struct raft_replica_key){.id = c->election.leader_id});
+    if (c->role == RAFT_FOLLOWER) {
+        *out = (struct raft_replica_key){.id = c->election.leader_id};
+        leader = raft_find_peer(c, *out);
+        if (leader)
+            *out = leader->key;
+        return true;
+    }
+    /* The voters that an observer knows may all be gone by now; the settings are kept up to date by people. */
+    if (c->bootstrap_count > 0 && !raft_core_is_voter(c)) {
+        *out = (struct raft_replica_key){.id = RAFT_BOOTSTRAP_ID(raft_random(c) % c->bootstrap_count)};
+        return true;
+    }
     if (c->peer_count == 0)
-        return NULL;
+        return false;
     start = (size_t)(raft_random(c) % c->peer_count);
     for (size_t i = 0; i < c->peer_count; i++) {
-        const struct raft_peer *p = &c->peers[(start + i) % c->peer_count];
-
-        if (p->key.id != c->self.id)
-            return p;
+        *out = c->peers[(start + i) % c->peer_count].key;
+        if (out->id != c->self.id)
+            return true;
     }
-    return NULL;
+    return false;
 }
 
 void raft_poll_fetch(struct raft_core *c, int64_t now_ms)
 {
-    const struct raft_peer *target;
+    struct raft_replica_key target;
     struct raft_message *m;
 
     if (c->fetch_in_flight || c->snapshot_in_flight || now_ms < c->fetch_retry_ms ||
         c->flushed_end_offset < c->log_end_offset)
         return;
-    target = fetch_target(c);
-    if (!target)
+    if (!fetch_target(c, &target))
         return;
-    m = raft_send(c, RAFT_SEND_FETCH, target->key);
+    m = raft_send(c, RAFT_SEND_FETCH, target);
     m->offset = c->log_end_offset;
     m->last_epoch = c->last_epoch;
     m->high_watermark = c->high_watermark;
@@ -211,6 +221,8 @@ int64_t raft_fetch_deadline(const struct raft_core *c)
 {
     if (c->fetch_in_flight || c->snapshot_in_flight || c->flushed_end_offset < c->log_end_offset)
         return RAFT_NEVER; /* an event will come */
+    if (c->role == RAFT_FOLLOWER || (c->bootstrap_count > 0 && !raft_core_is_voter(c)))
+        return c->fetch_retry_ms;
     for (size_t i = 0; i < c->peer_count; i++)
         if (c->peers[i].key.id != c->self.id)
             return c->fetch_retry_ms;

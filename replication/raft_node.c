@@ -113,6 +113,12 @@ static struct raft_node *node_new(const struct raft_node_args *args)
 
         n->own_endpoints = voter_set_create(&self, 1);
     }
+    n->auto_join = args->auto_join;
+    n->bootstrap = memory_zalloc(args->bootstrap_count, sizeof *n->bootstrap);
+    for (; n->bootstrap_count < args->bootstrap_count; n->bootstrap_count++)
+        n->bootstrap[n->bootstrap_count] =
+            (struct raft_place){memory_str(args->bootstrap[n->bootstrap_count].host),
+                                args->bootstrap[n->bootstrap_count].port};
     return n;
 }
 
@@ -120,6 +126,10 @@ static void node_free(struct raft_node *n)
 {
     raft_node_deliver_free(n);
     raft_node_fetch_snapshot_free(n);
+    for (size_t i = 0; i < n->bootstrap_count; i++)
+        free((void *)(uintptr_t)n->bootstrap[i].host.data);
+    free(n->bootstrap);
+    free((void *)(uintptr_t)n->leader_place.host.data);
     voter_set_free(n->static_voters);
     free((void *)(uintptr_t)n->cluster_id.data);
     for (size_t i = 0; i < n->voter_history_count; i++)
@@ -192,9 +202,10 @@ static struct status take_static_voters(struct raft_node *n)
 {
     struct voter_set *voters;
 
-    if (n->voter_history_count > 0 || !n->static_voters)
+    if (n->voter_history_count > 0 || (!n->static_voters && n->bootstrap_count == 0))
         return STATUS_OK;
-    voters = voter_set_copy(n->static_voters);
+    /* A node that does not vote learns of those who do from the log. */
+    voters = n->static_voters ? voter_set_copy(n->static_voters) : voter_set_create_empty();
     if (!voters)
         return status_errno(ENOMEM, "static voters");
     raft_node_add_voters(n, -1, 0, voters);
@@ -243,6 +254,9 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     if (n->voter_history_count == 0)
         return status_error(KERR_INCONSISTENT_VOTER_SET, "metadata directory is not formatted");
     core.voters = raft_node_newest_voters(n)->voters;
+    core.voters_offset = raft_node_newest_voters(n)->offset;
+    core.kraft_version = raft_node_newest_voters(n)->kraft_version;
+    core.bootstrap_count = n->bootstrap_count;
     if (core.last_epoch < 0)
         core.last_epoch = core.latest_snapshot.end_offset >= 0 ? core.latest_snapshot.epoch : 0;
     random_fill(args->random, &core.random_seed, sizeof core.random_seed);
@@ -260,6 +274,8 @@ struct status raft_node_open(const struct raft_node_args *args, struct raft_node
     if (!n || !n->directory || !n->quorum_state_path || !n->scratch ||
         (args->endpoint_count > 0 && !n->own_endpoints))
         st = status_errno(ENOMEM, "open metadata log");
+    if (!status_failed(st) && args->bootstrap_count > 0) /* who joins a quorum may have nothing yet */
+        st = files_make_directories(n->files, n->directory);
     if (!status_failed(st))
         st = open_snapshot(n);
     if (!status_failed(st))
@@ -297,6 +313,7 @@ void raft_node_start(struct raft_node *n)
     n->state = NODE_RUNNING;
     timer_init(n->loop, &n->timer, on_timer);
     raft_node_waiting_init(n);
+    raft_node_membership_start(n);
     raft_node_step(n, &(struct raft_event){.type = RAFT_TICK});
     raft_node_flush(n); /* what the run before had not */
     raft_node_deliver_soon(n);
@@ -312,6 +329,7 @@ void raft_node_stop(struct raft_node *n, void (*stopped)(void *arg), void *arg)
     timer_stop(n->loop, &n->wait_timer);
     raft_node_cancel_calls(n);
     raft_node_fetch_snapshot_cancel(n);
+    raft_node_membership_stop(n);
     raft_node_refuse_requests(n);
     raft_node_deliver_soon(n); /* the last of the busy ones calls stopped(), never this call */
 }
@@ -325,6 +343,7 @@ struct status raft_node_close(struct raft_node *n, bool clean)
         timer_free(n->loop, &n->timer);
         timer_free(n->loop, &n->wait_timer);
         raft_node_cancel_calls(n); /* closed without a stop */
+        raft_node_membership_free(n);
     }
     st = log_close(n->log, clean && n->state != NODE_FAILED);
     node_free(n);
@@ -460,14 +479,14 @@ const struct voter_set *raft_node_voters(const struct raft_node *n)
     return raft_node_newest_voters(n)->voters;
 }
 
-bool raft_node_leader_endpoint(const struct raft_node *n, const struct raft_endpoint **out)
+bool raft_node_leader_address(const struct raft_node *n, struct transport_node *out)
 {
-    const struct raft_voter *v = voter_set_find(raft_node_newest_voters(n)->voters, n->core.election.leader_id);
+    return raft_node_address(n, n->core.election.leader_id, out);
+}
 
-    if (!v || v->endpoint_count == 0)
-        return false;
-    *out = &v->endpoints[0];
-    return true;
+int16_t raft_node_kraft_version(const struct raft_node *n)
+{
+    return raft_node_newest_voters(n)->kraft_version;
 }
 
 void raft_node_resign(struct raft_node *n, int32_t epoch)

@@ -82,6 +82,10 @@ struct raft_node_args {
      * writes the new one. Deep-copied. Empty: leave the voter set alone. */
     const struct raft_endpoint *endpoints;
     size_t endpoint_count;
+    /* controller.quorum.bootstrap.servers: whom a node that does not vote asks who leads. Ids are not read; copied. */
+    const struct transport_node *bootstrap;
+    size_t bootstrap_count;
+    bool auto_join; /* controller.quorum.auto.join.enable: become a voter as soon as the log is there */
     enum log_trust trust;
     int64_t recovery_point; /* of the log, from the log directory's checkpoint; 0: unknown */
     struct raft_timeouts timeouts;
@@ -99,7 +103,8 @@ struct raft_node_args {
  * KAFKA_STORAGE_ERROR   I/O (sys_errno), or a log that cannot be opened.
  * CORRUPT_MESSAGE       quorum-state or a snapshot is damaged; `where` says which and why.
  * UNSUPPORTED_VERSION   data_version, kraft.version or a control record newer than we know.
- * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted, and no static voters are given.
+ * INCONSISTENT_VOTER_SET  no voter set: the directory was never formatted, and neither static voters nor bootstrap
+ *                         servers are given.
  * Nothing stays open then. */
 struct status raft_node_open(const struct raft_node_args *args, struct raft_node **out,
                              struct log_recovery_report *report);
@@ -151,6 +156,9 @@ enum raft_request_type {
     RAFT_ASKED_FETCH,
     RAFT_ASKED_SNAPSHOT,
     RAFT_ASKED_QUORUM, /* DescribeQuorum */
+    RAFT_ASKED_ADD_VOTER,
+    RAFT_ASKED_REMOVE_VOTER,
+    RAFT_ASKED_UPDATE_VOTER,
     RAFT_REQUEST_TYPES,
 };
 
@@ -177,6 +185,11 @@ struct raft_request {
     int64_t wait_us;     /* FETCH: how long it may wait for news */
     const struct raft_replica_key *candidates; /* END: best first */
     size_t candidate_count;
+    const struct raft_endpoint *endpoints; /* ADD, UPDATE: the voter's; BEGIN: the leader's */
+    size_t endpoint_count;
+    int16_t kraft_version_min, kraft_version_max; /* UPDATE: what the voter supports */
+    bool ack_when_committed; /* ADD: else when it is in the leader's log */
+    int64_t timeout_us;      /* ADD, REMOVE */
     struct raft_snapshot_id snapshot; /* SNAPSHOT: which, and from where */
     int64_t position;
     size_t max_bytes; /* FETCH (a single batch may be larger), SNAPSHOT */
@@ -217,9 +230,11 @@ struct raft_request {
  * over. A node that stops answers everything with NOT_LEADER_OR_FOLLOWER. A node of kraft.version 0 answers as well. */
 void raft_node_request(struct raft_node *n, struct raft_request *r);
 
-/* Where the leader of the present epoch listens, as the voter set says. False: unknown. Borrowed until the loop
- * runs on. */
-bool raft_node_leader_endpoint(const struct raft_node *n, const struct raft_endpoint **out);
+/* Where the leader of the present epoch listens, as it says or the voter set does. False: unknown. Borrowed until the
+ * loop runs on. */
+bool raft_node_leader_address(const struct raft_node *n, struct transport_node *out);
+/* kraft.version of the newest voter set. */
+int16_t raft_node_kraft_version(const struct raft_node *n);
 
 /* Gives up leadership of `epoch`; no-op when we do not lead it. A quorum of one elects itself again. */
 void raft_node_resign(struct raft_node *n, int32_t epoch);

@@ -130,6 +130,25 @@ static void start_epoch(struct raft_node *n)
     raft_node_flush(n);
 }
 
+struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters)
+{
+    int32_t epoch = n->core.election.epoch;
+    struct bytes_mut batch;
+    struct status st = raft_node_build_voters(n, voters, &batch);
+
+    if (!status_failed(st))
+        st = raft_node_append_batch(n, batch, epoch);
+    if (status_failed(st)) {
+        voter_set_free(voters);
+        return st;
+    }
+    feed_appended(n, epoch);
+    raft_node_add_voters(n, log_end_offset(n->log) - 1, raft_node_newest_voters(n)->kraft_version, voters);
+    raft_node_wake_fetches(n);
+    raft_node_flush(n);
+    return STATUS_OK;
+}
+
 static void truncate_log(struct raft_node *n, int64_t to)
 {
     struct raft_event ev = {.type = RAFT_TRUNCATED, .log = {.end_offset = to}};
@@ -142,8 +161,7 @@ static void truncate_log(struct raft_node *n, int64_t to)
     ev.log.last_epoch = log_latest_epoch(n->log) < 0 ? n->core.oldest_snapshot.epoch : log_latest_epoch(n->log);
     raft_node_step(n, &ev);
     if (raft_node_forget_voters(n, to))
-        raft_node_step(n, &(struct raft_event){.type = RAFT_VOTERS,
-                                               .voters = raft_node_newest_voters(n)->voters});
+        raft_node_tell_voters(n);
 }
 
 /* The batches were checked when they came (raft_node_peers.c): that they do not fit is our disk's fault. */
@@ -201,8 +219,10 @@ struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *
         append_fetched(n);
     if (fx.fetch_snapshot)
         raft_node_fetch_snapshot(n, fx.snapshot_id);
-    if (fx.high_watermark_moved || fx.leadership_changed)
+    if (fx.high_watermark_moved || fx.leadership_changed) {
         raft_node_wake_fetches(n);
+        raft_node_membership_moved(n);
+    }
     raft_node_release_held(n);
     return fx.answer;
 }

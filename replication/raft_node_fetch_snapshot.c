@@ -1,6 +1,7 @@
 /* A follower whose log ends before the leader's begins gets a snapshot, piece by piece (FetchSnapshot, KIP-630), and
  * restarts its log behind it. One at a time; another role or epoch ends it. */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,12 +253,12 @@ static struct status install(struct raft_node *n, struct snapshot_reader *reader
     struct raft_snapshot_id id = n->snapshot_fetch.id;
     const struct snapshot_head *head = snapshot_reader_head(reader);
     const struct voter_set *voters = head->voters ? head->voters : n->static_voters;
-    struct voter_set *copy = voters ? voter_set_copy(voters) : NULL;
+    struct voter_set *copy = voters ? voter_set_copy(voters) : voter_set_create_empty();
     struct status st = log_truncate_fully(n->log, id.end_offset);
 
     if (!copy) {
         snapshot_reader_close(reader);
-        return status_error(KERR_INCONSISTENT_VOTER_SET, "a fetched snapshot has no voters");
+        return status_errno(ENOMEM, "voters of a fetched snapshot");
     }
     forget_all(n);
     n->loading = reader;

@@ -34,6 +34,27 @@ struct raft_observer {
     int64_t last_caught_up_ms; /* -1: never */
 };
 
+/* Where somebody listens. */
+struct raft_place {
+    struct str host; /* owned */
+    uint16_t port;
+};
+
+/* As leader: one change of the voters at a time, from its request until it is committed. As voter or observer: what we
+ * ask the leader to change about ourselves. raft_node_membership.c. */
+struct raft_membership {
+    struct raft_request *changing; /* NULL: none is under way */
+    bool asking_features;          /* of the voter to be added */
+    bool lagging;                  /* it has not caught up yet */
+    struct transport_request features;
+    int64_t offset;                /* of its record; -1: not appended yet */
+    int32_t epoch;
+    struct timer give_up;
+    struct timer look; /* at our own entry, now and then */
+    bool asking;       /* the leader, for ourselves */
+    struct transport_request request;
+};
+
 struct raft_call; /* raft_node_peers.c */
 
 /* A snapshot on its way from the leader: raft_node_fetch_snapshot.c. */
@@ -117,6 +138,13 @@ struct raft_node {
     struct timer wait_timer;
     struct raft_observer observers[RAFT_OBSERVERS_MAX];
     size_t observer_count;
+    struct raft_place *bootstrap; /* owned */
+    size_t bootstrap_count;
+    int32_t leader_place_id;       /* who said that it leads leader_place_epoch, */
+    int32_t leader_place_epoch;
+    struct raft_place leader_place; /* and where it listens */
+    bool auto_join;
+    struct raft_membership membership;
     struct snapshot_fetch snapshot_fetch;
 
     /* Delivery. */
@@ -166,6 +194,8 @@ void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job
 /* raft_node_effects.c */
 /* Answers what the core says to a _REQUEST event. */
 struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *ev);
+/* Appends a set and lets it count. Takes over voters, also when it fails. */
+struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters);
 struct status raft_node_append_batch(struct raft_node *n, struct bytes_mut batch, int32_t epoch);
 void raft_node_flush(struct raft_node *n);
 
@@ -174,8 +204,11 @@ void raft_node_flush(struct raft_node *n);
 void raft_node_hold(struct raft_node *n, const struct raft_message *messages, size_t count);
 void raft_node_release_held(struct raft_node *n);
 void raft_node_cancel_calls(struct raft_node *n);
-/* Where a voter listens; host and port unset when it is not known. Borrowed until the voters change. */
+/* Where a voter, the leader, we ourselves or a bootstrap server listens; host and port unset when it is not known.
+ * Borrowed until the voters or the leader change. */
 bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_node *out);
+/* The leader of an epoch has said, or somebody of it, where it listens. */
+void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host, uint16_t port);
 
 /* raft_node_requests.c */
 void raft_node_waiting_init(struct raft_node *n);
@@ -184,6 +217,21 @@ void raft_node_answer_durable(struct raft_node *n);
 void raft_node_wake_fetches(struct raft_node *n);
 void raft_node_refuse_requests(struct raft_node *n);
 void raft_node_note_observer(struct raft_node *n, const struct raft_request *r);
+/* When that replica, which does not vote, last had all of the log; -1: never, or nobody knows. */
+int64_t raft_node_observer_caught_up_ms(const struct raft_node *n, struct raft_replica_key key);
+/* As the core would say it, without a step. */
+void raft_node_take_view(struct raft_node *n, struct raft_request *r, enum kerr error);
+void raft_node_finish_durable(struct raft_node *n, struct raft_request *r);
+
+/* raft_node_membership.c */
+void raft_node_membership_start(struct raft_node *n);
+void raft_node_ask_change(struct raft_node *n, struct raft_request *r);
+/* A replica that does not vote has fetched. */
+void raft_node_membership_fetched(struct raft_node *n, struct raft_replica_key key);
+/* Leadership or the high watermark have moved. */
+void raft_node_membership_moved(struct raft_node *n);
+void raft_node_membership_stop(struct raft_node *n); /* answers what waits */
+void raft_node_membership_free(struct raft_node *n);
 
 /* raft_node_fetch_snapshot.c */
 void raft_node_fetch_snapshot(struct raft_node *n, struct raft_snapshot_id id);
@@ -193,6 +241,8 @@ void raft_node_fetch_snapshot_cancel(struct raft_node *n);
 void raft_node_fetch_snapshot_free(struct raft_node *n);
 
 /* raft_node_voters.c */
+/* The core, of the newest set. */
+void raft_node_tell_voters(struct raft_node *n);
 /* Drops the voter sets that were written at `offset` or behind it; true when the newest one is another one now. */
 bool raft_node_forget_voters(struct raft_node *n, int64_t offset);
 const struct voters_at *raft_node_newest_voters(const struct raft_node *n);
@@ -204,6 +254,8 @@ struct status raft_node_note_control(struct raft_node *n, struct bytes batches, 
 /* Builds the first batch of an epoch in n->builder. *voters: a new set written in it (owned by the caller), or NULL. */
 struct status raft_node_build_leader_change(struct raft_node *n, struct bytes_mut *batch,
                                             struct voter_set **voters);
+/* Builds a batch with just this set in n->builder. */
+struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, struct bytes_mut *batch);
 
 /* raft_node_deliver.c */
 void raft_node_deliver_soon(struct raft_node *n);

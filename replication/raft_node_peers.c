@@ -39,6 +39,8 @@ struct answer_view {
     bool granted;
     const struct fetch_response_partition_data *fetched;
     struct bytes_mut records;
+    struct str leader_host; /* of the leader named; NULL data: not said */
+    uint16_t leader_port;
 };
 
 static void fail_head(struct answer_view *v)
@@ -56,6 +58,14 @@ static void view(struct answer_view *v, int16_t error, int32_t epoch, int32_t le
         fail_head(v);
 }
 
+static void view_place(struct answer_view *v, struct str host, int64_t port)
+{
+    if (port <= 0 || port > UINT16_MAX)
+        return;
+    v->leader_host = host;
+    v->leader_port = (uint16_t)port;
+}
+
 /* An answer of another shape than one topic with one partition is no answer. */
 static bool read_vote(struct answer_view *v, struct reader *r, struct arena *a)
 {
@@ -67,6 +77,9 @@ static bool read_vote(struct answer_view *v, struct reader *r, struct arena *a)
     v->granted = m.topics[0].partitions[0].vote_granted;
     view(v, m.topics[0].partitions[0].error_code, m.topics[0].partitions[0].leader_epoch,
          m.topics[0].partitions[0].leader_id);
+    for (size_t i = 0; i < m.node_endpoints_count; i++)
+        if (m.node_endpoints[i].node_id == v->head.leader_id)
+            view_place(v, m.node_endpoints[i].host, m.node_endpoints[i].port);
     return true;
 }
 
@@ -79,6 +92,9 @@ static bool read_begin(struct answer_view *v, struct reader *r, struct arena *a)
         return false;
     view(v, m.topics[0].partitions[0].error_code, m.topics[0].partitions[0].leader_epoch,
          m.topics[0].partitions[0].leader_id);
+    for (size_t i = 0; i < m.node_endpoints_count; i++)
+        if (m.node_endpoints[i].node_id == v->head.leader_id)
+            view_place(v, m.node_endpoints[i].host, m.node_endpoints[i].port);
     return true;
 }
 
@@ -99,6 +115,9 @@ static bool read_fetch(struct answer_view *v, struct reader *r, struct arena *a)
         return false;
     v->fetched = &m.responses[0].partitions[0];
     view(v, v->fetched->error_code, v->fetched->current_leader.leader_epoch, v->fetched->current_leader.leader_id);
+    for (size_t i = 0; i < m.node_endpoints_count; i++)
+        if (m.node_endpoints[i].node_id == v->head.leader_id)
+            view_place(v, m.node_endpoints[i].host, m.node_endpoints[i].port);
     return true;
 }
 
@@ -202,6 +221,8 @@ static void answered(struct transport_request *r, struct status result, struct b
     arena_init(&a, ANSWER_ARENA_BYTES);
     if (status_failed(result) || !readers[c->message.type](&v, &reader, &a))
         fail_head(&v);
+    if (!v.head.failed && v.leader_host.data)
+        raft_node_note_leader(n, v.head.leader_id, v.head.epoch, v.leader_host, v.leader_port);
     if (n->state == NODE_RUNNING)
         step_answer(n, c, &v);
     /* Refused: nobody listens there, so the leader's process is gone (DESIGN 6). */
@@ -232,8 +253,11 @@ static void encode_vote(const struct raft_node *n, const struct raft_message *m,
     vote_request_encode(&request, w, VOTE_VERSION);
 }
 
+/* Where we listen: what the settings say is newer than what the voter set does. */
 static const struct raft_voter *own_entry(const struct raft_node *n)
 {
+    if (n->own_endpoints)
+        return voter_set_at(n->own_endpoints, 0);
     return voter_set_find(raft_node_newest_voters(n)->voters, n->self.id);
 }
 
@@ -321,11 +345,33 @@ static const struct {
     [RAFT_SEND_FETCH] = {FETCH_REQUEST_KEY, FETCH_VERSION, encode_fetch},
 };
 
+void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host, uint16_t port)
+{
+    if (id < 0 || id == n->self.id || epoch < n->core.election.epoch || host.size == 0 || port == 0)
+        return;
+    free((void *)(uintptr_t)n->leader_place.host.data);
+    n->leader_place = (struct raft_place){memory_str(host), port};
+    n->leader_place_id = id;
+    n->leader_place_epoch = epoch;
+}
+
 bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_node *out)
 {
-    const struct raft_voter *v = voter_set_find(raft_node_newest_voters(n)->voters, id);
+    const struct raft_voter *v =
+        id == n->self.id ? own_entry(n) : voter_set_find(raft_node_newest_voters(n)->voters, id);
 
     *out = (struct transport_node){.id = id};
+    if (RAFT_IS_BOOTSTRAP(id) && RAFT_BOOTSTRAP_INDEX(id) < n->bootstrap_count) {
+        out->host = n->bootstrap[RAFT_BOOTSTRAP_INDEX(id)].host;
+        out->port = n->bootstrap[RAFT_BOOTSTRAP_INDEX(id)].port;
+        return true;
+    }
+    /* What it says itself is newer than what the voter set does. */
+    if (n->leader_place.host.data && id == n->leader_place_id && n->leader_place_epoch == n->core.election.epoch) {
+        out->host = n->leader_place.host;
+        out->port = n->leader_place.port;
+        return true;
+    }
     if (!v || v->endpoint_count == 0)
         return false;
     out->host = v->endpoints[0].host;

@@ -26,7 +26,7 @@ static void finish(struct raft_request *r)
 }
 
 /* When what the core has decided on is durable. */
-static void finish_durable(struct raft_node *n, struct raft_request *r)
+void raft_node_finish_durable(struct raft_node *n, struct raft_request *r)
 {
     if (n->persist_busy)
         DL_APPEND(n->undurable, r);
@@ -68,7 +68,7 @@ static void take_answer(struct raft_node *n, struct raft_request *r, const struc
 }
 
 /* As the core would say it, without a step. */
-static void take_view(struct raft_node *n, struct raft_request *r, enum kerr error)
+void raft_node_take_view(struct raft_node *n, struct raft_request *r, enum kerr error)
 {
     struct raft_answer a = {
         .error = error, .epoch = n->core.election.epoch, .leader_id = n->core.election.leader_id};
@@ -91,7 +91,7 @@ static void ask_vote(struct raft_node *n, struct raft_request *r)
 
     take_answer(n, r, &a);
     r->granted = a.error == KERR_NONE && a.granted;
-    finish_durable(n, r);
+    raft_node_finish_durable(n, r);
 }
 
 static void ask_begin(struct raft_node *n, struct raft_request *r)
@@ -99,10 +99,13 @@ static void ask_begin(struct raft_node *n, struct raft_request *r)
     struct raft_event ev = {
         .type = RAFT_BEGIN_REQUEST,
         .begin_request = {.voter = r->voter, .leader_id = r->sender.id, .epoch = r->epoch}};
-    struct raft_answer a = raft_node_step(n, &ev);
+    struct raft_answer a;
 
+    if (r->endpoint_count > 0)
+        raft_node_note_leader(n, r->sender.id, r->epoch, r->endpoints[0].host, r->endpoints[0].port);
+    a = raft_node_step(n, &ev);
     take_answer(n, r, &a);
-    finish_durable(n, r);
+    raft_node_finish_durable(n, r);
 }
 
 static void ask_end(struct raft_node *n, struct raft_request *r)
@@ -115,7 +118,7 @@ static void ask_end(struct raft_node *n, struct raft_request *r)
     struct raft_answer a = raft_node_step(n, &ev);
 
     take_answer(n, r, &a);
-    finish_durable(n, r);
+    raft_node_finish_durable(n, r);
 }
 
 /* ---- fetches ---- */
@@ -169,7 +172,7 @@ static void answer_fetch(struct raft_node *n, struct raft_request *r)
                                  .max_bytes = r->max_bytes < FETCH_BYTES_MAX ? r->max_bytes : FETCH_BYTES_MAX,
                                  .min_one = true};
 
-    take_view(n, r, KERR_NONE);
+    raft_node_take_view(n, r, KERR_NONE);
     r->leader_high_watermark = n->core.high_watermark;
     r->log_start_offset = log_start_offset(n->log);
     if (r->diverging || r->want_snapshot || r->offset == args.end_offset) {
@@ -243,8 +246,8 @@ void raft_node_wake_fetches(struct raft_node *n)
         if (leads) {
             answer_fetch(n, r);
         } else { /* it hears of the new epoch, or asks anew who leads */
-            take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
-            finish_durable(n, r);
+            raft_node_take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
+            raft_node_finish_durable(n, r);
         }
     }
 }
@@ -261,11 +264,12 @@ static void ask_fetch(struct raft_node *n, struct raft_request *r)
     log_end_of_epoch(n->log, r->last_epoch, &ev.fetch_request.epoch_end.epoch,
                      &ev.fetch_request.epoch_end.end_offset);
     raft_node_note_observer(n, r);
+    raft_node_membership_fetched(n, r->sender);
     a = raft_node_step(n, &ev);
     take_answer(n, r, &a);
     r->leader_high_watermark = a.high_watermark;
     if (a.error != KERR_NONE) {
-        finish_durable(n, r);
+        raft_node_finish_durable(n, r);
         return;
     }
     r->diverging = a.outcome == RAFT_FETCH_DIVERGING;
@@ -320,7 +324,7 @@ static void ask_snapshot(struct raft_node *n, struct raft_request *r)
 
     take_answer(n, r, &a);
     if (r->error != KERR_NONE) {
-        finish_durable(n, r);
+        raft_node_finish_durable(n, r);
         return;
     }
     for (size_t i = 0; i < n->snapshot_count; i++)
@@ -339,17 +343,33 @@ static void ask_snapshot(struct raft_node *n, struct raft_request *r)
 
 /* ---- DescribeQuorum ---- */
 
+/* A voter's id on another disk is another replica. */
+static bool votes(const struct raft_node *n, struct raft_replica_key key)
+{
+    const struct raft_voter *v = voter_set_find(raft_node_newest_voters(n)->voters, key.id);
+
+    return v && (uuid_is_zero(v->key.directory_id) || uuid_is_zero(key.directory_id) ||
+                 uuid_equal(v->key.directory_id, key.directory_id));
+}
+
+int64_t raft_node_observer_caught_up_ms(const struct raft_node *n, struct raft_replica_key key)
+{
+    for (size_t i = 0; i < n->observer_count; i++)
+        if (raft_replica_key_equal(n->observers[i].key, key))
+            return n->observers[i].last_caught_up_ms;
+    return -1;
+}
+
 /* Replicas that are no voters, for DescribeQuorum: the one that was heard of longest ago makes room. */
 void raft_node_note_observer(struct raft_node *n, const struct raft_request *r)
 {
     int64_t now_ms = raft_node_now_ms(n);
     struct raft_observer *o = NULL;
 
-    if (n->core.role != RAFT_LEADER || r->sender.id < 0 ||
-        voter_set_find(raft_node_newest_voters(n)->voters, r->sender.id))
+    if (n->core.role != RAFT_LEADER || r->sender.id < 0 || votes(n, r->sender))
         return;
     for (size_t i = 0; i < n->observer_count && !o; i++)
-        if (n->observers[i].key.id == r->sender.id)
+        if (raft_replica_key_equal(n->observers[i].key, r->sender))
             o = &n->observers[i];
     if (!o && n->observer_count < RAFT_OBSERVERS_MAX) {
         o = &n->observers[n->observer_count++];
@@ -377,10 +397,10 @@ static void ask_quorum(struct raft_node *n, struct raft_request *r)
     const struct raft_core *c = &n->core;
     int64_t now_ms = raft_node_now_ms(n);
 
-    take_view(n, r, raft_node_leads(n) ? KERR_NONE : KERR_NOT_LEADER_OR_FOLLOWER);
+    raft_node_take_view(n, r, raft_node_leads(n) ? KERR_NONE : KERR_NOT_LEADER_OR_FOLLOWER);
     r->leader_high_watermark = c->high_watermark;
     if (r->error != KERR_NONE) {
-        finish_durable(n, r);
+        raft_node_finish_durable(n, r);
         return;
     }
     r->replicas = memory_zalloc(c->peer_count + n->observer_count, sizeof *r->replicas);
@@ -398,14 +418,14 @@ static void ask_quorum(struct raft_node *n, struct raft_request *r)
     for (size_t i = 0; i < n->observer_count; i++) {
         const struct raft_observer *o = &n->observers[i];
 
-        if (o->last_fetch_ms + OBSERVER_FORGOTTEN_MS >= now_ms)
+        if (o->last_fetch_ms + OBSERVER_FORGOTTEN_MS >= now_ms && !votes(n, o->key))
             r->replicas[r->replica_count++] = (struct raft_replica_view){
                 .key = o->key,
                 .end_offset = o->end_offset,
                 .last_fetch_ms = as_wall_ms(n, o->last_fetch_ms),
                 .last_caught_up_ms = as_wall_ms(n, o->last_caught_up_ms)};
     }
-    finish_durable(n, r);
+    raft_node_finish_durable(n, r);
 }
 
 /* ---- all of them ---- */
@@ -416,6 +436,9 @@ void raft_node_request(struct raft_node *n, struct raft_request *r)
         [RAFT_ASKED_VOTE] = ask_vote,       [RAFT_ASKED_BEGIN] = ask_begin,
         [RAFT_ASKED_END] = ask_end,         [RAFT_ASKED_FETCH] = ask_fetch,
         [RAFT_ASKED_SNAPSHOT] = ask_snapshot, [RAFT_ASKED_QUORUM] = ask_quorum,
+        [RAFT_ASKED_ADD_VOTER] = raft_node_ask_change,
+        [RAFT_ASKED_REMOVE_VOTER] = raft_node_ask_change,
+        [RAFT_ASKED_UPDATE_VOTER] = raft_node_ask_change,
     };
 
     CHECK((unsigned)r->type < RAFT_REQUEST_TYPES);
@@ -424,7 +447,7 @@ void raft_node_request(struct raft_node *n, struct raft_request *r)
         r->whole_error = KERR_INCONSISTENT_CLUSTER_ID;
         finish(r);
     } else if (n->state != NODE_RUNNING) {
-        take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
+        raft_node_take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
         finish(r);
     } else {
         askers[r->type](n, r);
@@ -442,7 +465,7 @@ void raft_node_refuse_requests(struct raft_node *n)
         DL_FOREACH_SAFE(lists[i], r, next) {
             DL_DELETE(lists[i], r);
             r->granted = false; /* it may not be durable */
-            take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
+            raft_node_take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
             finish(r);
         }
 }

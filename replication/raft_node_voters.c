@@ -24,7 +24,20 @@ void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_ver
     }
     n->voter_history[n->voter_history_count++] = (struct voters_at){offset, kraft_version, voters};
     if (n->state == NODE_RUNNING)
-        raft_node_step(n, &(struct raft_event){.type = RAFT_VOTERS, .voters = voters});
+        raft_node_tell_voters(n);
+}
+
+void raft_node_tell_voters(struct raft_node *n)
+{
+    const struct voters_at *newest = raft_node_newest_voters(n);
+    struct raft_event ev = {.type = RAFT_VOTERS,
+                            .voters = {.set = newest->voters,
+                                       .offset = newest->offset,
+                                       .kraft_version = newest->kraft_version}};
+
+    logger_event(n->logger, LOGGER_INFO, "raft_voters", "count=%zu offset=%lld", voter_set_count(newest->voters),
+                 (long long)newest->offset);
+    raft_node_step(n, &ev);
 }
 
 bool raft_node_forget_voters(struct raft_node *n, int64_t offset)
@@ -127,6 +140,21 @@ static struct voter_set *voters_to_write(const struct raft_node *n)
         !voter_set_endpoints_differ(newest->voters, n->self.id, self->endpoints, self->endpoint_count))
         return NULL;
     return voter_set_with_endpoints(newest->voters, n->self.id, self->endpoints, self->endpoint_count);
+}
+
+struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, struct bytes_mut *batch)
+{
+    struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
+    struct arena a;
+
+    arena_init(&a, EPOCH_START_BYTES_MAX);
+    head.base_offset = log_end_offset(n->log);
+    head.leader_epoch = n->core.election.epoch;
+    head.attributes = RECORD_BATCH_CONTROL;
+    record_batch_builder_begin(&n->builder, &head);
+    append_control(n, CONTROL_KRAFT_VOTERS, clock_wall_ms(n->loop->clock), control_voters(&a, voters));
+    arena_free(&a);
+    return record_batch_builder_finish(&n->builder, NULL, batch);
 }
 
 struct status raft_node_build_leader_change(struct raft_node *n, struct bytes_mut *batch, struct voter_set **voters)

@@ -29,4 +29,10 @@ struct raft_timeouts {
 
 #define RAFT_NO_NODE (-1)
 
+/* Nodes of controller.quorum.bootstrap.servers, whose ids nobody knows, have ids of their own below RAFT_NO_NODE, as in
+ * Kafka. */
+#define RAFT_BOOTSTRAP_ID(index) ((int32_t)(-2 - (int32_t)(index)))
+#define RAFT_BOOTSTRAP_INDEX(id) ((size_t)(-2 - (int64_t)(id)))
+#define RAFT_IS_BOOTSTRAP(id)    ((id) <= -2)
+
 #endif

@@ -76,8 +76,15 @@ struct voter_set *voter_set_create(const struct raft_voter *voters, size_t count
     return vs;
 }
 
+struct voter_set *voter_set_create_empty(void)
+{
+    return calloc(1, sizeof(struct voter_set));
+}
+
 struct voter_set *voter_set_copy(const struct voter_set *vs)
 {
+    if (vs->count == 0)
+        return voter_set_create_empty();
     return voter_set_create(vs->voters, vs->count);
 }
 
@@ -135,4 +142,27 @@ struct voter_set *voter_set_with_endpoints(const struct voter_set *vs, int32_t i
             voters[i].endpoint_count = count;
         }
     return voter_set_create(voters, vs->count);
+}
+
+struct voter_set *voter_set_without(const struct voter_set *vs, int32_t id)
+{
+    struct raft_voter voters[RAFT_VOTERS_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; i < vs->count; i++)
+        if (vs->voters[i].key.id != id)
+            voters[count++] = vs->voters[i];
+    return voter_set_create(voters, count);
+}
+
+struct voter_set *voter_set_with(const struct voter_set *vs, const struct raft_voter *voter)
+{
+    struct raft_voter voters[RAFT_VOTERS_MAX + 1];
+    size_t count = 0;
+
+    for (size_t i = 0; i < vs->count; i++)
+        if (vs->voters[i].key.id != voter->key.id)
+            voters[count++] = vs->voters[i];
+    voters[count++] = *voter;
+    return voter_set_create(voters, count);
 }

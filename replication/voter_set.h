@@ -44,6 +44,8 @@ struct voter_set; /* immutable once made; owns its strings */
 
 /* A deep copy, or NULL when there are none, too many, an id twice, or no memory. Owned by the caller. */
 struct voter_set *voter_set_create(const struct raft_voter *voters, size_t count);
+/* Nobody votes, as far as is known. NULL without memory. Owned by the caller. */
+struct voter_set *voter_set_create_empty(void);
 struct voter_set *voter_set_copy(const struct voter_set *vs); /* NULL without memory. Owned by the caller. */
 void voter_set_free(struct voter_set *vs);                    /* NULL is fine */
 
@@ -56,6 +58,11 @@ const struct raft_voter *voter_set_find(const struct voter_set *vs, int32_t id);
 /* Whether voter `id` is in the set with other endpoints than these. */
 bool voter_set_endpoints_differ(const struct voter_set *vs, int32_t id, const struct raft_endpoint *endpoints,
                                 size_t count);
+/* A copy of the set with this voter, in place of the one that has its id if there is one; NULL without memory or room.
+ * Owned by the caller. */
+struct voter_set *voter_set_with(const struct voter_set *vs, const struct raft_voter *voter);
+/* A copy of the set without voter `id`; NULL without memory, or when nobody would be left. Owned by the caller. */
+struct voter_set *voter_set_without(const struct voter_set *vs, int32_t id);
 /* A copy of the set in which voter `id` has these endpoints; NULL without memory. Owned by the caller. */
 struct voter_set *voter_set_with_endpoints(const struct voter_set *vs, int32_t id,
                                            const struct raft_endpoint *endpoints, size_t count);

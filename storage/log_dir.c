@@ -114,7 +114,7 @@ struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t 
     m.version = 1;
     m.node_id = node_id;
     strcpy(m.cluster_id, cluster_id);
-    if (!d->formatted || uuid_is_zero(m.directory_id))
+    if (uuid_is_zero(m.directory_id))
         m.directory_id = make_id(random);
     st = meta_properties_write(d->files, d->path, &m);
     if (status_failed(st))

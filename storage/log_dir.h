@@ -50,7 +50,7 @@ struct status log_dir_open(struct files *fs, const char *path, struct log_dir *o
 void log_dir_close(struct log_dir *d);
 
 /* Gives an empty directory its meta.properties, or one of version 0 or without directory.id what it lacks.
- * The directory id comes from random. No-op when nothing is missing. cluster_id has at most
+ * The directory id comes from random unless the caller put one into d->meta. No-op when nothing is missing. cluster_id has at most
  * META_CLUSTER_ID_CHARS_MAX characters. */
 struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t node_id, struct random *random);
 

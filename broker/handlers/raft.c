@@ -109,6 +109,7 @@ void handle_begin_quorum_epoch(struct request *rq)
     const struct begin_quorum_epoch_request *m = rq->message;
     struct control_raft_call *call = call_create(rq, RAFT_ASKED_BEGIN, begin_finished);
     const struct begin_quorum_epoch_request_partition_data *p;
+    struct raft_endpoint *endpoint;
 
     if (!call)
         return;
@@ -123,6 +124,17 @@ void handle_begin_quorum_epoch(struct request *rq)
     call->request.sender = (struct raft_replica_key){.id = p->leader_id};
     call->request.voter = (struct raft_replica_key){m->voter_id, p->voter_directory_id};
     call->request.epoch = p->leader_epoch;
+    if (m->leader_endpoints_count > 0) {
+        endpoint = arena_array(&rq->arena, struct raft_endpoint, 1);
+        if (!endpoint) {
+            request_refuse(rq, REQUEST_OVER_BUDGET);
+            return;
+        }
+        *endpoint = (struct raft_endpoint){m->leader_endpoints[0].name, m->leader_endpoints[0].host,
+                                           m->leader_endpoints[0].port};
+        call->request.endpoints = endpoint;
+        call->request.endpoint_count = 1;
+    }
     control_raft_call(call);
 }
 

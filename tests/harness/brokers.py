@@ -212,15 +212,22 @@ class Broker:
 
 
 class Cluster:
-    """Several nodes of trivetd on 127.0.0.1, controller and broker each, one zone each, with static voters."""
+    """Several nodes of trivetd on 127.0.0.1, controller and broker each, one zone each.
 
-    def __init__(self, folder, binary, nodes=3, properties=None):
+    dynamic_voters: the voters are in the log, and the nodes know one another as bootstrap servers; each is to be
+    formatted by `trivet storage format`.
+    """
+
+    def __init__(self, folder, binary, nodes=3, properties=None, dynamic_voters=False):
         self.folder = os.path.abspath(folder)
         self.brokers = [Broker("trivet", os.path.join(self.folder, str(node)), binary) for node in range(1, nodes + 1)]
         voters = ",".join(f"{node}@127.0.0.1:{b.controller_port}" for node, b in enumerate(self.brokers, 1))
         for node, b in enumerate(self.brokers, 1):
-            b.properties = {"node.id": str(node), "broker.rack": f"az-{node}", "controller.quorum.voters": voters,
-                            **(properties or {})}
+            b.properties = {"node.id": str(node), "broker.rack": f"az-{node}",
+                            "controller.quorum.voters": "" if dynamic_voters else voters, **(properties or {})}
+            if dynamic_voters:
+                b.properties["controller.quorum.bootstrap.servers"] = ",".join(
+                    f"127.0.0.1:{other.controller_port}" for other in self.brokers)
 
     @property
     def bootstrap(self):

@@ -24,17 +24,32 @@ struct storage_arguments {
     size_t set_count;
     const char *cluster_id;
     bool ignore_formatted;
+    enum { QUORUM_OF_SETTINGS, QUORUM_STANDALONE, QUORUM_OF_INITIAL, QUORUM_JOINED } quorum;
+    const char *initial_controllers;
 };
 
-enum { KEY_IGNORE_FORMATTED = 0x100 };
+enum { KEY_IGNORE_FORMATTED = 0x100, KEY_STANDALONE, KEY_INITIAL_CONTROLLERS, KEY_NO_INITIAL_CONTROLLERS };
 
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The broker's settings", 0},
     {"set", 's', "KEY=VALUE", 0, "One setting; stronger than the file, may be repeated", 0},
     {"cluster-id", 't', "ID", 0, "format: the cluster's id (default: a new one)", 0},
     {"ignore-formatted", KEY_IGNORE_FORMATTED, NULL, 0, "format: leave directories alone that are formatted", 0},
+    {"standalone", KEY_STANDALONE, NULL, 0, "format: this node is the quorum; others may be added later", 0},
+    {"initial-controllers", KEY_INITIAL_CONTROLLERS, "ID@HOST:PORT:DIRECTORY,...", 0,
+     "format: the quorum begins with these nodes, each formatted with this same list", 0},
+    {"no-initial-controllers", KEY_NO_INITIAL_CONTROLLERS, NULL, 0,
+     "format: this node joins the quorum of controller.quorum.bootstrap.servers later", 0},
     {0},
 };
+
+/* One way to begin a quorum, not several. */
+static void choose_quorum(struct storage_arguments *a, int quorum, struct argp_state *state)
+{
+    if (a->quorum != QUORUM_OF_SETTINGS)
+        argp_error(state, "only one of --standalone, --initial-controllers and --no-initial-controllers");
+    a->quorum = quorum;
+}
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -56,6 +71,16 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_IGNORE_FORMATTED:
         a->ignore_formatted = true;
         return 0;
+    case KEY_STANDALONE:
+        choose_quorum(a, QUORUM_STANDALONE, state);
+        return 0;
+    case KEY_INITIAL_CONTROLLERS:
+        choose_quorum(a, QUORUM_OF_INITIAL, state);
+        a->initial_controllers = value;
+        return 0;
+    case KEY_NO_INITIAL_CONTROLLERS:
+        choose_quorum(a, QUORUM_JOINED, state);
+        return 0;
     case ARGP_KEY_ARG:
         if (a->verb)
             argp_error(state, "unexpected argument '%s'", value);
@@ -66,6 +91,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     }
 }
 
+/* One of --initial-controllers. */
+struct initial_controller {
+    struct raft_replica_key key;
+    struct raft_endpoint endpoint;
+};
+
 /* What both verbs work on. */
 struct storage_tool {
     struct files *files;
@@ -74,6 +105,9 @@ struct storage_tool {
     struct node_options options;
     struct clock clock;
     struct random random;
+    struct initial_controller initial[RAFT_VOTERS_MAX];
+    size_t initial_count;
+    struct uuid own_directory; /* of the metadata, as --initial-controllers says; zero: a new one */
 };
 
 static void tool_random(struct random *r, void *out, size_t size)
@@ -113,21 +147,97 @@ static void name_cluster(struct storage_tool *t, const struct storage_arguments 
     uuid_format(id, out);
 }
 
-static int format_metadata_dir(struct storage_tool *t, const struct log_dir *d)
+static const struct node_listener *controller_listener(const struct storage_tool *t)
 {
-    struct raft_endpoint endpoint = {0};
-    struct raft_replica_key self = {t->options.node_id, d->meta.directory_id};
+    for (size_t i = 0; i < t->options.listener_count; i++)
+        if (t->options.listeners[i].controller)
+            return &t->options.listeners[i];
+    return NULL;
+}
+
+/* ID@HOST:PORT:DIRECTORY; an IPv6 address in brackets. */
+static bool parse_initial(struct storage_tool *t, struct str text, struct initial_controller *out)
+{
+    char *copy = arena_strdup(&t->arena, text);
+    char *at = copy ? strchr(copy, '@') : NULL;
+    char *directory = at ? strrchr(at, ':') : NULL;
+    char *port, *host, *end;
+    long number;
+
+    if (!directory)
+        return false;
+    *directory++ = '\0';
+    port = strrchr(at, ':');
+    if (!port)
+        return false;
+    *port++ = '\0';
+    *at = '\0';
+    host = at + 1;
+    if (host[0] == '[' && host[strlen(host) - 1] == ']') {
+        host[strlen(host) - 1] = '\0';
+        host++;
+    }
+    number = strtol(copy, &end, 10);
+    if (end == copy || *end || number < 0 || number > INT32_MAX)
+        return false;
+    out->key.id = (int32_t)number;
+    number = strtol(port, &end, 10);
+    if (end == port || *end || number <= 0 || number > UINT16_MAX || host[0] == '\0')
+        return false;
+    out->endpoint = (struct raft_endpoint){str_from(controller_listener(t)->name), str_from(host), (uint16_t)number};
+    return uuid_parse(str_from(directory), &out->key.directory_id) && !uuid_is_reserved(out->key.directory_id);
+}
+
+static int parse_initials(struct storage_tool *t, const struct storage_arguments *a)
+{
+    struct str list = str_from(a->initial_controllers);
+    struct str item;
+
+    while (config_list_next(&list, &item)) {
+        if (t->initial_count == RAFT_VOTERS_MAX)
+            return complain("--initial-controllers", "too many");
+        if (!parse_initial(t, item, &t->initial[t->initial_count]))
+            return complain("--initial-controllers", "an entry is not ID@HOST:PORT:DIRECTORY");
+        for (size_t i = 0; i < t->initial_count; i++)
+            if (t->initial[i].key.id == t->initial[t->initial_count].key.id)
+                return complain("--initial-controllers", "a node is there twice");
+        if (t->initial[t->initial_count].key.id == t->options.node_id)
+            t->own_directory = t->initial[t->initial_count].key.directory_id;
+        t->initial_count++;
+    }
+    return uuid_is_zero(t->own_directory) ? complain("--initial-controllers", "this node is not among them") : EXIT_DONE;
+}
+
+static int check_quorum(struct storage_tool *t, const struct storage_arguments *a)
+{
+    bool dynamic = a->quorum != QUORUM_OF_SETTINGS;
+
+    if (dynamic && t->options.voter_count > 0)
+        return complain("settings", "controller.quorum.voters makes the voters static: leave it out, and set "
+                                    "controller.quorum.bootstrap.servers");
+    if (dynamic && !controller_listener(t))
+        return complain("settings", "this node has no controller listener");
+    return a->quorum == QUORUM_OF_INITIAL ? parse_initials(t, a) : EXIT_DONE;
+}
+
+static int format_metadata_dir(struct storage_tool *t, const struct storage_arguments *a, const struct log_dir *d)
+{
+    const struct node_listener *l = controller_listener(t);
+    struct raft_endpoint endpoint = {str_from(l ? l->name : NULL), str_from(l ? l->advertised_host : NULL),
+                                     l ? l->advertised_port : 0};
+    struct raft_voter voters[RAFT_VOTERS_MAX];
+    size_t count = t->initial_count;
     char path[PATH_BYTES];
     struct status st;
 
-    for (size_t i = 0; i < t->options.listener_count; i++) {
-        const struct node_listener *l = &t->options.listeners[i];
-
-        if (l->controller && !endpoint.host.data)
-            endpoint = (struct raft_endpoint){str_from(l->name), str_from(l->advertised_host), l->advertised_port};
-    }
+    if (a->quorum == QUORUM_JOINED)
+        return EXIT_DONE; /* what the cluster begins with is in the leader's log */
+    for (size_t i = 0; i < count; i++)
+        voters[i] = format_voter(t->initial[i].key, &t->initial[i].endpoint);
+    if (count == 0 && t->options.voter_count <= 1)
+        voters[count++] = format_voter((struct raft_replica_key){t->options.node_id, d->meta.directory_id}, &endpoint);
     snprintf(path, sizeof path, "%s/%s", d->path, METADATA_FOLDER);
-    st = format_metadata(t->files, &t->clock, path, self, &endpoint);
+    st = format_metadata(t->files, &t->clock, path, voters, count);
     return status_failed(st) ? complain(path, st.where ? st.where : "cannot be formatted") : EXIT_DONE;
 }
 
@@ -146,11 +256,13 @@ static int format_one(struct storage_tool *t, const struct storage_arguments *a,
     } else if (d.formatted) {
         status = complain(path, "is formatted already; --ignore-formatted leaves it alone");
     } else {
+        if (strcmp(path, t->options.metadata_log_dir) == 0)
+            d.meta.directory_id = t->own_directory;
         st = log_dir_format(&d, cluster_id, t->options.node_id, &t->random);
         if (status_failed(st))
             status = complain(path, st.where ? st.where : "cannot be formatted");
         else if (strcmp(path, t->options.metadata_log_dir) == 0)
-            status = format_metadata_dir(t, &d);
+            status = format_metadata_dir(t, a, &d);
         if (status == EXIT_DONE)
             printf("%s: formatted, cluster %s, node %d\n", path, cluster_id, t->options.node_id);
     }
@@ -164,6 +276,9 @@ static int storage_format(struct storage_tool *t, const struct storage_arguments
     bool metadata_apart = true;
     int status = EXIT_DONE;
 
+    status = check_quorum(t, a);
+    if (status != EXIT_DONE)
+        return status;
     name_cluster(t, a, cluster_id);
     for (size_t i = 0; i < t->options.log_dir_count; i++) {
         status |= format_one(t, a, t->options.log_dirs[i], cluster_id);

@@ -272,7 +272,7 @@ static void removed_voter_does_not_stand(void **state)
 
     (void)state;
     assert_true(raft_core_is_voter(&w->nodes[3].core));
-    world_step(w, 3, &(struct raft_event){.type = RAFT_VOTERS, .voters = two});
+    world_step(w, 3, &(struct raft_event){.type = RAFT_VOTERS, .voters = {.set = two, .offset = -1}});
     assert_false(raft_core_is_voter(&w->nodes[3].core));
     world_cut(w, 3, 0);
     world_run(w, 10000);

@@ -20,8 +20,7 @@ struct story {
 
 static bool do_nodes(struct story *s, int id, const char *word)
 {
-    (void)word;
-    s->world = world_new(id, 1);
+    s->world = world_new_with_observers(id, word ? atoi(word) : id, 1);
     return true;
 }
 
@@ -105,6 +104,21 @@ static bool do_lose_leader(struct story *s, int id, const char *word)
     return true;
 }
 
+static bool do_add(struct story *s, int id, const char *word)
+{
+    return word && world_change_voters(s->world, id, RAFT_ADD_VOTER, atoi(word)) == KERR_NONE;
+}
+
+static bool do_remove(struct story *s, int id, const char *word)
+{
+    return word && world_change_voters(s->world, id, RAFT_REMOVE_VOTER, atoi(word)) == KERR_NONE;
+}
+
+static bool do_add_too_early(struct story *s, int id, const char *word)
+{
+    return word && world_change_voters(s->world, id, RAFT_ADD_VOTER, atoi(word)) == KERR_REQUEST_TIMED_OUT;
+}
+
 static const struct {
     const char *name;
     bool (*run)(struct story *s, int id, const char *word);
@@ -112,7 +126,7 @@ static const struct {
     {"nodes", do_nodes},   {"elect", do_elect},     {"append", do_append}, {"settle", do_settle},
     {"wait", do_wait},     {"cut", do_cut},         {"heal", do_heal},     {"crash", do_crash},
     {"start", do_start},   {"stick", do_stick},     {"unstick", do_unstick}, {"resign", do_resign},
-    {"lose-leader", do_lose_leader},
+    {"lose-leader", do_lose_leader}, {"add", do_add}, {"remove", do_remove}, {"add-too-early", do_add_too_early},
 };
 
 static bool run_command(struct story *s, char *text)

@@ -39,6 +39,50 @@ static struct raft_snapshot_id end_of_epoch(const struct world_node *n, int32_t 
     return (struct raft_snapshot_id){-1, -1};
 }
 
+/* ---- voters: the newest "V" of the log, else those of the beginning ---- */
+
+/* Its offset, or -1. ids: which nodes vote. */
+static int64_t find_voters(const struct world *w, const struct world_node *n, char ids[WORLD_NODES_MAX + 1])
+{
+    int count = 0;
+
+    for (int64_t i = n->log_end; i > 0; i--)
+        if (n->log[i - 1].name[0] == 'V') {
+            snprintf(ids, WORLD_NODES_MAX + 1, "%s", n->log[i - 1].name + 1);
+            return i - 1;
+        }
+    for (int id = 1; id <= w->first_voters && n->core.self.id <= w->first_voters; id++)
+        ids[count++] = (char)('0' + id);
+    ids[count] = '\0';
+    return -1;
+}
+
+static struct voter_set *make_voters(const char *ids)
+{
+    struct raft_voter voters[WORLD_NODES_MAX] = {0};
+    size_t count = strlen(ids);
+    struct voter_set *vs;
+
+    for (size_t i = 0; i < count; i++)
+        voters[i].key = key_of(ids[i] - '0');
+    vs = count ? voter_set_create(voters, count) : voter_set_create_empty();
+    CHECK(vs != NULL);
+    return vs;
+}
+
+static void feed_voters(struct world *w, int id)
+{
+    char ids[WORLD_NODES_MAX + 1];
+    struct raft_event ev = {.type = RAFT_VOTERS};
+    struct voter_set *vs;
+
+    ev.voters.offset = find_voters(w, &w->nodes[id], ids);
+    ev.voters.kraft_version = 1;
+    ev.voters.set = vs = make_voters(ids);
+    world_step(w, id, &ev);
+    voter_set_free(vs);
+}
+
 /* ---- safety ---- */
 
 static void check_world(struct world *w, int id)
@@ -78,7 +122,8 @@ static struct world_wire *put_wire(struct world *w, int from, int to)
 
 static void send_message(struct world *w, int from, const struct raft_message *m)
 {
-    struct world_wire *wire = put_wire(w, from, m->to.id);
+    struct world_wire *wire =
+        put_wire(w, from, RAFT_IS_BOOTSTRAP(m->to.id) ? (int)RAFT_BOOTSTRAP_INDEX(m->to.id) + 1 : m->to.id);
     struct raft_event *ev = &wire->event;
 
     wire->message = *m;
@@ -119,7 +164,7 @@ static struct world_wire *put_answer(struct world *w, const struct world_wire *r
                                      const struct raft_answer *a)
 {
     struct world_wire *wire = put_wire(w, request->to, request->from);
-    struct raft_answer_head head = {.from = request->to, .failed = failed};
+    struct raft_answer_head head = {.from = request->message.to.id, .failed = failed};
     const struct raft_message *m = &request->message;
 
     if (!failed) {
@@ -231,6 +276,8 @@ static void truncate_log(struct world *w, int id, int64_t to)
     ev.log.end_offset = to;
     ev.log.last_epoch = epoch_at(n, to);
     world_step(w, id, &ev);
+    if (strstr(n->dropped, " V"))
+        feed_voters(w, id);
 }
 
 static void carry_out(struct world *w, int id, const struct raft_effects *fx, const struct world_wire *cause)
@@ -249,6 +296,9 @@ static void carry_out(struct world *w, int id, const struct raft_effects *fx, co
         for (size_t i = 0; i < cause->entry_count; i++)
             add_entry(n, cause->entries[i].name, cause->entries[i].epoch);
         feed_appended(w, id);
+        for (size_t i = 0; i < cause->entry_count; i++)
+            if (cause->entries[i].name[0] == 'V')
+                feed_voters(w, id);
     }
     if (fx->start_epoch) {
         add_entry(n, "L", n->core.election.epoch);
@@ -344,12 +394,16 @@ void world_run(struct world *w, int64_t ms)
 void world_start(struct world *w, int id)
 {
     struct world_node *n = &w->nodes[id];
+    char ids[WORLD_NODES_MAX + 1];
+    int64_t voters_offset;
+    struct voter_set *vs;
     struct raft_core_args args = {
         .self = key_of(id),
         .timeouts = {.election_ms = ELECTION_MS, .fetch_ms = FETCH_MS, .request_ms = REQUEST_MS, .retry_backoff_ms = 20},
         .random_seed = world_random(w),
         .election = n->durable,
-        .voters = w->voters,
+        .kraft_version = 1,
+        .bootstrap_count = (size_t)w->count,
         .log_end_offset = n->log_end,
         .flushed_end_offset = n->flushed,
         .last_epoch = epoch_at(n, n->log_end),
@@ -357,8 +411,14 @@ void world_start(struct world *w, int id)
         .latest_snapshot = {0, 0},
     };
 
+    n->core.self = args.self;
+    voters_offset = find_voters(w, n, ids);
+    vs = make_voters(ids);
+    args.voters = vs;
+    args.voters_offset = voters_offset;
     n->up = true;
     raft_core_init(&n->core, &args, w->now_ms);
+    voter_set_free(vs);
     world_step(w, id, &(struct raft_event){.type = RAFT_TICK});
 }
 
@@ -379,20 +439,45 @@ void world_crash(struct world *w, int id, bool losing)
 
 struct world *world_new(int nodes, uint64_t seed)
 {
+    return world_new_with_observers(nodes, nodes, seed);
+}
+
+enum kerr world_change_voters(struct world *w, int leader, enum raft_voter_change kind, int id)
+{
+    struct world_node *n = &w->nodes[leader];
+    struct raft_event ev = {.type = RAFT_CHANGE_VOTERS,
+                            .voter_change = {.kind = kind,
+                                             .key = key_of(id),
+                                             .speaks = true,
+                                             .caught_up = w->nodes[id].log_end == n->log_end}};
+    char ids[WORLD_NODES_MAX + 1], name[8] = "V";
+    struct raft_answer answer;
+
+    step_with(w, leader, &ev, NULL, &answer);
+    if (answer.error != KERR_NONE)
+        return answer.error;
+    find_voters(w, n, ids);
+    for (int other = 1; other <= w->count; other++)
+        if (other == id ? kind == RAFT_ADD_VOTER : strchr(ids, '0' + other) != NULL)
+            name[strlen(name)] = (char)('0' + other);
+    add_entry(n, name, n->core.election.epoch);
+    feed_appended(w, leader);
+    feed_voters(w, leader);
+    return KERR_NONE;
+}
+
+struct world *world_new_with_observers(int nodes, int voters, uint64_t seed)
+{
     struct world *w = calloc(1, sizeof *w);
-    struct raft_voter voters[WORLD_NODES_MAX] = {0};
 
     CHECK(w != NULL);
     CHECK(nodes >= 1 && nodes <= WORLD_NODES_MAX);
     w->count = nodes;
     w->random = seed;
     w->now_ms = 1000;
-    for (int id = 1; id <= nodes; id++) {
-        voters[id - 1].key = key_of(id);
+    w->first_voters = voters;
+    for (int id = 1; id <= nodes; id++)
         w->nodes[id].durable = (struct raft_election){0, RAFT_NO_NODE, {.id = RAFT_NO_NODE}};
-    }
-    w->voters = voter_set_create(voters, (size_t)nodes);
-    CHECK(w->voters != NULL);
     for (int id = 1; id <= nodes; id++)
         world_start(w, id);
     return w;
@@ -400,7 +485,6 @@ struct world *world_new(int nodes, uint64_t seed)
 
 void world_free(struct world *w)
 {
-    voter_set_free(w->voters);
     free(w);
 }
 

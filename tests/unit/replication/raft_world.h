@@ -17,7 +17,7 @@
 #define WORLD_FETCH_MAX   4 /* entries an answer holds */
 
 struct world_entry {
-    char name[8]; /* "L": leader change */
+    char name[8]; /* "L": leader change; "V12": nodes 1 and 2 vote from here on */
     int32_t epoch;
 };
 
@@ -49,7 +49,7 @@ struct world_wire {
 struct world {
     struct world_node nodes[WORLD_NODES_MAX + 1]; /* by id, from 1 */
     int count;
-    struct voter_set *voters;
+    int first_voters; /* nodes from 1 up to this one vote in the beginning; others are observers */
     int64_t now_ms;
     uint64_t random;
     bool cut[WORLD_NODES_MAX + 1][WORLD_NODES_MAX + 1]; /* from, to */
@@ -63,12 +63,16 @@ struct world {
 };
 
 struct world *world_new(int nodes, uint64_t seed);
+/* Only nodes 1 to `voters` vote; the others know nobody, and ask any node who leads. */
+struct world *world_new_with_observers(int nodes, int voters, uint64_t seed);
 void world_free(struct world *w);
 
 void world_run(struct world *w, int64_t ms);
 /* Its election timer fires first; runs until it leads. False when it does not within ten seconds. */
 bool world_elect(struct world *w, int id);
 bool world_append(struct world *w, int id, const char *name); /* false: does not lead */
+/* Asks `leader` to add or remove a voter. */
+enum kerr world_change_voters(struct world *w, int leader, enum raft_voter_change kind, int id);
 void world_step(struct world *w, int id, const struct raft_event *ev);
 void world_cut(struct world *w, int a, int b); /* both ways; b 0: from everyone */
 void world_heal(struct world *w, int id); /* id 0: all links */
