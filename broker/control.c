@@ -220,6 +220,13 @@ static void on_state(void *arg, enum lifecycle_state state)
         control_left(c);
 }
 
+static void on_trusted(void *arg, int64_t until_us)
+{
+    struct control *c = arg;
+
+    atomic_store_explicit(&c->node->trusted_until_us, until_us, memory_order_relaxed);
+}
+
 /* ---- requests of shards ---- */
 
 static void call_home(struct task *t)
@@ -427,6 +434,17 @@ static struct controller *control_make_controller(struct control *c)
     return controller_create(&args);
 }
 
+#define SESSION_US_MIN (2000 * 1000) /* as the controller has it: a session is five heartbeats, but not less than this */
+
+static int64_t session_us(const struct node_options *o)
+{
+    int64_t beats_us = 5 * config_values_integer(o->config, "broker.heartbeat.interval.ms") * 1000;
+    int64_t limit_us = config_values_integer(o->config, "broker.session.timeout.ms") * 1000;
+    int64_t least_us = beats_us > SESSION_US_MIN ? beats_us : SESSION_US_MIN;
+
+    return least_us < limit_us ? least_us : limit_us;
+}
+
 static struct broker_lifecycle *control_make_lifecycle(struct control *c)
 {
     const struct node_env *env = &c->node->env;
@@ -447,9 +465,11 @@ static struct broker_lifecycle *control_make_lifecycle(struct control *c)
         .heartbeat_us = config_values_integer(o->config, "broker.heartbeat.interval.ms") * 1000,
         .registration_us_max = config_values_integer(o->config, "initial.broker.registration.timeout.ms") * 1000,
         .shutdown_us_max = 5 * 1000 * 1000,
+        .session_us = session_us(o),
         .arg = c,
         .on_registered = on_registered,
         .on_state = on_state,
+        .on_trusted = on_trusted,
         .on_failed = control_failed,
     };
 

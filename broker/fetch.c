@@ -63,7 +63,7 @@ static size_t entry_size(const struct fetch_entry *e)
 
 /* Whether the asked offset lies in our log, and on its history: KIP-595's truncation check says where the asker's last
  * epoch ends here, when that is before its offset. */
-static enum kerr entry_check_offset(struct fetch_entry *e, const struct partition *p)
+static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e, const struct partition *p)
 {
     int32_t epoch;
     int64_t end;
@@ -80,7 +80,11 @@ static enum kerr entry_check_offset(struct fetch_entry *e, const struct partitio
             return KERR_NONE;
         }
     }
-    return e->offset > log_end_offset(p->log) ? KERR_OFFSET_OUT_OF_RANGE : KERR_NONE;
+    if (e->offset <= log_end_offset(p->log))
+        return KERR_NONE;
+    /* Another leader's log may be longer. */
+    return node_in_doubt(s->node, clock_monotonic_us(s->loop->clock)) ? KERR_NOT_LEADER_OR_FOLLOWER
+                                                                       : KERR_OFFSET_OUT_OF_RANGE;
 }
 
 /* Whether the fetch is of an earlier run of the replica's broker. */
@@ -163,7 +167,7 @@ static void entry_read(struct fetch_part *part, struct fetch_entry *e)
     if (e->code)
         return;
     e->log_start_offset = log_start_offset(p->log);
-    e->code = entry_check_offset(e, p);
+    e->code = entry_check_offset(part->owner, e, p);
     if (!e->code && e->diverging_epoch < 0)
         e->code = entry_take_position(part, e, p);
     e->high_watermark = partition_high_watermark(p);

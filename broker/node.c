@@ -12,6 +12,11 @@
 #include "protocol/base/byteorder.h"
 #include "protocol/base/check.h"
 
+bool node_in_doubt(const struct node *n, int64_t now_us)
+{
+    return now_us >= atomic_load_explicit(&n->trusted_until_us, memory_order_relaxed);
+}
+
 size_t node_shard_of(const struct node *n, struct uuid topic_id, int32_t index)
 {
     /* Neighbouring partitions go to different shards. */

@@ -73,6 +73,7 @@ struct node {
     struct forward *forwards; /* requests on their way to the controller; control loop, this and the next */
     bool forwards_stopped;
     _Atomic bool serving; /* clients are served */
+    _Atomic int64_t trusted_until_us; /* node_in_doubt */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
     void (*left)(void *arg); /* on the control loop: it stops, and answers nobody any more. May be NULL */
     void (*failed)(void *arg, struct status why);   /* any loop: cannot go on, stop the process */
@@ -100,6 +101,13 @@ void node_dir_failed(struct node *n, size_t dir, struct status why);
 /* A log has lost something that was flushed: neither the controller nor the next start may take this run's beginning, or its
  * end, for one that kept everything. From any thread. */
 void node_damaged(struct node *n);
+
+/* Whether the controller may have fenced this broker without its knowing: it was paused or cut off for a session, and has
+ * not been heard since. Others may lead its partitions then, with records that it lacks: what looks wrong to it may be
+ * right, and a client is better sent to ask who leads than told that its offset or its sequence is out of order. Records
+ * that such a leader appends are never acknowledged for all, and what it shows below its high watermark stays true. From
+ * any thread. */
+bool node_in_doubt(const struct node *n, int64_t now_us);
 
 /* Which shard owns a partition. In memory only: the number of shards may differ at the next start. */
 size_t node_shard_of(const struct node *n, struct uuid topic_id, int32_t index);

@@ -42,6 +42,16 @@ static void entry_reached(struct watermark_waiter *w, enum kerr code)
         part_return(part);
 }
 
+/* A sequence that does not follow may follow what another leader has. */
+static enum kerr part_verdict(const struct produce_part *part, enum kerr code)
+{
+    const struct shard *s = part->owner;
+
+    if (code == KERR_OUT_OF_ORDER_SEQUENCE_NUMBER && node_in_doubt(s->node, clock_monotonic_us(s->loop->clock)))
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    return code;
+}
+
 static void entry_append(struct produce_part *part, struct produce_entry *e)
 {
     struct partition *p = shard_partition(part->owner, e->topic_id, e->index);
@@ -53,7 +63,7 @@ static void entry_append(struct produce_part *part, struct produce_entry *e)
         return;
     }
     st = partition_append(p, e->records, acks_all, &e->appended, &e->refusal);
-    e->code = st.code;
+    e->code = part_verdict(part, st.code);
     entry_name_leader(e, p);
     if (status_failed(st) || !acks_all)
         return;

@@ -199,6 +199,7 @@ static void on_heartbeat(struct broker_lifecycle *l, struct status result, struc
         m.error_code = KERR_NETWORK_EXCEPTION;
     arena_free(&a);
     lifecycle_beaten(&l->core, (enum kerr)m.error_code, m.is_fenced, m.should_shut_down, now_us(l));
+    l->args.on_trusted(l->args.arg, l->core.trusted_until_us);
     advance(l);
 }
 
@@ -222,6 +223,7 @@ struct broker_lifecycle *broker_lifecycle_create(const struct broker_lifecycle_a
     l->core.heartbeat_us = args->heartbeat_us;
     l->core.registration_us_max = args->registration_us_max;
     l->core.shutdown_us_max = args->shutdown_us_max;
+    l->core.session_us = args->session_us;
     l->previous_epoch = args->previous_epoch;
     l->metadata_offset = -1;
     l->image_epoch = -1;

@@ -48,10 +48,13 @@ struct broker_lifecycle_args {
     int64_t heartbeat_us;         /* broker.heartbeat.interval.ms */
     int64_t registration_us_max;  /* initial.broker.registration.timeout.ms */
     int64_t shutdown_us_max;      /* leave without the controller's consent after that */
+    int64_t session_us;           /* the shortest silence after which a controller fences a broker */
     void *arg;
     /* The controller took us in with this epoch: to be kept beside the logs. */
     void (*on_registered)(void *arg, int64_t epoch);
     void (*on_state)(void *arg, enum lifecycle_state state);
+    /* A heartbeat was answered: silence has not fenced us before that time, of the loop's monotonic clock. */
+    void (*on_trusted)(void *arg, int64_t until_us);
     /* Refused for good (wrong cluster, invalid registration, unsupported features), or not taken in within
      * registration_us_max. Told once. */
     void (*on_failed)(void *arg, struct status why);

@@ -74,6 +74,7 @@ enum lifecycle_action lifecycle_next(struct lifecycle_core *c, int64_t now_us, i
     }
     c->now = false;
     c->in_flight = true;
+    c->asked_us = now_us;
     return c->state == LIFECYCLE_STARTING ? LIFECYCLE_REGISTER : LIFECYCLE_HEARTBEAT;
 }
 
@@ -132,6 +133,8 @@ void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, boo
         c->next_us = now_us + earlier(BACKOFF_US, c->heartbeat_us);
         return;
     }
+    if (!fenced) /* it was heard no earlier than it was sent */
+        c->trusted_until_us = c->asked_us + c->session_us;
     c->next_us = now_us + c->heartbeat_us;
     if (c->state == LIFECYCLE_LEAVING) {
         if (may_go)

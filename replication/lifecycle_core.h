@@ -26,6 +26,7 @@ struct lifecycle_core {
     int64_t heartbeat_us;
     int64_t registration_us_max;
     int64_t shutdown_us_max;
+    int64_t session_us;       /* the shortest silence after which a controller fences us */
     /* state */
     enum lifecycle_state state;
     int64_t epoch;            /* -1: not registered */
@@ -34,6 +35,8 @@ struct lifecycle_core {
     int64_t lost_us;          /* since when no controller is known */
     int64_t next_us;          /* not before that, unless `now` */
     bool now;                 /* something changed that the controller should hear of at once */
+    int64_t asked_us;         /* when the heartbeat under way, or the last one, was sent */
+    int64_t trusted_until_us; /* silence has not fenced us before that: a session from the last heartbeat that was heard */
     bool in_flight;
     bool failed;
     /* what is known */

@@ -222,6 +222,26 @@ static void cold_bytes_are_the_same_bytes(void **state)
     node_world_free(&w);
 }
 
+/* A consumer behind a successor of ours may be ahead of our log: it is to ask who leads, not to reset its offset. */
+static void leader_in_doubt_does_not_judge_offsets_past_its_end(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    (void)state;
+
+    begin(&w);
+    for (int doubt = 0; doubt < 2; doubt++) {
+        call_init(&c, 1, 99);
+        if (doubt)
+            atomic_store(&w.node->trusted_until_us, clock_monotonic_us(&w.loop.clock));
+        call_send(&w, &c, VERSION);
+        assert_int_equal(found(call_wait(&w, &c, 50), 0)->error_code,
+                         doubt ? KERR_NOT_LEADER_OR_FOLLOWER : KERR_OFFSET_OUT_OF_RANGE);
+        node_ask_free(&c.ask);
+    }
+    node_world_free(&w);
+}
+
 /* An error is an answer: nobody waits beside it. */
 static void errors_end_the_wait(void **state)
 {
@@ -478,6 +498,7 @@ int main(void)
         cmocka_unit_test(wait_ends_by_time_and_by_size),
         cmocka_unit_test(limits_of_bytes_are_kept),
         cmocka_unit_test(cold_bytes_are_the_same_bytes),
+        cmocka_unit_test(leader_in_doubt_does_not_judge_offsets_past_its_end),
         cmocka_unit_test(errors_end_the_wait),
         cmocka_unit_test(session_tells_only_news),
         cmocka_unit_test(fetch_of_a_client_that_went_does_not_wait),

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "protocol/base/byteorder.h"
+#include "protocol/base/crc32c.h"
 #include "protocol/messages/produce.h"
 #include "protocol/record_batch.h"
 #include "tests/unit/broker/node_world.h"
@@ -243,6 +245,46 @@ static void stopping_node_answers_those_who_wait(void **state)
     node_world_free(&w);
 }
 
+/* Sends one batch as an idempotent producer; the error code. */
+static enum kerr produce_sequence(struct node_world *w, uint8_t sequence)
+{
+    struct call c;
+    enum kerr code;
+    uint8_t *batch;
+
+    call_init(w, &c, 1, -1);
+    batch = c.batch.data;
+    memset(batch + 43, 0, 14); /* producer id 0, epoch 0 */
+    batch[56] = sequence;
+    store_be32(batch + 17, crc32c(batch + 21, c.batch.size - 21));
+    call_send(w, &c, VERSION);
+    code = (enum kerr)call_wait(w, &c)[0].error_code;
+    call_free(&c);
+    return code;
+}
+
+/* It may have been deposed while it was paused or cut off, and lack what its successor has: for librdkafka a sequence out of
+ * order is the end of the producer. */
+static void leader_in_doubt_does_not_judge_sequences(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    assert_int_equal(produce_sequence(&w, 0), KERR_NONE);
+    assert_int_equal(produce_sequence(&w, 5), KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_false(node_in_doubt(w.node, clock_monotonic_us(&w.loop.clock)));
+    atomic_store(&w.node->trusted_until_us, clock_monotonic_us(&w.loop.clock));
+    assert_int_equal(produce_sequence(&w, 5), KERR_NOT_LEADER_OR_FOLLOWER);
+    atomic_store(&w.node->trusted_until_us, clock_monotonic_us(&w.loop.clock));
+    assert_int_equal(produce_sequence(&w, 1), KERR_NONE);
+    assert_end(&w, topic, 0, 2);
+    test_loop_run(&w.loop, 1000); /* heartbeats again */
+    assert_int_equal(produce_sequence(&w, 5), KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +294,7 @@ int main(void)
         cmocka_unit_test(one_bad_partition_does_not_spoil_the_others),
         cmocka_unit_test(unknown_topics_are_refused_by_name_and_by_id),
         cmocka_unit_test(failed_flush_is_told_to_all_who_wait),
+        cmocka_unit_test(leader_in_doubt_does_not_judge_sequences),
         cmocka_unit_test(stopping_node_answers_those_who_wait),
     };
 

@@ -217,6 +217,12 @@ static void on_state(void *arg, enum lifecycle_state state)
 static const struct metadata_listener listener = {{"PLAINTEXT", 9}, {"127.0.0.1", 9}, 9092, 0};
 static const struct uuid log_dir = {{0xd1}};
 
+static void on_trusted(void *arg, int64_t until_us)
+{
+    (void)arg;
+    (void)until_us;
+}
+
 static void make_lifecycle(struct node_world *w, uint8_t incarnation)
 {
     struct broker_lifecycle_args args = {
@@ -236,6 +242,7 @@ static void make_lifecycle(struct node_world *w, uint8_t incarnation)
         .arg = w,
         .on_registered = on_registered,
         .on_state = on_state,
+        .on_trusted = on_trusted,
         .on_failed = on_failed,
     };
 

@@ -244,6 +244,24 @@ static void news_that_others_wait_for_are_told_at_once(void **state)
     assert_int_equal(next(&c, 300001), LIFECYCLE_HEARTBEAT);
 }
 
+/* A session from when it was sent: the controller cannot have heard it earlier. */
+static void only_heartbeats_that_were_heard_keep_a_broker_from_doubting(void **state)
+{
+    struct lifecycle_core c = running();
+
+    (void)state;
+    c.session_us = 2000000;
+    assert_int_equal(next(&c, 250000), LIFECYCLE_HEARTBEAT);
+    lifecycle_beaten(&c, KERR_NONE, false, false, 900000);
+    assert_int_equal(c.trusted_until_us, 2250000);
+    assert_int_equal(next(&c, 1200000), LIFECYCLE_HEARTBEAT);
+    lifecycle_beaten(&c, KERR_NETWORK_EXCEPTION, false, false, 1300000);
+    assert_int_equal(c.trusted_until_us, 2250000);
+    assert_int_equal(next(&c, 1500000), LIFECYCLE_HEARTBEAT);
+    lifecycle_beaten(&c, KERR_NONE, true, false, 1600000); /* heard, but fenced already */
+    assert_int_equal(c.trusted_until_us, 2250000);
+}
+
 static void broker_that_was_never_taken_in_just_goes(void **state)
 {
     struct lifecycle_core c = fresh();
@@ -269,6 +287,7 @@ int main(void)
         cmocka_unit_test(leaving_ends_without_consent_when_nobody_answers),
         cmocka_unit_test(leaving_does_not_wait_long_for_a_controller_to_be_found),
         cmocka_unit_test(news_that_others_wait_for_are_told_at_once),
+        cmocka_unit_test(only_heartbeats_that_were_heard_keep_a_broker_from_doubting),
         cmocka_unit_test(broker_that_was_never_taken_in_just_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
