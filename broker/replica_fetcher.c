@@ -447,7 +447,7 @@ static void ask_offsets(struct replica_fetcher *f, struct partition *p)
         partition_delay(f, p, status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader cannot be asked for its offsets"));
 }
 
-/* The offset; negative on any error. */
+/* The offset; negative on any error, and when no log can have it. */
 static int64_t question_read(const struct offset_question *q, struct status result, struct bytes body)
 {
     struct reader reader = reader_of(body.data, body.size);
@@ -461,7 +461,7 @@ static int64_t question_read(const struct offset_question *q, struct status resu
         m.topics[0].partitions[0].partition_index == q->index && m.topics[0].partitions[0].error_code == KERR_NONE)
         offset = m.topics[0].partitions[0].offset;
     arena_free(&a);
-    return offset;
+    return offset > LOG_OFFSET_MAX ? -1 : offset;
 }
 
 /* Both offsets are known, or the second one does not matter: an end beyond the leader's is cut to it. */

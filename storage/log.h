@@ -29,6 +29,9 @@
 struct log;
 struct segment;
 
+/* Base offsets end here: whatever a batch holds, the offset behind it can be told. */
+#define LOG_OFFSET_MAX (INT64_MAX - INT32_MAX - 1)
+
 struct log_args {
     struct files *files;
     struct clock *clock;
@@ -129,7 +132,7 @@ struct status log_append_as_leader(struct log *l, struct bytes_mut records, int3
                                    struct record_refusal *refusal);
 
 /* Appends batches as a leader gave them: offsets and epochs stay. CORRUPT_MESSAGE, or OFFSET_OUT_OF_RANGE
- * when they do not follow the log end: nothing written. A partial batch at the end is ignored (Kafka
+ * when they do not follow the log end or are beyond LOG_OFFSET_MAX: nothing written. A partial batch at the end is ignored (Kafka
  * cuts an answer at its byte limit). */
 struct status log_append_as_follower(struct log *l, struct bytes_mut records, enum log_origin origin,
                                      struct log_appended *out);

@@ -355,7 +355,7 @@ static struct status check_replicated(struct append *a)
             return st;
         if (record_batch_last_offset_delta(batch.data) < 0)
             return status_error(KERR_CORRUPT_MESSAGE, "negative last offset delta");
-        if (record_batch_base_offset(batch.data) < end)
+        if (record_batch_base_offset(batch.data) < end || record_batch_base_offset(batch.data) > LOG_OFFSET_MAX)
             return status_error(KERR_OFFSET_OUT_OF_RANGE, "replicated batch does not follow the log end");
         if (a->first_offset < 0)
             a->first_offset = record_batch_base_offset(batch.data);

@@ -18,14 +18,13 @@ static void scripted_send(struct transport *t, const struct transport_node *node
                           struct bytes_mut body, int64_t timeout_us)
 {
     struct scripted_leader *l = (struct scripted_leader *)t;
+    size_t at = 0;
 
     (void)timeout_us;
-    for (size_t i = 0; i < SCRIPTED_ASKED_MAX; i++)
-        if (!l->asked[i].request) {
-            l->asked[i] = (struct scripted_asked){r, body, node->id};
-            return;
-        }
-    CHECK(!"more requests than anybody answers");
+    while (at < SCRIPTED_ASKED_MAX && l->asked[at].request)
+        at++;
+    CHECK(at < SCRIPTED_ASKED_MAX);
+    l->asked[at] = (struct scripted_asked){r, body, node->id};
 }
 
 static void asked_forget(struct scripted_leader *l, size_t i)

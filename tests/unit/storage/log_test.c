@@ -246,6 +246,26 @@ static void follower_takes_whole_batches_as_they_are(void **state)
     world_end(&follower);
 }
 
+/* The offset behind a batch has to be one, too. */
+static void follower_takes_no_batch_at_the_end_of_all_offsets(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    struct bytes_mut batch;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    batch = world_batch(&w, 2, 20, w.now_ms);
+    record_batch_set_base_offset(batch.data, INT64_MAX - 1);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(log_end_offset(w.log), 0);
+    record_batch_set_base_offset(batch.data, LOG_OFFSET_MAX);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_NONE);
+    assert_int_equal(log_end_offset(w.log), LOG_OFFSET_MAX + 2);
+    world_end(&w);
+}
+
 static void offsets_and_epochs_are_the_leaders(void **state)
 {
     struct log_world w;
@@ -388,6 +408,7 @@ int main(void)
         cmocka_unit_test(produced_batch_that_is_damaged_leaves_no_trace),
         cmocka_unit_test(duplicates_get_their_old_offsets),
         cmocka_unit_test(follower_takes_whole_batches_as_they_are),
+        cmocka_unit_test(follower_takes_no_batch_at_the_end_of_all_offsets),
         cmocka_unit_test(offsets_and_epochs_are_the_leaders),
         cmocka_unit_test(log_append_time_replaces_the_producers),
         cmocka_unit_test(topic_codec_replaces_the_producers),
