@@ -20,10 +20,20 @@ static const struct {
 
 #define KEY_TYPE_COUNT (sizeof key_types / sizeof key_types[0])
 
+/* Whether this broker would name itself, when another one may have taken over (node_in_doubt): the client then asks another. */
+static bool names_itself_in_doubt(const struct request *rq, const struct metadata_partition *p)
+{
+    const struct shard *s = rq->shard;
+
+    return p->leader == s->node->options->node_id && p->replicas.count > 1 &&
+           node_in_doubt(s->node, clock_monotonic_us(s->loop->clock));
+}
+
 static void find(const struct request *rq, int8_t key_type, struct find_coordinator_response_coordinator *out)
 {
     const struct metadata_image *img = rq->shard->image;
     const struct metadata_topic *topic;
+    const struct metadata_partition *partition;
     const struct metadata_broker *broker;
     const struct metadata_listener *l = NULL;
 
@@ -36,9 +46,9 @@ static void find(const struct request *rq, int8_t key_type, struct find_coordina
     topic = metadata_image_topic(img, str_from(key_types[key_type].topic));
     if (!topic)
         return;
-    broker = metadata_image_broker(
-        img, topic->partitions[internal_topic_partition_of(out->key, topic->partition_count)]->leader);
-    if (broker && !broker->fenced)
+    partition = topic->partitions[internal_topic_partition_of(out->key, topic->partition_count)];
+    broker = metadata_image_broker(img, partition->leader);
+    if (broker && !broker->fenced && !names_itself_in_doubt(rq, partition))
         l = metadata_broker_listener(broker, rq->listener);
     if (!l)
         return;

@@ -17,7 +17,7 @@
 #include "protocol/messages/offset_commit.h"
 #include "protocol/messages/offset_fetch.h"
 #include "storage/state_store_sim.h"
-#include "tests/unit/broker/node_world.h"
+#include "tests/unit/broker/second_broker.h"
 
 #define PATIENCE_MS 20000
 #define NO_ANSWER   (-1000)
@@ -763,9 +763,56 @@ static void groups_of_all_shards_are_described_in_the_order_asked(void **state)
     node_world_free(&w);
 }
 
+static void doubt(void)
+{
+    atomic_store(&w.node->trusted_until_us, clock_monotonic_us(&w.loop.clock));
+}
+
+/* Paused or cut off for a session it may have been replaced: its members are sent to ask somebody else. */
+static void coordinator_in_doubt_sends_its_members_away(void **state)
+{
+    struct second_broker other = {0};
+    int64_t offset;
+    (void)state;
+
+    start();
+    second_broker_register(&other, &w);
+    second_broker_live(&other, 100);
+    second_broker_topic(&other, "__consumer_offsets", NULL);
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(fetch("g", &offset), KERR_NONE);
+    doubt();
+    assert_int_equal(find_coordinator("g"), KERR_COORDINATOR_NOT_AVAILABLE);
+    doubt();
+    assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
+    doubt();
+    assert_int_equal(commit("g", 1), KERR_NOT_COORDINATOR);
+    second_broker_live(&other, 600); /* this node's heartbeats are heard too */
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(fetch("g", &offset), KERR_NONE);
+    node_world_free(&w);
+}
+
+/* Nobody else has the only replica. */
+static void coordinator_without_other_replicas_has_no_doubts(void **state)
+{
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    doubt();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    doubt();
+    assert_int_equal(commit("g", 2), KERR_NONE);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(coordinator_in_doubt_sends_its_members_away),
+        cmocka_unit_test(coordinator_without_other_replicas_has_no_doubts),
         cmocka_unit_test(first_group_that_is_looked_for_makes_the_topic),
         cmocka_unit_test(restarted_coordinator_says_that_it_loads_until_its_log_is_applied),
         cmocka_unit_test(elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election),
