@@ -30,6 +30,7 @@ struct control {
     struct checkpoints *checkpoints;
     struct cleaning *cleaning;
     _Atomic int32_t leader_id;
+    _Atomic int16_t kraft_version;
     struct str leader_host; /* owned */
     uint16_t leader_port;
     /* what the shards have opened, by the offset of the image */
@@ -78,6 +79,7 @@ static void on_publish(void *arg, const struct metadata_image *image, const stru
 {
     struct control *c = arg;
 
+    atomic_store(&c->kraft_version, raft_node_kraft_version(c->raft));
     for (size_t i = 0; i < c->node->shard_count; i++) {
         struct image_post *post = malloc(sizeof *post);
 
@@ -318,6 +320,11 @@ void control_raft_call(struct control_raft_call *call)
     call->request.done = raft_call_done;
     call->task.run = raft_call_submit;
     loop_post(call->rq->shard->node->env.control_loop, &call->task);
+}
+
+int16_t control_quorum_version(const struct control *c)
+{
+    return atomic_load(&c->kraft_version);
 }
 
 struct lost_post {

@@ -70,6 +70,9 @@ struct producer_ids *control_producer_ids(struct control *c);
 /* What asks the controller for other ISRs; for its control loop. */
 struct isr_changes *control_isr_changes(struct control *c);
 
+/* kraft.version of the metadata quorum. Any thread. */
+int16_t control_quorum_version(const struct control *c);
+
 /* A connection from that node broke off. Any thread. */
 void control_node_lost(struct control *c, int32_t node_id);
 

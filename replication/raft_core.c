@@ -494,7 +494,7 @@ static enum kerr check_may_change(const struct raft_core *c, const struct raft_e
     if (ev->voter_change.kind == RAFT_UPDATE_VOTER && ev->voter_change.epoch != c->election.epoch)
         return ev->voter_change.epoch < c->election.epoch ? KERR_FENCED_LEADER_EPOCH : KERR_UNKNOWN_LEADER_EPOCH;
     if (c->kraft_version < 1)
-        return KERR_UNSUPPORTED_VERSION;
+        return ev->voter_change.kind == RAFT_UPDATE_VOTER ? KERR_NONE : KERR_UNSUPPORTED_VERSION;
     /* Two sets that differ in one voter share a majority; those that differ in two need not. */
     if (c->high_watermark <= c->epoch_start_offset || c->high_watermark <= c->voters_offset)
         return KERR_REQUEST_TIMED_OUT;
@@ -520,7 +520,7 @@ enum kerr raft_core_check_voter_change(const struct raft_core *c, const struct r
             return KERR_VOTER_NOT_FOUND;
         return c->peer_count > 1 ? KERR_NONE : KERR_INVALID_REQUEST;
     case RAFT_UPDATE_VOTER:
-        if (!exact_peer(c, key))
+        if (c->kraft_version < 1 ? !is_voter_id(c, key.id) : !exact_peer(c, key))
             return KERR_VOTER_NOT_FOUND;
         return ev->voter_change.speaks ? KERR_NONE : KERR_INVALID_REQUEST;
     }
@@ -533,7 +533,7 @@ static void on_change_voters(struct raft_core *c, const struct raft_event *ev, i
 
     (void)now_ms;
     raft_answer_with(c, fx, error);
-    fx->change_voters = error == KERR_NONE;
+    fx->change_voters = error == KERR_NONE && c->kraft_version >= 1;
 }
 
 /* The newest set is without us, and it is committed. */

@@ -293,7 +293,8 @@ void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t no
  *
  * NOT_LEADER_OR_FOLLOWER  We do not lead.
  * FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH  UPDATE: the voter knows another epoch.
- * UNSUPPORTED_VERSION     kraft.version 0: the voters are in the settings.
+ * UNSUPPORTED_VERSION     kraft.version 0: the voters are in the settings. UPDATE is heard all the same, for what it
+ *                         says of the voter's disk; nothing is appended.
  * REQUEST_TIMED_OUT       Not now: the epoch's start or the change before is not committed, or ADD: it has not caught up.
  * DUPLICATE_VOTER, VOTER_NOT_FOUND
  * INVALID_REQUEST         It does not speak our kraft.version; REMOVE: it is the only one; ADD: there are too many. */

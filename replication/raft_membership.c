@@ -10,8 +10,10 @@ enum raft_wish raft_member_wish(const struct raft_member *m, const struct voter_
 {
     const struct raft_voter *v = voter_set_find(voters, m->key.id);
 
-    if (kraft_version < 1 || m->endpoint_count == 0)
+    if (m->endpoint_count == 0)
         return RAFT_WISH_NOTHING;
+    if (kraft_version < 1)
+        return v && !m->introduced ? RAFT_WISH_UPDATE : RAFT_WISH_NOTHING;
     if (v && raft_replica_key_equal(v->key, m->key))
         return is_up_to_date(m, voters, v) ? RAFT_WISH_NOTHING : RAFT_WISH_UPDATE;
     if (!m->auto_join)

@@ -159,6 +159,7 @@ enum raft_request_type {
     RAFT_ASKED_ADD_VOTER,
     RAFT_ASKED_REMOVE_VOTER,
     RAFT_ASKED_UPDATE_VOTER,
+    RAFT_ASKED_UPGRADE, /* kraft.version 1: the voters of the settings are written into the log */
     RAFT_REQUEST_TYPES,
 };
 
@@ -189,6 +190,7 @@ struct raft_request {
     size_t endpoint_count;
     int16_t kraft_version_min, kraft_version_max; /* UPDATE: what the voter supports */
     bool ack_when_committed; /* ADD: else when it is in the leader's log */
+    bool validate_only;      /* UPGRADE */
     int64_t timeout_us;      /* ADD, REMOVE */
     struct raft_snapshot_id snapshot; /* SNAPSHOT: which, and from where */
     int64_t position;

@@ -130,11 +130,11 @@ static void start_epoch(struct raft_node *n)
     raft_node_flush(n);
 }
 
-struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters)
+struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters, int16_t kraft_version)
 {
     int32_t epoch = n->core.election.epoch;
     struct bytes_mut batch;
-    struct status st = raft_node_build_voters(n, voters, &batch);
+    struct status st = raft_node_build_voters(n, voters, kraft_version, &batch);
 
     if (!status_failed(st))
         st = raft_node_append_batch(n, batch, epoch);
@@ -143,7 +143,9 @@ struct status raft_node_append_voters(struct raft_node *n, struct voter_set *vot
         return st;
     }
     feed_appended(n, epoch);
-    raft_node_add_voters(n, log_end_offset(n->log) - 1, raft_node_newest_voters(n)->kraft_version, voters);
+    if (kraft_version < 0)
+        kraft_version = raft_node_newest_voters(n)->kraft_version;
+    raft_node_add_voters(n, log_end_offset(n->log) - 1, kraft_version, voters);
     raft_node_wake_fetches(n);
     raft_node_flush(n);
     return STATUS_OK;

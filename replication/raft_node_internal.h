@@ -50,8 +50,12 @@ struct raft_membership {
     int64_t offset;                /* of its record; -1: not appended yet */
     int32_t epoch;
     struct timer give_up;
+    struct voter_set *introduced; /* kraft.version 0: voters by their own word in this epoch, with their disks; owned */
+    int32_t introduced_epoch;
     struct timer look; /* at our own entry, now and then */
     bool asking;       /* the leader, for ourselves */
+    int32_t asked_epoch;
+    int32_t introduced_to_epoch; /* whose leader has taken our update; -1: none */
     struct transport_request request;
 };
 
@@ -194,8 +198,9 @@ void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job
 /* raft_node_effects.c */
 /* Answers what the core says to a _REQUEST event. */
 struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *ev);
-/* Appends a set and lets it count. Takes over voters, also when it fails. */
-struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters);
+/* Appends a set and lets it count, under another kraft.version unless that is below 0. Takes over voters, also when it
+ * fails. */
+struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters, int16_t kraft_version);
 struct status raft_node_append_batch(struct raft_node *n, struct bytes_mut batch, int32_t epoch);
 void raft_node_flush(struct raft_node *n);
 
@@ -226,6 +231,7 @@ void raft_node_finish_durable(struct raft_node *n, struct raft_request *r);
 /* raft_node_membership.c */
 void raft_node_membership_start(struct raft_node *n);
 void raft_node_ask_change(struct raft_node *n, struct raft_request *r);
+void raft_node_ask_upgrade(struct raft_node *n, struct raft_request *r);
 /* A replica that does not vote has fetched. */
 void raft_node_membership_fetched(struct raft_node *n, struct raft_replica_key key);
 /* Leadership or the high watermark have moved. */
@@ -254,8 +260,9 @@ struct status raft_node_note_control(struct raft_node *n, struct bytes batches, 
 /* Builds the first batch of an epoch in n->builder. *voters: a new set written in it (owned by the caller), or NULL. */
 struct status raft_node_build_leader_change(struct raft_node *n, struct bytes_mut *batch,
                                             struct voter_set **voters);
-/* Builds a batch with just this set in n->builder. */
-struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, struct bytes_mut *batch);
+/* Builds a batch with just this set in n->builder, behind the kraft.version unless that is below 0. */
+struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, int16_t kraft_version,
+                                     struct bytes_mut *batch);
 
 /* raft_node_deliver.c */
 void raft_node_deliver_soon(struct raft_node *n);

@@ -75,17 +75,112 @@ void raft_node_membership_moved(struct raft_node *n)
         change_end(n, KERR_NOT_LEADER_OR_FOLLOWER); /* it may come true all the same */
 }
 
-static struct voter_set *changed_voters(const struct raft_node *n, const struct raft_request *r)
+static struct raft_voter voter_of(const struct raft_request *r)
 {
-    const struct voter_set *now = raft_node_newest_voters(n)->voters;
-    struct raft_voter voter = {.key = r->voter,
+    return (struct raft_voter){.key = r->voter,
                                .endpoints = r->endpoints,
                                .endpoint_count = r->endpoint_count,
                                .kraft_version_min = r->kraft_version_min,
                                .kraft_version_max = r->kraft_version_max};
+}
+
+static struct voter_set *changed_voters(const struct raft_node *n, const struct raft_request *r)
+{
+    const struct voter_set *now = raft_node_newest_voters(n)->voters;
+    struct raft_voter voter = voter_of(r);
 
     return r->type == RAFT_ASKED_REMOVE_VOTER ? voter_set_without(now, r->voter.id) : voter_set_with(now, &voter);
 }
+
+/* ---- from kraft.version 0 to 1 ---- */
+
+/* What static voters have said of themselves in this epoch. */
+static void introduce_voter(struct raft_node *n, const struct raft_voter *v)
+{
+    struct raft_membership *m = &n->membership;
+    struct voter_set *more;
+
+    if (m->introduced && m->introduced_epoch != n->core.election.epoch) {
+        voter_set_free(m->introduced);
+        m->introduced = NULL;
+    }
+    m->introduced_epoch = n->core.election.epoch;
+    more = m->introduced ? voter_set_with(m->introduced, v) : voter_set_create(v, 1);
+    if (!more) /* it says so again in another epoch */
+        return;
+    voter_set_free(m->introduced);
+    m->introduced = more;
+}
+
+static void introduce(struct raft_node *n, const struct raft_request *r)
+{
+    struct raft_voter v = voter_of(r);
+
+    introduce_voter(n, &v);
+}
+
+static bool all_introduced(const struct raft_node *n)
+{
+    const struct voter_set *set = raft_node_newest_voters(n)->voters;
+    const struct voter_set *known = n->membership.introduced;
+
+    if (!known || n->membership.introduced_epoch != n->core.election.epoch)
+        return false;
+    for (size_t i = 0; i < voter_set_count(set); i++) {
+        const struct raft_voter *v = voter_set_find(known, voter_set_at(set, i)->key.id);
+
+        if (!v || uuid_is_zero(v->key.directory_id) || v->kraft_version_min > KRAFT_VERSION_MAX ||
+            v->kraft_version_max < KRAFT_VERSION_MAX)
+            return false;
+    }
+    return voter_set_count(known) == voter_set_count(set);
+}
+
+static enum kerr check_upgrade(struct raft_node *n)
+{
+    const struct raft_voter *own = n->own_endpoints ? voter_set_at(n->own_endpoints, 0) : NULL;
+    struct raft_voter self;
+
+    if (n->core.role != RAFT_LEADER)
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    if (n->membership.changing || n->core.high_watermark <= n->core.epoch_start_offset)
+        return KERR_REQUEST_TIMED_OUT;
+    if (!own)
+        return KERR_INVALID_UPDATE_VERSION;
+    self = *own;
+    self.kraft_version_max = KRAFT_VERSION_MAX;
+    introduce_voter(n, &self);
+    return all_introduced(n) ? KERR_NONE : KERR_INVALID_UPDATE_VERSION;
+}
+
+void raft_node_ask_upgrade(struct raft_node *n, struct raft_request *r)
+{
+    struct raft_membership *m = &n->membership;
+    enum kerr error = raft_node_kraft_version(n) >= 1 ? KERR_NONE : check_upgrade(n);
+    struct voter_set *voters;
+
+    if (error != KERR_NONE || r->validate_only || raft_node_kraft_version(n) >= 1) {
+        finish(n, r, error);
+        return;
+    }
+    m->changing = r;
+    m->lagging = false;
+    m->offset = -1;
+    m->epoch = n->core.election.epoch;
+    timer_start(n->loop, &m->give_up, CHANGE_US);
+    voters = voter_set_copy(m->introduced);
+    if (!voters || status_failed(raft_node_append_voters(n, voters, KRAFT_VERSION_MAX))) {
+        if (m->changing == r)
+            change_end(n, KERR_UNKNOWN_SERVER_ERROR);
+        return;
+    }
+    if (m->changing != r)
+        return;
+    m->offset = log_end_offset(n->log) - 1;
+    raft_node_membership_moved(n);
+}
+
+/* ---- the decision ---- */
 
 /* All that can be known is known: the core decides, and its record is appended. */
 static void decide(struct raft_node *n)
@@ -111,8 +206,13 @@ static void decide(struct raft_node *n)
         change_end(n, error);
         return;
     }
+    if (kraft_version < 1) { /* an update of a voter that is in the settings */
+        introduce(n, r);
+        change_end(n, KERR_NONE);
+        return;
+    }
     voters = changed_voters(n, r);
-    if (!voters || status_failed(raft_node_append_voters(n, voters))) {
+    if (!voters || status_failed(raft_node_append_voters(n, voters, -1))) {
         if (m->changing == r)
             change_end(n, KERR_UNKNOWN_SERVER_ERROR);
         return;
@@ -238,12 +338,27 @@ static void look_again(struct raft_node *n)
     timer_start(n->loop, &n->membership.look, n->core.timeouts.fetch_ms * 1000);
 }
 
+static bool was_taken(struct bytes body)
+{
+    struct reader reader = reader_of(body.data, body.size);
+    struct update_raft_voter_response m;
+    struct arena a;
+    bool taken;
+
+    arena_init(&a, ANSWER_ARENA_BYTES);
+    taken = update_raft_voter_response_decode(&m, &reader, &a, UPDATE_VERSION) && m.error_code == KERR_NONE;
+    arena_free(&a);
+    return taken;
+}
+
 static void wish_answered(struct transport_request *t, struct status result, struct bytes body)
 {
     struct raft_node *n = CONTAINER_OF(t, struct raft_node, membership.request);
 
-    (void)body; /* whatever it says: the log tells whether it came true, and if not, it is asked again */
     n->membership.asking = false;
+    if (!status_failed(result) && t->api_key == UPDATE_RAFT_VOTER_REQUEST_KEY && was_taken(body))
+        n->membership.introduced_to_epoch = n->membership.asked_epoch;
+    /* Else the log tells whether it came true, and if not, it is asked again. */
     logger_event(n->logger, LOGGER_INFO, "raft_membership_asked", "api=%d answered=%s", t->api_key,
                  status_failed(result) ? "no" : "yes");
 }
@@ -316,7 +431,8 @@ static void look_at_ourselves(struct raft_node *n)
     const struct raft_voter *own = n->own_endpoints ? voter_set_at(n->own_endpoints, 0) : NULL;
     struct raft_member self = {.key = n->self,
                                .kraft_version_max = KRAFT_VERSION_MAX,
-                               .auto_join = n->auto_join};
+                               .auto_join = n->auto_join,
+                               .introduced = n->membership.introduced_to_epoch == n->core.election.epoch};
     struct transport_node leader;
     enum raft_wish wish;
     struct writer w;
@@ -333,6 +449,7 @@ static void look_at_ourselves(struct raft_node *n)
     wishes[wish].encode(n, &self, &w);
     CHECK(writer_ok(&w));
     n->membership.asking = true;
+    n->membership.asked_epoch = n->core.election.epoch;
     n->membership.request = (struct transport_request){
         .answered = wish_answered, .api_key = wishes[wish].key, .api_version = wishes[wish].version};
     transport_send(n->transport, &leader, &n->membership.request, writer_take(&w),
@@ -351,6 +468,7 @@ static void look_fired(struct timer *t)
 
 void raft_node_membership_start(struct raft_node *n)
 {
+    n->membership.introduced_to_epoch = -1;
     timer_init(n->loop, &n->membership.give_up, gave_up);
     timer_init(n->loop, &n->membership.look, look_fired);
     look_again(n);
@@ -374,4 +492,5 @@ void raft_node_membership_free(struct raft_node *n)
         transport_cancel(n->transport, &n->membership.request);
     timer_free(n->loop, &n->membership.give_up);
     timer_free(n->loop, &n->membership.look);
+    voter_set_free(n->membership.introduced);
 }

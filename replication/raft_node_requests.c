@@ -439,6 +439,7 @@ void raft_node_request(struct raft_node *n, struct raft_request *r)
         [RAFT_ASKED_ADD_VOTER] = raft_node_ask_change,
         [RAFT_ASKED_REMOVE_VOTER] = raft_node_ask_change,
         [RAFT_ASKED_UPDATE_VOTER] = raft_node_ask_change,
+        [RAFT_ASKED_UPGRADE] = raft_node_ask_upgrade,
     };
 
     CHECK((unsigned)r->type < RAFT_REQUEST_TYPES);

@@ -142,8 +142,10 @@ static struct voter_set *voters_to_write(const struct raft_node *n)
     return voter_set_with_endpoints(newest->voters, n->self.id, self->endpoints, self->endpoint_count);
 }
 
-struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, struct bytes_mut *batch)
+struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, int16_t kraft_version,
+                                     struct bytes_mut *batch)
 {
+    int64_t now_ms = clock_wall_ms(n->loop->clock);
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
     struct arena a;
 
@@ -152,7 +154,9 @@ struct status raft_node_build_voters(struct raft_node *n, const struct voter_set
     head.leader_epoch = n->core.election.epoch;
     head.attributes = RECORD_BATCH_CONTROL;
     record_batch_builder_begin(&n->builder, &head);
-    append_control(n, CONTROL_KRAFT_VOTERS, clock_wall_ms(n->loop->clock), control_voters(&a, voters));
+    if (kraft_version >= 0)
+        append_control(n, CONTROL_KRAFT_VERSION, now_ms, control_kraft_version(&a, kraft_version));
+    append_control(n, CONTROL_KRAFT_VOTERS, now_ms, control_voters(&a, voters));
     arena_free(&a);
     return record_batch_builder_finish(&n->builder, NULL, batch);
 }

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 
+#include "broker/control.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
@@ -83,8 +84,8 @@ static bool fill_supported(struct api_versions_response *out, struct arena *aren
     return true;
 }
 
-static bool fill_finalized(const struct metadata_image *img, struct api_versions_response *out,
-                           struct arena *arena)
+static bool fill_finalized(const struct metadata_image *img, int16_t kraft_version,
+                           struct api_versions_response *out, struct arena *arena)
 {
     size_t count = metadata_image_feature_count(img);
     struct api_versions_response_finalized_feature_key *f =
@@ -99,9 +100,12 @@ static bool fill_finalized(const struct metadata_image *img, struct api_versions
         f->name = feature->name;
         f->max_version_level = f->min_version_level = feature->level;
     }
-    f->name = STR(KRAFT_VERSION_FEATURE);
-    f->max_version_level = f->min_version_level = 1;
-    out->finalized_features_count = count + 1;
+    out->finalized_features_count = count;
+    if (kraft_version > 0) { /* a level of 0 is not named */
+        f->name = STR(KRAFT_VERSION_FEATURE);
+        f->max_version_level = f->min_version_level = kraft_version;
+        out->finalized_features_count++;
+    }
     out->finalized_features_epoch = metadata_image_offset(img);
     return true;
 }
@@ -115,7 +119,8 @@ void handle_api_versions(struct request *rq)
     response.error_code = (int16_t)check_request(rq, rq->message);
     filled = fill_apis(rq, &response, &rq->arena) && fill_supported(&response, &rq->arena);
     if (filled && rq->shard->image)
-        filled = fill_finalized(rq->shard->image, &response, &rq->arena);
+        filled = fill_finalized(rq->shard->image, control_quorum_version(rq->shard->node->control), &response,
+                                &rq->arena);
     if (filled)
         request_answer(rq, &response);
     else

@@ -5,6 +5,7 @@
 
 #include "broker/control.h"
 #include "broker/request.h"
+#include "broker/shard.h"
 #include "protocol/messages/controller_registration.h"
 #include "protocol/messages/unregister_broker.h"
 #include "protocol/messages/unregister_controller.h"
@@ -140,7 +141,7 @@ static void features_updated(struct control_call *call)
     request_answer(rq, &response);
 }
 
-void handle_update_features(struct request *rq)
+static void update_features(struct request *rq)
 {
     const struct update_features_request *m = rq->message;
     struct control_call *call = control_call_create(rq, CONTROLLER_UPDATE_FEATURES, features_updated);
@@ -161,4 +162,53 @@ void handle_update_features(struct request *rq)
     call->request.features.updates = updates;
     call->request.features.count = m->feature_updates_count;
     control_call(call);
+}
+
+/* kraft.version is no record of the metadata: Raft writes it, with the voters. It comes first, for the rest of the
+ * request may only then be refused without having changed anything that counts. */
+static void quorum_upgraded(struct control_raft_call *call)
+{
+    const struct raft_request *r = &call->request;
+    struct update_features_response response;
+
+    if (r->whole_error == KERR_NONE && r->error == KERR_NONE) {
+        update_features(call->rq);
+        return;
+    }
+    update_features_response_init(&response);
+    response.error_code = (int16_t)(r->error == KERR_NOT_LEADER_OR_FOLLOWER ? KERR_NOT_CONTROLLER : r->error);
+    if (r->error == KERR_INVALID_UPDATE_VERSION)
+        response.error_message = STR(UPDATE_FAILED "Invalid update version 1 for feature kraft.version. The leader does "
+                                                   "not know the directory of every voter yet, or one of them does not "
+                                                   "support it.");
+    request_answer(call->rq, &response);
+}
+
+static bool wants_kraft_version_1(const struct update_features_request *m)
+{
+    for (size_t i = 0; i < m->feature_updates_count; i++)
+        if (str_equal(m->feature_updates[i].feature, STR("kraft.version")) && m->feature_updates[i].max_version_level == 1)
+            return true;
+    return false;
+}
+
+void handle_update_features(struct request *rq)
+{
+    const struct update_features_request *m = rq->message;
+    struct control_raft_call *call;
+
+    if (control_quorum_version(rq->shard->node->control) > 0 || !wants_kraft_version_1(m)) {
+        update_features(rq);
+        return;
+    }
+    call = arena_array(&rq->arena, struct control_raft_call, 1);
+    if (!call) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    call->rq = rq;
+    call->finished = quorum_upgraded;
+    call->request.type = RAFT_ASKED_UPGRADE;
+    call->request.validate_only = m->validate_only;
+    control_raft_call(call);
 }

@@ -4,7 +4,7 @@ import uuid
 
 from harness.group_wire import ask_flexible, compact, compact_array
 
-DESCRIBE_QUORUM, ADD_RAFT_VOTER, REMOVE_RAFT_VOTER = 55, 80, 81
+DESCRIBE_QUORUM, UPDATE_FEATURES, ADD_RAFT_VOTER, REMOVE_RAFT_VOTER = 55, 57, 80, 81
 
 
 class Quorum:
@@ -71,6 +71,15 @@ def add_voter(c, node_id, directory, port, timeout_ms=10000):
 def remove_voter(c, node_id, directory):
     """The error, by RemoveRaftVoter v0."""
     r = ask_flexible(c, REMOVE_RAFT_VOTER, 0, compact(None) + struct.pack(">i", node_id) + directory.bytes)
+    r.take("i")
+    return r.take("h")
+
+
+def update_feature(c, feature, level, validate_only=False):
+    """The error, by UpdateFeatures v1."""
+    update = compact(feature) + struct.pack(">hb", level, 1) + b"\0"
+    r = ask_flexible(c, UPDATE_FEATURES, 1, struct.pack(">i", 10000) + compact_array([update]) +
+                     struct.pack(">b", validate_only))
     r.take("i")
     return r.take("h")
 

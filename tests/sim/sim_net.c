@@ -243,6 +243,7 @@ static void hang_up_run(struct task *t)
         c->rq = NULL;
         c->stage = CALL_OVER;
         c->at_us = SIM_NEVER;
+        client_lost(&c->client);
         request_abandon(rq);
     }
     call_maybe_free(c);
