@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from harness.brokers import ROOT, Broker
+from harness.brokers import ROOT, Broker, Cluster
 from harness.wire import LIST_OFFSETS, Closed, Connection, array, header, string
 
 SIZES = {100: "100 B", 1024: "1 KiB", 10240: "10 KiB"}
@@ -47,6 +47,17 @@ class Run:
         self.broker.format()
         return self.broker
 
+    def cluster_with(self, flush, **properties):
+        """Three nodes, as broker_with makes one; self.broker stands for all of them."""
+        settings = {key.replace("_", "."): str(value) for key, value in properties.items()}
+        if self.kind == "trivet":
+            settings["log.flush.before.ack"] = "true" if flush else "false"
+        elif flush:
+            settings["log.flush.interval.messages"] = "1"
+        self.broker = Cluster(os.path.join(self.folder, "cluster"), self.binary, properties=settings, kind=self.kind)
+        self.broker.format()
+        return self.broker
+
     def client(self, command, *arguments, program="bench_client"):
         done = subprocess.run([os.path.join(os.path.dirname(self.client_path), program), command, self.broker.bootstrap, *map(str, arguments)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=1800)
@@ -63,8 +74,8 @@ class Run:
         return json.loads(done.stdout)["cpu_s_per_gb"]
 
     def close(self):
-        if self.broker and self.broker.process:
-            self.broker.kill9() if self.broker.alive() else None
+        if self.broker:
+            self.broker.kill9()
 
 
 # ---- talking to the broker ----

@@ -149,8 +149,10 @@ class Broker:
         return self.process is not None and self.process.poll() is None
 
     def kill9(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        """Also of one that has ended."""
+        if self.process:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -212,15 +214,15 @@ class Broker:
 
 
 class Cluster:
-    """Several nodes of trivetd on 127.0.0.1, controller and broker each, one zone each.
+    """Several nodes on 127.0.0.1, controller and broker each, one zone each.
 
     dynamic_voters: the voters are in the log, and the nodes know one another as bootstrap servers; each is to be
     formatted by `trivet storage format`.
     """
 
-    def __init__(self, folder, binary, nodes=3, properties=None, dynamic_voters=False):
+    def __init__(self, folder, binary, nodes=3, properties=None, dynamic_voters=False, kind="trivet"):
         self.folder = os.path.abspath(folder)
-        self.brokers = [Broker("trivet", os.path.join(self.folder, str(node)), binary) for node in range(1, nodes + 1)]
+        self.brokers = [Broker(kind, os.path.join(self.folder, str(node)), binary) for node in range(1, nodes + 1)]
         voters = ",".join(f"{node}@127.0.0.1:{b.controller_port}" for node, b in enumerate(self.brokers, 1))
         for node, b in enumerate(self.brokers, 1):
             b.properties = {"node.id": str(node), "broker.rack": f"az-{node}",
@@ -236,15 +238,36 @@ class Cluster:
     def node(self, node_id):
         return self.brokers[node_id - 1]
 
-    def start(self, wait=30.0):
+    def format(self):
+        for b in self.brokers:
+            b.format()
+
+    def start(self, wait=60.0):
         """Starts all that do not run; answers the seconds until all of them serve clients."""
-        started = time.monotonic()
         fresh = [b for b in self.brokers if not b.alive()]
+        started = time.monotonic()
         for b in fresh:
             b.start(wait=None)
         for b in fresh:
             b.wait_answer(started, wait)
         return time.monotonic() - started
+
+    def kill9(self):
+        for b in self.brokers:
+            if b.alive():
+                b.kill9()
+
+    def alive(self):
+        return all(b.alive() for b in self.brokers)
+
+    def cpu_seconds(self):
+        return sum(b.cpu_seconds() for b in self.brokers)
+
+    def rss_bytes(self):
+        return sum(b.rss_bytes() for b in self.brokers)
+
+    def log_tail(self, lines=30):
+        return "".join(b.log_tail(lines) for b in self.brokers)
 
     def stop(self):
         """SIGTERM to all at once; answers their exit codes."""

@@ -103,10 +103,10 @@ def metadata_request(topics=None, correlation=1, create=False):
     return header(METADATA, 4, correlation) + asked + struct.pack(">b", create)
 
 
-def create_topics_request(name, partitions=1, configs=(), correlation=1):
+def create_topics_request(name, partitions=1, configs=(), correlation=1, replicas=1):
     """CreateTopics v2."""
     settings = array([string(k) + string(v) for k, v in configs])
-    topic = string(name) + struct.pack(">ih", partitions, 1) + array([]) + settings
+    topic = string(name) + struct.pack(">ih", partitions, replicas) + array([]) + settings
     return header(CREATE_TOPICS, 2, correlation) + array([topic]) + struct.pack(">ib", 10000, 0)
 
 
@@ -238,8 +238,8 @@ class Connection:
         _, error, stamp, offset, _ = answer.take("ihqqi")
         return error, stamp, offset
 
-    def create_topic(self, name, partitions=1, configs=()):
-        answer = self.ask(create_topics_request(name, partitions, configs))
+    def create_topic(self, name, partitions=1, configs=(), replicas=1):
+        answer = self.ask(create_topics_request(name, partitions, configs, replicas=replicas))
         answer.take("i")
         assert answer.take("i") == 1
         answer.string()
