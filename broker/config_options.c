@@ -144,6 +144,37 @@ static struct status check_cleaner(const struct config_values *config, struct co
     return STATUS_OK;
 }
 
+/* A class name of Apache Kafka's. False: none that we know. */
+static bool replica_selector_by_name(const char *name, enum replica_selector *out)
+{
+    static const struct {
+        const char *name;
+        enum replica_selector selector;
+    } known[] = {
+        {"", SELECT_LEADER},
+        {"org.apache.kafka.common.replica.LeaderSelector", SELECT_LEADER},
+        {"org.apache.kafka.common.replica.RackAwareReplicaSelector", SELECT_BY_RACK},
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (!strcmp(known[i].name, name ? name : "")) {
+            *out = known[i].selector;
+            return true;
+        }
+    return false;
+}
+
+static struct status set_replica_selector(const struct config_values *config, struct node_options *out,
+                                          struct config_problem *problem)
+{
+    const char *name = config_values_text(config, "replica.selector.class");
+
+    if (!replica_selector_by_name(name, &out->replica_selector))
+        return refuse(problem, "replica.selector.class: %s is not known; "
+                               "org.apache.kafka.common.replica.RackAwareReplicaSelector is.", name);
+    return STATUS_OK;
+}
+
 static struct status set_coordinator(const struct config_values *config, struct arena *arena,
                                      struct node_options *out, struct config_problem *problem)
 {
@@ -201,6 +232,8 @@ struct status config_node_options(const struct config_values *config, struct are
         st = check_topic_defaults(config, problem);
     if (!status_failed(st))
         st = check_cleaner(config, problem);
+    if (!status_failed(st))
+        st = set_replica_selector(config, &options, problem);
     if (!status_failed(st))
         st = set_coordinator(config, arena, &options, problem);
     if (status_failed(st))

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "broker/closest_replica.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 
@@ -29,7 +30,7 @@ struct fetch_part {
     size_t budget_bytes;
     /* the owner's, while it is away */
     size_t found_bytes;
-    bool has_error;
+    bool has_answer; /* an entry has one that is no records: an error, say */
     bool has_news, news_told;
     bool seen;     /* read once: what a replica's offsets say is taken then, and is old later */
     bool watching; /* watchers are in place, it will report when something moves */
@@ -99,8 +100,12 @@ static bool part_replica_is_stale(const struct fetch_part *part)
 static enum kerr entry_check(const struct fetch_part *part, const struct fetch_entry *e, const struct partition *p)
 {
     int32_t replica_id = part->call->replica_id;
-    enum kerr code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
+    enum kerr code;
 
+    if (!p)
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    code = part->call->any_replica ? partition_check_replica(p, e->current_leader_epoch)
+                                   : partition_check_leader(p, e->current_leader_epoch);
     if (code || replica_id < 0 || partition_has_replica(p, replica_id))
         return code;
     /* It may have heard of an assignment that is still on its way to us: it tries again. */
@@ -121,6 +126,18 @@ static enum kerr entry_take_position(const struct fetch_part *part, const struct
         return KERR_NOT_LEADER_OR_FOLLOWER;
     partition_replica_fetched(p, &f);
     return KERR_NONE;
+}
+
+/* KIP-392: whether the consumer is to read elsewhere. */
+static bool entry_is_nearer_elsewhere(const struct fetch_part *part, struct fetch_entry *e, const struct partition *p)
+{
+    const struct fetch_call *call = part->call;
+
+    if (!call->any_replica || call->rack.size == 0 || p->state != PARTITION_LEADING ||
+        part->owner->node->options->replica_selector != SELECT_BY_RACK)
+        return false;
+    e->preferred_replica = closest_replica(part->owner, p, e->offset, call->rack, call->rq->listener);
+    return e->preferred_replica >= 0;
 }
 
 static int64_t entry_end_offset(const struct fetch_entry *e, const struct partition *p)
@@ -149,6 +166,12 @@ static struct status entry_read_log(struct fetch_entry *e, struct partition *p, 
                                     &e->aborted_count);
 }
 
+/* Whether nothing was found so far that is an answer without records. */
+static bool entry_is_read(const struct fetch_entry *e)
+{
+    return e->code == KERR_NONE && e->diverging_epoch < 0 && e->preferred_replica < 0;
+}
+
 /* Fills the entry's answer. Adds to the part's bytes. */
 static void entry_read(struct fetch_part *part, struct fetch_entry *e)
 {
@@ -167,12 +190,13 @@ static void entry_read(struct fetch_part *part, struct fetch_entry *e)
     if (e->code)
         return;
     e->log_start_offset = log_start_offset(p->log);
-    e->code = entry_check_offset(part->owner, e, p);
-    if (!e->code && e->diverging_epoch < 0)
+    if (!entry_is_nearer_elsewhere(part, e, p))
+        e->code = entry_check_offset(part->owner, e, p);
+    if (entry_is_read(e))
         e->code = entry_take_position(part, e, p);
     e->high_watermark = partition_high_watermark(p);
     e->last_stable_offset = partition_last_stable_offset(p);
-    if (e->code || e->diverging_epoch >= 0)
+    if (!entry_is_read(e))
         return;
     if (max_bytes > left)
         max_bytes = left;
@@ -193,10 +217,10 @@ static bool entry_has_news(const struct fetch_entry *e)
 static void part_read(struct fetch_part *part)
 {
     part->found_bytes = 0;
-    part->has_error = part->has_news = false;
+    part->has_answer = part->has_news = false;
     for (struct fetch_entry *e = part->first; e; e = e->next) {
         entry_read(part, e);
-        part->has_error = part->has_error || e->code != KERR_NONE || e->diverging_epoch >= 0;
+        part->has_answer = part->has_answer || !entry_is_read(e);
         part->has_news = part->has_news || entry_has_news(e);
     }
     part->seen = true;
@@ -245,7 +269,7 @@ static void part_read_again(struct fetch_part *part)
     size_t before = part->found_bytes;
 
     part_read(part);
-    if (!part->has_error && part->found_bytes <= before && part->has_news <= part->news_told)
+    if (!part->has_answer && part->found_bytes <= before && part->has_news <= part->news_told)
         return;
     part_unwatch(part);
     part_report(part);
@@ -329,7 +353,7 @@ static bool call_content(const struct fetch_call *call)
     if (call->wait_over)
         return true;
     for (size_t i = 0; i < part_count(call); i++) {
-        if (!call->parts[i].away && call->parts[i].has_error)
+        if (!call->parts[i].away && call->parts[i].has_answer)
             return true;
         found += call->parts[i].told_bytes; /* one that watches again may know of more, and will report it */
     }
@@ -586,7 +610,7 @@ static void call_split(struct fetch_call *call)
         struct fetch_entry *e = &call->entries[i];
         struct fetch_part *part;
 
-        e->diverging_epoch = -1;
+        e->diverging_epoch = e->preferred_replica = -1;
         if (e->code) {
             call->wait_over = true; /* an error is an answer */
             continue;

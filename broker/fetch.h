@@ -46,6 +46,7 @@ struct fetch_entry {
     int32_t leader_epoch;
     int32_t diverging_epoch; /* -1: none */
     int64_t diverging_end_offset;
+    int32_t preferred_replica; /* where to read instead, with no records here; -1: nowhere */
     struct log_aborted *aborted; /* read committed */
     size_t aborted_count;
     struct payload payload;
@@ -65,6 +66,8 @@ struct fetch_call {
     bool read_committed;
     int32_t replica_id;    /* a replica's fetch, which may read up to the log end; -1: a consumer's */
     int64_t replica_epoch; /* its broker epoch as it knows it; -1: not told */
+    bool any_replica;      /* a consumer that may read from followers, up to their high watermark (KIP-392) */
+    struct str rack;       /* the consumer's; empty: unknown */
     /* At home, when every entry is answered and every payload can be sent. Answers the request, after which
      * fetch_release is called by the response. */
     void (*finished)(struct fetch_call *call);

@@ -266,7 +266,9 @@ enum kerr partition_check_replica(const struct partition *p, int32_t epoch)
         return KERR_FENCED_LEADER_EPOCH;
     if (epoch > p->leader_epoch)
         return KERR_UNKNOWN_LEADER_EPOCH;
-    return p->state == PARTITION_OPENING || p->stopping ? KERR_NOT_LEADER_OR_FOLLOWER : KERR_NONE;
+    if (p->state != PARTITION_LEADING && p->state != PARTITION_FOLLOWING)
+        return KERR_NOT_LEADER_OR_FOLLOWER; /* its log is opened, or cut, in the pool */
+    return p->stopping ? KERR_NOT_LEADER_OR_FOLLOWER : KERR_NONE;
 }
 
 enum kerr partition_check_leader(const struct partition *p, int32_t epoch)

@@ -152,7 +152,7 @@ static struct fetch_news entry_news(const struct fetch_entry *e)
         .code = e->code,
         .high_watermark = e->high_watermark,
         .log_start_offset = e->log_start_offset,
-        .preferred_replica = -1,
+        .preferred_replica = e->preferred_replica,
     };
 }
 
@@ -204,6 +204,8 @@ static bool fill_partition(struct fetch_response_partition_data *out, const stru
         out->current_leader.leader_id = e->leader_id;
         out->current_leader.leader_epoch = e->leader_epoch;
     }
+    if (a->call.rq->version >= 11)
+        out->preferred_read_replica = e->preferred_replica;
     out->records = (struct records){.data = (const uint8_t *)"", .size = e->payload.slice.size};
     if (e->payload.slice.size > 0)
         out->records.splice = &e->payload;
@@ -300,6 +302,8 @@ static struct fetch_call fetch_call_of(struct request *rq, const struct fetch_re
         .max_bytes = m->max_bytes < bytes_max ? m->max_bytes : bytes_max,
         .read_committed = m->isolation_level == 1 && replica_id < 0,
         .replica_id = replica_id,
+        .any_replica = replica_id < 0 && rq->version >= 11,
+        .rack = m->rack_id,
         .replica_epoch = m->replica_state.replica_epoch,
         .finished = fetch_finished,
     };

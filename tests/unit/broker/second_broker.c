@@ -34,6 +34,7 @@ void second_broker_register(struct second_broker *b, struct node_world *w)
     m.listeners_count = 1;
     m.features = features;
     m.features_count = count;
+    m.rack = str_from("az-2");
     m.log_dirs = &log_dir;
     m.log_dirs_count = 1;
     m.previous_broker_epoch = before;
