@@ -6,7 +6,8 @@ import time
 
 from writers import Writers
 
-PROPERTIES = {"min.insync.replicas": "2"}
+PROPERTIES = {"min.insync.replicas": "2",
+              "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
 TOPIC = "replicated"
 PARTITIONS = 4
 
@@ -73,6 +74,19 @@ def followers_have_the_leaders_bytes(cluster, tool):
     produce(cluster.bootstrap, (f"first-{i}" for i in range(20000)))
     until(lambda: logs_are_equal(cluster), 5)
     assert sorted(consume(cluster.bootstrap)) == sorted(f"first-{i}" for i in range(20000))
+
+
+def consumers_read_in_their_own_zone(cluster, tool):
+    """KIP-392: each is sent to the follower in its zone, or not away from the leader there."""
+    create(cluster, tool, "zones", 1)
+    produce(cluster.bootstrap, wanted := [f"zone-{i}" for i in range(1000)], "zones")
+    leader = partitions(cluster.bootstrap, "zones")[0][0]
+    for node in (1, 2, 3):
+        done = kcat("-C", "-b", cluster.bootstrap, "-t", "zones", "-e", "-X", f"client.rack=az-{node}", "-d",
+                    "fetch,topic,broker")
+        assert done.stdout.splitlines() == wanted, done.stderr[-3000:]
+        moved = [line for line in done.stderr.splitlines() if "preferred replica updated" in line]
+        assert len(moved) == (node != leader) and all(f" to {node} (" in line for line in moved), moved
 
 
 def leadership_moves_when_the_leader_is_killed(cluster, tool):
@@ -163,6 +177,6 @@ def writes_go_on_after_all_three_were_killed(cluster, tool):
     until(lambda: logs_are_equal(cluster))
 
 
-CASES = [followers_have_the_leaders_bytes, leadership_moves_when_the_leader_is_killed,
+CASES = [followers_have_the_leaders_bytes, consumers_read_in_their_own_zone, leadership_moves_when_the_leader_is_killed,
          killed_leader_cuts_what_nobody_else_has_and_follows, writes_go_on_after_each_broker_was_killed,
          writes_go_on_while_each_broker_is_restarted, writes_go_on_after_all_three_were_killed]
