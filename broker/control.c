@@ -15,6 +15,7 @@
 #include "broker/storage_dirs.h"
 #include "protocol/base/check.h"
 #include "replication/broker_lifecycle.h"
+#include "replication/controller_registration.h"
 #include "replication/memory.h"
 
 /* Longer than an election of those who are there. */
@@ -27,6 +28,7 @@ struct control {
     struct raft_node *raft;
     struct controller *controller;
     struct broker_lifecycle *lifecycle;
+    struct controller_registration *registration;
     struct checkpoints *checkpoints;
     struct cleaning *cleaning;
     _Atomic int32_t leader_id;
@@ -91,6 +93,7 @@ static void on_publish(void *arg, const struct metadata_image *image, const stru
         loop_post(post->shard->loop, &post->task);
     }
     broker_lifecycle_image(c->lifecycle, image);
+    controller_registration_image(c->registration, image);
 }
 
 /* ---- the logs are open ---- */
@@ -189,6 +192,7 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     c->leader_host = memory_str(node.host);
     c->leader_port = node.port;
     broker_lifecycle_controller(c->lifecycle, &node);
+    controller_registration_leader(c->registration, &node);
     if (leader_id >= 0)
         forward_controller_changed(c->node);
     isr_changes_controller(c->isr_changes);
@@ -411,11 +415,23 @@ static void control_fill(struct control *c)
     c->incarnation = uuid_from_random(c->incarnation.bytes);
 }
 
+/* What this node is as a controller. */
+static struct register_controller control_self(const struct control *c)
+{
+    struct register_controller self = {
+        .id = c->node->options->node_id,
+        .incarnation = c->incarnation,
+        .listeners = c->controller_listeners,
+        .listener_count = c->controller_count,
+    };
+
+    self.features = supported_features(&self.feature_count);
+    return self;
+}
+
 static struct controller *control_make_controller(struct control *c)
 {
     const struct node_env *env = &c->node->env;
-    size_t feature_count;
-    const struct metadata_feature_range *features = supported_features(&feature_count);
     struct controller_args args = {
         .loop = env->control_loop,
         .clock = env->clock,
@@ -426,12 +442,7 @@ static struct controller *control_make_controller(struct control *c)
         .cluster_id = str_from(storage_dirs_cluster_id(c->node->dirs)),
         .given = c->node->options->config,
         .may_lead = true,
-        .self = {.id = c->node->options->node_id,
-                 .incarnation = c->incarnation,
-                 .listeners = c->controller_listeners,
-                 .listener_count = c->controller_count,
-                 .features = features,
-                 .feature_count = feature_count},
+        .self = control_self(c),
         .arg = c,
         .on_publish = on_publish,
         .on_leader = on_leader,
@@ -450,6 +461,18 @@ static int64_t session_us(const struct node_options *o)
     int64_t least_us = beats_us > SESSION_US_MIN ? beats_us : SESSION_US_MIN;
 
     return least_us < limit_us ? least_us : limit_us;
+}
+
+static struct controller_registration *control_make_registration(struct control *c)
+{
+    struct controller_registration_args args = {
+        .loop = c->node->env.control_loop,
+        .transport = self_transport_base(c->transport),
+        .logger = c->node->env.logger,
+        .self = control_self(c),
+    };
+
+    return controller_registration_create(&args);
 }
 
 static struct broker_lifecycle *control_make_lifecycle(struct control *c)
@@ -585,6 +608,7 @@ struct status control_create(struct node *n, struct control **out)
     }
     c->controller = control_make_controller(c);
     c->lifecycle = control_make_lifecycle(c);
+    c->registration = control_make_registration(c);
     c->producer_ids = producer_ids_create(n, self_transport_base(c->transport));
     c->isr_changes = isr_changes_create(n, self_transport_base(c->transport));
     c->checkpoints = checkpoints_create(n);
@@ -774,6 +798,7 @@ void control_free(struct control *c)
         return;
     timer_free(c->loop, &c->hand_over);
     broker_lifecycle_free(c->lifecycle);
+    controller_registration_free(c->registration);
     controller_free(c->controller);
     if (c->raft)
         raft_node_close(c->raft, false);
