@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "broker/assignments.h"
 #include "broker/checkpoints.h"
 #include "broker/cleaning.h"
 #include "broker/closing.h"
@@ -42,6 +43,7 @@ struct control {
     bool served; /* `ready` was told */
     struct producer_ids *producer_ids;
     struct isr_changes *isr_changes;
+    struct assignments *assignments;
     /* the end */
     bool stopping;
     bool clean;
@@ -196,6 +198,7 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     if (leader_id >= 0)
         forward_controller_changed(c->node);
     isr_changes_controller(c->isr_changes);
+    assignments_controller(c->assignments);
     if (c->handing_over && leader_id >= 0 && leader_id != c->node->options->node_id)
         control_close(c);
 }
@@ -378,6 +381,11 @@ const struct raft_node *control_raft(const struct control *c)
 struct producer_ids *control_producer_ids(struct control *c)
 {
     return c->producer_ids;
+}
+
+struct assignments *control_assignments(struct control *c)
+{
+    return c->assignments;
 }
 
 struct isr_changes *control_isr_changes(struct control *c)
@@ -611,9 +619,10 @@ struct status control_create(struct node *n, struct control **out)
     c->registration = control_make_registration(c);
     c->producer_ids = producer_ids_create(n, self_transport_base(c->transport));
     c->isr_changes = isr_changes_create(n, self_transport_base(c->transport));
+    c->assignments = assignments_create(n, self_transport_base(c->transport));
     c->checkpoints = checkpoints_create(n);
     c->cleaning = cleaning_create(n);
-    CHECK(c->controller && c->lifecycle && c->producer_ids && c->isr_changes && c->checkpoints && c->cleaning);
+    CHECK(c->controller && c->lifecycle && c->producer_ids && c->isr_changes && c->assignments && c->checkpoints && c->cleaning);
     st = control_open_raft(c);
     if (status_failed(st)) {
         control_free(c);
@@ -806,6 +815,8 @@ void control_free(struct control *c)
         producer_ids_free(c->producer_ids);
     if (c->isr_changes)
         isr_changes_free(c->isr_changes);
+    if (c->assignments)
+        assignments_free(c->assignments);
     if (c->checkpoints)
         checkpoints_free(c->checkpoints);
     if (c->cleaning)

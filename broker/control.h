@@ -14,6 +14,7 @@
 #include "replication/transport.h"
 #include "storage/executor.h"
 
+struct assignments;
 struct control;
 struct isr_changes;
 struct producer_ids;
@@ -75,6 +76,9 @@ int16_t control_quorum_version(const struct control *c);
 
 /* A connection from that node broke off. Any thread. */
 void control_node_lost(struct control *c, int32_t node_id);
+
+/* What tells the controller where replicas lie (assignments.h); for its control loop. */
+struct assignments *control_assignments(struct control *c);
 
 /* This broker's epoch; -1 while it is not registered. Control loop. */
 int64_t control_broker_epoch(const struct control *c);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#include "broker/assignments.h"
 #include "broker/closing.h"
 #include "broker/control.h"
 #include "broker/coordinator/coordinators.h"
@@ -92,6 +93,7 @@ static void hosted_assign(struct hosted_partition *h)
     a = assignment_of(s, topic, mp);
     partition_assign(h->partition, &a);
     replica_fetcher_assign(s, h->partition);
+    assignments_check(s, h->partition, mp);
 }
 
 /* ---- letting go ---- */

@@ -4,6 +4,7 @@
 
 #include "broker/control.h"
 #include "broker/shard.h"
+#include "broker/storage_dirs.h"
 #include "protocol/messages/alter_partition.h"
 #include "protocol/messages/alter_partition_reassignments.h"
 #include "protocol/messages/assign_replicas_to_dirs.h"
@@ -230,6 +231,35 @@ static void directories_of_replicas_are_answered_in_their_places(void **state)
     node_ask_free(&a);
 }
 
+/* KIP-858: the controller learns by itself where each replica landed. */
+static void replicas_of_a_broker_with_two_directories_are_reported(void **state)
+{
+    struct node_world *w = *state;
+    const struct metadata_broker *b;
+    const struct metadata_topic *t;
+    struct uuid topic;
+    int in[2] = {0, 0};
+
+    node_world_stop(w);
+    node_world_free(w);
+    node_world_init(w);
+    node_world_set(w, "log.dirs=one,two");
+    node_world_start(w);
+    topic = node_world_topic(w, "t", 6, NULL);
+    test_loop_run(&w->loop, 1000);
+    t = metadata_image_topic_by_id(w->node->shards[0]->image, topic);
+    b = metadata_image_broker(w->node->shards[0]->image, w->options.node_id);
+    assert_int_equal(b->log_dir_count, 2);
+    for (int i = 0; i < 6; i++)
+        for (int d = 0; d < 2; d++)
+            in[d] += uuid_equal(t->partitions[i]->directories[0], b->log_dirs[d]);
+    assert_int_equal(in[0], 3);
+    assert_int_equal(in[1], 3);
+    for (int i = 0; i < 6; i++)
+        assert_true(uuid_equal(t->partitions[i]->directories[0],
+                               storage_dirs_id(w->node->dirs, node_world_partition(w, topic, i)->log_dir)));
+}
+
 /* ---- who belongs to the cluster ---- */
 
 static void another_controller_registers_and_is_unregistered(void **state)
@@ -314,6 +344,7 @@ int main(void)
         STORY(reassignments_are_answered_in_their_places),
         STORY(reassignments_are_listed_for_all_or_some),
         STORY(directories_of_replicas_are_answered_in_their_places),
+        STORY(replicas_of_a_broker_with_two_directories_are_reported),
         STORY(another_controller_registers_and_is_unregistered),
         STORY(unknown_broker_cannot_be_unregistered),
         STORY(levels_of_features_change_in_every_version_of_the_request),
