@@ -36,6 +36,8 @@ static const struct {
     {API_INCREMENTAL_ALTER_CONFIGS, handle_incremental_alter_configs, true},
     {API_DESCRIBE_CLUSTER, handle_describe_cluster},
     {API_LIST_CONFIG_RESOURCES, handle_list_config_resources},
+    {API_DESCRIBE_LOG_DIRS, handle_describe_log_dirs},
+    {API_DESCRIBE_TOPIC_PARTITIONS, handle_describe_topic_partitions},
     {API_ELECT_LEADERS, handle_elect_leaders, true},
     {API_ALTER_PARTITION_REASSIGNMENTS, handle_alter_partition_reassignments, true},
     {API_LIST_PARTITION_REASSIGNMENTS, handle_list_partition_reassignments, true},

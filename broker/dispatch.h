@@ -56,6 +56,8 @@ void handle_incremental_alter_configs(struct request *rq);
 void handle_list_config_resources(struct request *rq);
 void handle_describe_cluster(struct request *rq);
 void handle_allocate_producer_ids(struct request *rq);
+void handle_describe_log_dirs(struct request *rq);
+void handle_describe_topic_partitions(struct request *rq);
 void handle_elect_leaders(struct request *rq);
 void handle_alter_partition_reassignments(struct request *rq);
 void handle_list_partition_reassignments(struct request *rq);

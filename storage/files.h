@@ -73,6 +73,8 @@ struct files_ops {
     struct status (*remove_directory)(struct files *fs, const char *path); /* must be empty */
     struct status (*list)(struct files *fs, const char *path, files_visit *visit, void *arg);
     struct status (*stat)(struct files *fs, const char *path, struct file_stat *out);
+    /* How large the file system is that holds path, and how much of it may still be written. */
+    struct status (*space)(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes);
     /* The entries of a directory are durable when it returns. */
     struct status (*sync_directory)(struct files *fs, const char *path);
     /* Everything of the file system that holds path is durable when it returns (syncfs). */

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -649,6 +650,18 @@ static struct status real_stat(struct files *fs, const char *path, struct file_s
     return STATUS_OK;
 }
 
+static struct status real_space(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes)
+{
+    struct statvfs st;
+
+    (void)fs;
+    if (statvfs(path, &st) < 0)
+        return status_errno(errno, "look how much room there is");
+    *total_bytes = (int64_t)(st.f_blocks * st.f_frsize);
+    *usable_bytes = (int64_t)(st.f_bavail * st.f_frsize);
+    return STATUS_OK;
+}
+
 static struct status real_sync_directory(struct files *fs, const char *path)
 {
     int fd = open_retrying(path, O_RDONLY | O_DIRECTORY);
@@ -779,6 +792,7 @@ static const struct files_ops real_ops = {
     .remove_directory = real_remove_directory,
     .list = real_list,
     .stat = real_stat,
+    .space = real_space,
     .sync_directory = real_sync_directory,
     .sync_filesystem = real_sync_filesystem,
     .lock = real_lock,

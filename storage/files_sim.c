@@ -429,6 +429,19 @@ static struct status sim_file_stat(struct files *fs, const char *path, struct fi
     return leave(s, error, "stat");
 }
 
+/* A disk is full when a fault says so; its size is only for show. */
+static struct status sim_file_space(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes)
+{
+    struct files_sim *s = sim(fs);
+    int error = enter(s, FILES_CALL_STAT, path);
+
+    if (!error && sim_find(&s->disk, path, &error)) {
+        *total_bytes = INT64_C(1) << 40;
+        *usable_bytes = INT64_C(1) << 39;
+    }
+    return leave(s, error, "look how much room there is");
+}
+
 static struct status sim_file_sync_directory(struct files *fs, const char *path)
 {
     struct files_sim *s = sim(fs);
@@ -519,6 +532,7 @@ static const struct files_ops sim_ops = {
     .remove_directory = sim_file_remove_directory,
     .list = sim_file_list,
     .stat = sim_file_stat,
+    .space = sim_file_space,
     .sync_directory = sim_file_sync_directory,
     .sync_filesystem = sim_file_sync_filesystem,
     .lock = sim_file_lock,

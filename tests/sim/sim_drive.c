@@ -288,6 +288,13 @@ static struct status disk_stat(struct files *fs, const char *path, struct file_s
     return leave_with(&c, c.inner->ops->stat(c.inner, path, out));
 }
 
+static struct status disk_space(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes)
+{
+    struct call c = enter(fs, FILES_CALL_STAT, CALL_US);
+
+    return leave_with(&c, c.inner->ops->space(c.inner, path, total_bytes, usable_bytes));
+}
+
 static struct status disk_sync_directory(struct files *fs, const char *path)
 {
     struct call c = enter(fs, FILES_CALL_SYNC_DIRECTORY, sync_us(fs));
@@ -331,6 +338,7 @@ void sim_drive_init(struct sim_drive *d, struct clock *clock, uint64_t seed, str
         .remove_directory = disk_remove_directory,
         .list = disk_list,
         .stat = disk_stat,
+        .space = disk_space,
         .sync_directory = disk_sync_directory,
         .sync_filesystem = disk_sync_filesystem,
         .lock = disk_lock,

@@ -146,6 +146,7 @@ static void errors_are_those_of_linux(void **state)
     struct files *fs = fresh(0);
     struct file *f, *second;
     struct file_stat st;
+    int64_t total, usable;
     (void)state;
 
     fails(fs->ops->open(fs, at("none"), FILE_READ_ONLY, &f), ENOENT);
@@ -164,6 +165,9 @@ static void errors_are_those_of_linux(void **state)
     fails(fs->ops->sync_directory(fs, at("none")), ENOENT);
     fails(fs->ops->sync_filesystem(fs, at("none")), ENOENT);
     fails(fs->ops->drop_cached(fs, at("none")), ENOENT);
+    fails(fs->ops->space(fs, at("none"), &total, &usable), ENOENT);
+    ok(fs->ops->space(fs, root, &total, &usable));
+    assert_true(usable > 0 && total >= usable);
     ok(fs->ops->stat(fs, root, &st));
     assert_true(st.is_directory);
     assert_int_equal(stats(fs).files, 0);
