@@ -129,6 +129,16 @@ void cluster_close(struct cluster *c)
     free(c);
 }
 
+struct client *cluster_client(struct cluster *c)
+{
+    return c->first;
+}
+
+int32_t cluster_broker_id(const struct cluster *c, size_t index)
+{
+    return c->brokers[index].id;
+}
+
 size_t cluster_broker_count(const struct cluster *c)
 {
     return c->broker_count;

@@ -18,8 +18,12 @@ struct cluster;
 struct cluster *cluster_open(const char *bootstrap);
 void cluster_close(struct cluster *c); /* NULL is fine */
 
+/* The connection to the broker that was found first. */
+struct client *cluster_client(struct cluster *c);
+
 /* The client of broker number `index` of cluster_broker_count; NULL, with a sentence on stderr. */
 size_t cluster_broker_count(const struct cluster *c);
+int32_t cluster_broker_id(const struct cluster *c, size_t index);
 struct client *cluster_broker(struct cluster *c, size_t index);
 
 /* The broker that coordinates a group; waits a while for one. NULL, with a sentence on stderr. */

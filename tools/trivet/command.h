@@ -13,8 +13,10 @@ enum exit_status {
     EXIT_USAGE = 2,  /* the command line makes no sense */
 };
 
+int command_cluster(int argc, char **argv);
 int command_group(int argc, char **argv);
 int command_dump_log(int argc, char **argv);
+int command_partition(int argc, char **argv);
 int command_storage(int argc, char **argv);
 int command_topic(int argc, char **argv);
 

@@ -1,6 +1,7 @@
 /* trivet group list|describe|delete|reset-offsets */
 
 #include "tools/trivet/group.h"
+#include "tools/trivet/verbs.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -165,8 +166,9 @@ static int list_one(struct client *c, const struct group_arguments *a)
 }
 
 /* Each broker knows the groups that it coordinates. */
-static int group_list(struct cluster *c, const struct group_arguments *a)
+static int group_list(struct cluster *c, const void *arguments)
 {
+    const struct group_arguments *a = arguments;
     int status = EXIT_DONE;
 
     for (size_t i = 0; i < cluster_broker_count(c); i++) {
@@ -258,8 +260,9 @@ static int describe_one(struct cluster *c, struct str group, const struct group_
     return status;
 }
 
-static int group_describe(struct cluster *c, const struct group_arguments *a)
+static int group_describe(struct cluster *c, const void *arguments)
 {
+    const struct group_arguments *a = arguments;
     int status;
 
     do {
@@ -283,8 +286,9 @@ static int16_t delete_code(const void *response)
     return r->results_count ? r->results[0].error_code : KERR_UNKNOWN_SERVER_ERROR;
 }
 
-static int group_delete(struct cluster *c, const struct group_arguments *a)
+static int group_delete(struct cluster *c, const void *arguments)
 {
+    const struct group_arguments *a = arguments;
     int status = EXIT_DONE;
 
     for (size_t i = 0; i < a->name_count; i++) {
@@ -307,8 +311,9 @@ static int group_delete(struct cluster *c, const struct group_arguments *a)
     return status;
 }
 
-static int group_reset_offsets(struct cluster *c, const struct group_arguments *a)
+static int group_reset_offsets(struct cluster *c, const void *arguments)
 {
+    const struct group_arguments *a = arguments;
     int status = EXIT_DONE;
 
     for (size_t i = 0; i < a->name_count; i++)
@@ -318,54 +323,43 @@ static int group_reset_offsets(struct cluster *c, const struct group_arguments *
 
 /* ---- the table ---- */
 
-static const struct verb {
-    const char *name;
-    int (*run)(struct cluster *c, const struct group_arguments *a);
-    bool wants_names;
-    bool wants_place;
-} verbs[] = {
-    {"list", group_list, false, false},
-    {"describe", group_describe, true, false},
-    {"delete", group_delete, true, false},
-    {"reset-offsets", group_reset_offsets, true, true},
+static const char *list_fault(const void *arguments)
+{
+    const struct group_arguments *a = arguments;
+
+    return a->interval_s < 1 ? "--interval wants one second or more" : NULL;
+}
+
+static const char *names_fault(const void *arguments)
+{
+    const struct group_arguments *a = arguments;
+
+    return a->name_count == 0 ? "which group?" : list_fault(arguments);
+}
+
+static const char *reset_fault(const void *arguments)
+{
+    const struct group_arguments *a = arguments;
+
+    if (a->name_count > 0 && a->reset.to == RESET_NOWHERE)
+        return "where to? --to-earliest, --to-latest, --to-time, --to-offset or --shift-by";
+    return names_fault(arguments);
+}
+
+static const struct verb rows[] = {
+    {"list", group_list, list_fault},
+    {"describe", group_describe, names_fault},
+    {"delete", group_delete, names_fault},
+    {"reset-offsets", group_reset_offsets, reset_fault},
 };
-
-static int usage(const char *what)
-{
-    fprintf(stderr, "trivet group: %s\nTry `trivet group --help'.\n", what);
-    return EXIT_USAGE;
-}
-
-static int run_verb(const struct verb *v, const struct group_arguments *a)
-{
-    struct cluster *c;
-    int status;
-
-    if (v->wants_names && a->name_count == 0)
-        return usage("which group?");
-    if (v->wants_place && a->reset.to == RESET_NOWHERE)
-        return usage("where to? --to-earliest, --to-latest, --to-time, --to-offset or --shift-by");
-    if (a->interval_s < 1)
-        return usage("--interval wants one second or more");
-    c = cluster_open(a->bootstrap);
-    if (!c)
-        return EXIT_FAILED;
-    status = v->run(c, a);
-    cluster_close(c);
-    return status;
-}
 
 int command_group(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "list|describe|delete|reset-offsets [GROUP...]",
                                      "Shows, deletes and resets the groups of consumers.", NULL, NULL, NULL};
-    struct group_arguments a = {.bootstrap = getenv("TRIVET_BOOTSTRAP"), .interval_s = 1};
+    static const struct verbs verbs = {"group", rows, sizeof rows / sizeof rows[0]};
+    struct group_arguments a = {.bootstrap = default_bootstrap(), .interval_s = 1};
 
-    if (!a.bootstrap)
-        a.bootstrap = BOOTSTRAP_DEFAULT;
     argp_parse(&argp, argc, argv, 0, NULL, &a);
-    for (size_t i = 0; a.verb && i < sizeof verbs / sizeof verbs[0]; i++)
-        if (strcmp(a.verb, verbs[i].name) == 0)
-            return run_verb(&verbs[i], &a);
-    return usage(a.verb ? "no such verb" : "what is to be done?");
+    return verbs_run(&verbs, a.verb, a.bootstrap, &a);
 }

@@ -14,6 +14,8 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"topic", "create, list, describe, grow and delete topics", command_topic},
+    {"partition", "list partitions, move them, have leaders elected", command_partition},
+    {"cluster", "show brokers, zones and the quorum; forget a node", command_cluster},
     {"group", "list, describe, delete and reset the groups of consumers", command_group},
     {"storage", "format log directories, and say what is in them", command_storage},
     {"dump-log", "print segments, indexes, snapshots and the metadata log", command_dump_log},

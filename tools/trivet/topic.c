@@ -11,8 +11,8 @@
 #include "protocol/messages/create_topics.h"
 #include "protocol/messages/delete_topics.h"
 #include "protocol/messages/metadata.h"
-#include "tools/trivet/client.h"
 #include "tools/trivet/command.h"
+#include "tools/trivet/verbs.h"
 
 #define NAMES_MAX        256
 #define CONFIGS_MAX      64
@@ -108,8 +108,10 @@ static int told(struct str name, int16_t code, struct str message, const char *d
     return EXIT_FAILED;
 }
 
-static int topic_create(struct client *c, const struct topic_arguments *a)
+static int topic_create(struct cluster *cluster, const void *arguments)
 {
+    const struct topic_arguments *a = arguments;
+    struct client *c = cluster_client(cluster);
     struct create_topics_request_creatable_topic topics[NAMES_MAX];
     struct create_topics_request request;
     struct create_topics_response response;
@@ -142,8 +144,10 @@ static int topic_create(struct client *c, const struct topic_arguments *a)
     return status;
 }
 
-static int topic_grow(struct client *c, const struct topic_arguments *a)
+static int topic_grow(struct cluster *cluster, const void *arguments)
 {
+    const struct topic_arguments *a = arguments;
+    struct client *c = cluster_client(cluster);
     struct create_partitions_request_topic topics[NAMES_MAX];
     struct create_partitions_request request;
     struct create_partitions_response response;
@@ -168,8 +172,10 @@ static int topic_grow(struct client *c, const struct topic_arguments *a)
     return status;
 }
 
-static int topic_delete(struct client *c, const struct topic_arguments *a)
+static int topic_delete(struct cluster *cluster, const void *arguments)
 {
+    const struct topic_arguments *a = arguments;
+    struct client *c = cluster_client(cluster);
     int16_t version = client_version(c, API_DELETE_TOPICS);
     struct delete_topics_request_delete_topic_state topics[NAMES_MAX];
     struct delete_topics_request request;
@@ -217,8 +223,10 @@ static int by_name(const void *a, const void *b)
                        ((const struct metadata_response_topic *)b)->name);
 }
 
-static int topic_list(struct client *c, const struct topic_arguments *a)
+static int topic_list(struct cluster *cluster, const void *arguments)
 {
+    const struct topic_arguments *a = arguments;
+    struct client *c = cluster_client(cluster);
     struct metadata_response response;
 
     if (!ask_metadata(c, a, &response))
@@ -268,8 +276,10 @@ static int topic_print(const struct metadata_response_topic *t)
     return EXIT_DONE;
 }
 
-static int topic_describe(struct client *c, const struct topic_arguments *a)
+static int topic_describe(struct cluster *cluster, const void *arguments)
 {
+    const struct topic_arguments *a = arguments;
+    struct client *c = cluster_client(cluster);
     struct metadata_response response;
     int status = EXIT_DONE;
 
@@ -283,52 +293,35 @@ static int topic_describe(struct client *c, const struct topic_arguments *a)
 
 /* ---- the table ---- */
 
-static const struct verb {
-    const char *name;
-    int (*run)(struct client *c, const struct topic_arguments *a);
-    bool wants_names;
-    bool wants_partitions;
-} verbs[] = {
-    {"create", topic_create, true, false}, {"list", topic_list, false, false},
-    {"describe", topic_describe, false, false}, {"grow", topic_grow, true, true},
-    {"delete", topic_delete, true, false},
+static const char *names_fault(const void *arguments)
+{
+    const struct topic_arguments *a = arguments;
+
+    return a->name_count == 0 ? "which topic?" : NULL;
+}
+
+static const char *grow_fault(const void *arguments)
+{
+    const struct topic_arguments *a = arguments;
+
+    if (a->name_count > 0 && a->partitions == 0)
+        return "--partitions says how many there are to be in all";
+    return names_fault(arguments);
+}
+
+static const struct verb rows[] = {
+    {"create", topic_create, names_fault}, {"list", topic_list, NULL},          {"describe", topic_describe, NULL},
+    {"grow", topic_grow, grow_fault},      {"delete", topic_delete, names_fault},
 };
-
-static int usage(const char *what)
-{
-    fprintf(stderr, "trivet topic: %s\nTry `trivet topic --help'.\n", what);
-    return EXIT_USAGE;
-}
-
-static int run_verb(const struct verb *v, const struct topic_arguments *a)
-{
-    struct client *c;
-    int status;
-
-    if (v->wants_names && a->name_count == 0)
-        return usage("which topic?");
-    if (v->wants_partitions && a->partitions == 0)
-        return usage("--partitions says how many there are to be in all");
-    c = client_connect(a->bootstrap);
-    if (!c)
-        return EXIT_FAILED;
-    status = v->run(c, a);
-    client_close(c);
-    return status;
-}
 
 int command_topic(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "create|list|describe|grow|delete [TOPIC...]",
                                      "Makes, shows, grows and deletes topics. Partitions only grow.", NULL, NULL,
                                      NULL};
-    struct topic_arguments a = {.bootstrap = getenv("TRIVET_BOOTSTRAP")};
+    static const struct verbs verbs = {"topic", rows, sizeof rows / sizeof rows[0]};
+    struct topic_arguments a = {.bootstrap = default_bootstrap()};
 
-    if (!a.bootstrap)
-        a.bootstrap = BOOTSTRAP_DEFAULT;
     argp_parse(&argp, argc, argv, 0, NULL, &a);
-    for (size_t i = 0; a.verb && i < sizeof verbs / sizeof verbs[0]; i++)
-        if (strcmp(a.verb, verbs[i].name) == 0)
-            return run_verb(&verbs[i], &a);
-    return usage(a.verb ? "no such verb" : "what is to be done?");
+    return verbs_run(&verbs, a.verb, a.bootstrap, &a);
 }
