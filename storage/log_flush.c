@@ -27,6 +27,7 @@ struct flush_work {
     struct bytes_mut epochs;   /* data NULL: nothing to write */
     struct bytes_mut snapshot; /* likewise */
     int64_t snapshot_offset;
+    int64_t useless_snapshot; /* the one before, when that makes it so; -1: none */
     int64_t closing_snapshot; /* one that is there already and is to be synced; -1: none */
     int64_t end_offset;
     struct log_hint end_hint;
@@ -82,6 +83,12 @@ static int flush_file_count(const struct flush_work *w)
     return count + w->sync_directory + 2 * w->sync_parent + 2 * (w->epochs.data != NULL);
 }
 
+/* A snapshot that lies at no segment's base is only of use while it is the newest. */
+static bool is_of_use(const struct log *l, int64_t snapshot)
+{
+    return !l->segment_count || l->segments[log_segment_index(l, snapshot)]->base_offset == snapshot;
+}
+
 static void take_small_files(struct log *l, struct flush_work *w)
 {
     w->sync_parent = l->directory_new;
@@ -94,6 +101,8 @@ static void take_small_files(struct log *l, struct flush_work *w)
     if (l->snapshot_size_bytes >= SNAPSHOT_DISTANCE_BYTES && l->snapshot_offset != l->end_offset) {
         producer_snapshot_encode(&l->producers, &w->snapshot);
         w->snapshot_offset = l->end_offset;
+        if (l->snapshot_offset >= 0 && !is_of_use(l, l->snapshot_offset))
+            w->useless_snapshot = l->snapshot_offset;
         l->snapshot_size_bytes = 0;
     }
 }
@@ -110,7 +119,7 @@ static bool flush_begin(struct log *l, struct log_flush *out, bool closing)
     if (!w)
         return false;
     w->files = l->files;
-    w->closing_snapshot = -1;
+    w->useless_snapshot = w->closing_snapshot = -1;
     w->directory = strdup(l->directory);
     if (!w->directory || !take_segments(l, w)) {
         flush_work_free(w);
@@ -206,7 +215,11 @@ static struct status write_snapshot(struct flush_work *w)
     st = log_snapshot_path(w->directory, path, w->snapshot_offset, "");
     if (status_failed(st))
         return st;
-    return log_write_file(w->files, path, (struct bytes){w->snapshot.data, w->snapshot.size});
+    st = log_write_file(w->files, path, (struct bytes){w->snapshot.data, w->snapshot.size});
+    if (!status_failed(st) && w->useless_snapshot >= 0 &&
+        !status_failed(log_snapshot_path(w->directory, path, w->useless_snapshot, "")))
+        (void)w->files->ops->remove(w->files, path); /* the next open removes what stays */
+    return st;
 }
 
 struct status log_flush_write(struct log_flush *f)
@@ -304,15 +317,13 @@ struct status log_flush_run(struct log_flush *f)
     return st;
 }
 
-/* A snapshot that lies at no segment's base is only of use while it is the newest. */
 void log_replace_snapshot(struct log *l, int64_t offset)
 {
     char path[SEGMENT_PATH_BYTES];
     const int64_t old = l->snapshot_offset;
 
     l->snapshot_offset = offset;
-    if (old < 0 || old == offset || !l->segment_count ||
-        l->segments[log_segment_index(l, old)]->base_offset == old)
+    if (old < 0 || old == offset || is_of_use(l, old))
         return;
     if (!status_failed(log_snapshot_path(l->directory, path, old, "")))
         (void)l->files->ops->remove(l->files, path); /* the next open removes what stays */
@@ -330,8 +341,8 @@ void log_flush_end(struct log *l, struct log_flush *f, struct status result)
         if (w->end_offset > l->flushed_end)
             l->flushed_end = w->end_offset;
         log_add_hint(l->end_hints, LOG_END_HINTS, &l->end_hint_next, w->end_hint);
-        if (w->snapshot.data)
-            log_replace_snapshot(l, w->snapshot_offset);
+        if (w->snapshot.data && w->snapshot_offset > l->snapshot_offset) /* a roll may have written a newer one */
+            l->snapshot_offset = w->snapshot_offset;
     }
     flush_work_free(w);
     *f = (struct log_flush){0};

@@ -387,6 +387,43 @@ static void swap_files_take_the_place_of_what_they_replace(void **state)
     world_end(&w);
 }
 
+/* Every 4 MiB a flush writes a snapshot and removes the one before, in the pool: a name that is removed on the loop waits for
+ * the file system's journal, and all that the loop serves waits with it. */
+static void flushes_keep_one_snapshot_and_leave_the_loop_nothing_to_remove(void **state)
+{
+    struct log_world w;
+    struct log_flush flush;
+    struct status st;
+    char name[64];
+    int64_t size, before = -1;
+    uint64_t removals;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 64 << 20;
+    w.config.max_message_bytes = 8 << 20;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 3; i++) {
+        world_append(&w, 90, 60000);
+        assert_true(log_flush_begin(w.log, &flush));
+        st = log_flush_run(&flush);
+        removals = files_sim_calls(w.files, FILES_CALL_REMOVE);
+        log_flush_end(w.log, &flush, st);
+        assert_false(status_failed(st));
+        assert_int_equal(files_sim_calls(w.files, FILES_CALL_REMOVE), removals);
+        snprintf(name, sizeof name, "%020lld.snapshot", (long long)log_end_offset(w.log));
+        free(world_file(&w, name, &size));
+        assert_true(size > 0);
+        if (before >= 0) {
+            snprintf(name, sizeof name, "%020lld.snapshot", (long long)before);
+            free(world_file(&w, name, &size));
+            assert_int_equal(size, -1);
+        }
+        before = log_end_offset(w.log);
+    }
+    world_end(&w);
+}
+
 /* A damaged snapshot costs a longer walk, never the producers. */
 static void producers_survive_damaged_snapshots(void **state)
 {
@@ -600,6 +637,7 @@ int main(void)
         cmocka_unit_test(offset_beyond_its_segment_is_no_batch),
         cmocka_unit_test(leftovers_are_tidied_away),
         cmocka_unit_test(swap_files_take_the_place_of_what_they_replace),
+        cmocka_unit_test(flushes_keep_one_snapshot_and_leave_the_loop_nothing_to_remove),
         cmocka_unit_test(producers_survive_damaged_snapshots),
         cmocka_unit_test(snapshot_that_tells_of_later_offsets_is_not_believed),
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
