@@ -38,6 +38,28 @@ def disk_limit(folder=None):
             "mb_per_s": STREAM_BYTES / 1e6 / stream}
 
 
+def group_commit_limit(rate, record_bytes, seconds, folder=None):
+    """What an ideal broker would reach on this disk: records come at even distances, one sync covers all that have come
+    when it begins. Milliseconds from coming to durable; a stall of the disk counts for each record that meets it."""
+    took = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        fd = file.fileno()
+        started = time.perf_counter()
+        done = 0
+        while done < rate * seconds:
+            come = min(int((time.perf_counter() - started) * rate), rate * seconds)
+            if come == done:
+                time.sleep(max(0.0, started + (done + 1) / rate - time.perf_counter()))
+                continue
+            os.write(fd, b"x" * (record_bytes * (come - done)))
+            os.fdatasync(fd)
+            now = time.perf_counter()
+            took += [now - (started + (i + 1) / rate) for i in range(done, come)]
+            done = come
+    took.sort()
+    return {"p50_ms": took[len(took) // 2] * 1e3, "p999_ms": took[int(0.999 * (len(took) - 1))] * 1e3}
+
+
 def cpu_name():
     with open("/proc/cpuinfo", encoding="utf-8") as info:
         for line in info:
