@@ -397,6 +397,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         link_close(l, status_network("connect to a peer"));
         return;
     }
+    event_del(&l->idle);
     event_add(&l->readable, NULL);
     if (l->peer->known)
         link_start(l);
@@ -404,17 +405,37 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         link_greet(l);
 }
 
+/* Idle for long, or not connected for too long. */
 static void on_idle(evutil_socket_t fd, short what, void *arg)
 {
+    struct link *l = arg;
+    struct status why = status_error(KERR_NETWORK_EXCEPTION, "idle");
+
     (void)fd;
     (void)what;
-    link_close(arg, status_error(KERR_NETWORK_EXCEPTION, "idle"));
+    if (l->state == LINK_CONNECTING)
+        why = (struct status){KERR_NETWORK_EXCEPTION, ETIMEDOUT, "connect to a peer"};
+    link_close(l, why);
+}
+
+/* A peer that is cut off is found out while its answer is awaited; one that is only slow is not, for its kernel answers
+ * the probes. */
+static void link_watch(const struct link *l)
+{
+    const int on = 1, first_s = 1, every_s = 1, probes = 3, unheard_ms = 4000;
+
+    setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &first_s, sizeof first_s);
+    setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    setsockopt(l->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof unheard_ms);
 }
 
 static void link_connect(struct link *l, const struct sockaddr *address, socklen_t size)
 {
     struct event_base *events = l->peer->transport->args.events;
-    int one = 1;
+    const struct timeval patience = {.tv_sec = PEER_CONNECT_US / 1000000};
 
     l->state = LINK_CONNECTING;
     l->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -422,7 +443,7 @@ static void link_connect(struct link *l, const struct sockaddr *address, socklen
         link_close(l, status_network("socket for a peer"));
         return;
     }
-    setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    link_watch(l);
     event_assign(&l->readable, events, l->fd, EV_READ | EV_PERSIST, on_readable, l);
     event_assign(&l->writable, events, l->fd, EV_WRITE, on_writable, l);
     l->events_set = true;
@@ -431,6 +452,7 @@ static void link_connect(struct link *l, const struct sockaddr *address, socklen
         return;
     }
     event_add(&l->writable, NULL);
+    event_add(&l->idle, &patience);
 }
 
 static void set_port(struct sockaddr *address, uint16_t port)

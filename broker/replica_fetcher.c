@@ -37,6 +37,7 @@ struct replica_fetchers {
     int32_t wait_ms, bytes_min, bytes_max, partition_bytes_max;
     int64_t backoff_ms, timeout_us;
     int64_t own_broker_epoch;
+    bool own_fenced;
     struct replica_fetcher *list;
     struct task look; /* at all of them, once in a turn of the loop */
     bool look_posted;
@@ -68,6 +69,13 @@ static void look_later(struct replica_fetchers *all)
 }
 
 /* ---- the leader's address ---- */
+
+static bool broker_fenced(const struct replica_fetchers *all, int32_t id)
+{
+    const struct metadata_broker *b = metadata_image_broker(all->shard->image, id);
+
+    return !b || b->fenced;
+}
 
 static int64_t broker_epoch(const struct replica_fetchers *all, int32_t id)
 {
@@ -646,14 +654,17 @@ void replica_fetchers_image_changed(struct shard *s, const struct metadata_delta
 {
     struct replica_fetchers *all = s->replica_fetchers;
     int64_t own_epoch;
-    bool own_changed;
+    bool fenced, own_changed;
     struct replica_fetcher *f;
 
     if (!delta->brokers_changed && !delta->snapshot)
         return;
     own_epoch = broker_epoch(all, s->node->options->node_id);
-    own_changed = own_epoch != all->own_broker_epoch;
+    fenced = broker_fenced(all, s->node->options->node_id);
+    /* Cut off and back: what was on its way is lost, and would be missed for long. */
+    own_changed = own_epoch != all->own_broker_epoch || (all->own_fenced && !fenced);
     all->own_broker_epoch = own_epoch;
+    all->own_fenced = fenced;
     DL_FOREACH(all->list, f)
     {
         int64_t epoch = broker_epoch(all, f->core.leader_id);

@@ -204,6 +204,10 @@ static struct status server_make_peers(struct server *s)
     s->shard_peers = calloc(s->shard_count, sizeof(struct transport *));
     CHECK(s->followers && s->shard_peers);
     args.client_id = str_from(s->follower_id);
+    /* A batch as large as a leader takes comes whole, whatever is asked for. */
+    args.answer_bytes_max = s->options->frame_bytes_max < INT32_MAX - PEER_ANSWER_BYTES_MAX
+                                ? s->options->frame_bytes_max + PEER_ANSWER_BYTES_MAX
+                                : INT32_MAX;
     for (size_t i = 0; i < s->shard_count; i++) {
         args.events = s->shard_events[i];
         args.loop = s->shard_loops[i];
