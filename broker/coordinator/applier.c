@@ -1,6 +1,7 @@
 #include "broker/coordinator/applier.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/base/check.h"
 #include "protocol/group_record.h"
@@ -10,8 +11,16 @@
 #define TURN_BYTES         (256 * 1024) /* a few milliseconds; then others get theirs */
 #define RECORD_ARENA_BYTES ((size_t)64 << 20) /* of one decoded record: a group of a hundred thousand members */
 #define ABORTED_ARENA_BYTES ((size_t)1 << 20)
+#define KEPT_BYTES_MAX     ((size_t)256 * 1024)
 
 enum applier_step { STEP_MARK, STEP_READ, STEP_COMMIT };
+
+/* A batch that we appended ourselves, not applied yet. */
+struct kept_batch {
+    struct kept_batch *next;
+    size_t size;
+    uint8_t bytes[];
+};
 
 struct applier {
     const struct applier_env *env;
@@ -41,6 +50,8 @@ struct applier {
     int64_t open_offset; /* the first batch of a transaction that is still open; INT64_MAX: none */
     int32_t open_epoch;  /* of what lies before it */
     struct arena arena;
+    struct kept_batch *kept, *last_kept; /* one after the other in the log */
+    size_t kept_bytes;
 };
 
 int64_t applier_applied(const struct applier *a)
@@ -341,6 +352,75 @@ static void applier_apply(struct applier *a)
     applier_commit(a);
 }
 
+/* ---- what we appended ourselves ---- */
+
+static int64_t batch_end(const struct kept_batch *k)
+{
+    return record_batch_last_offset(k->bytes) + 1;
+}
+
+static void kept_drop_first(struct applier *a)
+{
+    struct kept_batch *k = a->kept;
+
+    a->kept = k->next;
+    a->kept_bytes -= k->size;
+    if (!a->kept)
+        a->last_kept = NULL;
+    free(k);
+}
+
+static void kept_drop_all(struct applier *a)
+{
+    while (a->kept)
+        kept_drop_first(a);
+}
+
+void applier_appended(struct applier *a, struct bytes batch)
+{
+    struct kept_batch *k;
+
+    if (a->last_kept && batch_end(a->last_kept) != record_batch_base_offset(batch.data))
+        kept_drop_all(a);
+    k = a->kept_bytes + batch.size <= KEPT_BYTES_MAX ? malloc(sizeof *k + batch.size) : NULL;
+    if (!k) {
+        kept_drop_all(a); /* what comes later does not begin where we read on */
+        return;
+    }
+    k->next = NULL;
+    k->size = batch.size;
+    memcpy(k->bytes, batch.data, batch.size);
+    if (a->last_kept)
+        a->last_kept->next = k;
+    else
+        a->kept = k;
+    a->last_kept = k;
+    a->kept_bytes += batch.size;
+}
+
+/* Whether the first one is what the log has next. Of an epoch before, it may have been cut off since. */
+static bool kept_is_next(struct applier *a)
+{
+    const struct partition *p = a->partition;
+
+    while (a->kept && (batch_end(a->kept) <= a->applied || record_batch_leader_epoch(a->kept->bytes) != p->leader_epoch))
+        kept_drop_first(a);
+    return a->kept && p->state == PARTITION_LEADING && record_batch_base_offset(a->kept->bytes) == a->applied &&
+           batch_end(a->kept) <= partition_high_watermark(p);
+}
+
+static void applier_apply_kept(struct applier *a)
+{
+    int64_t watermark = partition_high_watermark(a->partition);
+
+    a->next_applied = a->applied;
+    do {
+        apply_batch(a, (struct bytes){a->kept->bytes, a->kept->size});
+        kept_drop_first(a);
+    } while (a->kept && batch_end(a->kept) <= watermark);
+    applier_commit(a);
+}
+
 /* The next piece of the log. */
 static void applier_read(struct applier *a)
 {
@@ -386,7 +466,9 @@ static void applier_go(struct applier *a)
             a->env->moved(a->owner, a);
         return;
     }
-    if (a->applied < partition_high_watermark(a->partition))
+    if (kept_is_next(a))
+        applier_apply_kept(a);
+    else if (a->applied < partition_high_watermark(a->partition))
         applier_read(a);
 }
 
@@ -474,6 +556,7 @@ static void applier_destroy(struct applier *a)
     if (a->in_pool || a->turn_posted)
         return; /* whichever comes back last does it */
     applier_let_go(a);
+    kept_drop_all(a);
     arena_free(&a->arena);
     free(a);
 }

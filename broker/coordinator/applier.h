@@ -53,6 +53,10 @@ void applier_free(struct applier *a);
 /* The store is open, or was reset. */
 void applier_store_ready(struct applier *a, struct state_store *store);
 
+/* The leader appended this batch, as it is in the log now; copied. Once the high watermark is past it, it need not be read
+ * back. Best effort: what finds no room is read. */
+void applier_appended(struct applier *a, struct bytes batch);
+
 /* The high watermark or the log may have moved: looks in a later task. Cheap. */
 void applier_poke(struct applier *a);
 

@@ -201,6 +201,7 @@ void coordinator_write_append(struct coordinator *c)
     }
     if (c->open_write > c->appended_write) /* else it holds a part of a write only */
         c->appended_write = c->open_write;
+    applier_appended(c->applier, (struct bytes){batch.data, batch.size});
     *w = (struct coordinator_write){.write_id = c->appended_write, .end_offset = appended.last_offset + 1};
     if (c->last_write)
         c->last_write->next = w;

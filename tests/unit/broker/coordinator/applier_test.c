@@ -37,6 +37,8 @@ struct world {
     size_t wrote;
     int jobs;
     uint64_t random;
+    unsigned tells; /* of so many appends in a row, one is not told to the applier; 0: none is told */
+    unsigned appends;
 };
 
 /* ---- what the applier is told and tells ---- */
@@ -272,6 +274,8 @@ static void append(struct world *w)
 
     assert_int_equal(record_batch_builder_finish(&w->builder, w->scratch, &batch).code, KERR_NONE);
     assert_int_equal(partition_append_own(w->partition, batch, &appended).code, KERR_NONE);
+    if (w->tells > 0 && w->appends++ % w->tells != 0)
+        applier_appended(w->applier, (struct bytes){batch.data, batch.size});
 }
 
 static void commit(struct world *w, const char *group, int32_t index, int64_t offset)
@@ -384,6 +388,89 @@ static void records_above_the_high_watermark_wait(void **state)
     w.loop.pool_stuck = false;
     settle(&w);
     assert_int_equal(stored(&w, "g", 0), 5);
+    world_end(&w);
+}
+
+/* What the leader wrote itself is still in its hands. */
+static void told_appends_are_applied_without_reading_the_log(void **state)
+{
+    static struct world w;
+    uint64_t reads;
+    (void)state;
+
+    world_start(&w, 0);
+    w.tells = 1000;
+    commit(&w, "g", 0, 1); /* not told */
+    settle(&w);
+    reads = files_sim_calls(w.files, FILES_CALL_READ);
+    for (int i = 0; i < 100; i++) {
+        commit(&w, "g", i % 8, 100 + i);
+        if (i % 7 == 0)
+            settle(&w);
+    }
+    settle(&w);
+    assert_int_equal(files_sim_calls(w.files, FILES_CALL_READ), reads);
+    for (int i = 92; i < 100; i++)
+        assert_int_equal(stored(&w, "g", i % 8), 100 + i);
+    assert_int_equal(mark(&w).offset, 101);
+    assert_int_equal(mark(&w).leader_epoch, w.epoch);
+    world_end(&w);
+}
+
+static void told_appends_beyond_their_room_are_read(void **state)
+{
+    static struct world w;
+    (void)state;
+
+    world_start(&w, 0);
+    w.tells = 1000;
+    w.loop.pool_stuck = true; /* no flush: the watermark stands still */
+    for (int i = 0; i < 4000; i++)
+        commit(&w, "g", i % 8, i);
+    w.loop.pool_stuck = false;
+    settle(&w);
+    for (int i = 3992; i < 4000; i++)
+        assert_int_equal(stored(&w, "g", i % 8), i);
+    assert_int_equal(applier_applied(w.applier), 4000);
+    world_end(&w);
+}
+
+/* A batch as the applier may have been told of it, which the log does not have. */
+static void tell_of(struct world *w, int64_t base_offset, int32_t epoch, int64_t says)
+{
+    struct bytes_mut batch;
+
+    begin(w, COMPRESSION_NONE, 0, NO_PRODUCER_ID);
+    add_offset(w, "g", 0, says);
+    assert_int_equal(record_batch_builder_finish(&w->builder, w->scratch, &batch).code, KERR_NONE);
+    record_batch_set_base_offset(batch.data, base_offset);
+    record_batch_set_leader_epoch(batch.data, epoch);
+    applier_appended(w->applier, (struct bytes){batch.data, batch.size});
+}
+
+/* Its log may have been cut and written by another leader since. */
+static void told_append_of_an_older_epoch_or_elsewhere_in_the_log_does_not_count(void **state)
+{
+    static struct world w;
+    (void)state;
+
+    world_start(&w, 0);
+    tell_of(&w, 0, w.epoch - 1, 99);
+    commit(&w, "g", 0, 5);
+    settle(&w);
+    assert_int_equal(stored(&w, "g", 0), 5);
+    tell_of(&w, 7, w.epoch, 99);
+    commit(&w, "g", 0, 6);
+    settle(&w);
+    assert_int_equal(stored(&w, "g", 0), 6);
+    tell_of(&w, 0, w.epoch, 99);
+    commit(&w, "g", 0, 7);
+    settle(&w);
+    assert_int_equal(stored(&w, "g", 0), 7);
+    tell_of(&w, 3, w.epoch, 8); /* as a true one would be */
+    commit(&w, "g", 0, 9);
+    settle(&w);
+    assert_int_equal(stored(&w, "g", 0), 8);
     world_end(&w);
 }
 
@@ -696,6 +783,7 @@ static void store_says_what_the_log_says_after_any_history(void **state)
     for (uint64_t seed = 1; seed <= 60; seed++) {
         world_start(&w, 200);
         w.random = seed;
+        w.tells = (unsigned)(seed % 4);
         for (int i = 0; i < 8; i++)
             model[i] = NOTHING;
         for (int step = 0; step < 150; step++) {
@@ -744,6 +832,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(committed_records_reach_the_store_with_their_mark),
         cmocka_unit_test(records_above_the_high_watermark_wait),
+        cmocka_unit_test(told_appends_are_applied_without_reading_the_log),
+        cmocka_unit_test(told_appends_beyond_their_room_are_read),
+        cmocka_unit_test(told_append_of_an_older_epoch_or_elsewhere_in_the_log_does_not_count),
         cmocka_unit_test(compressed_batches_count_too),
         cmocka_unit_test(what_cannot_be_read_is_passed_over),
         cmocka_unit_test(restart_reads_only_what_follows_the_mark),
