@@ -343,7 +343,8 @@ bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p, co
 
     p->told_high_watermark = news->high_watermark;
     p->told_log_start = news->log_start_offset;
-    if (news->code != KERR_NONE) /* told again until it is mended */
+    /* Told again until it is mended; and a replica that is told to cut its log reads nothing else of that answer. */
+    if (news->code != KERR_NONE || news->has_diverging_epoch)
         p->told_high_watermark = -1;
     if (news->has_records) {
         DL_DELETE(session->order, p);

@@ -217,6 +217,8 @@ static void only_news_are_told(void **state)
     news.has_diverging_epoch = true;
     assert_true(fetch_cached_told(c.session, p, &news));
     news.has_diverging_epoch = false;
+    assert_true(fetch_cached_told(c.session, p, &news)); /* the watermark, to one that has cut its log since */
+    assert_false(fetch_cached_told(c.session, p, &news));
     news.preferred_replica = 2;
     assert_true(fetch_cached_told(c.session, p, &news));
     news.preferred_replica = -1;
