@@ -58,6 +58,7 @@ struct control {
     size_t listener_count, controller_count, log_dir_count;
     struct uuid log_dirs[NODE_LOG_DIRS_MAX];
     struct uuid incarnation;
+    struct uuid broker_incarnation; /* as the broker's newest registration names this run */
 };
 
 /* ---- images to the shards ---- */
@@ -67,12 +68,14 @@ struct image_post {
     struct shard *shard;
     const struct metadata_image *image;
     const struct metadata_delta *delta;
+    bool registered;
 };
 
 static void image_post_run(struct task *t)
 {
     struct image_post *post = (struct image_post *)t;
 
+    post->shard->registered = post->shard->registered || post->registered;
     shard_image_changed(post->shard, post->image, post->delta);
     metadata_image_release(post->image);
     metadata_delta_release(post->delta);
@@ -82,6 +85,8 @@ static void image_post_run(struct task *t)
 static void on_publish(void *arg, const struct metadata_image *image, const struct metadata_delta *delta)
 {
     struct control *c = arg;
+    const struct metadata_broker *self = metadata_image_broker(image, c->node->options->node_id);
+    const bool registered = self && uuid_equal(self->incarnation, c->broker_incarnation);
 
     atomic_store(&c->kraft_version, raft_node_kraft_version(c->raft));
     for (size_t i = 0; i < c->node->shard_count; i++) {
@@ -91,7 +96,8 @@ static void on_publish(void *arg, const struct metadata_image *image, const stru
         *post = (struct image_post){.task = {.run = image_post_run},
                                     .shard = c->node->shards[i],
                                     .image = metadata_image_acquire(image),
-                                    .delta = metadata_delta_acquire(delta)};
+                                    .delta = metadata_delta_acquire(delta),
+                                    .registered = registered};
         loop_post(post->shard->loop, &post->task);
     }
     broker_lifecycle_image(c->lifecycle, image);
@@ -420,7 +426,7 @@ static void control_fill(struct control *c)
     c->endpoint = (struct raft_endpoint){c->controller_listeners[0].name, c->controller_listeners[0].host,
                                          c->controller_listeners[0].port};
     random_fill(c->node->env.random, c->incarnation.bytes, sizeof c->incarnation.bytes);
-    c->incarnation = uuid_from_random(c->incarnation.bytes);
+    c->incarnation = c->broker_incarnation = uuid_from_random(c->incarnation.bytes);
 }
 
 /* What this node is as a controller. */
@@ -659,7 +665,8 @@ void control_damaged(struct control *c)
     random_fill(c->node->env.random, incarnation.bytes, sizeof incarnation.bytes);
     c->damaged = true;
     control_record_run(c);
-    broker_lifecycle_damaged(c->lifecycle, uuid_from_random(incarnation.bytes));
+    c->broker_incarnation = uuid_from_random(incarnation.bytes);
+    broker_lifecycle_damaged(c->lifecycle, c->broker_incarnation);
 }
 
 /* ---- the end: leave, the last checkpoints, close the partitions, the state store, the metadata log, the marks of a clean end ---- */

@@ -60,11 +60,19 @@ static struct hosted_partition *hosting_find(struct shard *s, struct uuid topic_
 
 /* ---- what the metadata says ---- */
 
+/* Nothing is led before the metadata knows of this run of the node. What the last run asked for may have been granted
+ * after its end: a leader that knows only the ISR from before would take for committed what a member of the new one lacks.
+ * Once we are registered anew, the controller grants the last run nothing more. */
+static int32_t leader_of(const struct shard *s, const struct metadata_partition *mp)
+{
+    return mp->leader == s->node->options->node_id && !s->registered ? NO_LEADER : mp->leader;
+}
+
 static struct partition_assignment assignment_of(const struct shard *s, const struct metadata_topic *topic,
                                                  const struct metadata_partition *mp)
 {
     return (struct partition_assignment){
-        .leader_id = mp->leader,
+        .leader_id = leader_of(s, mp),
         .leader_epoch = mp->leader_epoch,
         .partition_epoch = mp->partition_epoch,
         .membership =
@@ -471,6 +479,14 @@ static bool hosting_serves_now(struct shard *s)
     return true;
 }
 
+static bool hosting_registered_now(struct shard *s)
+{
+    if (s->leads || !s->registered)
+        return false;
+    s->leads = true;
+    return true;
+}
+
 /* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): all topics are looked at
  * again in a moment, which finds what is not hosted yet. Rare. */
 static void on_look_again(struct timer *t)
@@ -514,7 +530,9 @@ static void hosting_topic_removed(struct shard *s, struct uuid topic_id)
 
 void hosting_image_changed(struct shard *s, const struct metadata_delta *delta)
 {
-    if (hosting_serves_now(s) || delta->snapshot) {
+    const bool registered_now = hosting_registered_now(s);
+
+    if (hosting_serves_now(s) || registered_now || delta->snapshot) {
         hosting_all_changed(s);
     } else {
         for (size_t i = 0; i < delta->removed_topic_count; i++)

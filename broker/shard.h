@@ -38,6 +38,8 @@ struct shard {
     struct event_base *events; /* NULL in the simulator */
     struct logger *logger;
     const struct metadata_image *image; /* the newest this shard has heard of; a reference is held */
+    bool registered; /* the image has, or had, this run of the node as a broker */
+    bool leads;      /* hosting has acted on that */
 
     /* partitions: hosting.h */
     struct partition_env partition_env;
