@@ -149,6 +149,7 @@ static void add(struct sim_result *total, const struct sim_result *r)
     total->committed += r->committed;
     total->elections += r->elections;
     total->messages += r->messages;
+    total->replicated += r->replicated;
 }
 
 static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned machines)
@@ -157,10 +158,10 @@ static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned mach
            (unsigned long long)seeds, (double)t->virtual_us / 1e6, (unsigned long long)t->steps,
            (unsigned long long)t->acknowledged, (unsigned long long)t->read_batches);
     if (machines > 1)
-        printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu messages, %llu requests of the operator "
-               "carried out\n",
+        printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu batches committed, %llu messages, "
+               "%llu requests of the operator carried out\n",
                machines, (unsigned long long)t->elections, (unsigned long long)t->committed,
-               (unsigned long long)t->messages, (unsigned long long)t->operations);
+               (unsigned long long)t->replicated,               (unsigned long long)t->messages, (unsigned long long)t->operations);
 }
 
 int main(int argc, char **argv)

@@ -144,6 +144,22 @@ static bool make_room(struct sim_checker *c, struct sim_partition *p, int64_t of
     return true;
 }
 
+/* Drops loose entries within [base, last], where another one is; false when one that is promised is there. */
+static bool make_way(struct sim_checker *c, struct sim_partition *p, int64_t base, int64_t last)
+{
+    const size_t first = find(p, base);
+    size_t end = first;
+
+    for (; end < p->count && p->entries[end].base_offset <= last; end++)
+        if (p->entries[end].promise != SIM_LOOSE)
+            return false;
+    for (size_t i = first; i < end; i++)
+        c->batches[p->entries[i].batch].base_offset = -1;
+    memmove(&p->entries[first], &p->entries[end], (p->count - end) * sizeof p->entries[0]);
+    p->count -= end - first;
+    return true;
+}
+
 static void promise(struct sim_partition *p, struct sim_entry *e, enum sim_promise firmness)
 {
     if (e->promise < firmness)
@@ -172,12 +188,12 @@ static struct sim_entry *place(struct sim_checker *c, struct sim_topic *t, size_
         size_t other = e->batch;
         int64_t other_offset = e->base_offset;
 
-        if (!make_room(c, p, base_offset)) {
+        if (!make_way(c, p, base_offset, last_offset)) {
             sim_world_fail(c->world, "%s-%d: batch %zu at offset %" PRId64 ", where batch %zu was at %" PRId64,
                            t->name, b->partition, batch, base_offset, other, other_offset);
             return NULL;
         }
-        i = p->count;
+        i = find(p, base_offset);
     }
     p->entries = grown(p->entries, p->count, &p->capacity, sizeof *p->entries);
     e = &p->entries[i];
@@ -201,7 +217,7 @@ void sim_checker_acknowledged(struct sim_checker *c, size_t batch, int64_t base_
         return;
     }
     e = place(c, t, batch, base_offset);
-    if (e)
+    if (e && (by_all || c->world->machine_count == 1)) /* in a cluster the next leader need not have it */
         promise(&t->partitions[b->partition], e, by_all && c->flush_before_ack ? SIM_DURABLE : SIM_CACHED);
 }
 
@@ -329,6 +345,19 @@ int64_t sim_checker_end(const struct sim_partition *p)
     return p->ends[SIM_CACHED] > p->ends[SIM_DURABLE] ? p->ends[SIM_CACHED] : p->ends[SIM_DURABLE];
 }
 
+/* What nobody promised and nobody found. */
+static void drop_loose(struct sim_checker *c, struct sim_partition *p)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        if (p->entries[i].promise == SIM_LOOSE)
+            c->batches[p->entries[i].batch].base_offset = -1;
+        else
+            p->entries[kept++] = p->entries[i];
+    p->count = kept;
+}
+
 /* Batches of a stream, and of an idempotent producer, in their order. Streams of a producer id have no gaps. */
 static void check_order(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t from)
 {
@@ -357,6 +386,7 @@ void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t pa
                        end, sim_checker_end(p));
     else if (!make_room(c, p, end) && !p->damaged)
         sim_world_fail(c->world, "%s-%d: a promised batch lies behind the end %" PRId64, t->name, partition, end);
+    drop_loose(c, p);
     check_order(c, t, partition, from);
 }
 

@@ -19,6 +19,7 @@
 
 #define SECONDS_DEFAULT 12
 #define LIVE_US         (30 * 1000 * 1000) /* once nothing is wrong any more, all is well within this */
+#define READ_US         (60 * 1000 * 1000)
 #define PROOF_US        (30 * 1000 * 1000)
 #define AFTERMATH_US    (3 * 1000 * 1000)  /* what was lost before is given up by then */
 #define CALM_US         (5 * 1000 * 1000)
@@ -163,6 +164,24 @@ static void bury(struct sim_world *w)
     }
 }
 
+/* Its last step was one of this machine's, perhaps. */
+static void check(struct sim_machine *m)
+{
+    struct sim_world *w = m->world;
+    const struct sim_runner *ran = w->sched.ran;
+
+    if (!m->node)
+        return;
+    if (ran == &m->node->control_loop->runner)
+        sim_quorum_look(&w->quorum, m);
+    for (size_t i = 0; i < m->node->shard_count; i++) {
+        if (ran != &m->node->shard_loops[i]->runner)
+            continue;
+        sim_quorum_look(&w->quorum, m);
+        sim_replicas_look(&w->replicas, m, i);
+    }
+}
+
 static bool run(struct sim_world *w, int64_t us, bool (*done)(struct sim_world *w))
 {
     const int64_t end_us = w->sched.now_us + us;
@@ -175,8 +194,7 @@ static bool run(struct sim_world *w, int64_t us, bool (*done)(struct sim_world *
         /* The machines are looked after at least that often. */
         sim_sched_step(&w->sched, w->sched.now_us + SLICE_US < end_us ? w->sched.now_us + SLICE_US : end_us);
         for (unsigned i = 0; i < w->machine_count && !w->failed; i++) {
-            if (w->machines[i].node && w->sched.ran == &w->machines[i].node->heap)
-                sim_quorum_look(&w->quorum, &w->machines[i]);
+            check(&w->machines[i]);
             look_after(&w->machines[i]);
         }
     }
@@ -362,6 +380,23 @@ static bool is_well(struct sim_world *w)
     return true;
 }
 
+/* What was written is acknowledged, and every replica has it. */
+static bool is_whole(struct sim_world *w)
+{
+    for (size_t i = 0; i < SIM_WRITERS; i++)
+        if (!sim_writer_idle(&w->writers[i])) {
+            snprintf(w->missing, sizeof w->missing, "writer %zu waits for an acknowledgement of %s-%d", i,
+                     w->checker.topics[w->writers[i].topic].name, w->writers[i].partition);
+            return false;
+        }
+    return all_run(w) && sim_replicas_are_equal(&w->replicas, w->missing, sizeof w->missing);
+}
+
+static bool is_read(struct sim_world *w)
+{
+    return sim_tail_done(&w->tails[0]);
+}
+
 static bool is_proved(struct sim_world *w)
 {
     return sim_operator_proved(&w->operator);
@@ -483,7 +518,14 @@ static void world_init(struct sim_world *w, const struct sim_options *o)
     sim_quorum_init(&w->quorum, w);
     w->net.sees_request = sim_quorum_sees_request;
     w->net.sees_answer = sim_quorum_sees_answer;
+    sim_checker_init(&w->checker, w, true);
+    sim_replicas_init(&w->replicas, w);
     sim_operator_init(&w->operator, w);
+    sim_directory_init(&w->directory, w);
+    for (size_t i = 0; i < SIM_WRITERS; i++)
+        sim_writer_init(&w->writers[i], w, i);
+    for (size_t i = 0; i < SIM_TAILS; i++)
+        sim_tail_init(&w->tails[i], w, i);
 }
 
 static void world_free(struct sim_world *w)
@@ -493,7 +535,14 @@ static void world_free(struct sim_world *w)
     for (unsigned i = 0; i < w->machine_count; i++)
         sim_machine_free(&w->machines[i]);
     sim_net_free(&w->net);
+    for (size_t i = 0; i < SIM_WRITERS; i++)
+        sim_writer_free(&w->writers[i]);
+    for (size_t i = 0; i < SIM_TAILS; i++)
+        sim_tail_free(&w->tails[i]);
+    sim_directory_free(&w->directory);
     sim_operator_free(&w->operator);
+    sim_replicas_free(&w->replicas);
+    sim_checker_free(&w->checker);
     sim_quorum_free(&w->quorum);
     DL_FOREACH_SAFE(w->retired, c, next)
         free(c);
@@ -501,17 +550,27 @@ static void world_free(struct sim_world *w)
     sim_heap_end();
 }
 
+static void set_clients(struct sim_world *w, enum sim_mode writers, enum sim_tail_task tails)
+{
+    for (size_t i = 0; i < SIM_WRITERS; i++)
+        w->writers[i].mode = writers;
+    for (size_t i = 0; i < SIM_TAILS; i++)
+        sim_tail_set(&w->tails[i], tails);
+}
+
 static void live(struct sim_world *w, unsigned seconds)
 {
     const int64_t end_us = w->sched.now_us + seconds * (int64_t)1000000;
 
     sim_operator_set(&w->operator, SIM_TASK_WORK);
+    set_clients(w, SIM_WORK, SIM_TAIL_FOLLOW);
     while (!w->failed && w->sched.now_us < end_us) {
         (void)run(w, sim_random_between(&w->random, SLICE_US, 20 * SLICE_US), NULL);
         if (sim_random_chance(&w->random, 40))
             disturb(w);
     }
     sim_operator_set(&w->operator, SIM_TASK_REST);
+    set_clients(w, SIM_FINISH, SIM_TAIL_FOLLOW);
     heal_all(w);
 }
 
@@ -522,8 +581,16 @@ static void prove(struct sim_world *w)
         tell_who_is_ill(w);
         sim_world_fail(w, "the cluster is not well %d s after everything healed", LIVE_US / 1000000);
     }
+    if (!w->failed && !run(w, LIVE_US, is_whole) && !w->failed)
+        sim_world_fail(w, "not whole %d s after everything healed: %s", 2 * LIVE_US / 1000000, w->missing);
     if (!w->failed)
         stay_calm(w);
+    set_clients(w, SIM_REST, SIM_TAIL_REST);
+    sim_tail_set(&w->tails[0], SIM_TAIL_READ_ALL);
+    if (!w->failed && !run(w, READ_US, is_read) && !w->failed)
+        sim_world_fail(w, "the reader stands still at %s-%d", w->checker.topics[w->tails[0].topic].name,
+                       w->tails[0].partition);
+    sim_tail_set(&w->tails[0], SIM_TAIL_REST);
     sim_operator_set(&w->operator, SIM_TASK_PROVE);
     if (!w->failed && !run(w, PROOF_US, is_proved) && !w->failed)
         sim_world_fail(w, "machine %u makes no topic, or does not know of it, within %d s", w->operator.machine,
@@ -538,6 +605,13 @@ static void finish(struct sim_world *w)
         stop(&w->machines[i]);
     if (!run(w, STOP_US + LINGER_US + DRAIN_US, all_ended) && !w->failed)
         sim_world_fail(w, "not all nodes have ended");
+}
+
+struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machine, struct sim_random *random)
+{
+    struct sim_node *n = w->machines[machine].node;
+
+    return n && n->node && n->ready ? sim_connection_open(n, sim_random_next(random)) : NULL;
 }
 
 void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
@@ -560,6 +634,9 @@ void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
         .committed = (uint64_t)sim_ledger_end(&w->quorum.committed),
         .elections = w->quorum.leader_count,
         .messages = w->net.sent,
+        .acknowledged = w->checker.acknowledged,
+        .read_batches = w->checker.read_batches,
+        .replicated = sim_replicas_committed(&w->replicas),
     };
     snprintf(out->failure, sizeof out->failure, "%s", w->failure);
     world_free(w);

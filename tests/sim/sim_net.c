@@ -18,6 +18,15 @@
 
 enum call_stage { CALL_GOING, CALL_ARRIVED, CALL_COMING, CALL_OVER };
 
+/* A connection that has carried a request to a shard, and waits for the next. */
+struct sim_link {
+    struct sim_link *prev, *next;
+    unsigned machine;
+    uint16_t port;
+    uint64_t life; /* of the process there */
+    size_t shard;
+};
+
 /* All of it is the simulator's memory, but for `rq`. */
 struct sim_call {
     struct client client; /* first: the broker's end */
@@ -34,6 +43,7 @@ struct sim_call {
     bool held;
     int64_t deadline_us;
     int64_t hang_up_us; /* the other end hears that the sender closed; SIM_NEVER: it does not */
+    struct sim_link *link; /* owned; NULL: it is to be connected */
     struct sim_node *to; /* of stage ARRIVED: the process */
     struct request *rq;  /* likewise, once dispatched; its shard's */
     struct task serve, hang_up, tell;
@@ -59,6 +69,7 @@ static int64_t delay_us(struct sim_net *net)
 static void call_free(struct sim_call *c)
 {
     DL_DELETE(c->net->calls, c);
+    free(c->link);
     free(c->question.data);
     free(c->bytes.data);
     free(c);
@@ -73,6 +84,38 @@ static void call_maybe_free(struct sim_call *c)
         call_free(c);
 }
 
+/* ---- links ---- */
+
+static struct sim_link *take_link(struct sim_peers *p, unsigned machine, uint16_t port)
+{
+    struct sim_link *l;
+
+    DL_FOREACH(p->links, l)
+        if (l->machine == machine && l->port == port) {
+            DL_DELETE(p->links, l);
+            return l;
+        }
+    return NULL;
+}
+
+/* An answer came: the link is free. Any other end closes it. */
+static void give_link_back(struct sim_call *c)
+{
+    if (!c->from || !c->link)
+        return;
+    DL_APPEND(c->from->links, c->link);
+    c->link = NULL;
+}
+
+static void drop_links(struct sim_peers *p)
+{
+    struct sim_link *l, *next;
+
+    DL_FOREACH_SAFE(p->links, l, next)
+        free(l);
+    p->links = NULL;
+}
+
 /* ---- back at the sender ---- */
 
 static void tell_run(struct task *t)
@@ -83,6 +126,8 @@ static void tell_run(struct task *t)
 
     c->request = NULL;
     c->tell_posted = false;
+    if (good)
+        give_link_back(c);
     if (r) {
         r->link = NULL;
         r->answered(r, c->result, good ? (struct bytes){c->bytes.data, c->bytes.size} : (struct bytes){NULL, 0});
@@ -251,6 +296,18 @@ static void hang_up_run(struct task *t)
 
 /* ---- arrivals ---- */
 
+static struct sim_link *connect_to(struct sim_call *c, const struct sim_node *to)
+{
+    struct sim_link *l = malloc(sizeof *l);
+
+    CHECK(l != NULL);
+    *l = (struct sim_link){.machine = c->to_machine,
+                           .port = c->port,
+                           .life = to->machine->attempts,
+                           .shard = sim_random_below(&c->net->random, to->node->shard_count)};
+    return l;
+}
+
 static void arrive(struct sim_call *c)
 {
     struct sim_net *net = c->net;
@@ -263,11 +320,17 @@ static void arrive(struct sim_call *c)
         c->stage = CALL_OVER;
         return;
     }
-    if (!to || !to->node) {
+    if (!to || !to->node || (!controller && !to->ready)) { /* brokers listen when they are ready, as in broker/server.c */
         refuse(c, ECONNREFUSED);
         return;
     }
-    shard = to->node->shards[sim_random_below(&net->random, to->node->shard_count)];
+    if (c->link && c->link->life != to->machine->attempts) {
+        refuse(c, ECONNRESET); /* the process that it led to is gone */
+        return;
+    }
+    if (!c->link)
+        c->link = connect_to(c, to);
+    shard = to->node->shards[c->link->shard];
     if (shard->closing) {
         refuse(c, ECONNREFUSED);
         return;
@@ -416,6 +479,7 @@ static void peers_send(struct transport *base, const struct transport_node *node
     } else {
         sim_trace_say(net->runner.sched->trace, "   %u asks %u: %s v%d, %zu bytes", c->from_machine, c->to_machine,
                       api_find(c->key)->name, c->version, c->question.size);
+        c->link = take_link(p, c->to_machine, c->port);
         if (net->sees_request)
             net->sees_request(net->world, &(struct sim_message){.asker = c->from_machine,
                                                                 .answerer = c->to_machine,
@@ -463,10 +527,40 @@ void sim_net_shard_stopped(struct sim_net *net, struct sim_node *node, size_t sh
     }
 }
 
+/* The other ends of free links hear that the process is gone, or find out when they use them. */
+static void close_links_to(struct sim_net *net, struct sim_peers *p, unsigned machine)
+{
+    struct sim_link *l, *next;
+
+    DL_FOREACH_SAFE(p->links, l, next) {
+        if (l->machine != machine || net->cut[machine][p->node->machine->index] || sim_random_chance(&net->random, 30))
+            continue;
+        DL_DELETE(p->links, l);
+        free(l);
+    }
+}
+
+static void forget_links(struct sim_net *net, struct sim_node *node)
+{
+    drop_links(&node->peers);
+    for (size_t i = 0; i < node->shard_count; i++)
+        drop_links(&node->followers[i]);
+    for (unsigned m = 0; m < net->world->machine_count; m++) {
+        struct sim_node *other = net->world->machines[m].node;
+
+        if (!other || other == node)
+            continue;
+        close_links_to(net, &other->peers, node->machine->index);
+        for (size_t i = 0; i < other->shard_count; i++)
+            close_links_to(net, &other->followers[i], node->machine->index);
+    }
+}
+
 void sim_net_node_gone(struct sim_net *net, struct sim_node *node)
 {
     struct sim_call *c, *next;
 
+    forget_links(net, node);
     DL_FOREACH_SAFE(net->calls, c, next) {
         if (c->stage == CALL_ARRIVED && c->to == node) {
             c->serve_posted = c->hang_up_posted = false;

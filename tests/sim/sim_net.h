@@ -8,9 +8,9 @@
  *
  *   going -> arrived (with the process) -> coming -> over
  *
- * As broker/peer_transport gives each link one request at a time, so a request here has a connection of its own: requests
- * overtake each other, and a lost message breaks nothing but its own connection. What is under way stays under way when
- * its sender gives up: it may be acted on long after. Machines sit at the hosts n0, n1, …
+ * As broker/peer_transport gives each link one request at a time, so here: requests overtake each other, and a lost message
+ * breaks nothing but its own link. A link ends at one shard of one process, and is used again once it is free. What is
+ * under way stays under way when its sender gives up: it may be acted on long after. Machines sit at the hosts n0, n1, …
  *
  * Faults are the world's to set: one-way cuts (what is sent into one is kept until the cut heals, then late or lost), loss,
  * delay, machines without power. A machine whose process is gone refuses; one without power says nothing. */
@@ -25,6 +25,7 @@
 #include "tests/sim/sim_sched.h"
 
 struct sim_call;
+struct sim_link;
 struct sim_net;
 struct sim_node;
 struct sim_world;
@@ -46,6 +47,7 @@ struct sim_peers {
     struct sim_net *net;
     struct sim_node *node;
     struct sim_loop *loop;
+    struct sim_link *links; /* that are free */
 };
 
 struct sim_net {

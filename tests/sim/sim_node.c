@@ -71,6 +71,8 @@ struct sim_node *sim_node_new(struct sim_machine *m, const struct sim_life *life
     for (size_t i = 0; i < n->shard_count; i++) {
         n->shard_loops[i] = sim_loop_create(&w->sched, clock, &n->heap, (uint32_t)(2 + i));
         n->shard_bases[i] = &n->shard_loops[i]->base;
+        sim_peers_init(&n->followers[i], &w->net, n, n->shard_loops[i]);
+        n->shard_peers[i] = &n->followers[i].base;
     }
     n->pool = sim_pool_create(&w->sched, &n->heap, &m->drive, life->pool_threads, life->seed);
     return n;
@@ -102,6 +104,7 @@ static struct status begin(struct sim_node *n, const struct sim_life *life)
         .shard_loops = n->shard_bases,
         .shard_count = n->shard_count,
         .peers = n->world->machine_count > 1 ? &n->peers.base : NULL,
+        .shard_peers = n->world->machine_count > 1 ? n->shard_peers : NULL,
         .boot_id = n->boot_id,
     };
     struct status st = load_options(n, life);

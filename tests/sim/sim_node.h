@@ -39,6 +39,8 @@ struct sim_node {
     size_t shard_count;
     struct sim_pool *pool;
     struct sim_peers peers; /* of the control loop */
+    struct sim_peers followers[SIM_SHARDS_MAX]; /* of the shards */
+    struct transport *shard_peers[SIM_SHARDS_MAX];
     struct sim_connection *connections;
     char boot_id[SIM_BOOT_ID_CHARS + 1];
     bool ready, failed, stopped;

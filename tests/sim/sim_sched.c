@@ -88,7 +88,7 @@ bool sim_sched_step(struct sim_sched *s, int64_t until_us)
     }
     s->steps++;
     before = sim_heap_switch(r->heap);
-    s->ran = r->heap;
+    s->ran = r;
     r->step(r);
     sim_heap_switch(before);
     s->now_us += 1 + (int64_t)sim_random_below(&s->random, STEP_US_MAX);

@@ -48,7 +48,7 @@ struct sim_sched {
     uint64_t sources;
     uint64_t steps;
     struct sim_runner *runners;
-    const struct sim_heap *ran; /* whose step was the last one; NULL: of no process */
+    const struct sim_runner *ran; /* whose step was the last one; only to be compared */
     bool pauses; /* loops are now and then not given a processor for a while */
 };
 

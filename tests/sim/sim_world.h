@@ -8,15 +8,21 @@
 #include <stdint.h>
 
 #include "tests/sim/sim_checker.h"
+#include "tests/sim/sim_directory.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/sim_machine.h"
 #include "tests/sim/sim_operator.h"
 #include "tests/sim/sim_quorum.h"
+#include "tests/sim/sim_replicas.h"
 #include "tests/sim/sim_sched.h"
+#include "tests/sim/sim_tail.h"
 #include "tests/sim/sim_workload.h"
+#include "tests/sim/sim_writer.h"
 
 #define SIM_SETS_MAX     16
 #define SIM_MACHINES_MAX 5
+#define SIM_WRITERS      4
+#define SIM_TAILS        3
 
 struct sim_options {
     uint64_t seed;
@@ -34,7 +40,7 @@ struct sim_result {
     int64_t virtual_us;
     uint64_t acknowledged, read_batches;
     unsigned lives;
-    uint64_t operations, committed, elections, messages; /* of a cluster */
+    uint64_t operations, committed, replicated, elections, messages; /* of a cluster */
 };
 
 struct sim_world {
@@ -54,8 +60,13 @@ struct sim_world {
     bool serving;   /* clients may connect */
     bool disturbed; /* something failed on purpose in this life */
     int64_t smooth_since_us; /* nothing is failing, full or slow since then; SIM_NEVER: something is */
-    struct sim_quorum quorum;     /* of a cluster, these two */
+    /* of a cluster */
+    struct sim_quorum quorum;
+    struct sim_replicas replicas;
     struct sim_operator operator;
+    struct sim_directory directory;
+    struct sim_writer writers[SIM_WRITERS];
+    struct sim_tail tails[SIM_TAILS];
     jmp_buf death;
     bool failed;
     char failure[400];
@@ -67,6 +78,7 @@ struct sim_world {
     /* of a cluster */
     bool may_fail; /* disks do */
     bool ending;   /* what has ended stays so */
+    char missing[200]; /* why it is not whole */
 };
 
 /* Runs a whole seed. */
@@ -86,5 +98,7 @@ bool sim_world_is_calm(const struct sim_world *w);
 
 /* NULL: the node does not serve. */
 struct sim_connection *sim_world_connect(struct sim_world *w, struct sim_random *random);
+/* Likewise, of a cluster. */
+struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machine, struct sim_random *random);
 
 #endif
