@@ -54,16 +54,16 @@ class Client:
             time.sleep(0.01)
         raise AssertionError(f"{group}: no answer within {seconds} s, only {self.codes}")
 
-    def commit(self, group, offset):
+    def commit(self, group, offset, topic=TOPIC):
         def question(c):
-            return group_wire.commit(c, group, TOPIC, {0: offset})[0], None
+            return group_wire.commit(c, group, topic, {0: offset})[0], None
         error, _ = self.ask(group, question)
         assert error == 0, (group, error)
 
-    def committed(self, group):
+    def committed(self, group, topic=TOPIC):
         def question(c):
-            error, found = group_wire.fetch_offsets(c, group, {TOPIC: [0]})
-            return error, found.get((TOPIC, 0), (None,))[0]
+            error, found = group_wire.fetch_offsets(c, group, {topic: [0]})
+            return error, found.get((topic, 0), (None,))[0]
         error, offset = self.ask(group, question)
         assert error == 0, (group, error)
         return offset
@@ -175,6 +175,21 @@ class Member:
         self.process.wait()
 
 
+def offsets_of_a_deleted_topic_go_from_every_coordinator(cluster, tool):
+    """On all three brokers, and for those who take over as well."""
+    client = Client(cluster)
+    replication_cases.create(cluster, tool, "gone", 1)
+    for group in GROUPS:
+        client.commit(group, 7, "gone")
+    done = subprocess.run([tool, "topic", "delete", "gone", "--bootstrap-server", cluster.brokers[0].bootstrap],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout
+    until(lambda: all(client.committed(group, "gone") == -1 for group in GROUPS))
+    kill_coordinator(cluster, GROUPS[0])
+    until(lambda: all(client.committed(group, "gone") == -1 for group in GROUPS))
+    cluster.start()
+
+
 def group_goes_on_when_its_coordinators_broker_is_killed(cluster, tool):
     """Two members of librdkafka share the work; nothing is missed, and little comes twice."""
     group = "workers"
@@ -215,5 +230,5 @@ def offsets_are_kept_when_all_brokers_are_killed(cluster, tool):
 
 
 CASES = [offsets_topic_has_three_replicas, offsets_are_kept_when_their_coordinators_broker_is_killed,
-         commits_go_on_while_brokers_are_killed, group_goes_on_when_its_coordinators_broker_is_killed,
-         offsets_are_kept_when_all_brokers_are_killed]
+         commits_go_on_while_brokers_are_killed, offsets_of_a_deleted_topic_go_from_every_coordinator,
+         group_goes_on_when_its_coordinators_broker_is_killed, offsets_are_kept_when_all_brokers_are_killed]

@@ -649,6 +649,33 @@ static void offsets_of_a_deleted_topic_go_at_once(void **state)
     node_world_free(&w);
 }
 
+/* More groups than are looked at in one go, some in memory and some not. */
+static void offsets_of_a_deleted_topic_go_from_very_many_groups(void **state)
+{
+    char group[16];
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    for (int i = 0; i < 600; i++) {
+        snprintf(group, sizeof group, "g%d", i);
+        assert_int_equal(commit_patiently(group, i), KERR_NONE);
+    }
+    node_world_kill(&w);
+    node_world_start(&w); /* nothing is in memory now */
+    for (int i = 0; i < 600; i += 7) {
+        snprintf(group, sizeof group, "g%d", i);
+        assert_int_equal(fetch_patiently(group), i);
+    }
+    delete_topic("orders");
+    test_loop_run(&w.loop, 3000);
+    for (int i = 0; i < 600; i++) {
+        snprintf(group, sizeof group, "g%d", i);
+        assert_int_equal(fetch_patiently(group), NO_OFFSET);
+    }
+    node_world_free(&w);
+}
+
 /* A commit that is in the log only when the topic goes is found all the same. */
 static void offset_that_is_being_written_when_its_topic_goes_is_dropped_too(void **state)
 {
@@ -829,6 +856,7 @@ int main(void)
         cmocka_unit_test(empty_group_without_offsets_goes_when_offsets_are_looked_through),
         cmocka_unit_test(groups_are_let_go_and_loaded_again),
         cmocka_unit_test(offsets_of_a_deleted_topic_go_at_once),
+        cmocka_unit_test(offsets_of_a_deleted_topic_go_from_very_many_groups),
         cmocka_unit_test(offset_that_is_being_written_when_its_topic_goes_is_dropped_too),
         cmocka_unit_test(crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none),
         cmocka_unit_test(deleted_offsets_topic_takes_its_groups_along),
