@@ -279,9 +279,14 @@ void core_fence_broker(struct controller_core *c, int32_t id)
 {
     struct core_reelection why = {id, NO_LEADER, NO_LEADER, NULL};
 
+    struct broker_session *s = core_session_find(c, id);
+
     c->atomic = false; /* there may be many partitions; the fence comes last */
     core_reelect(c, &why);
     emit_registration_change(c, id, 1, false);
+    /* Back from a pause or a cut it may still think that it leads: Apache Kafka would take it in at once. */
+    if (s)
+        s->registration_offset = core_next_offset(c) - 1;
 }
 
 static void unfence_broker(struct controller_core *c, int32_t id)

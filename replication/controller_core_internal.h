@@ -24,7 +24,8 @@ struct broker_session {
     int64_t longest_now_ms;      /* time between heartbeats in this window */
     int64_t longest_before_ms;   /* and in the one before; 0: there was none with enough of them */
     int64_t metadata_offset;     /* that the broker acts on; -1: unknown */
-    int64_t registration_offset; /* of its latest RegisterBrokerRecord */
+    int64_t registration_offset; /* of its latest RegisterBrokerRecord, or of the record that fenced it: what it must have
+                                  * seen before it is unfenced */
     int64_t shutdown_offset;     /* what others must have seen before it may go; -1: it stays */
 };
 

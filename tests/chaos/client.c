@@ -127,5 +127,5 @@ int main(int argc, char **argv)
         perror(argv[6]);
         code = 2;
     }
-    return code;
+    _exit(code); /* threads of a client that was left open would write to a closed file */
 }

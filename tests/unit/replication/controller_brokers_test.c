@@ -240,6 +240,26 @@ static void silent_broker_is_fenced_when_its_session_ends(void **state)
 }
 
 /* Who is known to beat four times a second is missed after two seconds. */
+/* Else it would lead on with an image that says so, beside its successor. */
+static void fenced_broker_is_let_in_when_it_has_seen_that_it_was_fenced(void **state)
+{
+    struct controller_world *w = *state;
+    struct broker_heartbeat beat;
+    int64_t before;
+
+    world_join(w, 1);
+    before = world_alive(w, 1).metadata_offset;
+    world_pass(w, SESSION_MS);
+    assert_true(broker(w, 1)->fenced);
+    beat = world_alive(w, 1);
+    assert_true(beat.metadata_offset > before);
+    beat.metadata_offset = before;
+    assert_true(world_beat(w, beat).fenced);
+    assert_true(broker(w, 1)->fenced);
+    assert_false(world_beat(w, world_alive(w, 1)).fenced);
+    assert_false(broker(w, 1)->fenced);
+}
+
 static void session_of_a_fast_beating_broker_is_short(void **state)
 {
     struct controller_world *w = *state;
@@ -739,6 +759,7 @@ int main(void)
         STORY(broker_is_unfenced_when_it_has_seen_its_registration),
         STORY(heartbeat_of_another_life_is_refused),
         STORY(silent_broker_is_fenced_when_its_session_ends),
+        STORY(fenced_broker_is_let_in_when_it_has_seen_that_it_was_fenced),
         STORY(session_of_a_fast_beating_broker_is_short),
         STORY(slow_beating_broker_is_never_fenced_falsely),
         STORY(new_controller_gives_everyone_time_to_be_heard),
