@@ -74,6 +74,7 @@ struct config_def {
     const char *choices;  /* "compact,delete": what a string may be, or a list may hold; NULL: anything */
     bool any_case;        /* choices in capitals and small letters alike */
     bool not_empty;
+    bool only_running; /* a quota of brokers: set while they run, and shown only where it is */
     enum config_format format;
     /* Topic, group: broker settings that stand behind it, strongest first, by comma. Broker: the family it
      * belongs to, when that has several members (log.retention.ms, .minutes, .hours). NULL: none. */

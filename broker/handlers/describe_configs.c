@@ -56,6 +56,8 @@ static bool fill_configs(struct describe_configs_response_result *out, struct re
             return false;
         if (what->defaults_only && d.source != CONFIG_SOURCE_DEFAULT_BROKER)
             continue;
+        if (defs[i].only_running && d.source == CONFIG_SOURCE_DEFAULT)
+            continue;
         describe_configs_response_resource_result_init(c);
         c->name = str_from(defs[i].name);
         c->value = d.value;
