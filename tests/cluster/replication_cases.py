@@ -177,6 +177,33 @@ def writes_go_on_after_all_three_were_killed(cluster, tool):
     until(lambda: logs_are_equal(cluster))
 
 
+def moves(cluster, tool, topic, replicas):
+    done = subprocess.run([tool, "partition", "reassign", topic, "--to", replicas, "--execute"], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=30,
+                          env={**os.environ, "TRIVET_BOOTSTRAP": cluster.brokers[0].bootstrap})
+    assert done.returncode == 0, done.stdout
+
+
+def folders(broker, topic):
+    return [f for f in os.listdir(broker.data) if f.startswith(f"{topic}-") and not f.endswith("-delete")]
+
+
+def moved_partition_has_all_there_and_leaves_nothing_here(cluster, tool):
+    create(cluster, tool, "moved", 2)
+    moves(cluster, tool, "moved", "1,2")
+    until(lambda: not folders(cluster.node(3), "moved"))
+    records = [f"{i}-" + "x" * 1000 for i in range(20000)]
+    produce(cluster.bootstrap, records, "moved")
+    started = time.monotonic()
+    moves(cluster, tool, "moved", "2,3")
+    until(lambda: not folders(cluster.node(1), "moved"))
+    print(f"20 MB moved in {(time.monotonic() - started) * 1000:.0f} ms")
+    assert all(isr == {2, 3} for _, isr in partitions(cluster.bootstrap, "moved").values())
+    assert all(digest(cluster.node(2), p, "moved") == digest(cluster.node(3), p, "moved") for p in range(2))
+    assert sorted(consume(cluster.bootstrap, "moved")) == sorted(records)
+
+
 CASES = [followers_have_the_leaders_bytes, consumers_read_in_their_own_zone, leadership_moves_when_the_leader_is_killed,
          killed_leader_cuts_what_nobody_else_has_and_follows, writes_go_on_after_each_broker_was_killed,
-         writes_go_on_while_each_broker_is_restarted, writes_go_on_after_all_three_were_killed]
+         writes_go_on_while_each_broker_is_restarted, writes_go_on_after_all_three_were_killed,
+         moved_partition_has_all_there_and_leaves_nothing_here]
