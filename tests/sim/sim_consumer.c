@@ -87,7 +87,7 @@ static void read_batches(struct sim_consumer *c, struct sim_consumed *part,
             return;
         part->changed = true;
     }
-    if (it.rest.size > 0)
+    if (it.rest.size > 0 && !topic_of(c, part)->partitions[part->partition].damaged)
         sim_world_fail(c->world, "%s-%d: %zu bytes at the end of a fetch are no whole batch", topic_of(c, part)->name,
                        part->partition, it.rest.size);
 }
@@ -102,6 +102,11 @@ static void out_of_range(struct sim_consumer *c, struct sim_consumed *part)
         part->offset >= p->log_start && !sim_checker_may_lose(checker(c)))
         sim_world_fail(c->world, "%s-%d: offset %" PRId64 " is told to be out of range", t->name, part->partition,
                        part->offset);
+}
+
+static bool is_damaged(struct sim_consumer *c, const struct sim_consumed *part)
+{
+    return topic_of(c, part)->partitions[part->partition].damaged;
 }
 
 static bool is_expected(struct sim_consumer *c, struct sim_consumed *part, enum kerr code)
@@ -126,7 +131,7 @@ static void on_partition(struct sim_consumer *c, struct sim_consumed *part,
 {
     if (r->error_code != KERR_NONE) {
         part->lost = true;
-        if (!is_expected(c, part, (enum kerr)r->error_code))
+        if (!is_damaged(c, part) && !is_expected(c, part, (enum kerr)r->error_code))
             sim_world_fail(c->world, "%s-%d: fetch was answered with %s", topic_of(c, part)->name, part->partition,
                            kerr_name((enum kerr)r->error_code));
         return;

@@ -16,6 +16,7 @@
 #define TIMESTAMP_LATEST    (-1)
 #define TIMESTAMP_EARLIEST  (-2)
 #define NO_OFFSET           (-1)
+#define REFUSALS_OF_A_DAMAGED 10 /* a partition that is only not led yet has time enough for that */
 
 static void again(struct sim_reader *r, int64_t delay_us)
 {
@@ -30,13 +31,30 @@ static struct sim_topic *topic_of(struct sim_reader *r)
 static void next_partition(struct sim_reader *r)
 {
     r->partition++;
+    r->refusals = 0;
     r->start = r->end = NO_OFFSET;
+}
+
+static bool is_damaged(struct sim_reader *r)
+{
+    return topic_of(r)->partitions[r->partition].damaged;
+}
+
+/* Nothing more is to be had from a damaged partition. */
+static void give_up(struct sim_reader *r)
+{
+    next_partition(r);
+    again(r, STEP_US);
 }
 
 /* The partition answers with an error. Right after a start its shard may not have heard all yet. */
 static void refused(struct sim_reader *r, enum kerr code)
 {
-    if (code != KERR_OFFSET_NOT_AVAILABLE && code != KERR_NOT_LEADER_OR_FOLLOWER &&
+    if (is_damaged(r) && ++r->refusals >= REFUSALS_OF_A_DAMAGED) {
+        give_up(r);
+        return;
+    }
+    if (!is_damaged(r) && code != KERR_OFFSET_NOT_AVAILABLE && code != KERR_NOT_LEADER_OR_FOLLOWER &&
         code != KERR_UNKNOWN_TOPIC_OR_PARTITION && code != KERR_UNKNOWN_TOPIC_ID)
         sim_world_fail(r->world, "%s-%d: the reader was answered with %s", topic_of(r)->name, r->partition,
                        kerr_name(code));
@@ -92,7 +110,8 @@ static void list(struct sim_reader *r)
 
 /* ---- what is in between ---- */
 
-static void read_partition(struct sim_reader *r, const struct fetch_response_partition_data *p)
+/* False: a damaged partition has no more. */
+static bool read_partition(struct sim_reader *r, const struct fetch_response_partition_data *p)
 {
     struct sim_checker *c = &r->world->checker;
     struct record_batches it = record_batches((struct bytes){p->records.data, p->records.size});
@@ -101,10 +120,13 @@ static void read_partition(struct sim_reader *r, const struct fetch_response_par
     sim_checker_saw(c, topic_of(r), r->partition, p->high_watermark, r->end, p->log_start_offset, r->start);
     while (record_batches_next(&it, &batch))
         if (!sim_checker_read(c, topic_of(r), r->partition, batch, r->offset, p->high_watermark, &r->offset))
-            return;
+            return false;
+    if (p->records.size == 0 && is_damaged(r))
+        return false;
     if (p->records.size == 0)
         sim_world_fail(r->world, "%s-%d: nothing to read at offset %lld, before the end %lld", topic_of(r)->name,
                        r->partition, (long long)r->offset, (long long)r->end);
+    return true;
 }
 
 static void on_fetched(struct sim_answer *a)
@@ -123,7 +145,7 @@ static void on_fetched(struct sim_answer *a)
         return;
     }
     p = &m->responses[0].partitions[0];
-    if (p->error_code == KERR_OFFSET_OUT_OF_RANGE && topic_of(r)->retention) {
+    if (p->error_code == KERR_OFFSET_OUT_OF_RANGE && topic_of(r)->retention && !is_damaged(r)) {
         r->start = r->end = NO_OFFSET; /* retention has overtaken us */
         again(r, STEP_US);
         return;
@@ -132,8 +154,10 @@ static void on_fetched(struct sim_answer *a)
         refused(r, (enum kerr)p->error_code);
         return;
     }
-    read_partition(r, p);
-    again(r, STEP_US);
+    if (read_partition(r, p))
+        again(r, STEP_US);
+    else if (is_damaged(r))
+        give_up(r);
 }
 
 static void fetch(struct sim_reader *r)

@@ -134,7 +134,8 @@ struct sim_reader {
     bool waiting;
     size_t topic;
     int32_t partition;
-    int64_t start, offset, end; /* of that partition; end -1: not known yet */
+    unsigned refusals;          /* of that partition */
+    int64_t start, offset, end; /* of it; end -1: not known yet */
 };
 
 void sim_reader_init(struct sim_reader *r, struct sim_world *w);

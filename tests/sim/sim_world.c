@@ -6,6 +6,7 @@
 #include <utlist.h>
 
 #include "protocol/base/check.h"
+#include "tests/sim/sim_decay.h"
 
 #define READY_US       (20 * 1000 * 1000) /* a start without faults takes no longer */
 #define STOP_US        (40 * 1000 * 1000)
@@ -418,6 +419,25 @@ static void run_lives(struct sim_world *w)
         start_well(w);
     if (!w->failed)
         verify(w);
+}
+
+static void end_last(struct sim_world *w)
+{
+    if (sim_random_chance(&w->random, 50))
+        stop(w);
+    else
+        die(w, sim_random_chance(&w->random, 50));
+}
+
+/* The disk decays while nobody looks: one more start, everything read, and a clean end. */
+static void run_decay(struct sim_world *w)
+{
+    if (!w->failed)
+        sim_decay(machine(w), &w->random);
+    if (!w->failed)
+        start_well(w);
+    if (!w->failed)
+        verify(w);
     if (!w->failed)
         stop(w);
 }
@@ -429,6 +449,10 @@ void sim_world_run(const struct sim_options *o, struct sim_result *out)
     CHECK(w != NULL);
     world_init(w, o);
     run_lives(w);
+    if (!w->failed)
+        end_last(w);
+    if (!w->failed && w->machines[0].drive.lie == SIM_LIE_NONE)
+        run_decay(w);
     *out = (struct sim_result){
         .failed = w->failed,
         .trace_hash = w->trace.hash,
