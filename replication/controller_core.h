@@ -21,6 +21,7 @@
 #include "protocol/base/uuid.h"
 #include "replication/config_defs.h"
 #include "replication/metadata_image.h"
+#include "replication/voter_set.h"
 
 struct controller_core;
 
@@ -317,6 +318,7 @@ struct controller_request {
         struct {
             const struct feature_update *updates;
             size_t count;
+            const struct voter_set *voters; /* the driver's: all of them must have registered. NULL: not checked */
         } features; /* all or none: the answer to the whole request says */
     };
 };

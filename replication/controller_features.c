@@ -48,8 +48,25 @@ static struct controller_result speaks(struct arena *a, const struct feature_upd
     return invalid(a, u, why);
 }
 
+/* One that was never here may be of an older version, and vote with it tomorrow. */
+static struct controller_result voters_are_known(const struct controller_core *c, struct arena *a,
+                                                 const struct feature_update *u, const struct voter_set *voters)
+{
+    char why[128];
+
+    for (size_t i = 0; voters && i < voter_set_count(voters); i++) {
+        int32_t id = voter_set_at(voters, i)->key.id;
+
+        if (id == c->node_id || metadata_image_controller(c->image, id))
+            continue;
+        snprintf(why, sizeof why, "controller %d has not registered, and may not support this feature", id);
+        return invalid(a, u, why);
+    }
+    return CORE_OK;
+}
+
 static struct controller_result everybody_speaks(const struct controller_core *c, struct arena *a,
-                                                 const struct feature_update *u)
+                                                 const struct feature_update *u, const struct voter_set *voters)
 {
     size_t count;
     const struct metadata_feature_range *ranges = supported_features(&count);
@@ -66,6 +83,8 @@ static struct controller_result everybody_speaks(const struct controller_core *c
         if (other->id != c->node_id)
             result = speaks(a, u, "Controller", other->id, other->features, other->feature_count);
     }
+    if (result.code == KERR_NONE && core_metadata_version(c) >= METADATA_VERSION_CONTROLLERS)
+        result = voters_are_known(c, a, u, voters);
     return result;
 }
 
@@ -110,7 +129,7 @@ static struct controller_result check_update(const struct controller_core *c, co
     struct controller_result result = check_direction(c, a, u);
 
     if (result.code == KERR_NONE)
-        result = everybody_speaks(c, a, u);
+        result = everybody_speaks(c, a, u, r->features.voters);
     if (result.code != KERR_NONE)
         return result;
     if (str_equal(u->name, METADATA_VERSION_FEATURE))

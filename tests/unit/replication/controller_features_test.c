@@ -98,6 +98,33 @@ static void level_that_one_broker_does_not_speak_is_refused(void **state)
     assert_int_equal(update(w, "share.version", 2, FEATURE_UPGRADE, false).code, KERR_INVALID_UPDATE_VERSION);
 }
 
+/* It may be down, of an older version, and vote again tomorrow. */
+static void level_waits_until_all_voters_have_registered(void **state)
+{
+    struct controller_world *w = *state;
+    static struct raft_endpoint endpoint = {{"CONTROLLER", 10}, {"host", 4}, 9093};
+    struct raft_voter voters[2] = {{.key = {.id = 1}, .endpoints = &endpoint, .endpoint_count = 1},
+                                   {.key = {.id = 2}, .endpoints = &endpoint, .endpoint_count = 1}};
+    struct voter_set *set = voter_set_create(voters, 2);
+    struct feature_update u = {STR("share.version"), 1, FEATURE_SAFE_DOWNGRADE};
+    struct controller_request r = {.operation = CONTROLLER_UPDATE_FEATURES};
+    struct controller_request other = {.operation = CONTROLLER_REGISTER_CONTROLLER};
+    struct controller_result result;
+
+    assert_non_null(set);
+    r.features.updates = &u;
+    r.features.count = 1;
+    r.features.voters = set;
+    result = world_step(w, &r);
+    assert_int_equal(result.code, KERR_INVALID_UPDATE_VERSION);
+    assert_non_null(strstr(result.message, "controller 2 has not registered, and may not support this feature"));
+    other.controller = (struct register_controller){.id = 2, .incarnation = {{7}}};
+    other.controller.features = supported_features(&other.controller.feature_count);
+    assert_int_equal(world_step(w, &other).code, KERR_NONE);
+    assert_int_equal(world_step(w, &r).code, KERR_NONE);
+    voter_set_free(set);
+}
+
 /* Records of the newer level would be left that the older one cannot tell. */
 static void metadata_version_does_not_go_below_a_level_with_records_of_its_own(void **state)
 {
@@ -177,6 +204,7 @@ int main(void)
         STORY(same_level_again_writes_nothing),
         STORY(levels_that_nobody_speaks_are_refused),
         STORY(level_that_one_broker_does_not_speak_is_refused),
+        STORY(level_waits_until_all_voters_have_registered),
         STORY(metadata_version_does_not_go_below_a_level_with_records_of_its_own),
         STORY(names_of_levels_are_those_of_apache_kafka),
         STORY(one_bad_update_undoes_all),
