@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#define PIPELINES_SINCE 0x020300ff
+
 enum { PADDING_MAX = 200, FLUSH_TIMEOUT_MS = 60000, TICKS_PER_SECOND = 100 };
 
 /* What the delivery report of a record needs: which one it was. */
@@ -37,6 +39,10 @@ static rd_kafka_t *open_producer(struct chaos_client *c)
     chaos_set(conf, "request.timeout.ms", "2000");
     chaos_set(conf, "linger.ms", "2");
     chaos_set(conf, "queue.buffering.max.messages", "1000000");
+    /* Before 2.3.0 a request that timed out moves the next expected sequence on, kept or not, and the answer to one that
+     * was sent behind it is then taken for a desynchronised sequence: the end of the producer (librdkafka #4438). */
+    if (rd_kafka_version() < PIPELINES_SINCE)
+        chaos_set(conf, "max.in.flight.requests.per.connection", "1");
     rd_kafka_conf_set_opaque(conf, c);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     return chaos_open(RD_KAFKA_PRODUCER, conf);
