@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_world.h"
 
 #define SEEDS_DEFAULT 200
@@ -24,6 +25,8 @@ static const struct argp_option options[] = {
     {"twice", '2', 0, 0, "Run each seed twice: the traces must be the same", 0},
     {"machines", 'm', "N", 0, "A cluster of N nodes (default 1: a node by itself)", 0},
     {"seconds", 'T', "N", 0, "How long a cluster is disturbed, in virtual time", 0},
+    {"plant", 'p', "BUG", 0,
+     "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, fsync, removed-in-isr. The seeds must find it", 0},
     {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
     {0},
 };
@@ -32,6 +35,7 @@ struct arguments {
     struct sim_options sim;
     uint64_t first, count, step;
     bool twice;
+    enum sim_plant plant;
 };
 
 static const char *const lies[SIM_LIE_COUNT] = {
@@ -67,6 +71,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'T':
         a->sim.seconds = (unsigned)strtoul(value, NULL, 10);
         return 0;
+    case 'p':
+        for (int i = 0; i < SIM_PLANT_COUNT; i++)
+            if (strcmp(value, sim_plant_names[i]) == 0)
+                a->plant = (enum sim_plant)i;
+        return a->plant ? 0 : EINVAL;
     case 'l':
         for (int i = 0; i < SIM_LIE_COUNT; i++)
             if (strcmp(value, lies[i]) == 0)
@@ -136,6 +145,8 @@ static void tell_failure(const struct arguments *a, const char *program, const s
         printf(" --machines %u", a->sim.machines);
     if (a->sim.seconds)
         printf(" --seconds %u", a->sim.seconds);
+    if (a->plant)
+        printf(" --plant %s", sim_plant_names[a->plant]);
     printf("%s%s --verbose\n", a->sim.lie ? " --lie " : "", a->sim.lie ? lies[a->sim.lie] : "");
 }
 
@@ -176,6 +187,7 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     setvbuf(stdout, NULL, _IOLBF, 0);
     watch_for_death();
+    sim_plant(a.plant);
     for (a.sim.seed = a.first; a.sim.seed < a.first + a.count && fine; a.sim.seed += a.step) {
         struct sim_result r;
 
@@ -186,6 +198,10 @@ int main(int argc, char **argv)
         add(&total, &r);
     }
     tell_total(&total, seeds, a.sim.machines);
+    if (a.plant != SIM_PLANT_NONE) {
+        printf("the planted bug was %s\n", fine ? "not found" : "found");
+        return fine ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
     if (a.sim.lie != SIM_LIE_NONE) {
         printf("the disk's lie was %s\n", fine ? "not found" : "found");
         return fine ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/base/kerr.h"
+#include "protocol/messages/alter_partition_reassignments.h"
 #include "protocol/messages/create_partitions.h"
 #include "protocol/messages/create_topics.h"
 #include "protocol/messages/delete_topics.h"
@@ -160,6 +161,55 @@ static void grow(struct sim_operator *o)
     ask(o, API_CREATE_PARTITIONS, 3, &m, on_grown);
 }
 
+/* ---- moving ---- */
+
+static void on_moved(struct sim_answer *a)
+{
+    const struct alter_partition_reassignments_response *m = a->message;
+    struct sim_operator *o = a->context;
+
+    o->waiting = false;
+    if (m)
+        (void)is_done(o, "reassignment", m->error_code ? m->error_code : m->responses[0].partitions[0].error_code);
+}
+
+/* Some brokers, in some order. */
+static size_t choose_brokers(struct sim_operator *o, int32_t *out)
+{
+    const unsigned machines = o->world->machine_count;
+    const size_t count = 1 + sim_random_below(&o->random, machines);
+
+    for (unsigned i = 0; i < machines; i++) {
+        size_t j = sim_random_below(&o->random, i + 1);
+
+        out[i] = out[j];
+        out[j] = (int32_t)i + 1;
+    }
+    return count;
+}
+
+static void move(struct sim_operator *o)
+{
+    struct alter_partition_reassignments_request_reassignable_partition partition;
+    struct alter_partition_reassignments_request_reassignable_topic topic;
+    struct alter_partition_reassignments_request m;
+    int32_t brokers[SIM_MACHINES_MAX];
+
+    alter_partition_reassignments_request_init(&m);
+    alter_partition_reassignments_request_reassignable_topic_init(&topic);
+    alter_partition_reassignments_request_reassignable_partition_init(&partition);
+    partition.partition_index = (int32_t)sim_random_below(&o->random, (uint64_t)topic_of(o)->partitions);
+    partition.replicas_count = choose_brokers(o, brokers);
+    partition.replicas = brokers;
+    topic.name = str_from(topic_of(o)->name);
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    m.topics = &topic;
+    m.topics_count = 1;
+    m.timeout_ms = TIMEOUT_MS;
+    ask(o, API_ALTER_PARTITION_REASSIGNMENTS, 1, &m, on_moved);
+}
+
 /* ---- settings ---- */
 
 static void on_altered(struct sim_answer *a)
@@ -251,7 +301,7 @@ static void look(struct sim_operator *o)
 
 static void work(struct sim_operator *o)
 {
-    static void (*const actions[])(struct sim_operator *o) = {delete, grow, alter, alter};
+    static void (*const actions[])(struct sim_operator *o) = {delete, grow, alter, move, move, move};
 
     if (o->topic_count == 0 || sim_random_chance(&o->random, 40)) {
         create(o);

@@ -277,6 +277,20 @@ static void look_at_log(struct sim_quorum *q, struct sim_machine *m, const struc
     }
 }
 
+/* A life begins: it knows of the last vote that left this voter, or of something later. */
+static void check_memory(struct sim_quorum *q, const struct sim_machine *m, const struct raft_election *now)
+{
+    const struct sim_vote *last = NULL;
+
+    for (size_t i = 0; i < q->vote_count; i++)
+        if (q->votes[i].voter == (int32_t)m->index + 1 && (!last || q->votes[i].epoch > last->epoch))
+            last = &q->votes[i];
+    if (last && (now->epoch < last->epoch || (now->epoch == last->epoch && now->leader_id == RAFT_NO_NODE &&
+                                              now->voted.id != last->candidate)))
+        sim_world_fail(q->world, "%d voted for %d in epoch %d, and does not know it any more: epoch %d, vote %d",
+                       last->voter, last->candidate, last->epoch, now->epoch, now->voted.id);
+}
+
 void sim_quorum_look(struct sim_quorum *q, struct sim_machine *m)
 {
     const struct raft_node *raft;
@@ -296,6 +310,10 @@ void sim_quorum_look(struct sim_quorum *q, struct sim_machine *m)
     raft = control_raft(m->node->node->control);
     if (!raft)
         return;
+    if (q->seen[m->index].remembered != m->attempts) {
+        q->seen[m->index].remembered = m->attempts;
+        check_memory(q, m, &raft->core.election);
+    }
     if (raft->core.role == RAFT_LEADER)
         saw_leader(q, raft->core.election.epoch, raft->core.self.id);
     if (raft->state == NODE_RUNNING)

@@ -3,7 +3,7 @@
 
 /* What the nodes of a cluster may never do to their metadata, looked at after each step:
  *
- * - two leaders of one epoch; two votes of one voter in one epoch, over restarts too;
+ * - two leaders of one epoch; two votes of one voter in one epoch; a restart that forgets an epoch or a vote;
  * - a committed batch that is lost or another one; a high watermark that goes back within a life;
  * - two different images at one offset;
  * - a partition with two leaders in one leader epoch, epochs that go back, an ISR beyond the replicas, a leader outside
@@ -59,6 +59,7 @@ struct sim_quorum {
     struct sim_ledger committed;
     struct {
         uint64_t life;
+        uint64_t remembered; /* the life whose memory was looked at */
         int64_t high_watermark, image_offset;
     } seen[SIM_NET_MACHINES_MAX]; /* of each machine's process */
 };

@@ -135,35 +135,45 @@ static bool is_internal(struct str topic)
     return topic.size > 2 && memcmp(topic.data, "__", 2) == 0;
 }
 
-/* Internal topics are compacted; what is being removed from a node counts no more. */
-static bool is_replicated(const struct partition *p)
+static bool is_readable(const struct partition *p)
 {
     return p->log && !p->stopping && p->state != PARTITION_OPENING && p->state != PARTITION_OFFLINE &&
-           p->state != PARTITION_TRUNCATING && !is_internal(p->topic);
+           p->state != PARTITION_TRUNCATING;
 }
 
 static void visit(struct partition *p)
 {
     struct sim_node *n = CONTAINER_OF(p->env->logger, struct sim_node, logger);
     struct sim_replicas *r = &n->world->replicas;
-    struct sim_heap *before;
     struct sim_replicated *known;
 
-    if (!is_replicated(p) || n->world->failed)
+    if (n->world->failed || p->stopping || is_internal(p->topic))
         return;
-    before = sim_heap_switch(NULL);
     known = find(r, p->topic_id, p->index);
+    known->seen[n->machine->index].look = r->looks;
+    if (!is_readable(p))
+        return;
     look_at_watermark(r, n->machine, p, known);
     if (p->state == PARTITION_LEADING)
         look_at_leader(r, n->machine, p, known);
-    sim_heap_switch(before);
 }
 
 void sim_replicas_look(struct sim_replicas *r, struct sim_machine *m, size_t shard)
 {
-    (void)r;
-    if (m->node->node)
-        hosting_each(m->node->node->shards[shard], visit);
+    const struct node *n = m->node->node;
+
+    if (!n)
+        return;
+    r->looks++;
+    hosting_each(n->shards[shard], visit);
+    /* What is not there any more may come back, with nothing. */
+    for (size_t i = 0; i < r->count; i++) {
+        struct sim_replicated *known = r->partitions[i];
+
+        if (known->seen[m->index].look != r->looks && known->seen[m->index].high_watermark > 0 &&
+            node_shard_of(n, known->topic_id, known->index) == shard)
+            known->seen[m->index].high_watermark = 0;
+    }
 }
 
 /* ---- at the end ---- */
@@ -173,7 +183,7 @@ static bool replica_is_equal(struct sim_machine *m, const struct metadata_topic 
 {
     struct shard *s = m->node->node->shards[node_shard_of(m->node->node, topic->id, index)];
     const struct partition *p = shard_partition(s, topic->id, index);
-    bool equal = p && is_replicated(p) && partition_high_watermark(p) == log_end_offset(p->log) &&
+    bool equal = p && is_readable(p) && partition_high_watermark(p) == log_end_offset(p->log) &&
                  (*end < 0 || *end == log_end_offset(p->log));
 
     if (!equal)
@@ -191,9 +201,9 @@ static bool partition_is_equal(struct sim_replicas *r, const struct metadata_top
     const struct metadata_partition *p = topic->partitions[index];
     int64_t end = -1;
 
-    if (p->leader < 0 || p->isr.count != p->replicas.count) {
-        snprintf(why, why_size, "%.*s-%d: leader %d, %zu of %zu replicas in sync", STR_ARG(topic->name), index, p->leader,
-                 p->isr.count, p->replicas.count);
+    if (p->leader < 0 || p->isr.count != p->replicas.count || p->adding.count + p->removing.count > 0) {
+        snprintf(why, why_size, "%.*s-%d: leader %d, %zu of %zu replicas in sync, %zu to come, %zu to go", STR_ARG(topic->name),
+                 index, p->leader, p->isr.count, p->replicas.count, p->adding.count, p->removing.count);
         return false;
     }
     for (size_t i = 0; i < p->replicas.count; i++)

@@ -32,6 +32,7 @@ struct sim_replicated {
     struct {
         uint64_t life;
         int64_t high_watermark;
+        uint64_t look; /* the last in which it was there */
     } seen[SIM_NET_MACHINES_MAX];
 };
 
@@ -39,6 +40,7 @@ struct sim_replicas {
     struct sim_world *world;
     struct sim_replicated **partitions; /* sorted by id and index */
     size_t count, capacity;
+    uint64_t looks;
 };
 
 void sim_replicas_init(struct sim_replicas *r, struct sim_world *w);

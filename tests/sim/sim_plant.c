@@ -1,0 +1,79 @@
+#include "tests/sim/sim_plant.h"
+
+#include "replication/partition_follow.h"
+#include "replication/quorum_state.h"
+#include "replication/reassignment.h"
+#include "storage/log.h"
+
+const char *const sim_plant_names[SIM_PLANT_COUNT] = {
+    [SIM_PLANT_NONE] = "none",       [SIM_PLANT_TRUNCATION] = "truncation", [SIM_PLANT_EARLY_ACK] = "early-ack",
+    [SIM_PLANT_VOTE] = "second-vote", [SIM_PLANT_FSYNC] = "fsync",           [SIM_PLANT_ISR] = "removed-in-isr",
+};
+
+static enum sim_plant planted;
+
+void sim_plant(enum sim_plant plant)
+{
+    planted = plant;
+}
+
+struct fetcher_position __real_partition_follow_position(const struct partition *p);
+bool __real_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
+bool __real_partition_wait(struct partition *p, struct watermark_waiter *w);
+struct status __real_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election);
+struct status __real_log_flush_run(struct log_flush *f);
+bool __real_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
+
+struct fetcher_position __wrap_partition_follow_position(const struct partition *p);
+bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
+bool __wrap_partition_wait(struct partition *p, struct watermark_waiter *w);
+struct status __wrap_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election);
+struct status __wrap_log_flush_run(struct log_flush *f);
+bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
+
+/* It does not say which epoch its log ends with … */
+struct fetcher_position __wrap_partition_follow_position(const struct partition *p)
+{
+    struct fetcher_position at = __real_partition_follow_position(p);
+
+    if (planted == SIM_PLANT_TRUNCATION)
+        at.last_epoch = -1;
+    return at;
+}
+
+/* … and cuts nothing. */
+bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut)
+{
+    const struct fetcher_cut none = {.offset = log_end_offset(p->log)};
+
+    return __real_partition_truncate(p, planted == SIM_PLANT_TRUNCATION ? &none : cut);
+}
+
+bool __wrap_partition_wait(struct partition *p, struct watermark_waiter *w)
+{
+    return planted == SIM_PLANT_EARLY_ACK || __real_partition_wait(p, w);
+}
+
+struct status __wrap_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election)
+{
+    struct raft_election written = *election;
+
+    if (planted == SIM_PLANT_VOTE)
+        written.voted.id = RAFT_NO_NODE;
+    return __real_quorum_state_write(fs, path, &written);
+}
+
+struct status __wrap_log_flush_run(struct log_flush *f)
+{
+    return planted == SIM_PLANT_FSYNC ? log_flush_write(f) : __real_log_flush_run(f);
+}
+
+bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a)
+{
+    const struct id_list before = *isr;
+    bool complete = __real_reassignment_complete(r, isr, a);
+
+    if (planted == SIM_PLANT_ISR)
+        *isr = before;
+    return complete;
+}
