@@ -6,7 +6,8 @@ import time
 
 from replication_cases import consume, partitions, produce, until
 
-PROPERTIES = {"leader.imbalance.check.interval.seconds": "3600"}
+PROPERTIES = {"leader.imbalance.check.interval.seconds": "3600", "offsets.topic.num.partitions": "1",
+              "offsets.topic.replication.factor": "2"}
 TOPIC = "told"
 RECORDS = [f"r-{i}" for i in range(5000)]
 
@@ -93,6 +94,44 @@ def preferred_leaders_are_elected(cluster, tool):
     assert "no election was needed" in trivet(cluster, tool, "partition", "elect", f"{TOPIC}:1")
 
 
+def nothing_is_lost_or_doubled_while_partitions_move(cluster, tool):
+    """An idempotent producer writes all the time; each broker in turn gives everything away, twice."""
+    trivet(cluster, tool, "topic", "create", "moving", "--partitions", "3", "--replication-factor", "2")
+    with subprocess.Popen(["kcat", "-P", "-b", cluster.bootstrap, "-t", "moving", "-X", "enable.idempotence=true"],
+                          stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as producer:
+        written = 0
+        for away in (1, 2, 3, 1, 2, 3):
+            trivet(cluster, tool, "partition", "reassign", "moving", "--away-from", str(away), "--execute")
+            until(lambda away=away: all(away not in isr and len(isr) == 2
+                                        for _, isr in partitions(cluster.bootstrap, "moving").values()))
+            for _ in range(10):
+                producer.stdin.write("".join(f"{n}\n" for n in range(written, written + 1000)))
+                producer.stdin.flush()
+                written += 1000
+                time.sleep(0.02)
+        said = producer.communicate(timeout=60)[1]
+        assert producer.returncode == 0, said
+    assert sorted(int(r) for r in consume(cluster.bootstrap, "moving")) == list(range(written))
+
+
+def coordinator_of_a_group_moves_with_its_partition(cluster, tool):
+    trivet(cluster, tool, "topic", "create", "grouped", "--partitions", "1", "--replication-factor", "3")
+    produce(cluster.bootstrap, RECORDS, "grouped")
+    subprocess.run(["kcat", "-b", cluster.bootstrap, "-G", "movers", "-o", "beginning", "-c", str(len(RECORDS)), "-q", "grouped"],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=True)
+
+    def described():
+        said = trivet(cluster, tool, "group", "describe", "movers")
+        assert re.search(rf"grouped +0 +{len(RECORDS)} +{len(RECORDS)} +0", said), said
+        return int(re.search(r"coordinator (\d)", said).group(1))
+
+    before = described()
+    trivet(cluster, tool, "partition", "reassign", "__consumer_offsets", "--away-from", str(before), "--execute")
+    until(lambda: all(before not in isr and len(isr) == 2
+                      for _, isr in partitions(cluster.bootstrap, "__consumer_offsets").values()))
+    until(lambda: described() != before)
+
+
 def what_makes_no_sense_is_refused(cluster, tool):
     assert "there is no broker 9" in trivet(cluster, tool, "partition", "reassign", TOPIC, "--to", "1,9", status=1)
     assert "not enough brokers" in trivet(cluster, tool, "partition", "reassign", TOPIC, "-r", "4", status=1)
@@ -118,4 +157,5 @@ def broker_that_is_gone_is_unregistered(cluster, tool):
 
 CASES = [nodes_and_zones_are_shown, quorum_is_shown, partitions_are_shown_with_zones_and_lag,
          moves_are_shown_first_and_done_with_execute, move_under_way_is_shown_and_taken_back, preferred_leaders_are_elected,
+         nothing_is_lost_or_doubled_while_partitions_move, coordinator_of_a_group_moves_with_its_partition,
          what_makes_no_sense_is_refused, broker_that_is_gone_is_unregistered]
