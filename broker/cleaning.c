@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/hosting.h"
+#include "broker/live_settings.h"
 #include "protocol/base/check.h"
 #include "replication/partition_clean.h"
 
@@ -56,47 +57,15 @@ struct cleaning {
 
 /* ---- settings ---- */
 
-static struct str setting(const struct shard *s, const char *name, struct config_resolved *resolved)
-{
-    const struct node_options *o = s->node->options;
-    const struct config_layers layers = metadata_image_layers(s->image, o->node_id, o->config, NULL);
-    const struct config_def *def = config_def_find(CONFIG_OF_BROKER, str_from(name));
-
-    CHECK(def);
-    config_resolve(CONFIG_OF_BROKER, def, &layers, resolved);
-    return resolved->value;
-}
-
-/* Values were checked when they were set. */
-static int64_t integer_setting(const struct shard *s, const char *name)
-{
-    struct config_resolved resolved;
-    char text[32] = "";
-    const struct str value = setting(s, name, &resolved);
-
-    memcpy(text, value.data, value.size < sizeof text ? value.size : sizeof text - 1);
-    return strtoll(text, NULL, 10);
-}
-
-static double double_setting(const struct shard *s, const char *name)
-{
-    struct config_resolved resolved;
-    char text[64] = "";
-    const struct str value = setting(s, name, &resolved);
-
-    memcpy(text, value.data, value.size < sizeof text ? value.size : sizeof text - 1);
-    return strtod(text, NULL);
-}
-
 static void read_settings(const struct shard *s, struct cleaner_settings *out)
 {
     *out = (struct cleaner_settings){
-        .threads = integer_setting(s, "log.cleaner.threads"),
-        .backoff_ms = integer_setting(s, "log.cleaner.backoff.ms"),
-        .map_bytes = integer_setting(s, "log.cleaner.dedupe.buffer.size"),
-        .map_load = double_setting(s, "log.cleaner.io.buffer.load.factor"),
-        .buffer_bytes = integer_setting(s, "log.cleaner.io.buffer.size"),
-        .bytes_per_second = double_setting(s, "log.cleaner.io.max.bytes.per.second"),
+        .threads = live_integer(s, "log.cleaner.threads"),
+        .backoff_ms = live_integer(s, "log.cleaner.backoff.ms"),
+        .map_bytes = live_integer(s, "log.cleaner.dedupe.buffer.size"),
+        .map_load = live_double(s, "log.cleaner.io.buffer.load.factor"),
+        .buffer_bytes = live_integer(s, "log.cleaner.io.buffer.size"),
+        .bytes_per_second = live_double(s, "log.cleaner.io.max.bytes.per.second"),
     };
     if (out->threads > RUNS_MAX)
         out->threads = RUNS_MAX;

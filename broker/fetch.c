@@ -140,6 +140,22 @@ static bool entry_is_nearer_elsewhere(const struct fetch_part *part, struct fetc
     return e->preferred_replica >= 0;
 }
 
+/* KIP-73: whether a replica that is not in sync has to wait for its next bytes. */
+static bool entry_is_held_back(const struct fetch_part *part, struct fetch_entry *e, const struct partition *p)
+{
+    const struct shard *s = part->owner;
+    const struct metadata_topic *topic;
+
+    if (part->call->replica_id < 0 || !replica_throttle_is_on(&s->node->leader_throttle))
+        return false;
+    topic = metadata_image_topic_by_id(s->image, e->topic_id);
+    e->throttled = topic && throttled_replicas_name(config_set_find(topic->config->overrides,
+                                                                    STR("leader.replication.throttled.replicas")),
+                                                    e->index, s->node->options->node_id);
+    return e->throttled && !isr_contains(&p->isr, part->call->replica_id) &&
+           replica_throttle_exceeded(&s->node->leader_throttle, clock_monotonic_us(s->loop->clock));
+}
+
 static int64_t entry_end_offset(const struct fetch_entry *e, const struct partition *p)
 {
     const struct fetch_call *call = e->part->call;
@@ -200,7 +216,7 @@ static void entry_read(struct fetch_part *part, struct fetch_entry *e)
         return;
     if (max_bytes > left)
         max_bytes = left;
-    if (max_bytes == 0 && !min_one)
+    if ((max_bytes == 0 && !min_one) || entry_is_held_back(part, e, p))
         return;
     st = entry_read_log(e, p, max_bytes ? max_bytes : READ_BYTES_MIN, min_one);
     e->code = st.code;
@@ -582,6 +598,14 @@ static bool entry_is_ready(struct fetch_entry *e, size_t *copied)
     return entry_copy(e);
 }
 
+static void entry_record_throttled(const struct fetch_call *call, const struct fetch_entry *e)
+{
+    const struct shard *s = call->rq->shard;
+
+    if (e->throttled && e->payload.slice.segment)
+        replica_throttle_record(&s->node->leader_throttle, entry_size(e), clock_monotonic_us(s->loop->clock));
+}
+
 static void call_deliver(struct fetch_call *call)
 {
     size_t copied = 0;
@@ -593,6 +617,7 @@ static void call_deliver(struct fetch_call *call)
     for (size_t i = 0; i < call->entry_count; i++) {
         struct fetch_entry *e = &call->entries[i];
 
+        entry_record_throttled(call, e);
         if (!entry_is_ready(e, &copied))
             entry_read_cold(e, call);
     }

@@ -49,6 +49,7 @@ struct fetch_entry {
     int32_t preferred_replica; /* where to read instead, with no records here; -1: nowhere */
     struct log_aborted *aborted; /* read committed */
     size_t aborted_count;
+    bool throttled; /* a replica's: the bytes count for the throttle */
     struct payload payload;
     /* while it is with its shard */
     struct fetch_entry *next;

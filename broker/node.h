@@ -12,6 +12,7 @@
 
 #include "broker/dispatch.h"
 #include "broker/node_options.h"
+#include "broker/replica_throttle.h"
 #include "protocol/base/clock.h"
 #include "protocol/base/logger.h"
 #include "protocol/base/status.h"
@@ -73,6 +74,7 @@ struct node {
     struct forward *forwards; /* requests on their way to the controller; control loop, this and the next */
     bool forwards_stopped;
     _Atomic bool serving; /* clients are served */
+    struct replica_throttle leader_throttle; /* leader.replication.throttled.rate */
     _Atomic int64_t trusted_until_us; /* node_in_doubt */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
     void (*left)(void *arg); /* on the control loop: it stops, and answers nobody any more. May be NULL */

@@ -9,6 +9,7 @@
 #include "broker/fetch_session_core.h"
 #include "broker/hosting.h"
 #include "broker/isr_changes.h"
+#include "broker/live_settings.h"
 #include "broker/produce.h"
 #include "broker/replica_fetcher.h"
 #include "broker/storage_dirs.h"
@@ -97,6 +98,8 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
     if (s->closing)
         return;
     s->image = metadata_image_acquire(image);
+    if (s->index == 0 && (delta->configs_changed || delta->snapshot || !old))
+        replica_throttle_set_rate(&s->node->leader_throttle, live_integer(s, "leader.replication.throttled.rate"));
     hosting_image_changed(s, delta);
     replica_fetchers_image_changed(s, delta);
     coordinators_image_changed(s, delta);

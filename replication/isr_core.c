@@ -32,6 +32,13 @@ bool isr_has_replica(const struct isr *s, int32_t replica_id)
     return isr_find(s, replica_id) != NULL;
 }
 
+bool isr_contains(const struct isr *s, int32_t replica_id)
+{
+    const struct isr_replica *r = isr_find(s, replica_id);
+
+    return r && r->in_isr;
+}
+
 size_t isr_size(const struct isr *s)
 {
     size_t count = 0;

@@ -139,6 +139,7 @@ void isr_answered(struct isr *s, const struct isr_answer *a, int64_t now_ms, str
 /* ---- facts ---- */
 
 bool isr_has_replica(const struct isr *s, int32_t replica_id);
+bool isr_contains(const struct isr *s, int32_t replica_id);
 
 /* The least log start over the leader (own_start) and those replicas that are alive; -1 when one of them was not heard
  * of. What lies below it is deleted everywhere. */

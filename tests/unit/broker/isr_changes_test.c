@@ -123,6 +123,49 @@ static void lone_leader_refuses_acks_all_below_the_minimum(void **state)
     node_world_free(&w);
 }
 
+/* ---- throttles ---- */
+
+static size_t fetched_bytes(struct second_broker *b, struct uuid topic, int64_t offset)
+{
+    size_t size;
+
+    second_broker_send_fetch(b, topic, offset, 0);
+    size = second_broker_fetched(b, 100)->records.size;
+    second_broker_end_fetch(b);
+    return size;
+}
+
+/* KIP-73: a replica that catches up gets so many bytes a second, and one that is in sync all it asks for. */
+static void replica_that_catches_up_is_throttled(void **state)
+{
+    static const char *const all[] = {"leader.replication.throttled.replicas", "*", NULL};
+    static struct node_world w;
+    struct second_broker b = {0};
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_set(&w, "leader.replication.throttled.rate=1000");
+    node_world_set(&w, "broker.session.timeout.ms=2000");
+    node_world_start(&w);
+    second_broker_register(&b, &w);
+    second_broker_live(&b, 300);
+    topic = second_broker_topic(&b, "orders", all);
+    assert_int_equal(node_world_produce(&w, "orders", 0, 1, 1, 400), KERR_NONE);
+    assert_true(fetched_bytes(&b, topic, 0) > 0);
+    assert_true(fetched_bytes(&b, topic, 0) > 0); /* in sync */
+    test_loop_run(&w.loop, 4000);
+    assert_int_equal(isr_size_of(&w, topic), 1);
+    second_broker_register(&b, &w);
+    assert_true(fetched_bytes(&b, topic, 0) > 0);
+    assert_int_equal(fetched_bytes(&b, topic, 0), 0);
+    test_loop_run(&w.loop, 300);
+    assert_int_equal(fetched_bytes(&b, topic, 0), 0);
+    test_loop_run(&w.loop, 300);
+    assert_true(fetched_bytes(&b, topic, 0) > 0);
+    node_world_free(&w);
+}
+
 /* ---- DeleteRecords ---- */
 
 static void send_delete(struct node_world *w, struct node_ask *ask, int64_t offset, int32_t timeout_ms)
@@ -186,6 +229,7 @@ int main(void)
         cmocka_unit_test(follower_that_does_not_fetch_is_taken_out),
         cmocka_unit_test(fetch_of_an_earlier_run_brings_nobody_in),
         cmocka_unit_test(lone_leader_refuses_acks_all_below_the_minimum),
+        cmocka_unit_test(replica_that_catches_up_is_throttled),
         cmocka_unit_test(deleting_records_waits_for_the_replicas),
     };
 
