@@ -18,7 +18,7 @@
 #include "replication/raft_membership.h"
 #include "replication/raft_node_internal.h"
 
-#define API_VERSIONS_VERSION 3
+#define API_VERSIONS_VERSION 4 /* 3 leaves out features that begin at 0, as kraft.version does (KAFKA-17011) */
 #define ADD_VERSION          1
 #define REMOVE_VERSION       0
 #define UPDATE_VERSION       0
