@@ -54,6 +54,7 @@ struct status node_create(const struct node_env *env, const struct node_options 
 
     CHECK(n);
     replica_throttle_init(&n->leader_throttle);
+    replica_throttle_init(&n->follower_throttle);
     n->env = *env;
     n->options = options;
     n->shard_count = env->shard_count;

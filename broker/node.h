@@ -75,6 +75,7 @@ struct node {
     bool forwards_stopped;
     _Atomic bool serving; /* clients are served */
     struct replica_throttle leader_throttle; /* leader.replication.throttled.rate */
+    struct replica_throttle follower_throttle; /* follower.replication.throttled.rate */
     _Atomic int64_t trusted_until_us; /* node_in_doubt */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
     void (*left)(void *arg); /* on the control loop: it stops, and answers nobody any more. May be NULL */

@@ -4,6 +4,7 @@
 #include <utlist.h>
 
 #include "broker/hosting.h"
+#include "broker/replica_throttle.h"
 #include "protocol/base/check.h"
 #include "protocol/messages/fetch.h"
 #include "protocol/messages/list_offsets.h"
@@ -185,6 +186,41 @@ static bool fetch_encode(const struct replica_fetcher *f, struct arena *a, struc
     return true;
 }
 
+/* KIP-73: whether a replica of ours that is not in sync is to fetch slowly. */
+static bool is_throttled(const struct replica_fetchers *all, const struct fetcher_partition *fp)
+{
+    const struct shard *s = all->shard;
+    const struct metadata_topic *topic = metadata_image_topic_by_id(s->image, fp->topic_id);
+    const struct metadata_partition *mp = metadata_topic_partition(topic, fp->index);
+    const int32_t id = s->node->options->node_id;
+
+    return mp && !id_list_contains(mp->isr, id) &&
+           throttled_replicas_name(
+               config_set_find(topic->config->overrides, STR("follower.replication.throttled.replicas")), fp->index, id);
+}
+
+static void record_throttled(const struct replica_fetchers *all, const struct fetcher_partition *fp, size_t bytes)
+{
+    struct replica_throttle *throttle = &all->shard->node->follower_throttle;
+
+    if (replica_throttle_is_on(throttle) && is_throttled(all, fp))
+        replica_throttle_record(throttle, bytes, clock_monotonic_us(all->shard->loop->clock));
+}
+
+/* Leaves out of the next fetch what has to wait. */
+static void hold_throttled(struct replica_fetcher *f)
+{
+    const struct replica_throttle *throttle = &f->all->shard->node->follower_throttle;
+    const int64_t now_us = clock_monotonic_us(f->all->shard->loop->clock);
+    struct fetcher_partition *p, *next;
+
+    if (!replica_throttle_exceeded(throttle, now_us))
+        return;
+    DL_FOREACH_SAFE(f->core.lists[FETCHER_CHANGED], p, next)
+    if (is_throttled(f->all, p))
+        fetcher_hold(p, replica_throttle_until_us(throttle, now_us) / 1000 + 1);
+}
+
 static void fetch_send(struct replica_fetcher *f)
 {
     struct replica_fetchers *all = f->all;
@@ -225,6 +261,10 @@ static void fetcher_go(struct replica_fetcher *f)
     if (fetcher_hurried(&f->core)) {
         transport_cancel(all->transport, &f->request);
         fetcher_give_up(&f->core);
+        due = fetcher_due(&f->core, now_ms(all), &wake_ms);
+    }
+    if (due) {
+        hold_throttled(f);
         due = fetcher_due(&f->core, now_ms(all), &wake_ms);
     }
     if (due) {
@@ -301,6 +341,7 @@ static void partition_take(struct replica_fetcher *f, struct partition *p,
         partition_delay(f, p, st);
         return;
     }
+    record_throttled(f->all, &p->fetching, d->records.size);
     partition_follow_offsets(p, d->high_watermark, d->log_start_offset);
     if (!p->fetching.fetcher)
         return;

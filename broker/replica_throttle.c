@@ -5,6 +5,8 @@
 
 #include "replication/config_defs.h"
 
+#define LOOK_AGAIN_US (1000 * 1000)
+
 void replica_throttle_init(struct replica_throttle *t)
 {
     atomic_init(&t->bytes_per_second, REPLICA_THROTTLE_NONE);
@@ -29,6 +31,15 @@ bool replica_throttle_exceeded(const struct replica_throttle *t, int64_t now_us)
     if (rate == REPLICA_THROTTLE_NONE)
         return false;
     return rate <= 0 || atomic_load_explicit(&t->paid_us, memory_order_relaxed) > now_us;
+}
+
+int64_t replica_throttle_until_us(const struct replica_throttle *t, int64_t now_us)
+{
+    int64_t rate = atomic_load_explicit(&t->bytes_per_second, memory_order_relaxed);
+    int64_t paid_us = atomic_load_explicit(&t->paid_us, memory_order_relaxed);
+
+    /* The rate may be another one by then. */
+    return rate > 0 && paid_us < now_us + LOOK_AGAIN_US ? paid_us : now_us + LOOK_AGAIN_US;
 }
 
 void replica_throttle_record(struct replica_throttle *t, size_t bytes, int64_t now_us)

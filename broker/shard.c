@@ -98,8 +98,10 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
     if (s->closing)
         return;
     s->image = metadata_image_acquire(image);
-    if (s->index == 0 && (delta->configs_changed || delta->snapshot || !old))
+    if (s->index == 0 && (delta->configs_changed || delta->snapshot || !old)) {
         replica_throttle_set_rate(&s->node->leader_throttle, live_integer(s, "leader.replication.throttled.rate"));
+        replica_throttle_set_rate(&s->node->follower_throttle, live_integer(s, "follower.replication.throttled.rate"));
+    }
     hosting_image_changed(s, delta);
     replica_fetchers_image_changed(s, delta);
     coordinators_image_changed(s, delta);

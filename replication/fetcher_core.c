@@ -118,6 +118,7 @@ void fetcher_add(struct fetcher *f, struct fetcher_partition *p, int32_t leader_
     p->leader_epoch = leader_epoch;
     p->at = *at;
     p->failures = 0;
+    p->held = false;
     p->state = flushed ? FETCHER_CHANGED : FETCHER_FLUSHING;
     DL_APPEND(f->lists[p->state], p);
     f->count++;
@@ -174,7 +175,7 @@ bool fetcher_hurried(const struct fetcher *f)
     if (!f->in_flight || f->lists[FETCHER_FLUSHING])
         return false;
     DL_FOREACH(f->lists[FETCHER_CHANGED], p)
-        if (p->failures <= FAILURES_HURRIED)
+        if (p->failures <= FAILURES_HURRIED && !p->held)
             return true;
     return false;
 }
@@ -204,6 +205,14 @@ void fetcher_prepare(struct fetcher *f)
     }
 }
 
+void fetcher_hold(struct fetcher_partition *p, int64_t until_ms)
+{
+    CHECK(p->state == FETCHER_CHANGED);
+    p->held = true;
+    p->retry_ms = until_ms;
+    fetcher_move(p, FETCHER_DELAYED);
+}
+
 void fetcher_sent(struct fetcher *f)
 {
     struct fetcher_partition *p;
@@ -214,6 +223,7 @@ void fetcher_sent(struct fetcher *f)
     {
         p->state = FETCHER_TOLD;
         p->in_session = true;
+        p->held = false;
     }
     DL_CONCAT(f->lists[FETCHER_TOLD], f->lists[FETCHER_CHANGED]);
     f->lists[FETCHER_CHANGED] = NULL;

@@ -57,6 +57,7 @@ struct fetcher_partition {
     struct fetcher_position at;
     uint32_t failures; /* in a row */
     int64_t retry_ms;  /* DELAYED: until then */
+    bool held;         /* delayed without an error: hurries no fetch */
 };
 
 struct fetcher_forgotten {
@@ -99,6 +100,8 @@ void fetcher_give_up(struct fetcher *f);
 
 /* What the fetch holds: the partitions of lists[FETCHER_CHANGED] in order, and `forgotten`. Not while in flight. */
 void fetcher_prepare(struct fetcher *f);
+/* One of lists[FETCHER_CHANGED] is not asked for before until_ms, though nothing is wrong with it: it is throttled. */
+void fetcher_hold(struct fetcher_partition *p, int64_t until_ms);
 /* It is on its way. */
 void fetcher_sent(struct fetcher *f);
 /* It could not be sent, or failed: the connection, or an answer that makes no sense. */

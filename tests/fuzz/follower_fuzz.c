@@ -246,7 +246,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     scripted_leader_init(&l, &w);
     node_world_start(&w);
     scripted_leader_join(&l);
-    topic = scripted_leader_topic(&l, "t", PARTITIONS);
+    topic = scripted_leader_topic(&l, "t", PARTITIONS, NULL);
     for (int i = 0; i < STEPS_MAX && in.size > 0; i++) {
         step(&in, &l, topic);
         test_loop_run(&w.loop, 1);

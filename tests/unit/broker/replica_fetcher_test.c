@@ -28,15 +28,22 @@ struct follow_world {
     size_t told_count;
 };
 
-static void begin(struct follow_world *f)
+static void begin_with(struct follow_world *f, const char *set, const char *const *settings)
 {
     memset(f, 0, sizeof *f);
     node_world_init(&f->w);
     node_world_set(&f->w, "replica.fetch.wait.max.ms=400");
+    if (set)
+        node_world_set(&f->w, set);
     scripted_leader_init(&f->l, &f->w);
     node_world_start(&f->w);
     scripted_leader_join(&f->l);
-    f->topic = scripted_leader_topic(&f->l, "orders", 1);
+    f->topic = scripted_leader_topic(&f->l, "orders", 1, settings);
+}
+
+static void begin(struct follow_world *f)
+{
+    begin_with(f, NULL, NULL);
 }
 
 static void end(struct follow_world *f)
@@ -184,7 +191,7 @@ static void new_partition_is_asked_for_at_once(void **state)
     m = scripted_leader_fetch(&f.l, ROUND_MS);
     assert_int_equal(m->topics_count, 0);
     before = f.l.cancelled;
-    other = scripted_leader_topic(&f.l, "others", 2); /* one of them on the shard that fetches */
+    other = scripted_leader_topic(&f.l, "others", 2, NULL); /* one of them on the shard that fetches */
     assert_true(f.l.cancelled > before);
     assert_non_null(node_world_partition(&f.w, other, 0));
     assert_int_equal(scripted_leader_waiting(&f.l, API_FETCH), 2);
@@ -359,6 +366,25 @@ static void dead_leader_is_asked_at_once_when_it_is_back(void **state)
     end(&f);
 }
 
+/* KIP-73: what is in sync is not held back. */
+static void replica_that_catches_up_fetches_slowly(void **state)
+{
+    static const char *const all[] = {"follower.replication.throttled.replicas", "*", NULL};
+    static struct follow_world f;
+    (void)state;
+
+    begin_with(&f, "follower.replication.throttled.rate=1000", all);
+    leader_sends(&f, 10);
+    asked(&f);
+    leader_drops_us_from_the_isr(&f);
+    second_broker_live(&f.l.broker, 20);
+    leader_sends(&f, 10); /* some 400 bytes */
+    assert_null(scripted_leader_fetch(&f.l, 300));
+    assert_non_null(scripted_leader_fetch(&f.l, 300));
+    assert_int_equal(asked(&f)->fetch_offset, 20);
+    end(&f);
+}
+
 static void fenced_epoch_is_not_asked_for_again(void **state)
 {
     static struct follow_world f;
@@ -466,6 +492,7 @@ int main(void)
         cmocka_unit_test(follower_that_is_behind_the_leaders_start_starts_afresh_there),
         cmocka_unit_test(follower_that_is_beyond_the_leaders_end_is_cut_to_it),
         cmocka_unit_test(dead_leader_is_asked_at_once_when_it_is_back),
+        cmocka_unit_test(replica_that_catches_up_fetches_slowly),
         cmocka_unit_test(fenced_epoch_is_not_asked_for_again),
         cmocka_unit_test(full_disk_of_the_follower_takes_only_its_partition_offline),
         cmocka_unit_test(partition_that_moves_away_leaves_nothing_behind),

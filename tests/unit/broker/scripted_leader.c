@@ -71,8 +71,10 @@ void scripted_leader_free(struct scripted_leader *l)
     arena_free(&l->arena);
 }
 
-struct uuid scripted_leader_topic(struct scripted_leader *l, const char *name, int partitions)
+struct uuid scripted_leader_topic(struct scripted_leader *l, const char *name, int partitions,
+                                  const char *const *settings)
 {
+    struct create_topics_request_creatable_topic_config configs[8];
     struct create_topics_request_creatable_replica_assignment assignments[PARTITIONS_MAX];
     struct create_topics_request_creatable_topic topic;
     struct create_topics_request m;
@@ -95,6 +97,10 @@ struct uuid scripted_leader_topic(struct scripted_leader *l, const char *name, i
     topic.replication_factor = -1;
     topic.assignments = assignments;
     topic.assignments_count = (size_t)partitions;
+    topic.configs = configs;
+    for (; settings && *settings; settings += 2)
+        configs[topic.configs_count++] = (struct create_topics_request_creatable_topic_config){
+            str_from(settings[0]), str_from(settings[1])};
     m.topics = &topic;
     m.topics_count = 1;
     node_world_send(l->w, &ask, API_CREATE_TOPICS, CREATE_TOPICS_REQUEST_VERSION_MAX, &m);

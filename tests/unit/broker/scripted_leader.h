@@ -36,8 +36,9 @@ void scripted_leader_join(struct scripted_leader *l);
 /* After the node is gone. */
 void scripted_leader_free(struct scripted_leader *l);
 
-/* A topic whose partitions node 2 leads and the node follows. */
-struct uuid scripted_leader_topic(struct scripted_leader *l, const char *name, int partitions);
+/* A topic whose partitions node 2 leads and the node follows. settings as of node_world_topic. */
+struct uuid scripted_leader_topic(struct scripted_leader *l, const char *name, int partitions,
+                                  const char *const *settings);
 
 /* The request of that API that waits, within ms; NULL: there is none. Decoded until the next one. */
 const struct fetch_request *scripted_leader_fetch(struct scripted_leader *l, int64_t ms);

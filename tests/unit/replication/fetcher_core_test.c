@@ -324,6 +324,29 @@ static void partition_that_keeps_failing_costs_others_no_fetch(void **state)
     end(&w);
 }
 
+/* A throttled replica is left out for a while; others go on, and their fetch is not cut short for it. */
+static void held_partition_joins_a_later_fetch(void **state)
+{
+    struct fetch_world w;
+    (void)state;
+
+    begin(&w, 2);
+    sends(&w, 2, 0);
+    assert_true(leader_answers(&w));
+    assert_int_equal(partition_answer(&w, 0, KERR_NONE), FETCHER_TAKE);
+    appends_to(&w, 0, 20, true);
+    fetcher_hold(&w.p[0], w.now_ms + 300);
+    sends(&w, 0, 1);
+    assert_int_equal(w.wake_ms, w.now_ms + 300);
+    w.now_ms += 300;
+    assert_false(due(&w));
+    assert_false(fetcher_hurried(&w.f));
+    assert_true(leader_answers(&w));
+    sends(&w, 1, 0);
+    assert_int_equal(w.p[0].failures, 0);
+    end(&w);
+}
+
 static void fenced_epoch_waits_for_the_metadata(void **state)
 {
     struct fetch_world w;
@@ -455,6 +478,7 @@ int main(void)
         cmocka_unit_test(dead_leader_is_asked_ever_more_rarely_and_at_once_when_it_is_back),
         cmocka_unit_test(partition_with_an_error_waits_outside_of_the_session),
         cmocka_unit_test(partition_that_keeps_failing_costs_others_no_fetch),
+        cmocka_unit_test(held_partition_joins_a_later_fetch),
         cmocka_unit_test(fenced_epoch_waits_for_the_metadata),
         cmocka_unit_test(diverging_log_is_cut_and_fetched_from_its_new_end),
         cmocka_unit_test(truncation_that_changes_nothing_is_an_error),
