@@ -230,12 +230,17 @@ static bool entry_has_news(const struct fetch_entry *e)
                                                     e->log_start_offset != e->known_log_start_offset);
 }
 
-static void part_read(struct fetch_part *part)
+/* all: else only those that changed while they were watched, which of a replica's many are few. */
+static void part_read(struct fetch_part *part, bool all)
 {
     part->found_bytes = 0;
     part->has_answer = part->has_news = false;
     for (struct fetch_entry *e = part->first; e; e = e->next) {
-        entry_read(part, e);
+        if (all || e->changed)
+            entry_read(part, e);
+        else
+            part->found_bytes += entry_size(e);
+        e->changed = false;
         part->has_answer = part->has_answer || !entry_is_read(e);
         part->has_news = part->has_news || entry_has_news(e);
     }
@@ -253,9 +258,11 @@ static void part_unwatch(struct fetch_part *part)
 
 static void entry_changed(struct partition_watcher *w)
 {
-    struct fetch_part *part = CONTAINER_OF(w, struct fetch_entry, watcher)->part;
+    struct fetch_entry *e = CONTAINER_OF(w, struct fetch_entry, watcher);
+    struct fetch_part *part = e->part;
     struct shard *s = part->owner;
 
+    e->changed = true;
     if (part->ready)
         return;
     part->ready = true;
@@ -280,11 +287,11 @@ static void part_watch(struct fetch_part *part)
 }
 
 /* Any growth is news to home, which knows what the other shards found. */
-static void part_read_again(struct fetch_part *part)
+static void part_read_again(struct fetch_part *part, bool all)
 {
     size_t before = part->found_bytes;
 
-    part_read(part);
+    part_read(part, all);
     if (!part->has_answer && part->found_bytes <= before && part->has_news <= part->news_told)
         return;
     part_unwatch(part);
@@ -301,7 +308,7 @@ static void fetch_ready_run(struct task *t)
     while ((part = s->fetch_ready)) {
         DL_DELETE(s->fetch_ready, part);
         part->ready = false;
-        part_read_again(part);
+        part_read_again(part, false);
     }
 }
 
@@ -309,7 +316,7 @@ static void part_run(struct task *t)
 {
     struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
 
-    part_read(part);
+    part_read(part, true);
     part_report(part);
 }
 
@@ -319,7 +326,7 @@ static void part_wait(struct task *t)
     struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
 
     part_watch(part);
-    part_read_again(part);
+    part_read_again(part, true);
 }
 
 static void part_stop(struct task *t)

@@ -55,6 +55,7 @@ struct fetch_entry {
     struct fetch_entry *next;
     struct fetch_part *part;
     struct partition_watcher watcher;
+    bool changed; /* watched, and something moved since it was read */
 };
 
 struct fetch_call {

@@ -25,6 +25,7 @@ struct fetch_session {
     int32_t id;
     int32_t next_epoch;
     bool by_topic_id;
+    bool replica;
     bool busy;
     bool ended; /* goes when it is not busy any more */
     int64_t created_ms;
@@ -179,8 +180,23 @@ static void sessions_end(struct fetch_sessions *s, struct fetch_session *session
         session_free(session);
 }
 
-/* Room for one more of `size` partitions, by the rules in the header. */
-static bool sessions_make_room(struct fetch_sessions *s, size_t size, int64_t now_ms)
+/* Whether it must go before `other`, may be NULL. */
+static bool smaller(const struct fetch_session *session, const struct fetch_session *other)
+{
+    return !other || session->partition_count < other->partition_count;
+}
+
+/* Whether a session in use may lose its place to a new one. */
+static bool yields(const struct fetch_sessions *s, const struct fetch_session *session,
+                   const struct fetch_context_args *args)
+{
+    if (session->replica != args->replica)
+        return args->replica;
+    return args->now_ms - session->created_ms > s->args.eviction_ms && session->partition_count < args->ask_count;
+}
+
+/* Room for one more, by the rules in the header. */
+static bool sessions_make_room(struct fetch_sessions *s, const struct fetch_context_args *args)
 {
     struct fetch_session *session, *next, *stale = NULL, *small = NULL;
 
@@ -190,11 +206,10 @@ static bool sessions_make_room(struct fetch_sessions *s, size_t size, int64_t no
     {
         if (session->busy)
             continue;
-        if (now_ms - session->last_used_ms > s->args.eviction_ms &&
+        if (args->now_ms - session->last_used_ms > s->args.eviction_ms &&
             (!stale || session->last_used_ms < stale->last_used_ms))
             stale = session;
-        if (now_ms - session->created_ms > s->args.eviction_ms && session->partition_count < size &&
-            (!small || session->partition_count < small->partition_count))
+        if (yields(s, session, args) && smaller(session, small))
             small = session;
     }
     if (!stale)
@@ -224,13 +239,14 @@ static struct fetch_session *sessions_make(struct fetch_sessions *s, const struc
 {
     struct fetch_session *session;
 
-    if (args->ask_count == 0 || !sessions_make_room(s, args->ask_count, args->now_ms))
+    if (args->ask_count == 0 || !sessions_make_room(s, args))
         return NULL;
     session = calloc(1, sizeof *session);
     if (!session)
         return NULL;
     session->first_asks = calloc(args->ask_count, sizeof(struct fetch_cached *));
     session->by_topic_id = args->by_topic_id;
+    session->replica = args->replica;
     for (size_t i = 0; session->first_asks && i < args->ask_count; i++) {
         session->first_asks[i] = session_put(session, &args->asks[i]);
         if (!session->first_asks[i]) {

@@ -15,7 +15,8 @@
  * that a full answer does not starve the rest.
  *
  * Sessions live in the cache of one shard. Bound: `slots`; when full a session unused for eviction_ms goes,
- * or one with fewer partitions than the new one that has lived so long; else the new fetch stays without session. */
+ * or one with fewer partitions than the new one that has lived so long; else the new fetch stays without session.
+ * A replica's session yields to no consumer while it is used, and a new one takes a consumer's place at once. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -68,6 +69,7 @@ struct fetch_context_args {
     size_t ask_count;
     const struct fetch_forget *forgets;
     size_t forget_count;
+    bool replica;    /* of a replica: in a full cache it has the seat of any consumer */
     uint32_t random; /* for a new session's id */
     int64_t now_ms;
 };

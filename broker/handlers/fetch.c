@@ -333,6 +333,7 @@ void handle_fetch(struct request *rq)
         return;
     }
     a->call = fetch_call_of(rq, m);
+    args.replica = a->call.replica_id >= 0;
     if (m->session_epoch == FETCH_EPOCH_INITIAL)
         random_fill(rq->shard->node->env.random, &args.random, sizeof args.random);
     code = fetch_sessions_begin(rq->shard->fetch_sessions, &args, &a->context);

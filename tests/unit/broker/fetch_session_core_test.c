@@ -28,6 +28,7 @@ struct asked {
     struct fetch_forget forgets[4];
     size_t forget_count;
     bool by_topic_id;
+    bool replica;
     int64_t now_ms;
 };
 
@@ -42,6 +43,7 @@ static enum kerr begin(struct fetch_sessions *s, int32_t id, int32_t epoch, cons
                                             .ask_count = a->ask_count,
                                             .forgets = a->forgets,
                                             .forget_count = a->forget_count,
+                                            .replica = a->replica,
                                             .random = random += 1000003,
                                             .now_ms = a->now_ms};
 
@@ -274,6 +276,34 @@ static void full_cache_keeps_those_in_use(void **state)
     fetch_sessions_free(s);
 }
 
+static struct fetch_context made_by_replica(struct fetch_sessions *s, int64_t now_ms)
+{
+    struct asked a = {.asks = {ask("t", 0, 5)}, .ask_count = 1, .replica = true, .now_ms = now_ms};
+    struct fetch_context c;
+
+    assert_int_equal(begin(s, 0, FETCH_EPOCH_INITIAL, &a, &c), KERR_NONE);
+    if (c.session)
+        fetch_session_end_request(c.session, now_ms);
+    return c;
+}
+
+/* However many consumers there are, replicas have their sessions. */
+static void replica_takes_a_consumers_place_and_keeps_it(void **state)
+{
+    struct fetch_sessions *s = sessions(2);
+    (void)state;
+
+    made(s, 5, 0);
+    made(s, 3, 0);
+    assert_non_null(made_by_replica(s, 1).session);
+    assert_non_null(made_by_replica(s, 1).session);
+    assert_null(made_by_replica(s, 1).session); /* no consumer is left */
+    assert_null(made(s, 8, EVICTION_MS).session);
+    assert_int_equal(fetch_sessions_count(s), 2);
+    assert_non_null(made(s, 1, EVICTION_MS + 2).session); /* nobody used one for so long */
+    fetch_sessions_free(s);
+}
+
 static void session_that_is_being_answered_is_not_evicted(void **state)
 {
     struct fetch_sessions *s = sessions(1);
@@ -332,6 +362,7 @@ int main(void)
         cmocka_unit_test(only_news_are_told),
         cmocka_unit_test(partitions_with_records_go_last),
         cmocka_unit_test(full_cache_keeps_those_in_use),
+        cmocka_unit_test(replica_takes_a_consumers_place_and_keeps_it),
         cmocka_unit_test(session_that_is_being_answered_is_not_evicted),
         cmocka_unit_test(session_ended_while_it_is_answered_lives_until_then),
         cmocka_unit_test(no_slots_and_empty_fetches_give_no_session),
