@@ -317,10 +317,19 @@ bool storage_dirs_fail(struct storage_dirs *d, size_t dir)
 
 /* ---- what is written ---- */
 
+static bool has_gone(struct storage_dirs *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    bool has = d->gone_count > 0;
+    pthread_mutex_unlock(&d->mutex);
+    return has;
+}
+
 struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
                                              const struct offset_map maps[LOG_DIR_CHECKPOINT_COUNT])
 {
     struct status st = STATUS_OK;
+    bool any = false, written;
 
     CHECK(dir < d->count);
     for (int which = 0; which < LOG_DIR_CHECKPOINT_COUNT && !status_failed(st); which++) {
@@ -330,10 +339,14 @@ struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
                 continue;
             d->all[dir].has_cleaned = true;
         }
-        if (is_online(d, dir))
-            st = log_dir_write_checkpoint(&d->all[dir].dir, (enum log_dir_checkpoint)which,
-                                          &maps[which]);
+        if (!is_online(d, dir))
+            continue;
+        st = log_dir_write_checkpoint(&d->all[dir].dir, (enum log_dir_checkpoint)which, &maps[which], &written);
+        any = any || written;
     }
+    /* The names of what was let go: a round makes them durable, also one with nothing new to say. */
+    if (!any && !status_failed(st) && is_online(d, dir) && has_gone(d))
+        st = d->files->ops->sync_directory(d->files, d->all[dir].path);
     return st;
 }
 

@@ -266,14 +266,3 @@ struct status offset_checkpoint_read(struct files *fs, const char *path, struct 
     free(text.data);
     return st;
 }
-
-struct status offset_checkpoint_write(struct files *fs, const char *path, const struct offset_map *m)
-{
-    struct bytes_mut text;
-    struct status st;
-
-    offset_map_encode(m, &text);
-    st = files_replace(fs, path, (struct bytes){text.data, text.size});
-    free(text.data);
-    return st;
-}

@@ -75,9 +75,8 @@ void offset_map_encode(const struct offset_map *m, struct bytes_mut *out);
  * is empty. A partition named twice keeps its last offset. */
 struct status offset_map_decode(struct offset_map *m, struct bytes text, struct checkpoint_error *error);
 
-/* Block. A missing file reads as an empty map. Writing replaces the file, atomically and durably. */
+/* Blocks. A missing file reads as an empty map. Written is one by files_replace, so that it is old or new. */
 struct status offset_checkpoint_read(struct files *fs, const char *path, struct offset_map *m,
                                      struct checkpoint_error *error);
-struct status offset_checkpoint_write(struct files *fs, const char *path, const struct offset_map *m);
 
 #endif

@@ -85,6 +85,8 @@ void log_dir_close(struct log_dir *d)
 {
     if (d->lock)
         d->files->ops->unlock(d->files, d->lock);
+    for (int which = 0; which < LOG_DIR_CHECKPOINT_COUNT; which++)
+        free(d->written[which].data);
     free(d->path);
     *d = (struct log_dir){0};
 }
@@ -304,6 +306,8 @@ struct status log_dir_end_run(struct log_dir *d, int64_t broker_epoch)
 
 /* ---- checkpoints ---- */
 
+_Static_assert(LOG_DIR_CHECKPOINT_COUNT == LOG_DIR_CHECKPOINT_KINDS, "one text a kind");
+
 static const char *const checkpoint_names[LOG_DIR_CHECKPOINT_COUNT] = {
     [LOG_DIR_RECOVERY_POINTS] = "recovery-point-offset-checkpoint",
     [LOG_DIR_HIGH_WATERMARKS] = "replication-offset-checkpoint",
@@ -322,13 +326,29 @@ struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint
 }
 
 struct status log_dir_write_checkpoint(struct log_dir *d, enum log_dir_checkpoint which,
-                                       const struct offset_map *offsets)
+                                       const struct offset_map *offsets, bool *written)
 {
+    struct bytes_mut *last = &d->written[which], text;
     char path[PATH_MAX];
+    struct status st;
 
+    *written = false;
     if (!path_in(d, checkpoint_names[which], path))
         return status_errno(ENAMETOOLONG, "write a checkpoint");
-    return offset_checkpoint_write(d->files, path, offsets);
+    offset_map_encode(offsets, &text);
+    if (last->data && last->size == text.size && memcmp(last->data, text.data, text.size) == 0) {
+        free(text.data);
+        return STATUS_OK;
+    }
+    st = files_replace(d->files, path, (struct bytes){text.data, text.size});
+    if (status_failed(st)) {
+        free(text.data);
+        return st;
+    }
+    free(last->data);
+    *last = text;
+    *written = true;
+    return STATUS_OK;
 }
 
 /* ---- partitions' folders ---- */

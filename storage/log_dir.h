@@ -31,12 +31,15 @@
 
 #define LOG_DIR_BOOT_ID_CHARS 36 /* /proc/sys/kernel/random/boot_id without its newline */
 
+#define LOG_DIR_CHECKPOINT_KINDS 4 /* enum log_dir_checkpoint */
+
 struct log_dir {
     struct files *files; /* borrowed */
     char *path;          /* owned */
     struct file *lock;   /* held */
     bool formatted;      /* has a meta.properties */
     struct meta_properties meta; /* when formatted */
+    struct bytes_mut written[LOG_DIR_CHECKPOINT_KINDS]; /* owned: the checkpoints as this run wrote them last */
 };
 
 /* Locks the directory, making it when missing, and reads its meta.properties.
@@ -107,8 +110,11 @@ enum log_dir_checkpoint {
  * *error set and *out empty: the caller may go on as if it were missing, at the cost of a longer recovery. */
 struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint which, struct offset_map *out,
                                       struct checkpoint_error *error);
+/* A checkpoint that says nothing new is not written again: an idle broker leaves its disk alone, and each of these writes
+ * is a commit of the file system's journal that flushes wait for. *written: it was, and every name in the directory is durable
+ * with it. */
 struct status log_dir_write_checkpoint(struct log_dir *d, enum log_dir_checkpoint which,
-                                       const struct offset_map *offsets);
+                                       const struct offset_map *offsets, bool *written);
 
 /* ---- partitions' folders ---- */
 

@@ -730,6 +730,35 @@ static void a_damaged_checkpoint_is_told_and_does_without(void **state)
     world_free(w);
 }
 
+static uint64_t directory_syncs(struct world *w)
+{
+    return files_sim_calls(w->files, FILES_CALL_SYNC_DIRECTORY);
+}
+
+/* A round of checkpoints with nothing new to say touches the disk only for the names of what was deleted. */
+static void a_round_without_news_makes_names_durable_all_the_same(void **state)
+{
+    struct world *w = world_new(1);
+    struct offset_map maps[LOG_DIR_CHECKPOINT_COUNT] = {{NULL}};
+    uint64_t syncs;
+
+    (void)state;
+    opens(w);
+    (void)place(w, "t", 0);
+    assert_false(status_failed(storage_dirs_write_checkpoints(w->dirs, 0, maps)));
+    syncs = directory_syncs(w);
+    assert_false(status_failed(storage_dirs_write_checkpoints(w->dirs, 0, maps)));
+    assert_int_equal(directory_syncs(w), syncs);
+    storage_dirs_release(w->dirs, STR("t"), 0);
+    storage_dirs_begin_round(w->dirs);
+    assert_false(status_failed(storage_dirs_write_checkpoints(w->dirs, 0, maps)));
+    assert_int_equal(directory_syncs(w), syncs + 1);
+    storage_dirs_end_round(w->dirs, 0);
+    assert_false(status_failed(storage_dirs_write_checkpoints(w->dirs, 0, maps)));
+    assert_int_equal(directory_syncs(w), syncs + 1);
+    world_free(w);
+}
+
 static void writes_that_fail_are_told_and_spare_the_other_directories(void **state)
 {
     struct world *w = world_new(2);
@@ -783,6 +812,7 @@ int main(void)
         cmocka_unit_test(after_a_crash_the_recorded_epoch_is_told),
         cmocka_unit_test(the_boot_counts_as_the_same_only_after_recovery),
         cmocka_unit_test(a_damaged_checkpoint_is_told_and_does_without),
+        cmocka_unit_test(a_round_without_news_makes_names_durable_all_the_same),
         cmocka_unit_test(writes_that_fail_are_told_and_spare_the_other_directories),
     };
 

@@ -264,7 +264,7 @@ static void a_damaged_run_file_means_another_boot(void **state)
 static void a_life_survives_the_failure_of_each_call(void **state)
 {
     uint64_t n;
-    bool failed = true;
+    bool failed = true, written;
     (void)state;
 
     for (n = 0; failed && n < 200; n++) {
@@ -290,7 +290,7 @@ static void a_life_survives_the_failure_of_each_call(void **state)
         if (!status_failed(st))
             st = log_dir_read_checkpoint(&d, LOG_DIR_HIGH_WATERMARKS, &offsets, NULL);
         if (!status_failed(st))
-            st = log_dir_write_checkpoint(&d, LOG_DIR_HIGH_WATERMARKS, &offsets);
+            st = log_dir_write_checkpoint(&d, LOG_DIR_HIGH_WATERMARKS, &offsets, &written);
         if (!status_failed(st))
             st = log_dir_end_run(&d, 5);
         failed = status_failed(st);
@@ -317,13 +317,15 @@ static void checkpoints_of_a_directory_are_kept_apart(void **state)
     struct files *fs = files_sim_create(NULL);
     struct log_dir d = open_dir(fs, "/data");
     struct checkpoint_error error;
+    bool written;
     (void)state;
 
     for (int i = 0; i < LOG_DIR_CHECKPOINT_COUNT; i++) {
         struct offset_map m = {0};
 
         offset_map_set(&m, STR("t"), 0, 100 + i);
-        ok(log_dir_write_checkpoint(&d, (enum log_dir_checkpoint)i, &m));
+        ok(log_dir_write_checkpoint(&d, (enum log_dir_checkpoint)i, &m, &written));
+        assert_true(written);
         offset_map_free(&m);
     }
     expect_text(fs, "/data/recovery-point-offset-checkpoint", "0\n1\nt 0 100\n");
@@ -347,6 +349,42 @@ static void checkpoints_of_a_directory_are_kept_apart(void **state)
 }
 
 /* ---- folders ---- */
+
+/* Else an idle broker would keep its disk busy for ever. What the run before wrote is written once more: nobody knows
+ * whether it is durable. */
+static void a_checkpoint_that_says_nothing_new_is_not_written(void **state)
+{
+    struct files *fs = files_sim_create(NULL);
+    struct log_dir d = open_dir(fs, "/data");
+    struct offset_map m = {0};
+    uint64_t calls;
+    bool written;
+    (void)state;
+
+    offset_map_set(&m, STR("t"), 0, 7);
+    ok(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written));
+    assert_true(written);
+    calls = files_sim_calls(fs, FILES_CALL_ANY);
+    ok(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written));
+    assert_false(written);
+    assert_int_equal(files_sim_calls(fs, FILES_CALL_ANY), calls);
+    ok(log_dir_write_checkpoint(&d, LOG_DIR_RECOVERY_POINTS, &m, &written)); /* another one */
+    assert_true(written);
+    offset_map_set(&m, STR("t"), 0, 8);
+    files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO});
+    assert_int_equal(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written).sys_errno, EIO);
+    assert_false(written);
+    ok(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written));
+    assert_true(written);
+    expect_text(fs, "/data/log-start-offset-checkpoint", "0\n1\nt 0 8\n");
+    log_dir_close(&d);
+    d = open_dir(fs, "/data");
+    ok(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written));
+    assert_true(written);
+    offset_map_free(&m);
+    log_dir_close(&d);
+    files_sim_free(fs);
+}
 
 static void folder_names_say_what_they_hold(void **state)
 {
@@ -447,6 +485,7 @@ int main(void)
         cmocka_unit_test(a_damaged_run_file_means_another_boot),
         cmocka_unit_test(a_life_survives_the_failure_of_each_call),
         cmocka_unit_test(checkpoints_of_a_directory_are_kept_apart),
+        cmocka_unit_test(a_checkpoint_that_says_nothing_new_is_not_written),
         cmocka_unit_test(folder_names_say_what_they_hold),
         cmocka_unit_test(folder_names_are_formed_as_apache_kafka_does),
         cmocka_unit_test(folders_are_listed_and_the_rest_is_left_out),
