@@ -1,8 +1,14 @@
 """The matrix: each fault does its harm to Zones, keeps it up for a while, and undoes it. Names are what the report says."""
+import os
 import signal
+import subprocess
 import time
 
+from chaos.zones import PARTITIONS, TOPIC
+
 DOWN_S = 1.5    # before a killed broker is started again
+MOVES = 12
+MOVE_S = 0.3    # between two moves: many are replaced before they are done
 PAUSE_S = 4.0   # longer than a session, so that the paused broker is fenced
 CUT_S = 6.0
 
@@ -70,5 +76,37 @@ def rolling_restart(zones, chance):
         zones.wait_whole(30)
 
 
+def _move(zones, partition, brokers):
+    """Begins to; when nobody takes it, as with a controller that just died, the next one is."""
+    alive = ",".join(f"{n.address}:9092" for n in zones.nodes if n.alive())
+    subprocess.run([os.path.abspath(os.path.join(zones.build, "tools/trivet")), "partition", "reassign",
+                    f"{TOPIC}:{partition}", "--to", ",".join(str(b) for b in brokers), "--execute", "-b", alive],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
+
+
+def _moves(zones, chance, between):
+    """Partitions go to two or three of the brokers, in any order; at the end all of them are everywhere again."""
+    ids = [node.id for node in zones.nodes]
+    for step in range(MOVES):
+        _move(zones, chance.randrange(PARTITIONS), chance.sample(ids, chance.choice((2, 3))))
+        between(step)
+        time.sleep(MOVE_S)
+    for partition in range(PARTITIONS):
+        _move(zones, partition, ids[partition % 3:] + ids[:partition % 3])
+
+
+def partitions_move(zones, chance):
+    _moves(zones, chance, lambda step: None)
+
+
+def partitions_move_while_brokers_die(zones, chance):
+    def between(step):
+        if step % 4 == 1:
+            _kill9(zones, [chance.choice(zones.nodes)])
+
+    _moves(zones, chance, between)
+    zones.start()
+
+
 FAULTS = [kill9_of_a_leader, kill9_of_the_controller, kill9_of_anyone, kill9_of_all, pause_of_a_leader, zone_cut_off,
-          one_way_cut, bridge_cut, rolling_restart]
+          one_way_cut, bridge_cut, rolling_restart, partitions_move, partitions_move_while_brokers_die]
