@@ -14,6 +14,7 @@ struct producer_ids {
     struct transport *transport;
     int64_t next, end; /* the block */
     bool asking;
+    bool stopped;
     struct transport_request request;
     struct producer_id_call *first, *last; /* waiting for a block */
 };
@@ -67,6 +68,15 @@ static void ids_serve(struct producer_ids *p, enum kerr code)
     }
     if (p->first)
         ids_ask(p);
+}
+
+void producer_ids_stop(struct producer_ids *p)
+{
+    p->stopped = true;
+    if (p->asking)
+        transport_cancel(p->transport, &p->request);
+    p->asking = false;
+    ids_serve(p, KERR_COORDINATOR_LOAD_IN_PROGRESS);
 }
 
 static enum kerr ids_take_block(struct producer_ids *p, struct bytes body)
@@ -129,7 +139,7 @@ static void call_submit(struct task *t)
         p->first = call;
     p->last = call;
     if (!p->asking)
-        ids_serve(p, KERR_NONE);
+        ids_serve(p, p->stopped ? KERR_COORDINATOR_LOAD_IN_PROGRESS : KERR_NONE);
 }
 
 void producer_id_call(struct producer_id_call *call)

@@ -15,6 +15,8 @@ struct producer_ids;
 
 /* On the control loop. */
 struct producer_ids *producer_ids_create(struct node *n, struct transport *transport);
+/* The end: whoever waits for a block, or asks from now on, is told that none can be had. */
+void producer_ids_stop(struct producer_ids *p);
 void producer_ids_free(struct producer_ids *p);
 
 /* One id for a request. In its arena. */
