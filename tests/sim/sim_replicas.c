@@ -79,8 +79,13 @@ static void tell_watermark(struct sim_replicas *r, const struct sim_machine *m, 
     char replicas[200];
     int size = 0;
 
-    if (!r->world->trace.verbose || p->state != PARTITION_LEADING)
+    if (!r->world->trace.verbose)
         return;
+    if (p->state != PARTITION_LEADING) {
+        sim_trace_say(&r->world->trace, "machine %u hears that %.*s-%d is committed up to %" PRId64, m->index,
+                      STR_ARG(p->topic), p->index, partition_high_watermark(p));
+        return;
+    }
     for (size_t i = 0; i < p->isr.replica_count && size < (int)sizeof replicas - 40; i++) {
         const struct isr_replica *replica = &p->isr.replicas[i];
 
@@ -104,10 +109,13 @@ static void look_at_watermark(struct sim_replicas *r, struct sim_machine *m, con
 
     if (known->seen[m->index].life != m->attempts) {
         known->seen[m->index].life = m->attempts;
+        known->seen[m->index].led_epoch = -1;
         *seen = 0;
     }
     if (high_watermark == *seen)
         return;
+    if (high_watermark < *seen && p->state == PARTITION_LEADING && known->seen[m->index].led_epoch < p->leader_epoch)
+        *seen = high_watermark;
     if (high_watermark < *seen || high_watermark > log_end_offset(p->log)) {
         sim_world_fail(r->world,
                        "%.*s-%d: the high watermark of machine %u went from %" PRId64 " to %" PRId64
@@ -154,8 +162,10 @@ static void visit(struct partition *p)
     if (!is_readable(p))
         return;
     look_at_watermark(r, n->machine, p, known);
-    if (p->state == PARTITION_LEADING)
-        look_at_leader(r, n->machine, p, known);
+    if (p->state != PARTITION_LEADING)
+        return;
+    known->seen[n->machine->index].led_epoch = p->leader_epoch;
+    look_at_leader(r, n->machine, p, known);
 }
 
 void sim_replicas_look(struct sim_replicas *r, struct sim_machine *m, size_t shard)

@@ -4,7 +4,8 @@
 /* What the replicas of partitions may never do, looked at after each step of a shard:
  *
  * - lead one partition in one leader epoch on two nodes;
- * - let a high watermark go back within a life, or beyond the log end;
+ * - let a high watermark go back within a life, or beyond the log end (one that begins to lead may go back to what it has
+ *   flushed);
  * - have below it anything but what is committed: the same batches on all of them, never lost, never others;
  * - lead, in the newest epoch, without all that is committed.
  *
@@ -32,6 +33,7 @@ struct sim_replicated {
     struct {
         uint64_t life;
         int64_t high_watermark;
+        int32_t led_epoch; /* the last one that it led in */
         uint64_t look; /* the last in which it was there */
     } seen[SIM_NET_MACHINES_MAX];
 };
