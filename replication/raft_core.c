@@ -1,5 +1,5 @@
 /* Roles and elections of Raft. The states are drawn in raft_core.h; replication of the log is in
- * raft_core_log.c. Every event is followed by the poll of the role it ended in: deadlines that have
+ * raft_core_log.c, changes of the voters in raft_core_voters.c. Every event is followed by the poll of the role it ended in: deadlines that have
  * passed are acted on there, and messages that are due go to the outbox. */
 
 #include "replication/raft_core.h"
@@ -469,108 +469,6 @@ static void on_leader_lost(struct raft_core *c, const struct raft_event *ev, int
     }
 }
 
-/* ---- who votes ---- */
-
-static const struct raft_peer *exact_peer(const struct raft_core *c, struct raft_replica_key key)
-{
-    for (size_t i = 0; i < c->peer_count; i++)
-        if (raft_replica_key_equal(c->peers[i].key, key))
-            return &c->peers[i];
-    return NULL;
-}
-
-static bool is_voter_id(const struct raft_core *c, int32_t id)
-{
-    for (size_t i = 0; i < c->peer_count; i++)
-        if (c->peers[i].key.id == id)
-            return true;
-    return false;
-}
-
-static enum kerr check_may_change(const struct raft_core *c, const struct raft_event *ev)
-{
-    if (c->role != RAFT_LEADER)
-        return KERR_NOT_LEADER_OR_FOLLOWER;
-    if (ev->voter_change.kind == RAFT_UPDATE_VOTER && ev->voter_change.epoch != c->election.epoch)
-        return ev->voter_change.epoch < c->election.epoch ? KERR_FENCED_LEADER_EPOCH : KERR_UNKNOWN_LEADER_EPOCH;
-    if (c->kraft_version < 1)
-        return ev->voter_change.kind == RAFT_UPDATE_VOTER ? KERR_NONE : KERR_UNSUPPORTED_VERSION;
-    /* Two sets that differ in one voter share a majority; those that differ in two need not. */
-    if (c->high_watermark <= c->epoch_start_offset || c->high_watermark <= c->voters_offset)
-        return KERR_REQUEST_TIMED_OUT;
-    return KERR_NONE;
-}
-
-enum kerr raft_core_check_voter_change(const struct raft_core *c, const struct raft_event *ev)
-{
-    struct raft_replica_key key = ev->voter_change.key;
-    enum kerr error = check_may_change(c, ev);
-
-    if (error != KERR_NONE)
-        return error;
-    switch (ev->voter_change.kind) {
-    case RAFT_ADD_VOTER:
-        if (is_voter_id(c, key.id))
-            return KERR_DUPLICATE_VOTER;
-        if (key.id < 0 || uuid_is_zero(key.directory_id) || !ev->voter_change.speaks || c->peer_count == RAFT_VOTERS_MAX)
-            return KERR_INVALID_REQUEST;
-        return ev->voter_change.caught_up ? KERR_NONE : KERR_REQUEST_TIMED_OUT;
-    case RAFT_REMOVE_VOTER:
-        if (!exact_peer(c, key))
-            return KERR_VOTER_NOT_FOUND;
-        return c->peer_count > 1 ? KERR_NONE : KERR_INVALID_REQUEST;
-    case RAFT_UPDATE_VOTER:
-        if (c->kraft_version < 1 ? !is_voter_id(c, key.id) : !exact_peer(c, key))
-            return KERR_VOTER_NOT_FOUND;
-        return ev->voter_change.speaks ? KERR_NONE : KERR_INVALID_REQUEST;
-    }
-    return KERR_INVALID_REQUEST;
-}
-
-static void on_change_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
-{
-    enum kerr error = raft_core_check_voter_change(c, ev);
-
-    (void)now_ms;
-    raft_answer_with(c, fx, error);
-    fx->change_voters = error == KERR_NONE && c->kraft_version >= 1;
-}
-
-/* The newest set is without us, and it is committed. */
-static bool was_voted_out(const struct raft_core *c)
-{
-    return !raft_core_is_voter(c) && c->high_watermark > c->voters_offset &&
-           c->high_watermark > c->epoch_start_offset;
-}
-
-static void set_voters(struct raft_core *c, const struct voter_set *voters, int64_t now_ms)
-{
-    struct raft_peer old[RAFT_VOTERS_MAX];
-    size_t old_count = c->peer_count;
-
-    memcpy(old, c->peers, sizeof old);
-    c->peer_count = voter_set_count(voters);
-    for (size_t i = 0; i < c->peer_count; i++) {
-        struct raft_replica_key key = voter_set_at(voters, i)->key;
-
-        c->peers[i] = (struct raft_peer){
-            .key = key, .end_offset = -1, .last_fetch_ms = now_ms, .last_caught_up_ms = -1};
-        for (size_t k = 0; k < old_count; k++)
-            if (raft_replica_key_equal(old[k].key, key))
-                c->peers[i] = old[k];
-    }
-}
-
-static void on_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
-{
-    (void)fx;
-    set_voters(c, ev->voters.set, now_ms);
-    c->voters_offset = ev->voters.offset;
-    c->kraft_version = ev->voters.kraft_version;
-    if ((c->role == RAFT_PROSPECTIVE || c->role == RAFT_CANDIDATE) && !raft_core_is_voter(c))
-        raft_become_unattached(c, c->election.epoch, now_ms);
-}
-
 static void on_tick(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
 {
     (void)c;
@@ -645,7 +543,7 @@ static int64_t begin_due_ms(const struct raft_core *c, const struct raft_peer *p
 
 static void poll_leader(struct raft_core *c, int64_t now_ms)
 {
-    if (now_ms >= check_quorum_deadline(c) || was_voted_out(c)) {
+    if (now_ms >= check_quorum_deadline(c) || raft_was_voted_out(c)) {
         resign(c, now_ms);
         return;
     }
@@ -717,7 +615,7 @@ static int64_t next_deadline(const struct raft_core *c)
     case RAFT_FOLLOWER:
         return earliest(deadline, raft_fetch_deadline(c));
     case RAFT_LEADER:
-        deadline = was_voted_out(c) ? 0 : check_quorum_deadline(c);
+        deadline = raft_was_voted_out(c) ? 0 : check_quorum_deadline(c);
         for (size_t i = 0; i < c->peer_count; i++) {
             const struct raft_peer *p = &c->peers[i];
             int64_t due = begin_due_ms(c, p);
@@ -772,8 +670,8 @@ void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t no
         [RAFT_FLUSHED] = raft_on_flushed,
         [RAFT_TRUNCATED] = raft_on_truncated,
         [RAFT_SNAPSHOT] = raft_on_snapshot,
-        [RAFT_VOTERS] = on_voters,
-        [RAFT_CHANGE_VOTERS] = on_change_voters,
+        [RAFT_VOTERS] = raft_on_voters,
+        [RAFT_CHANGE_VOTERS] = raft_on_change_voters,
         [RAFT_RESIGN] = on_resign,
         [RAFT_LEADER_LOST] = on_leader_lost,
         [RAFT_VOTE_REQUEST] = on_vote_request,
@@ -833,7 +731,7 @@ void raft_core_init(struct raft_core *c, const struct raft_core_args *args, int6
     };
     if (args->latest_snapshot.end_offset > 0) /* snapshots are taken of what is committed */
         c->high_watermark = args->latest_snapshot.end_offset;
-    set_voters(c, args->voters, now_ms);
+    raft_set_voters(c, args->voters, now_ms);
     if (c->election.epoch < c->last_epoch) /* crashed between the first record and quorum-state */
         c->election = (struct raft_election){
             .epoch = c->last_epoch, .leader_id = RAFT_NO_NODE, .voted = nobody};

@@ -1,7 +1,8 @@
 #ifndef REPLICATION_RAFT_CORE_INTERNAL_H
 #define REPLICATION_RAFT_CORE_INTERNAL_H
 
-/* Between raft_core.c (roles and elections) and raft_core_log.c (what is replicated and committed). */
+/* Between raft_core.c (roles and elections), raft_core_voters.c (who votes) and raft_core_log.c (what is replicated and
+ * committed). */
 
 #include "replication/raft_core.h"
 
@@ -19,6 +20,15 @@ void raft_answer_with(const struct raft_core *c, struct raft_effects *fx, enum k
 /* Takes in what an answer says of epochs and leaders. False when its sender lives in an older epoch. */
 bool raft_learn(struct raft_core *c, const struct raft_answer_head *head, int64_t now_ms);
 uint64_t raft_random(struct raft_core *c);
+
+/* raft_core_voters.c */
+/* The peers are those of a set; what is known of voters that stay is kept. */
+void raft_set_voters(struct raft_core *c, const struct voter_set *voters, int64_t now_ms);
+/* The newest set is without us, and it is committed. */
+bool raft_was_voted_out(const struct raft_core *c);
+void raft_on_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+void raft_on_change_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                           struct raft_effects *fx);
 
 /* raft_core_log.c: event handlers, and what polls do for the log */
 void raft_on_appended(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
