@@ -204,6 +204,15 @@ static struct sim_entry *place(struct sim_checker *c, struct sim_topic *t, size_
     return e;
 }
 
+/* Whether another batch was promised to be somewhere in there. */
+static bool taken(const struct sim_partition *p, size_t batch, int64_t base_offset, int64_t last_offset)
+{
+    for (size_t i = find(p, base_offset); i < p->count && p->entries[i].base_offset <= last_offset; i++)
+        if (p->entries[i].batch != batch && p->entries[i].promise != SIM_LOOSE)
+            return true;
+    return false;
+}
+
 void sim_checker_acknowledged(struct sim_checker *c, size_t batch, int64_t base_offset, bool by_all)
 {
     struct sim_batch *b = &c->batches[batch];
@@ -216,6 +225,10 @@ void sim_checker_acknowledged(struct sim_checker *c, size_t batch, int64_t base_
                        base_offset);
         return;
     }
+    /* acks=1 from a leader that does not know yet that it was deposed, and what it has there is lost: so it may be. */
+    if (!by_all && c->world->machine_count > 1 &&
+        taken(&t->partitions[b->partition], batch, base_offset, base_offset + b->count - 1))
+        return;
     e = place(c, t, batch, base_offset);
     if (e && (by_all || c->world->machine_count == 1)) /* in a cluster the next leader need not have it */
         promise(&t->partitions[b->partition], e, by_all && c->flush_before_ack ? SIM_DURABLE : SIM_CACHED);
