@@ -64,11 +64,26 @@ static void round_over(struct task *t)
         done(c->arg);
 }
 
+/* Of the first round: by then each shard has opened what the metadata places here. */
+static void set_strays_aside(const struct checkpoints *c, size_t dir)
+{
+    size_t count;
+    const struct status st = storage_dirs_set_strays_aside(c->node->dirs, dir, &count);
+
+    if (count > 0)
+        logger_event(c->node->env.logger, LOGGER_WARN, "stray_partitions_set_aside", "path=\"%s\" count=%zu",
+                     storage_dirs_path(c->node->dirs, dir), count);
+    if (status_failed(st)) /* tried again at the next start */
+        logger_event(c->node->env.logger, LOGGER_WARN, "stray_partitions_stay", "path=\"%s\" where=\"%s\" errno=%d",
+                     storage_dirs_path(c->node->dirs, dir), st.where ? st.where : "", st.sys_errno);
+}
+
 static void round_write(struct job *j)
 {
     struct checkpoints *c = CONTAINER_OF(j, struct checkpoints, write);
 
     bool sweep = atomic_exchange(&c->node->sweep_wanted, false);
+    bool first = atomic_exchange(&c->node->strays_wanted, false);
 
     for (size_t i = 0; i < c->node->dir_count; i++) {
         struct status swept = sweep ? storage_dirs_sweep(c->node->dirs, i) : STATUS_OK;
@@ -76,6 +91,8 @@ static void round_write(struct job *j)
         if (status_failed(swept)) /* tried again with the next deletion, or at the next start */
             logger_event(c->node->env.logger, LOGGER_WARN, "deleted_folders_stay", "path=\"%s\" where=\"%s\" errno=%d",
                          storage_dirs_path(c->node->dirs, i), swept.where ? swept.where : "", swept.sys_errno);
+        if (first)
+            set_strays_aside(c, i);
         c->results[i] = storage_dirs_write_checkpoints(c->node->dirs, i, c->maps[i]);
     }
 }

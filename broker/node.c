@@ -59,6 +59,7 @@ struct status node_create(const struct node_env *env, const struct node_options 
     n->options = options;
     n->shard_count = env->shard_count;
     n->request_bytes_max = (size_t)options->request_bytes_max;
+    atomic_store(&n->strays_wanted, true);
     atomic_store(&n->sweep_wanted, true); /* a run before may have left some */
     atomic_store(&n->heartbeat_interval_ms, heartbeat_pace(0, 1, HEARTBEAT_INTERVAL_MS_MIN,
                                                            options->coordinator.group.consumer_heartbeat_interval_ms));

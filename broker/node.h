@@ -62,6 +62,7 @@ struct node {
     struct storage_dirs *dirs;
     size_t dir_count;
     _Atomic bool verify_turns[NODE_LOG_DIRS_MAX]; /* a shard is checking a log in that directory: verify.h */
+    _Atomic bool strays_wanted; /* folders that no partition took wait for the first checkpoint round */
     _Atomic bool sweep_wanted; /* folders of deleted partitions wait for the next checkpoint round */
     /* queued.max.request.bytes: request bytes in memory, all shards */
     struct api_handler handlers[API_KEY_COUNT];

@@ -421,7 +421,7 @@ void storage_dirs_distrust_metadata(struct storage_dirs *d)
     storage_dirs_distrust(d, d->metadata_dir);
 }
 
-/* ---- folders of deleted partitions ---- */
+/* ---- folders of partitions that are no more ---- */
 
 struct name_list {
     char **names;
@@ -429,12 +429,8 @@ struct name_list {
     size_t capacity;
 };
 
-static void collect_deleted(void *arg, const struct log_dir_entry *entry, const char *name)
+static void name_list_add(struct name_list *list, const char *name)
 {
-    struct name_list *list = arg;
-
-    if (entry->kind != LOG_DIR_DELETED)
-        return;
     if (list->count == list->capacity) {
         list->capacity = list->capacity ? 2 * list->capacity : 16;
         list->names = realloc(list->names, list->capacity * sizeof *list->names);
@@ -443,6 +439,54 @@ static void collect_deleted(void *arg, const struct log_dir_entry *entry, const 
     list->names[list->count] = strdup(name);
     CHECK(list->names[list->count] != NULL);
     list->count++;
+}
+
+static void name_list_free(struct name_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->names[i]);
+    free(list->names);
+}
+
+/* Nobody can place them from now on. */
+static void take_strays(struct storage_dirs *d, size_t dir, struct name_list *list)
+{
+    struct storage_entry *entry, *next;
+
+    pthread_mutex_lock(&d->mutex);
+    if (d->all[dir].online)
+        HASH_ITER(hh, d->entries, entry, next)
+            if (entry->exists && !entry->taken && entry->dir == dir) {
+                entry->taken = true;
+                name_list_add(list, entry->name);
+            }
+    pthread_mutex_unlock(&d->mutex);
+}
+
+struct status storage_dirs_set_strays_aside(struct storage_dirs *d, size_t dir, size_t *count)
+{
+    struct name_list list = {0};
+    struct status st = STATUS_OK;
+
+    CHECK(dir < d->count);
+    *count = 0;
+    take_strays(d, dir, &list);
+    for (size_t i = 0; i < list.count && !status_failed(st); i++) {
+        const struct log_dir_entry parsed = log_dir_parse_name(str_from(list.names[i]));
+        struct storage_place place = {.dir = dir};
+
+        snprintf(place.path, sizeof place.path, "%s/%s", d->all[dir].path, list.names[i]);
+        st = storage_dirs_set_aside(d, parsed.topic, parsed.partition, &place);
+        *count += !status_failed(st);
+    }
+    name_list_free(&list);
+    return st;
+}
+
+static void collect_deleted(void *arg, const struct log_dir_entry *entry, const char *name)
+{
+    if (entry->kind == LOG_DIR_DELETED)
+        name_list_add(arg, name);
 }
 
 struct status storage_dirs_sweep(struct storage_dirs *d, size_t dir)
@@ -459,8 +503,7 @@ struct status storage_dirs_sweep(struct storage_dirs *d, size_t dir)
         snprintf(path, sizeof path, "%s/%s", d->all[dir].path, list.names[i]);
         if (!status_failed(st))
             st = files_remove_tree(log_dir->files, path);
-        free(list.names[i]);
     }
-    free(list.names);
+    name_list_free(&list);
     return st;
 }

@@ -88,6 +88,11 @@ struct status storage_dirs_place_new(struct storage_dirs *d, struct str topic, i
 struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, int32_t partition,
                                      const struct storage_place *place);
 
+/* [pool] Folders that were there at the start and belong to no partition of this node any more: it was away when their
+ * topic was deleted, or the partition moved. Each gets the suffix "-stray", as in Apache Kafka, and stays; *count is how
+ * many. Once every partition that the metadata places here has been placed. */
+struct status storage_dirs_set_strays_aside(struct storage_dirs *d, size_t dir, size_t *count);
+
 /* [any] The partition is gone from this node; its folder has another name.
  *
  * Its own name is not free before a round of checkpoints that begins from now on is on the disk. Else a crash of the machine

@@ -494,6 +494,37 @@ static void the_folder_of_another_topic_of_that_name_is_set_aside(void **state)
     world_free(w);
 }
 
+/* The node was away when they went; one that the metadata still places here is not touched. */
+static void folders_that_nobody_takes_are_set_aside(void **state)
+{
+    struct world *w = world_new(1);
+    size_t count;
+
+    (void)state;
+    opens(w);
+    make_folder(w, "/d0/t-0");
+    make_folder(w, "/d0/t-1");
+    make_folder(w, "/d0/u-0");
+    stops(w);
+    opens(w);
+    assert_true(place(w, "t", 0).exists);
+    assert_false(status_failed(storage_dirs_set_strays_aside(w->dirs, 0, &count)));
+    assert_int_equal(count, 2);
+    assert_true(is_there(w, "/d0/t-0"));
+    assert_false(is_there(w, "/d0/t-1"));
+    assert_false(is_there(w, "/d0/u-0"));
+    assert_int_equal(place_result(w, "u", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
+    checkpoints_are_written(w);
+    assert_false(place(w, "u", 0).exists);
+    assert_false(status_failed(storage_dirs_set_strays_aside(w->dirs, 0, &count)));
+    assert_int_equal(count, 0);
+    stops(w);
+    opens(w);
+    fails(w, FILES_CALL_RENAME, "/d0");
+    assert_int_equal(storage_dirs_set_strays_aside(w->dirs, 0, &count).sys_errno, EIO);
+    world_free(w);
+}
+
 static void one_partition_in_two_directories_refuses_the_start(void **state)
 {
     struct world *w = world_new(2);
@@ -800,6 +831,7 @@ int main(void)
         cmocka_unit_test(a_partition_let_go_in_a_directory_that_failed_is_placed_nowhere_else),
         cmocka_unit_test(a_partition_is_not_made_where_the_checkpoints_know_an_older_one),
         cmocka_unit_test(the_folder_of_another_topic_of_that_name_is_set_aside),
+        cmocka_unit_test(folders_that_nobody_takes_are_set_aside),
         cmocka_unit_test(one_partition_in_two_directories_refuses_the_start),
         cmocka_unit_test(a_failed_directory_takes_only_its_own_partitions_offline),
         cmocka_unit_test(a_partition_nobody_found_is_not_made_anew_while_a_directory_is_missing),
