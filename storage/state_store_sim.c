@@ -364,6 +364,11 @@ static void start_again(struct sim *s)
     atomic_store(&s->base.damaged, false);
 }
 
+size_t state_store_sim_unflushed(struct state_store *store)
+{
+    return sim_of(store)->log.batch_count;
+}
+
 size_t state_store_sim_crash(struct state_store *store)
 {
     struct sim *s = sim_of(store);

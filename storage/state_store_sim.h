@@ -21,6 +21,9 @@ void state_store_sim_set_would_block(struct state_store *s, unsigned per_mille);
  * are refused, as after a reset. Returns how many committed batches are left since the last flush. */
 size_t state_store_sim_crash(struct state_store *s);
 
+/* Batches committed since the last flush: the most that a crash can lose. */
+size_t state_store_sim_unflushed(struct state_store *s);
+
 /* The directory is gone: everything is, as after a crash. */
 void state_store_sim_lose(struct state_store *s);
 

@@ -188,6 +188,8 @@ static void flush_run(struct job *j)
     h->flush_result = state_store_flush(h->store);
 }
 
+static void home_maybe_flush(struct state_home *h);
+
 static void flush_done(struct task *t)
 {
     struct state_home *h = CONTAINER_OF(t, struct state_home, flush_job.done);
@@ -197,6 +199,8 @@ static void flush_done(struct task *t)
         home_close(h);
     else if (status_failed(h->flush_result))
         state_home_failed(h, state_store_generation(h->store));
+    else if (h->state == HOME_OPEN)
+        home_maybe_flush(h); /* there may be as much again */
 }
 
 static void home_maybe_flush(struct state_home *h)
@@ -213,9 +217,22 @@ static void home_maybe_flush(struct state_home *h)
     pool_submit(h->node->env.pool, &h->flush_job);
 }
 
+static void applied_run(struct task *t)
+{
+    struct state_home *h = ((struct home_post *)t)->home;
+
+    free(t);
+    if (h->state == HOME_OPEN && !h->stopped)
+        home_maybe_flush(h);
+}
+
 void state_home_applied(struct state_home *h, size_t size)
 {
-    atomic_fetch_add_explicit(&h->unflushed_bytes, size, memory_order_relaxed);
+    size_t before = atomic_fetch_add_explicit(&h->unflushed_bytes, size, memory_order_relaxed);
+
+    /* A second of a full load is more than a restart may replay: it is not left to the next look. */
+    if (before < FLUSH_BYTES && before + size >= FLUSH_BYTES)
+        home_post(h, applied_run, 0);
 }
 
 static void on_timer(struct timer *t)

@@ -479,6 +479,28 @@ static void failing_store_is_made_anew_and_nobody_loses_an_offset(void **state)
     node_world_free(&w);
 }
 
+/* What a restart has to replay is bounded, however fast commits come. */
+static void store_is_flushed_as_soon_as_there_is_much_to_replay(void **state)
+{
+    int64_t began_us;
+    (void)state;
+
+    start();
+    node_world_topic(&w, "wide", 100, NULL);
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    assert_int_equal(commit_patiently("g", 1), KERR_NONE);
+    began_us = w.loop.now_us;
+    for (int i = 0; i < 60; i++) { /* 400 kB each */
+        struct node_ask ask = {0};
+
+        send_wide_commit(&ask, "g", 0, 100, 4000);
+        assert_int_equal(committed(&ask, PATIENCE_MS), KERR_NONE);
+    }
+    assert_true(w.loop.now_us - began_us < 500 * 1000);
+    assert_in_range(state_store_sim_unflushed(w.state), 0, 25); /* 8 MiB, and a few while they are flushed */
+    node_world_free(&w);
+}
+
 /* It may be of a newer version: that does not mend itself, and each try is an error in the log. */
 static void store_that_cannot_be_opened_is_tried_less_and_less_often(void **state)
 {
@@ -849,6 +871,7 @@ int main(void)
         cmocka_unit_test(group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size),
         cmocka_unit_test(commit_that_is_not_written_in_time_is_told_so),
         cmocka_unit_test(failing_store_is_made_anew_and_nobody_loses_an_offset),
+        cmocka_unit_test(store_is_flushed_as_soon_as_there_is_much_to_replay),
         cmocka_unit_test(store_that_cannot_be_opened_is_tried_less_and_less_often),
         cmocka_unit_test(failing_disk_answers_not_coordinator),
         cmocka_unit_test(client_that_goes_while_it_joins_is_forgotten),
