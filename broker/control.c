@@ -774,6 +774,7 @@ static void control_close(struct control *c)
         c->node->left(c->node->arg);
     forward_stop(c->node);
     producer_ids_stop(c->producer_ids);
+    isr_changes_quit(c->isr_changes);
     checkpoints_stop(c->checkpoints);
     cleaning_stop(c->cleaning);
     checkpoints_write(c->checkpoints, on_final_checkpoint, c);

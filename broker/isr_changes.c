@@ -42,6 +42,8 @@ struct isr_changes {
     struct timer retry;
     int16_t version; /* what the controller speaks, as far as we know */
     bool asking;
+    bool failing; /* said so in the log, once until it goes well */
+    bool quit;
 };
 
 static void change_free(struct isr_change *c)
@@ -190,6 +192,10 @@ static void change_submit(struct task *t)
     struct isr_change *change = (struct isr_change *)t, *older;
     struct isr_changes *c = control_isr_changes(change->home->node->control);
 
+    if (c->quit) {
+        change_free(change);
+        return;
+    }
     HASH_FIND(hh, c->waiting, &change->key, sizeof change->key, older);
     if (older) {
         HASH_DEL(c->waiting, older);
@@ -277,9 +283,10 @@ static void changes_answered(struct transport_request *r, struct status result, 
     enum kerr code = status_failed(result) ? result.code : changes_read_answer(c, body);
 
     c->asking = false;
-    if (code && !older)
+    if (code && !older && !c->failing)
         logger_event(c->node->env.logger, LOGGER_WARN, "isr_changes_failed", "partitions=%u reason=%s",
                      HASH_COUNT(c->under_way), kerr_name(code));
+    c->failing = code && !older;
     if (older)
         c->version--;
     older = older || !c->under_way; /* all is well */
@@ -370,7 +377,7 @@ static void changes_send(struct isr_changes *c)
     int64_t own_epoch = control_broker_epoch(c->node->control);
     struct isr_change *change, *next;
 
-    if (c->asking || !c->waiting)
+    if (c->asking || c->quit || !c->waiting)
         return;
     if (controller.id < 0 || !controller.host.data || own_epoch < 0) {
         timer_start(c->node->env.control_loop, &c->retry, RETRY_US);
@@ -428,12 +435,20 @@ static void changes_forget(struct isr_change **set)
     }
 }
 
-void isr_changes_free(struct isr_changes *c)
+void isr_changes_quit(struct isr_changes *c)
 {
+    c->quit = true;
     if (c->asking)
         transport_cancel(c->transport, &c->request);
-    timer_free(c->node->env.control_loop, &c->retry);
+    c->asking = false;
+    timer_stop(c->node->env.control_loop, &c->retry);
     changes_forget(&c->waiting);
     changes_forget(&c->under_way);
+}
+
+void isr_changes_free(struct isr_changes *c)
+{
+    isr_changes_quit(c);
+    timer_free(c->node->env.control_loop, &c->retry);
     free(c);
 }

@@ -30,6 +30,8 @@ void isr_changes_end(struct shard *s); /* before the shard is freed */
 struct isr_changes *isr_changes_create(struct node *n, struct transport *transport);
 /* Another controller, or none: what was under way goes to the new one. */
 void isr_changes_controller(struct isr_changes *c);
+/* The node leaves: nothing is asked any more, what waits is forgotten. */
+void isr_changes_quit(struct isr_changes *c);
 void isr_changes_free(struct isr_changes *c);
 
 #endif
