@@ -80,7 +80,8 @@ static bool fill_partitions(struct commit_call *call)
         for (size_t j = 0; j < m->topics[i].partitions_count; j++, p++) {
             const struct offset_commit_request_partition *asked = &m->topics[i].partitions[j];
 
-            *p = (struct group_commit_partition){.topic = topic ? topic->name : m->topics[i].name,
+            /* A name of the request stays as long as the request; one of the image is copied below. */
+            *p = (struct group_commit_partition){.topic = rq->version >= 10 && topic ? topic->name : m->topics[i].name,
                                                  .partition = asked->partition_index,
                                                  .offset = asked->committed_offset,
                                                  .leader_epoch = asked->committed_leader_epoch,
