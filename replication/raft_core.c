@@ -183,8 +183,8 @@ static void vote_for_self(struct raft_core *c)
 {
     struct raft_peer *self = raft_find_peer(c, c->self);
 
-    CHECK(self != NULL);
-    self->vote = RAFT_VOTE_GRANTED;
+    if (self) /* else it has none */
+        self->vote = RAFT_VOTE_GRANTED;
 }
 
 static void become_leader(struct raft_core *c, int64_t now_ms)
@@ -231,7 +231,7 @@ static void become_prospective(struct raft_core *c, int64_t now_ms)
 /* Nobody to ask: the quorum of one skips the pre-vote. */
 static void stand(struct raft_core *c, int64_t now_ms)
 {
-    CHECK(raft_core_is_voter(c));
+    CHECK(raft_may_stand(c));
     if (is_only_voter(c))
         become_candidate(c, now_ms);
     else
@@ -497,7 +497,7 @@ static void ask_for_votes(struct raft_core *c, int64_t now_ms)
 
 static void poll_unattached(struct raft_core *c, int64_t now_ms)
 {
-    if (raft_core_is_voter(c) && (is_only_voter(c) || now_ms >= c->deadline_ms))
+    if (raft_may_stand(c) && (is_only_voter(c) || now_ms >= c->deadline_ms))
         stand(c, now_ms);
 }
 
@@ -563,7 +563,7 @@ static void poll_follower(struct raft_core *c, int64_t now_ms)
     /* Our leader left the voters, or we are the whole quorum by now: the deadline decides all the same. */
     if (now_ms < c->deadline_ms)
         return;
-    if (raft_core_is_voter(c))
+    if (raft_may_stand(c))
         stand(c, now_ms);
     else
         raft_become_unattached(c, c->election.epoch, now_ms);
@@ -609,7 +609,7 @@ static int64_t next_deadline(const struct raft_core *c)
 
     switch (c->role) {
     case RAFT_UNATTACHED:
-        if (!raft_core_is_voter(c))
+        if (!raft_may_stand(c))
             deadline = RAFT_NEVER;
         return earliest(deadline, raft_fetch_deadline(c));
     case RAFT_FOLLOWER:
@@ -727,6 +727,7 @@ void raft_core_init(struct raft_core *c, const struct raft_core_args *args, int6
         .latest_snapshot = args->latest_snapshot,
         .voters_offset = args->voters_offset,
         .kraft_version = args->kraft_version,
+        .was_voter = args->was_voter,
         .bootstrap_count = args->bootstrap_count,
     };
     if (args->latest_snapshot.end_offset > 0) /* snapshots are taken of what is committed */

@@ -22,7 +22,9 @@
  * never stands or votes.
  *
  * Voters change one at a time (KIP-853): the newest set of the log counts at once, and the next change waits until it is
- * committed. A leader that is not in the newest set leads until that is committed, then resigns. */
+ * committed. A leader that is not in the newest set leads until that is committed, then resigns. Nor does who is not in it
+ * let others win who lack it: it stands itself, without a vote of its own, until it knows that the set is committed
+ * (Raft, thesis, 4.2.2). */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -102,6 +104,7 @@ struct raft_event {
             const struct voter_set *set;
             int64_t offset; /* of its record */
             int16_t kraft_version;
+            bool was_voter; /* we are in the set before it */
         } voters;
         struct {
             enum raft_voter_change kind;
@@ -258,6 +261,7 @@ struct raft_core {
 
     int64_t voters_offset; /* of the newest set; below 0: it is not in the log */
     int16_t kraft_version; /* that it was written with */
+    bool was_voter;        /* we are in the set before it */
     size_t bootstrap_count; /* places where an observer may ask who leads */
     size_t peer_count; /* the voters, ourselves included */
     struct raft_peer peers[RAFT_VOTERS_MAX];
@@ -274,6 +278,7 @@ struct raft_core_args {
     const struct voter_set *voters;
     int64_t voters_offset;
     int16_t kraft_version;
+    bool was_voter;
     size_t bootstrap_count;
     int64_t log_start_offset;
     int64_t log_end_offset;

@@ -24,6 +24,8 @@ uint64_t raft_random(struct raft_core *c);
 /* raft_core_voters.c */
 /* The peers are those of a set; what is known of voters that stay is kept. */
 void raft_set_voters(struct raft_core *c, const struct voter_set *voters, int64_t now_ms);
+/* Whether we may stand for election: we vote, or may be needed until the set without us is committed. */
+bool raft_may_stand(const struct raft_core *c);
 /* The newest set is without us, and it is committed. */
 bool raft_was_voted_out(const struct raft_core *c);
 void raft_on_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);

@@ -70,6 +70,11 @@ void raft_on_change_voters(struct raft_core *c, const struct raft_event *ev, int
     fx->change_voters = error == KERR_NONE && c->kraft_version >= 1;
 }
 
+bool raft_may_stand(const struct raft_core *c)
+{
+    return raft_core_is_voter(c) || (c->was_voter && c->peer_count > 0 && c->high_watermark <= c->voters_offset);
+}
+
 bool raft_was_voted_out(const struct raft_core *c)
 {
     return !raft_core_is_voter(c) && c->high_watermark > c->voters_offset &&
@@ -100,6 +105,7 @@ void raft_on_voters(struct raft_core *c, const struct raft_event *ev, int64_t no
     raft_set_voters(c, ev->voters.set, now_ms);
     c->voters_offset = ev->voters.offset;
     c->kraft_version = ev->voters.kraft_version;
-    if ((c->role == RAFT_PROSPECTIVE || c->role == RAFT_CANDIDATE) && !raft_core_is_voter(c))
+    c->was_voter = ev->voters.was_voter;
+    if ((c->role == RAFT_PROSPECTIVE || c->role == RAFT_CANDIDATE) && !raft_may_stand(c))
         raft_become_unattached(c, c->election.epoch, now_ms);
 }

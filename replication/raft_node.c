@@ -256,6 +256,7 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     core.voters = raft_node_newest_voters(n)->voters;
     core.voters_offset = raft_node_newest_voters(n)->offset;
     core.kraft_version = raft_node_newest_voters(n)->kraft_version;
+    core.was_voter = raft_node_was_voter(n);
     core.bootstrap_count = n->bootstrap_count;
     if (core.last_epoch < 0)
         core.last_epoch = core.latest_snapshot.end_offset >= 0 ? core.latest_snapshot.epoch : 0;

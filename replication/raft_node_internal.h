@@ -252,6 +252,8 @@ void raft_node_tell_voters(struct raft_node *n);
 /* Drops the voter sets that were written at `offset` or behind it; true when the newest one is another one now. */
 bool raft_node_forget_voters(struct raft_node *n, int64_t offset);
 const struct voters_at *raft_node_newest_voters(const struct raft_node *n);
+/* Whether we are in the set before the newest. */
+bool raft_node_was_voter(const struct raft_node *n);
 /* Takes over voters, also when it fails (no memory, unknown). */
 void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version, struct voter_set *voters);
 /* Checks batches that are in the log now, and reads the control records among them from *next_offset on, which

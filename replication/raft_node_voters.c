@@ -15,6 +15,16 @@ const struct voters_at *raft_node_newest_voters(const struct raft_node *n)
     return &n->voter_history[n->voter_history_count - 1];
 }
 
+bool raft_node_was_voter(const struct raft_node *n)
+{
+    const struct raft_voter *v;
+
+    if (n->voter_history_count < 2)
+        return false;
+    v = voter_set_find(n->voter_history[n->voter_history_count - 2].voters, n->self.id);
+    return v && (uuid_is_zero(v->key.directory_id) || uuid_equal(v->key.directory_id, n->self.directory_id));
+}
+
 void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version, struct voter_set *voters)
 {
     if (n->voter_history_count == VOTER_HISTORY_MAX) {
@@ -33,7 +43,8 @@ void raft_node_tell_voters(struct raft_node *n)
     struct raft_event ev = {.type = RAFT_VOTERS,
                             .voters = {.set = newest->voters,
                                        .offset = newest->offset,
-                                       .kraft_version = newest->kraft_version}};
+                                       .kraft_version = newest->kraft_version,
+                                       .was_voter = raft_node_was_voter(n)}};
 
     logger_event(n->logger, LOGGER_INFO, "raft_voters", "count=%zu offset=%lld", voter_set_count(newest->voters),
                  (long long)newest->offset);

@@ -6,9 +6,9 @@
 
 /* Whatever the network, the disks and the processes do, there is one leader an epoch and committed
  * records stay (raft_world checks that after each step); once all is well again, the quorum works. */
-static void survive(int nodes, uint64_t seed)
+static void survive(int nodes, int voters, uint64_t seed)
 {
-    struct world *w = world_new(nodes, seed);
+    struct world *w = world_new_with_observers(nodes, voters, seed);
     int64_t end;
 
     for (int turn = 0; turn < 300; turn++) {
@@ -41,6 +41,13 @@ static void survive(int nodes, uint64_t seed)
             w->drop_percent = (int)(world_random(w) % 30);
             break;
         default: /* deposed leaders that do not know it yet among them */
+            if (voters < nodes && world_random(w) % 2) {
+                enum raft_voter_change kind = world_random(w) % 2 ? RAFT_ADD_VOTER : RAFT_REMOVE_VOTER;
+
+                for (int leader = 1; leader <= nodes; leader++)
+                    if (w->nodes[leader].up)
+                        world_change_voters(w, leader, kind, id); /* or it is refused */
+            }
             for (id = 1; id <= nodes; id++)
                 world_append(w, id, "x");
             break;
@@ -55,8 +62,10 @@ static void survive(int nodes, uint64_t seed)
             world_start(w, id);
     }
     world_run(w, 15000);
-    if (world_leader(w) == 0 || !world_append(w, world_leader(w), "end"))
+    if (world_leader(w) == 0 || !world_append(w, world_leader(w), "end")) {
+        world_print(w, stderr);
         fail_msg("no leader with %d nodes and seed %llu", nodes, (unsigned long long)seed);
+    }
     end = w->nodes[world_leader(w)].log_end;
     world_run(w, 2000);
     for (int id = 1; id <= nodes; id++)
@@ -71,21 +80,29 @@ static void three_voters_survive_faults(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 60; seed++)
-        survive(3, seed);
+        survive(3, 3, seed);
 }
 
 static void five_voters_survive_faults(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 40; seed++)
-        survive(5, seed);
+        survive(5, 5, seed);
 }
 
 static void only_voter_survives_faults(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 40; seed++)
-        survive(1, seed);
+        survive(1, 1, seed);
+}
+
+/* KIP-853: all of that while voters come and go. */
+static void changing_voters_survive_faults(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++)
+        survive(5, 1 + (int)(seed % 3), seed);
 }
 
 /* ---- requests ---- */
@@ -288,6 +305,7 @@ int main(void)
         cmocka_unit_test(only_voter_survives_faults),
         cmocka_unit_test(three_voters_survive_faults),
         cmocka_unit_test(five_voters_survive_faults),
+        cmocka_unit_test(changing_voters_survive_faults),
         cmocka_unit_test(voter_votes_once_an_epoch),
         cmocka_unit_test(stale_or_senseless_vote_requests_are_refused),
         cmocka_unit_test(shorter_log_is_refused_the_vote),

@@ -41,12 +41,13 @@ static struct raft_snapshot_id end_of_epoch(const struct world_node *n, int32_t 
 
 /* ---- voters: the newest "V" of the log, else those of the beginning ---- */
 
-/* Its offset, or -1. ids: which nodes vote. */
-static int64_t find_voters(const struct world *w, const struct world_node *n, char ids[WORLD_NODES_MAX + 1])
+/* In the log below `end`. Its offset, or -1. ids: which nodes vote. */
+static int64_t find_voters_below(const struct world *w, const struct world_node *n, int64_t end,
+                                 char ids[WORLD_NODES_MAX + 1])
 {
     int count = 0;
 
-    for (int64_t i = n->log_end; i > 0; i--)
+    for (int64_t i = end; i > 0; i--)
         if (n->log[i - 1].name[0] == 'V') {
             snprintf(ids, WORLD_NODES_MAX + 1, "%s", n->log[i - 1].name + 1);
             return i - 1;
@@ -55,6 +56,23 @@ static int64_t find_voters(const struct world *w, const struct world_node *n, ch
         ids[count++] = (char)('0' + id);
     ids[count] = '\0';
     return -1;
+}
+
+static int64_t find_voters(const struct world *w, const struct world_node *n, char ids[WORLD_NODES_MAX + 1])
+{
+    return find_voters_below(w, n, n->log_end, ids);
+}
+
+/* Whether a node is in the set before the newest. */
+static bool was_voter(const struct world *w, const struct world_node *n)
+{
+    char ids[WORLD_NODES_MAX + 1];
+    int64_t newest = find_voters(w, n, ids);
+
+    if (newest < 0)
+        return false;
+    find_voters_below(w, n, newest, ids);
+    return strchr(ids, '0' + n->core.self.id) != NULL;
 }
 
 static struct voter_set *make_voters(const char *ids)
@@ -78,6 +96,7 @@ static void feed_voters(struct world *w, int id)
 
     ev.voters.offset = find_voters(w, &w->nodes[id], ids);
     ev.voters.kraft_version = 1;
+    ev.voters.was_voter = was_voter(w, &w->nodes[id]);
     ev.voters.set = vs = make_voters(ids);
     world_step(w, id, &ev);
     voter_set_free(vs);
@@ -416,6 +435,7 @@ void world_start(struct world *w, int id)
     vs = make_voters(ids);
     args.voters = vs;
     args.voters_offset = voters_offset;
+    args.was_voter = was_voter(w, n);
     n->up = true;
     raft_core_init(&n->core, &args, w->now_ms);
     voter_set_free(vs);
