@@ -165,8 +165,10 @@ static void step_fetched(struct raft_node *n, struct raft_call *c, struct answer
             ev.fetch_answer.outcome = RAFT_FETCH_RECORDS;
             ev.fetch_answer.has_records = v->records.size > 0;
         } else {
-            logger_event(n->logger, LOGGER_ERROR, "raft_fetch_not_usable", "leader=%d offset=%lld",
-                         c->message.to.id, (long long)c->message.offset);
+            /* The answer to an earlier fetch may come late, when the log has moved on: the core knows it by its id. */
+            if (c->message.fetch_id == n->core.fetch_id)
+                logger_event(n->logger, LOGGER_ERROR, "raft_fetch_not_usable", "leader=%d offset=%lld",
+                             c->message.to.id, (long long)c->message.offset);
             v->head.failed = true;
         }
         ev.fetch_answer.high_watermark = v->fetched->high_watermark;
