@@ -76,8 +76,7 @@ static void look_at_leader(struct sim_replicas *r, const struct sim_machine *m, 
 /* For those who read along: why the watermark could move. */
 static void tell_watermark(struct sim_replicas *r, const struct sim_machine *m, const struct partition *p)
 {
-    char replicas[200];
-    int size = 0;
+    char replicas[200] = "";
 
     if (!r->world->trace.verbose)
         return;
@@ -86,14 +85,15 @@ static void tell_watermark(struct sim_replicas *r, const struct sim_machine *m, 
                       STR_ARG(p->topic), p->index, partition_high_watermark(p));
         return;
     }
-    for (size_t i = 0; i < p->isr.replica_count && size < (int)sizeof replicas - 40; i++) {
+    for (size_t i = 0; i < p->isr.replica_count; i++) {
         const struct isr_replica *replica = &p->isr.replicas[i];
+        const size_t size = strlen(replicas);
 
-        size += sprintf(replicas + size, " %d%s@%" PRId64, replica->id,
-                        replica->in_isr           ? " in sync"
-                        : replica->in_maximal_isr ? " proposed"
-                                                  : "",
-                        replica->flushed_end_offset);
+        snprintf(replicas + size, sizeof replicas - size, " %d%s@%" PRId64, replica->id,
+                 replica->in_isr           ? " in sync"
+                 : replica->in_maximal_isr ? " proposed"
+                                           : "",
+                 replica->flushed_end_offset);
     }
     sim_trace_say(&r->world->trace, "machine %u commits %.*s-%d up to %" PRId64 ":%s (partition epoch %d)", m->index,
                   STR_ARG(p->topic), p->index, partition_high_watermark(p), replicas, p->isr.partition_epoch);
