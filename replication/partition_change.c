@@ -166,8 +166,10 @@ static void record_last_known_leader(const struct partition_change *c, const str
 
     if (!c->elr_enabled)
         return;
-    if (o->isr.count == 0 && p->isr.count > 0 && p->leader != NO_LEADER)
-        set_ids(&rec->last_known_elr, &rec->last_known_elr_count, one_id(a, p->leader));
+    /* Without a leader since before, any of the ISR will do: all of them have what is committed. */
+    if (o->isr.count == 0 && p->isr.count > 0)
+        set_ids(&rec->last_known_elr, &rec->last_known_elr_count,
+                one_id(a, p->leader != NO_LEADER ? p->leader : p->isr.ids[0]));
     else if (o->leader != NO_LEADER && p->last_known_elr.count > 0)
         set_ids(&rec->last_known_elr, &rec->last_known_elr_count, (struct id_list){0});
 }

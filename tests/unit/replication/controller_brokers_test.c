@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "replication/partition_change.h"
 #include "replication/feature_levels.h"
 #include "tests/unit/replication/controller_world.h"
 
@@ -517,6 +518,44 @@ static void replica_that_lost_records_leads_only_as_the_last_known_leader(void *
     assert_int_equal(p->leader_recovery_state, LEADER_RECOVERING);
 }
 
+static bool nobody_may_lead(void *arg, const struct metadata_partition *p, int32_t id)
+{
+    (void)arg;
+    (void)p;
+    (void)id;
+    return false;
+}
+
+/* It had no leader already when the last of the ISR lost its log: without a name to go by it would never have one again. */
+static void last_of_an_isr_without_a_leader_is_remembered(void **state)
+{
+    static const int32_t replica = 2;
+    static const struct uuid directory = {{1}};
+    const struct metadata_partition before = {.leader = NO_LEADER,
+                                              .leader_epoch = 5,
+                                              .replicas = {&replica, 1},
+                                              .isr = {&replica, 1},
+                                              .directories = &directory};
+    struct partition_change c;
+    struct metadata_record r;
+    struct arena a;
+    (void)state;
+
+    arena_init(&a, 4096);
+    partition_change_init(&c, &before);
+    c.metadata_version = 25;
+    c.elr_enabled = true;
+    c.min_isr = 1;
+    c.may_lead = nobody_may_lead;
+    c.unclean_id = 2;
+    c.isr = (struct id_list){0};
+    assert_true(partition_change_record(&c, &a, &r));
+    assert_int_equal(r.partition_change.isr_count, 0);
+    assert_int_equal(r.partition_change.last_known_elr_count, 1);
+    assert_int_equal(r.partition_change.last_known_elr[0], 2);
+    arena_free(&a);
+}
+
 static void follower_outside_isr_and_elr_does_not_lead(void **state)
 {
     struct controller_world *w = *state;
@@ -774,6 +813,7 @@ int main(void)
         STORY(broker_that_leads_nothing_may_go_at_once),
         STORY(last_replica_keeps_its_claim_in_the_elr),
         STORY(replica_that_lost_records_leads_only_as_the_last_known_leader),
+        STORY(last_of_an_isr_without_a_leader_is_remembered),
         STORY(follower_outside_isr_and_elr_does_not_lead),
         STORY(isr_changes_are_checked),
         STORY(broker_says_in_which_directory_a_replica_landed),
