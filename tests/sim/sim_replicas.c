@@ -212,8 +212,9 @@ static bool partition_is_equal(struct sim_replicas *r, const struct metadata_top
     int64_t end = -1;
 
     if (p->leader < 0 || p->isr.count != p->replicas.count || p->adding.count + p->removing.count > 0) {
-        snprintf(why, why_size, "%.*s-%d: leader %d, %zu of %zu replicas in sync, %zu to come, %zu to go", STR_ARG(topic->name),
-                 index, p->leader, p->isr.count, p->replicas.count, p->adding.count, p->removing.count);
+        snprintf(why, why_size, "%.*s-%d: leader %d, %zu of %zu replicas in sync, %zu eligible, last led by %d, %zu to come, %zu to go",
+                 STR_ARG(topic->name), index, p->leader, p->isr.count, p->replicas.count, p->elr.count,
+                 p->last_known_elr.count ? p->last_known_elr.ids[0] : -1, p->adding.count, p->removing.count);
         return false;
     }
     for (size_t i = 0; i < p->replicas.count; i++)
