@@ -10,7 +10,8 @@
 #include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_world.h"
 
-#define SEEDS_DEFAULT 200
+#define SEEDS_DEFAULT         200
+#define CLUSTER_SEEDS_DEFAULT 500
 
 static const char doc[] =
     "Runs a whole node, or a cluster, on one thread in virtual time, with clients and failing disks, all from a seed.\v"
@@ -19,7 +20,7 @@ static const char doc[] =
 static const struct argp_option options[] = {
     {"seed", 's', "N", 0, "Run this seed only", 0},
     {"first", 'f', "N", 0, "First seed (default 1)", 0},
-    {"seeds", 'n', "N", 0, "How many seeds (default: TRIVET_SIM_SEEDS, else 200)", 0},
+    {"seeds", 'n', "N", 0, "How many seeds (default: TRIVET_SIM_SEEDS, else 200, of a cluster 500)", 0},
     {"step", 't', "N", 0, "Run every Nth seed only, for runs in parallel (default 1)", 0},
     {"verbose", 'v', 0, 0, "Print what happens", 0},
     {"twice", '2', 0, 0, "Run each seed twice: the traces must be the same", 0},
@@ -179,12 +180,16 @@ int main(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, NULL, doc, NULL, NULL, NULL};
     const char *given = getenv("TRIVET_SIM_SEEDS");
-    struct arguments a = {.first = 1, .count = given ? strtoull(given, NULL, 10) : SEEDS_DEFAULT, .step = 1};
+    struct arguments a = {.first = 1, .step = 1};
     struct sim_result total = {0};
     uint64_t seeds = 0;
     bool fine = true;
 
     argp_parse(&argp, argc, argv, 0, NULL, &a);
+    if (a.count == 0)
+        a.count = given                ? strtoull(given, NULL, 10)
+                  : a.sim.machines > 1 ? CLUSTER_SEEDS_DEFAULT
+                                       : SEEDS_DEFAULT;
     setvbuf(stdout, NULL, _IOLBF, 0);
     watch_for_death();
     sim_plant(a.plant);
