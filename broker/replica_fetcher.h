@@ -7,7 +7,12 @@
  *
  *   fetch ──> answer ──> append to every partition ──> one group commit ──> the next fetch, from the new ends on
  *
- * A fetch that waits at its leader is given up when there is another partition to ask for. Runs on the shard. */
+ * A fetch that waits at its leader is given up when there is another partition to ask for.
+ *
+ * Memory: one answer for each shard and leader, of replica.fetch.response.max.bytes or one batch that is larger. It is
+ * appended from where it was received. The shard is busy with one for some milliseconds at most.
+ *
+ * Runs on the shard. */
 
 #include "broker/shard.h"
 
