@@ -65,7 +65,9 @@ static bool fill_apis(const struct request *rq, struct api_versions_response *ou
     return true;
 }
 
-static bool fill_supported(struct api_versions_response *out, struct arena *arena)
+#define LEVEL_0_VERSION 4 /* clients of earlier versions fail on a range that begins at 0 (KAFKA-17011) */
+
+static bool fill_supported(const struct request *rq, struct api_versions_response *out, struct arena *arena)
 {
     size_t count;
     const struct metadata_feature_range *ranges = supported_features(&count);
@@ -74,13 +76,16 @@ static bool fill_supported(struct api_versions_response *out, struct arena *aren
     if (!out->supported_features)
         return false;
     for (size_t i = 0; i < count; i++) {
-        struct api_versions_response_supported_feature_key *f = &out->supported_features[i];
+        struct api_versions_response_supported_feature_key *f =
+            &out->supported_features[out->supported_features_count];
 
+        if (ranges[i].min == 0 && rq->version < LEVEL_0_VERSION)
+            continue;
         f->name = ranges[i].name;
         f->min_version = ranges[i].min;
         f->max_version = ranges[i].max;
+        out->supported_features_count++;
     }
-    out->supported_features_count = count;
     return true;
 }
 
@@ -117,7 +122,7 @@ void handle_api_versions(struct request *rq)
 
     api_versions_response_init(&response);
     response.error_code = (int16_t)check_request(rq, rq->message);
-    filled = fill_apis(rq, &response, &rq->arena) && fill_supported(&response, &rq->arena);
+    filled = fill_apis(rq, &response, &rq->arena) && fill_supported(rq, &response, &rq->arena);
     if (filled && rq->shard->image)
         filled = fill_finalized(rq->shard->image, control_quorum_version(rq->shard->node->control), &response,
                                 &rq->arena);

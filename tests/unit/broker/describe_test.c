@@ -1,10 +1,11 @@
-/* What a broker tells of partitions and log directories. */
+/* What a broker tells of itself, of partitions and of log directories. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
 
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
+#include "protocol/messages/api_versions.h"
 #include "protocol/messages/describe_log_dirs.h"
 #include "protocol/messages/describe_topic_partitions.h"
 #include "tests/unit/broker/node_world.h"
@@ -36,6 +37,39 @@ static const void *ask(struct node_world *w, struct node_ask *a, int16_t key, in
     answer = node_world_wait(w, a, 1000);
     assert_non_null(answer);
     return answer;
+}
+
+/* ---- ApiVersions ---- */
+
+static bool tells_feature(struct node_world *w, int16_t version, struct str name, int16_t *min)
+{
+    struct api_versions_request m;
+    struct node_ask a = {0};
+    const struct api_versions_response *answer;
+    bool told = false;
+
+    api_versions_request_init(&m);
+    m.client_software_name = STR("test");
+    m.client_software_version = STR("1");
+    answer = ask(w, &a, API_API_VERSIONS, version, &m);
+    for (size_t i = 0; i < answer->supported_features_count; i++)
+        if (str_equal(answer->supported_features[i].name, name)) {
+            told = true;
+            *min = answer->supported_features[i].min_version;
+        }
+    node_ask_free(&a);
+    return told;
+}
+
+static void features_that_begin_at_level_0_are_told_from_version_4_on(void **state)
+{
+    int16_t min = -1;
+
+    assert_false(tells_feature(*state, 3, STR("group.version"), &min));
+    assert_true(tells_feature(*state, 3, STR("metadata.version"), &min));
+    assert_true(min > 0);
+    assert_true(tells_feature(*state, 4, STR("group.version"), &min));
+    assert_int_equal(min, 0);
 }
 
 /* ---- DescribeLogDirs ---- */
@@ -164,6 +198,7 @@ int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        STORY(features_that_begin_at_level_0_are_told_from_version_4_on),
         STORY(every_directory_is_told_with_what_lies_in_it),
         STORY(only_the_partitions_asked_for_are_told),
         STORY(directory_that_failed_is_told_as_an_error),
