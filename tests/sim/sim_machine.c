@@ -30,6 +30,7 @@ void sim_machine_free(struct sim_machine *m)
         sim_node_died(m->node);
         sim_drive_process_died(&m->drive);
         sim_node_free(m->node);
+        m->node = NULL; /* other machines look at it when their turn comes */
     }
     if (m->ghost)
         sim_node_free(m->ghost);
