@@ -191,10 +191,19 @@ enum api_listener listener_apis(const struct listener *l)
     return l->args.apis;
 }
 
+void listener_stop(struct listener *l)
+{
+    event_del(l->acceptable);
+    timer_stop(l->args.loop, &l->pause);
+    close(l->fd);
+    l->fd = -1;
+}
+
 void listener_close(struct listener *l)
 {
     event_free(l->acceptable);
     timer_free(l->args.loop, &l->pause);
-    close(l->fd);
+    if (l->fd >= 0)
+        close(l->fd);
     free(l);
 }

@@ -39,7 +39,9 @@ uint16_t listener_port(const struct listener *l);
 struct str listener_name(const struct listener *l);
 enum api_listener listener_apis(const struct listener *l);
 
-/* On the loop, or when it has ended. */
+/* The port is free again; who was accepted may still be on the way to a shard, and names this listener there. On the loop. */
+void listener_stop(struct listener *l);
+/* When no loop runs any more. */
 void listener_close(struct listener *l);
 
 #endif

@@ -134,11 +134,9 @@ static void on_left(void *arg)
 {
     struct server *s = arg;
 
-    for (size_t i = 0; i < NODE_LISTENERS_MAX; i++) {
+    for (size_t i = 0; i < NODE_LISTENERS_MAX; i++)
         if (s->listeners[i])
-            listener_close(s->listeners[i]);
-        s->listeners[i] = NULL;
-    }
+            listener_stop(s->listeners[i]);
 }
 
 static void on_failed(void *arg, struct status why)
