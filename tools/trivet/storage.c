@@ -17,6 +17,8 @@
 #define METADATA_FOLDER "__cluster_metadata-0"
 #define PATH_BYTES      4352
 
+enum quorum_start { QUORUM_OF_SETTINGS, QUORUM_STANDALONE, QUORUM_OF_INITIAL, QUORUM_JOINED };
+
 struct storage_arguments {
     const char *verb;
     const char *path;
@@ -24,7 +26,7 @@ struct storage_arguments {
     size_t set_count;
     const char *cluster_id;
     bool ignore_formatted;
-    enum { QUORUM_OF_SETTINGS, QUORUM_STANDALONE, QUORUM_OF_INITIAL, QUORUM_JOINED } quorum;
+    enum quorum_start quorum;
     const char *initial_controllers;
 };
 
@@ -44,7 +46,7 @@ static const struct argp_option options[] = {
 };
 
 /* One way to begin a quorum, not several. */
-static void choose_quorum(struct storage_arguments *a, int quorum, struct argp_state *state)
+static void choose_quorum(struct storage_arguments *a, enum quorum_start quorum, struct argp_state *state)
 {
     if (a->quorum != QUORUM_OF_SETTINGS)
         argp_error(state, "only one of --standalone, --initial-controllers and --no-initial-controllers");
