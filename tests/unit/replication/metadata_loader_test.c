@@ -568,7 +568,7 @@ static void *let_images_go(void *arg)
 static void images_are_let_go_by_others_while_the_next_is_made(void **state)
 {
     struct tale *t = *state;
-    struct shard_like shard = {0};
+    struct shard_like shard = {NULL};
     struct metadata_record r;
     pthread_t thread;
 
