@@ -24,7 +24,7 @@ class Client:
         self.cluster, self.codes = cluster, set()
 
     def coordinator(self, group):
-        """The node id of a live broker, as any live one says; None for now."""
+        """The node id of the group's coordinator, as any live broker says; None when none is led yet."""
         for b in self.cluster.brokers:
             if not b.alive():
                 continue

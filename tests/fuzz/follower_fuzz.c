@@ -216,9 +216,10 @@ static void opens_what_it_took(struct node_world *w, struct uuid topic)
         const struct partition *p = node_world_partition(w, topic, i);
 
         flushed[i] = 0;
-        /* Of a log that was let go up to its end nothing has to be there. */
+        /* Of a log that was let go up to its end nothing has to be there; nor of one without any epoch, which is cut to the
+         * high watermark when it follows anew (replica_fetcher_assign). */
         if (p && p->log && p->state != PARTITION_TRUNCATING && p->state != PARTITION_OFFLINE &&
-            log_start_offset(p->log) < log_flushed_end_offset(p->log))
+            log_latest_epoch(p->log) >= 0 && log_start_offset(p->log) < log_flushed_end_offset(p->log))
             flushed[i] = log_flushed_end_offset(p->log);
     }
     node_world_kill(w);
