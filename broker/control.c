@@ -242,98 +242,7 @@ static void on_trusted(void *arg, int64_t until_us)
     atomic_store_explicit(&c->node->trusted_until_us, until_us, memory_order_relaxed);
 }
 
-/* ---- requests of shards ---- */
-
-static void call_home(struct task *t)
-{
-    struct control_call *call = (struct control_call *)t;
-    struct request *rq = call->rq;
-
-    if (call->result.code == KERR_NOT_CONTROLLER && !rq->not_controller) {
-        rq->not_controller = true;
-        /* Leadership moved while it was here: the new controller is asked, as if it had come later. */
-        if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER) {
-            forward_request(rq);
-            return;
-        }
-    }
-    call->finished(call);
-}
-
-static void call_done(struct controller_request *r, struct controller_result result)
-{
-    struct control_call *call = CONTAINER_OF(r, struct control_call, request);
-
-    call->result = result;
-    call->task.run = call_home;
-    loop_post(call->rq->shard->loop, &call->task);
-}
-
-static void call_submit(struct task *t)
-{
-    struct control_call *call = (struct control_call *)t;
-
-    controller_submit(call->rq->shard->node->control->controller, &call->request);
-}
-
-struct control_call *control_call_create(struct request *rq, enum controller_operation operation,
-                                         void (*finished)(struct control_call *call))
-{
-    struct control_call *call = arena_array(&rq->arena, struct control_call, 1);
-
-    if (!call)
-        return NULL;
-    call->rq = rq;
-    call->finished = finished;
-    call->request.operation = operation;
-    return call;
-}
-
-void control_call(struct control_call *call)
-{
-    call->request.arena = &call->rq->arena;
-    call->request.done = call_done;
-    call->task.run = call_submit;
-    loop_post(call->rq->shard->node->env.control_loop, &call->task);
-}
-
-/* ---- requests of other nodes ---- */
-
-static void raft_call_home(struct task *t)
-{
-    struct control_raft_call *call = (struct control_raft_call *)t;
-
-    call->finished(call);
-}
-
-static void raft_call_done(struct raft_request *r)
-{
-    struct control_raft_call *call = CONTAINER_OF(r, struct control_raft_call, request);
-
-    call->task.run = raft_call_home;
-    loop_post(call->rq->shard->loop, &call->task);
-}
-
-static void raft_call_submit(struct task *t)
-{
-    struct control_raft_call *call = (struct control_raft_call *)t;
-    struct control *c = call->rq->shard->node->control;
-
-    if (c->raft) {
-        raft_node_request(c->raft, &call->request);
-        return;
-    }
-    call->request.error = KERR_NOT_LEADER_OR_FOLLOWER; /* closed, at the end */
-    call->request.leader_id = -1;
-    raft_call_done(&call->request);
-}
-
-void control_raft_call(struct control_raft_call *call)
-{
-    call->request.done = raft_call_done;
-    call->task.run = raft_call_submit;
-    loop_post(call->rq->shard->node->env.control_loop, &call->task);
-}
+/* ---- what others ask ---- */
 
 int16_t control_quorum_version(const struct control *c)
 {
@@ -379,7 +288,12 @@ void control_hurry_checkpoints(struct control *c)
     checkpoints_hurry(c->checkpoints);
 }
 
-const struct raft_node *control_raft(const struct control *c)
+struct controller *control_controller(struct control *c)
+{
+    return c->controller;
+}
+
+struct raft_node *control_raft(struct control *c)
 {
     return c->raft;
 }

@@ -4,8 +4,7 @@
 /* The control thread's part of a node: the metadata log, the controller, this broker's life in the cluster,
  * and the images that go out to the shards.
  *
- * Shards reach the controller with control_call: the request is lent to the control thread and comes back
- * answered. */
+ * Shards reach it with control_calls.h. */
 
 #include "broker/node.h"
 #include "broker/request.h"
@@ -29,30 +28,6 @@ void control_dir_failed(struct control *c, size_t dir, struct status why);
 void control_damaged(struct control *c); /* node_damaged */
 void control_free(struct control *c);
 
-/* A request to the active controller on behalf of a client's request. In the request's arena. */
-struct control_call {
-    struct task task;
-    struct request *rq;
-    struct controller_request request; /* filled by the handler; done and arena are set here */
-    struct controller_result result;
-    void (*finished)(struct control_call *call); /* at home */
-};
-
-/* NULL: the arena is spent. */
-struct control_call *control_call_create(struct request *rq, enum controller_operation operation,
-                                         void (*finished)(struct control_call *call));
-void control_call(struct control_call *call);
-
-/* A request of another node to this one's metadata log. In the request's arena. */
-struct control_raft_call {
-    struct task task;
-    struct request *rq;
-    struct raft_request request; /* filled by the handler; done is set here */
-    void (*finished)(struct control_raft_call *call); /* at home */
-};
-
-void control_raft_call(struct control_raft_call *call);
-
 /* Where the active controller listens; id -1: unknown. Borrowed until the loop runs on. Control loop. */
 struct transport_node control_leader(const struct control *c);
 
@@ -62,8 +37,9 @@ int32_t control_leader_id(const struct control *c);
 /* The names of deleted partitions are wanted again: checkpoints_hurry. Any thread. */
 void control_hurry_checkpoints(struct control *c);
 
-/* The metadata log's node, for who looks at it from outside (tests/sim); NULL: closed. Control loop. */
-const struct raft_node *control_raft(const struct control *c);
+/* Those that requests are for (control_calls.h). Control loop. */
+struct controller *control_controller(struct control *c);
+struct raft_node *control_raft(struct control *c); /* NULL: closed, at the end */
 
 /* Where this node's producer ids come from (producer_ids.h); for its control loop. */
 struct producer_ids *control_producer_ids(struct control *c);

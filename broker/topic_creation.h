@@ -4,7 +4,7 @@
 /* Topics that a request of a client needs and that are made for it: by this node when it is the active controller,
  * else by a CreateTopics that is forwarded in the client's name, as Apache Kafka's AutoTopicCreationManager does. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/forward.h"
 #include "broker/request.h"
 

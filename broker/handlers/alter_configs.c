@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/alter_configs.h"

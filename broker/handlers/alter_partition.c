@@ -1,6 +1,6 @@
 /* AlterPartition: the leader of partitions changes their ISR. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "protocol/messages/alter_partition.h"
 

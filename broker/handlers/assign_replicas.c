@@ -1,6 +1,6 @@
 /* AssignReplicasToDirs (KIP-858): a broker tells in which of its log directories replicas lie. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "protocol/messages/assign_replicas_to_dirs.h"
 

@@ -1,6 +1,6 @@
 /* ElectLeaders: leaders are chosen anew, the preferred ones or any. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "protocol/messages/elect_leaders.h"
 

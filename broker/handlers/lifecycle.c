@@ -1,6 +1,6 @@
 /* BrokerRegistration and BrokerHeartbeat: brokers as the controller hears them. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/broker_heartbeat.h"

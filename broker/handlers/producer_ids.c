@@ -1,6 +1,6 @@
 /* InitProducerId for idempotent producers, and AllocateProducerIds by which brokers get their blocks. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/producer_ids.h"
 #include "broker/request.h"
 #include "broker/shard.h"

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/begin_quorum_epoch.h"
@@ -12,21 +12,6 @@
 #include "protocol/messages/vote.h"
 
 #define METADATA_TOPIC "__cluster_metadata"
-
-static struct control_raft_call *call_create(struct request *rq, enum raft_request_type type,
-                                             void (*finished)(struct control_raft_call *call))
-{
-    struct control_raft_call *call = arena_array(&rq->arena, struct control_raft_call, 1);
-
-    if (!call) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
-        return NULL;
-    }
-    call->rq = rq;
-    call->finished = finished;
-    call->request.type = type;
-    return call;
-}
 
 static bool is_metadata(struct str topic, size_t partition_count, int32_t index)
 {
@@ -60,7 +45,7 @@ static void vote_finished(struct control_raft_call *call)
 void handle_vote(struct request *rq)
 {
     const struct vote_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_VOTE, vote_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_VOTE, vote_finished);
     const struct vote_request_partition_data *p;
 
     if (!call)
@@ -107,7 +92,7 @@ static void begin_finished(struct control_raft_call *call)
 void handle_begin_quorum_epoch(struct request *rq)
 {
     const struct begin_quorum_epoch_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_BEGIN, begin_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_BEGIN, begin_finished);
     const struct begin_quorum_epoch_request_partition_data *p;
     struct raft_endpoint *endpoint;
 
@@ -181,7 +166,7 @@ static bool fill_candidates(struct control_raft_call *call, const struct end_quo
 void handle_end_quorum_epoch(struct request *rq)
 {
     const struct end_quorum_epoch_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_END, end_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_END, end_finished);
     const struct end_quorum_epoch_request_partition_data *p;
 
     if (!call)
@@ -279,7 +264,7 @@ static void quorum_finished(struct control_raft_call *call)
 void handle_describe_quorum(struct request *rq)
 {
     const struct describe_quorum_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_QUORUM, quorum_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_QUORUM, quorum_finished);
 
     if (!call)
         return;

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/fetch.h"
@@ -10,21 +10,6 @@
 
 #define METADATA_TOPIC "__cluster_metadata"
 #define WAIT_MS_MAX    (60 * 1000)
-
-static struct control_raft_call *call_create(struct request *rq, enum raft_request_type type,
-                                             void (*finished)(struct control_raft_call *call))
-{
-    struct control_raft_call *call = arena_array(&rq->arena, struct control_raft_call, 1);
-
-    if (!call) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
-        return NULL;
-    }
-    call->rq = rq;
-    call->finished = finished;
-    call->request.type = type;
-    return call;
-}
 
 /* ---- Fetch ---- */
 
@@ -87,7 +72,7 @@ static bool asks_for_metadata(const struct request *rq, const struct fetch_reque
 void handle_metadata_fetch(struct request *rq)
 {
     const struct fetch_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_FETCH, fetch_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_FETCH, fetch_finished);
     const struct fetch_request_partition *p;
     struct raft_request *r;
 
@@ -146,7 +131,7 @@ static void snapshot_finished(struct control_raft_call *call)
 void handle_fetch_snapshot(struct request *rq)
 {
     const struct fetch_snapshot_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_SNAPSHOT, snapshot_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_SNAPSHOT, snapshot_finished);
     const struct fetch_snapshot_request_partition_snapshot *p;
     struct raft_request *r;
 

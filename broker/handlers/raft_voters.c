@@ -1,26 +1,11 @@
 /* AddRaftVoter, RemoveRaftVoter and UpdateRaftVoter (KIP-853): who votes in the metadata quorum. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/add_raft_voter.h"
 #include "protocol/messages/remove_raft_voter.h"
 #include "protocol/messages/update_raft_voter.h"
-
-static struct control_raft_call *call_create(struct request *rq, enum raft_request_type type,
-                                             void (*finished)(struct control_raft_call *call))
-{
-    struct control_raft_call *call = arena_array(&rq->arena, struct control_raft_call, 1);
-
-    if (!call) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
-        return NULL;
-    }
-    call->rq = rq;
-    call->finished = finished;
-    call->request.type = type;
-    return call;
-}
 
 static enum kerr error_of(const struct raft_request *r)
 {
@@ -62,7 +47,7 @@ static void add_finished(struct control_raft_call *call)
 void handle_add_raft_voter(struct request *rq)
 {
     const struct add_raft_voter_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_ADD_VOTER, add_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_ADD_VOTER, add_finished);
     struct raft_endpoint *endpoints;
 
     if (!call)
@@ -96,7 +81,7 @@ static void remove_finished(struct control_raft_call *call)
 void handle_remove_raft_voter(struct request *rq)
 {
     const struct remove_raft_voter_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_REMOVE_VOTER, remove_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_REMOVE_VOTER, remove_finished);
 
     if (!call)
         return;
@@ -122,7 +107,7 @@ static void update_finished(struct control_raft_call *call)
 void handle_update_raft_voter(struct request *rq)
 {
     const struct update_raft_voter_request *m = rq->message;
-    struct control_raft_call *call = call_create(rq, RAFT_ASKED_UPDATE_VOTER, update_finished);
+    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_UPDATE_VOTER, update_finished);
     struct raft_endpoint *endpoints;
 
     if (!call)

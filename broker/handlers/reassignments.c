@@ -1,6 +1,6 @@
 /* AlterPartitionReassignments and ListPartitionReassignments: partitions move to other brokers (KIP-455). */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "protocol/messages/alter_partition_reassignments.h"
 #include "protocol/messages/list_partition_reassignments.h"

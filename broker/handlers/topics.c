@@ -1,7 +1,7 @@
 /* CreateTopics, DeleteTopics, CreatePartitions: checked as far as this version of the request goes, decided by the
  * controller. */
 
-#include "broker/control.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/create_partitions.h"
