@@ -10,7 +10,7 @@ from harness.brokers import CLUSTER_ID, free_port
 
 PROPERTIES = {"num.partitions": "1", "default.replication.factor": "1"}
 
-ERROR_DUPLICATE_VOTER, ERROR_VOTER_NOT_FOUND = 126, 127
+ERROR_REQUEST_TIMED_OUT, ERROR_DUPLICATE_VOTER, ERROR_VOTER_NOT_FOUND = 7, 126, 127
 
 
 def until(what, seconds=20.0):
@@ -38,6 +38,18 @@ def create(broker, topic):
     answer.string()
     error = answer.take("h")
     assert error == 0, error
+
+
+def remove(connection, node, directory, expected=0):
+    """Asks until the change before it is committed: until then the answer is a retriable error, as in Apache Kafka."""
+    errors = [ERROR_REQUEST_TIMED_OUT]
+
+    def answered():
+        errors.append(quorum_wire.remove_voter(connection, node, directory))
+        return errors[-1] != ERROR_REQUEST_TIMED_OUT
+
+    until(answered)
+    assert errors[-1] == expected, errors[-1]
 
 
 def format_one(cluster, tool, node, *how):
@@ -97,10 +109,8 @@ def a_voter_that_moved_says_so(cluster, tool):
 def the_leader_is_removed_and_others_lead(cluster, tool):
     before = quorum(cluster.node(1))
     with wire.Connection(cluster.node(1).port) as c:
-        error = quorum_wire.remove_voter(c, before.leader, quorum_wire.NO_DIRECTORY)
-        assert error == ERROR_VOTER_NOT_FOUND, error
-        error = quorum_wire.remove_voter(c, before.leader, before.voters[before.leader][0])
-        assert error == 0, error
+        remove(c, before.leader, quorum_wire.NO_DIRECTORY, ERROR_VOTER_NOT_FOUND)
+        remove(c, before.leader, before.voters[before.leader][0])
     other = cluster.node(1 if before.leader != 1 else 2)
 
     def settled():
@@ -117,8 +127,7 @@ def the_quorum_shrinks_to_one(cluster, tool):
     now = quorum(cluster.node(1))
     gone = next(n for n in now.voters if n != now.leader)
     with wire.Connection(cluster.node(now.leader).port) as c:
-        error = quorum_wire.remove_voter(c, gone, now.voters[gone][0])
-        assert error == 0, error
+        remove(c, gone, now.voters[gone][0])
     assert voters(cluster.node(now.leader)) == [now.leader]
     create(cluster.node(gone), "one-votes-again")
 
