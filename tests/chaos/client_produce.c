@@ -36,13 +36,18 @@ static rd_kafka_t *open_producer(struct chaos_client *c)
 
     chaos_set(conf, "enable.idempotence", "true");
     chaos_set(conf, "message.timeout.ms", "0");
-    chaos_set(conf, "request.timeout.ms", "2000");
     chaos_set(conf, "linger.ms", "2");
     chaos_set(conf, "queue.buffering.max.messages", "1000000");
     /* Before 2.3.0 a request that timed out moves the next expected sequence on, kept or not, and the answer to one that
-     * was sent behind it is then taken for a desynchronised sequence: the end of the producer (librdkafka #4438). */
-    if (rd_kafka_version() < PIPELINES_SINCE)
+     * was sent behind it is then taken for a desynchronised sequence: the end of the producer (librdkafka #4438). When the
+     * leader has moved meanwhile, what comes behind is even sent before it, or all is sent again under a new epoch. So
+     * there no request times out before a fault is over. */
+    chaos_set(conf, "request.timeout.ms", "2000");
+    if (rd_kafka_version() < PIPELINES_SINCE) {
         chaos_set(conf, "max.in.flight.requests.per.connection", "1");
+        chaos_set(conf, "request.timeout.ms", "60000");
+        chaos_set(conf, "socket.timeout.ms", "60000");
+    }
     rd_kafka_conf_set_opaque(conf, c);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     return chaos_open(RD_KAFKA_PRODUCER, conf);
