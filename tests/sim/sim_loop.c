@@ -42,22 +42,30 @@ static void init_timer(struct loop *base, struct timer *t, void (*fire)(struct t
     sim_heap_switch(caller);
 }
 
+/* It fires later than it would have, or not at all. */
+static void put_off(struct sim_loop *l, struct sim_timer *st)
+{
+    if (l->first == st)
+        l->first_known = false;
+    st->at_us = SIM_NEVER;
+}
+
 static void start_timer(struct loop *base, struct timer *t, int64_t delay_us)
 {
     struct sim_loop *l = of_base(base);
     struct sim_timer *st = t->impl;
 
+    put_off(l, st);
     st->at_us = l->runner.sched->now_us + (delay_us > 0 ? delay_us : 0);
     st->order = l->timer_starts++;
+    if (l->first_known && (!l->first || st->at_us < l->first->at_us))
+        l->first = st;
 }
 
 static void stop_timer(struct loop *base, struct timer *t)
 {
-    struct sim_timer *st = t->impl;
-
-    (void)base;
-    if (st)
-        st->at_us = SIM_NEVER;
+    if (t->impl)
+        put_off(of_base(base), t->impl);
 }
 
 static void free_timer(struct loop *base, struct timer *t)
@@ -67,6 +75,7 @@ static void free_timer(struct loop *base, struct timer *t)
     struct sim_heap *caller = sim_heap_switch(NULL);
 
     if (st) {
+        put_off(l, st);
         DL_DELETE(l->timers, st);
         l->timer_count--;
         free(st);
@@ -75,14 +84,19 @@ static void free_timer(struct loop *base, struct timer *t)
     sim_heap_switch(caller);
 }
 
-static struct sim_timer *first_timer(const struct sim_loop *l)
+/* Asked for before every step of anybody, so it is kept as long as it is the one. */
+static struct sim_timer *first_timer(struct sim_loop *l)
 {
     struct sim_timer *st, *first = NULL;
 
+    if (l->first_known)
+        return l->first;
     DL_FOREACH(l->timers, st)
         if (st->at_us != SIM_NEVER &&
             (!first || st->at_us < first->at_us || (st->at_us == first->at_us && st->order < first->order)))
             first = st;
+    l->first = first;
+    l->first_known = true;
     return first;
 }
 
@@ -134,7 +148,7 @@ static void step(struct sim_runner *r)
     sim_trace_mix(s->trace, ((uint64_t)s->now_us << 8) | (l->number << 1) | (first != NULL));
     s->source = l->source;
     if (first) {
-        first->at_us = SIM_NEVER;
+        put_off(l, first);
         first->timer->fire(first->timer);
     } else {
         struct task *t = take_post(l);

@@ -27,6 +27,8 @@ struct sim_loop {
     size_t post_count;
     size_t post_capacity;
     struct sim_timer *timers;
+    struct sim_timer *first; /* of those started; good if first_known. NULL: none is */
+    bool first_known;
     size_t timer_count;
     uint64_t timer_starts;
 };
