@@ -3,7 +3,11 @@
 Nothing here asks a broker: a History is read from the clients' files (client.h has their lines), logs from the segment
 files themselves (segments.py). The cases at the end are histories made wrong on purpose; they run before each chaos run.
 """
+import os
+import tempfile
 from collections import defaultdict
+
+from chaos.segments import read_topic
 
 
 class History:
@@ -350,6 +354,13 @@ def silence_is_the_longest_of_any_partition():
     assert longest_silence(acked, 750, 900)[0] == 10
 
 
+def folders_that_are_going_are_no_replicas():
+    with tempfile.TemporaryDirectory() as data:
+        for name in ("t-0", "t-1.5d1b2f0e8c4a4c0d-stray", "t-2.5d1b2f0e8c4a4c0d-delete", "t-more-0", "meta.properties"):
+            os.mkdir(os.path.join(data, name))
+        assert read_topic(data, "t") == {0: []}
+
+
 def cases():
     return [good_history_has_no_complaint, what_was_not_acknowledged_may_be_there_or_not,
             acknowledgement_without_an_offset_is_no_complaint, commit_that_overlaps_a_question_may_show_or_not,
@@ -362,4 +373,4 @@ def cases():
             reader_that_is_given_a_record_twice_is_found, committed_offset_that_is_forgotten_is_found,
             committed_offset_that_goes_back_is_found, stored_offset_that_is_not_seen_again_is_found,
             commit_past_the_end_is_found, failed_delivery_and_other_errors_are_found, lines_of_clients_are_read,
-            silence_is_the_longest_of_any_partition]
+            silence_is_the_longest_of_any_partition, folders_that_are_going_are_no_replicas]

@@ -1,6 +1,7 @@
 """Reads the records of partitions from segment files, without any of the broker's code: v2 batches, not compressed."""
 import glob
 import os
+import re
 import struct
 
 BATCH_HEAD = struct.Struct(">qiibIhiqqqhii")  # base offset … record count: 61 bytes
@@ -46,14 +47,17 @@ def records_of_segment(data):
 
 
 def read_topic(data_folder, topic):
-    """{partition: [(offset, writer, sequence)]} of one broker's folder."""
+    """{partition: [(offset, writer, sequence)]} of one broker's folder; what is going (-stray, -delete) is no replica."""
     partitions = {}
-    for folder in glob.glob(os.path.join(data_folder, f"{topic}-[0-9]*")):
+    for folder in os.listdir(data_folder):
+        name = re.fullmatch(re.escape(topic) + r"-(\d+)", folder)
+        if not name:
+            continue
         records = []
-        for path in sorted(glob.glob(os.path.join(folder, "*.log"))):
+        for path in sorted(glob.glob(os.path.join(data_folder, folder, "*.log"))):
             with open(path, "rb") as segment:
                 for offset, value in records_of_segment(segment.read()):
                     writer, sequence, *_ = value.split(b" ", 2)
                     records.append((offset, writer.decode(), int(sequence)))
-        partitions[int(folder.rsplit("-", 1)[1])] = records
+        partitions[int(name[1])] = records
     return partitions
