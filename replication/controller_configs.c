@@ -9,6 +9,12 @@
 #define MIN_ISR STR("min.insync.replicas")
 #define UNCLEAN STR("unclean.leader.election.enable")
 
+/* Of one request, as in Apache Kafka. */
+#define CHANGES_MAX 10000
+/* Of one resource: a few times what there is. Every record copies the settings of its resource, so that more would hold
+ * up whoever reads the log. */
+#define SETTINGS_MAX 1000
+
 static enum config_kind kind_of(int8_t type)
 {
     if (type == CONFIG_RESOURCE_TOPIC)
@@ -129,23 +135,22 @@ static struct str list_before(const struct config_def *def, struct str set)
     return def->default_value ? str_from(def->default_value) : STR("");
 }
 
-static struct controller_result apply_change(struct arena *a, const struct alter_config *q,
-                                             const struct config_change *change,
-                                             const struct config_set **set, struct arena *scratch)
+/* What a change makes of a setting that was `before`; NULL data: it goes back to its default. */
+static struct controller_result value_after(struct arena *a, const struct alter_config *q,
+                                            const struct config_change *change, struct str before,
+                                            struct arena *scratch, struct str *after)
 {
     const struct config_def *def = config_def_find(kind_of(q->type), change->name);
-    struct str before = config_set_find(*set, change->name);
-    struct str after = change->value;
-    const struct config_set *next;
 
+    *after = change->value;
     switch (change->operation) {
     case CONFIG_SET:
-        if (!after.data)
+        if (!after->data)
             return core_refuse(a, KERR_INVALID_CONFIG, "Null value not supported for %.*s.",
                                STR_ARG(change->name));
         break;
     case CONFIG_DELETE:
-        after = STR_NULL;
+        *after = STR_NULL;
         break;
     case CONFIG_APPEND:
     case CONFIG_SUBTRACT:
@@ -154,19 +159,49 @@ static struct controller_result apply_change(struct arena *a, const struct alter
                                "Can't %s to key %.*s because its type is not LIST.",
                                change->operation == CONFIG_APPEND ? "APPEND" : "SUBTRACT",
                                STR_ARG(change->name));
-        if (!after.data)
+        if (!after->data)
             return core_refuse(a, KERR_INVALID_CONFIG, "Null value not supported for %.*s.",
                                STR_ARG(change->name));
-        after = list_change(scratch, list_before(def, before), after, change->operation == CONFIG_APPEND);
+        *after = list_change(scratch, list_before(def, before), *after, change->operation == CONFIG_APPEND);
+        if (after->size > WIRE_STRING_BYTES_MAX) /* no record could carry it */
+            return core_refuse(a, KERR_INVALID_CONFIG,
+                               "The configuration value cannot be added because it exceeds the maximum value size "
+                               "of %d bytes.",
+                               WIRE_STRING_BYTES_MAX);
         break;
     default:
         return core_refuse(a, KERR_INVALID_REQUEST, "Unknown operation type %d for config %.*s",
                            change->operation, STR_ARG(change->name));
     }
-    next = config_set_with(*set, change->name, after);
-    config_set_release(*set);
-    *set = next;
     return CORE_OK;
+}
+
+/* All changes of a resource, each of another name. *after is the caller's when the answer is NONE. */
+static struct controller_result change_all(struct arena *a, const struct alter_config *q,
+                                           const struct config_set *before, struct arena *scratch,
+                                           const struct config_set **after)
+{
+    size_t kept = before && !q->replace ? before->count : 0;
+    struct config_entry *entries = memory_zalloc(kept + q->change_count, sizeof *entries);
+    struct controller_result result = CORE_OK;
+
+    if (kept > 0)
+        memcpy(entries, before->entries, kept * sizeof *entries);
+    for (size_t i = 0; i < q->change_count && result.code == KERR_NONE; i++) {
+        const struct config_change *change = &q->changes[i];
+
+        entries[kept + i].name = change->name;
+        result = value_after(a, q, change, q->replace ? STR_NULL : config_set_find(before, change->name), scratch,
+                             &entries[kept + i].value);
+    }
+    if (result.code == KERR_NONE)
+        *after = config_set_create(entries, kept + q->change_count);
+    free(entries);
+    if (result.code == KERR_NONE && (*after)->count > SETTINGS_MAX && (*after)->count > kept) {
+        config_set_release(*after);
+        result = core_refuse(a, KERR_INVALID_CONFIG, "A resource may have %d settings at most.", SETTINGS_MAX);
+    }
+    return result;
 }
 
 /* KIP-966: the minimum must be one for all brokers, or replicas would be taken for safe that are not. */
@@ -335,17 +370,25 @@ static struct controller_result alter_one(struct controller_core *c, struct aren
     if (nulls)
         return core_refuse(a, KERR_INVALID_REQUEST, "Null value not supported for : %s", nulls);
     before = config_set_acquire(metadata_image_configs(c->image, (enum config_resource)q->type, q->name));
-    after = before && !q->replace ? config_set_acquire(before) : config_set_create(NULL, 0);
     arena_reset(&c->scratch);
-    for (size_t i = 0; i < q->change_count && result.code == KERR_NONE; i++)
-        result = apply_change(a, q, &q->changes[i], &after, &c->scratch);
-    if (result.code == KERR_NONE)
+    result = change_all(a, q, before, &c->scratch, &after);
+    if (result.code == KERR_NONE) {
         result = check_after(c, a, q, after);
-    if (result.code == KERR_NONE && !c->dry_run)
-        emit_changes(c, q, before, after);
+        if (result.code == KERR_NONE && !c->dry_run)
+            emit_changes(c, q, before, after);
+        config_set_release(after);
+    }
     config_set_release(before);
-    config_set_release(after);
     return result;
+}
+
+static size_t count_changes(const struct controller_request *r)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < r->alter.count; i++)
+        count += r->alter.resources[i].change_count;
+    return count;
 }
 
 struct controller_result core_alter_configs(struct controller_core *c, struct controller_request *r)
@@ -354,6 +397,8 @@ struct controller_result core_alter_configs(struct controller_core *c, struct co
     struct core_key *keys;
     bool *twice;
 
+    if (count_changes(r) > CHANGES_MAX)
+        return (struct controller_result){KERR_POLICY_VIOLATION, "Unable to perform excessively large batch operation."};
     r->alter.results = arena_array(r->arena, struct controller_result, count);
     if (!r->alter.results)
         return (struct controller_result){KERR_POLICY_VIOLATION, "The request is too large."};

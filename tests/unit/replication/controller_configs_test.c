@@ -1,6 +1,7 @@
 /* Settings change one by one, and a resource changes as a whole or not at all. */
 #include "tests/unit/test.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/unit/replication/controller_world.h"
@@ -68,6 +69,57 @@ static void lists_are_appended_to_and_subtracted_from(void **state)
     assert_true(log_of(w)->cleanup_compact && !log_of(w)->cleanup_delete);
     assert_int_equal(topic(w, "retention.ms", CONFIG_APPEND, "5"), KERR_INVALID_CONFIG);
     assert_int_equal(topic(w, "cleanup.policy", CONFIG_APPEND, NULL), KERR_INVALID_CONFIG);
+}
+
+/* A string of the wire, and with it of a record, has 32767 bytes at most: two that fit make one that does not. */
+static void list_that_would_outgrow_a_record_is_refused(void **state)
+{
+    static char items[30001], more[30001];
+    struct controller_world *w = *state;
+
+    for (size_t i = 0; i + 10 <= 30000; i += 10) {
+        snprintf(items + i, 11, "%04zu:1000,", i / 10);
+        snprintf(more + i, 11, "%04zu:2000,", i / 10);
+    }
+    items[29999] = more[29999] = '\0';
+    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_SET, items), KERR_NONE);
+    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_APPEND, more), KERR_INVALID_CONFIG);
+    assert_int_equal(w->last_count, 0);
+    more[1999] = '\0';
+    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_APPEND, more), KERR_NONE);
+}
+
+static struct controller_result set_many(struct controller_world *w, const char *prefix, size_t count)
+{
+    struct config_change *changes = arena_array(&w->arena, struct config_change, count);
+    struct alter_config resource = {CONFIG_RESOURCE_BROKER, STR("1"), changes, count, false};
+    struct controller_request r = {.operation = CONTROLLER_ALTER_CONFIGS};
+    struct controller_result result;
+
+    for (size_t i = 0; i < count; i++) {
+        char name[64];
+
+        snprintf(name, sizeof name, "%s.%zu", prefix, i);
+        changes[i] = (struct config_change){str_from(arena_strdup(&w->arena, str_from(name))), CONFIG_SET, STR("1")};
+    }
+    r.alter.resources = &resource;
+    r.alter.count = 1;
+    result = world_step(w, &r);
+    return result.code ? result : r.alter.results[0];
+}
+
+/* Brokers take settings that nobody knows, for plugins: their number is bounded, or one request would hold up the
+ * controller, and then every node that reads its records. */
+static void settings_of_a_request_and_of_a_resource_are_bounded(void **state)
+{
+    struct controller_world *w = *state;
+
+    assert_int_equal(set_many(w, "plugin.a", 10001).code, KERR_POLICY_VIOLATION);
+    assert_int_equal(set_many(w, "plugin.a", 1001).code, KERR_INVALID_CONFIG);
+    assert_int_equal(w->last_count, 0);
+    assert_int_equal(set_many(w, "plugin.a", 1000).code, KERR_NONE);
+    assert_int_equal(set_many(w, "plugin.b", 1).code, KERR_INVALID_CONFIG);
+    assert_int_equal(set_many(w, "plugin.a", 1).code, KERR_NONE); /* one that is there */
 }
 
 static void bad_values_names_and_operations_are_refused(void **state)
@@ -239,6 +291,8 @@ int main(void)
         STORY(topic_setting_is_set_and_deleted),
         STORY(setting_it_to_what_it_is_writes_nothing),
         STORY(lists_are_appended_to_and_subtracted_from),
+        STORY(list_that_would_outgrow_a_record_is_refused),
+        STORY(settings_of_a_request_and_of_a_resource_are_bounded),
         STORY(bad_values_names_and_operations_are_refused),
         STORY(one_bad_change_keeps_the_whole_resource_as_it_was),
         STORY(old_alter_configs_replaces_all_settings),
