@@ -9,7 +9,12 @@
 
 #include "replication/controller_core_internal.h"
 
-#define LOG_DIRS_MAX   1000 /* of a broker: each is compared with all others */
+#define LOG_DIRS_MAX 1000 /* of a broker: each is compared with all others */
+
+/* What a node says of itself becomes one record, which every node keeps. */
+#define LISTENERS_MAX 1000
+#define FEATURES_MAX  1000
+#define TEXT_BYTES_MAX ((size_t)1024 * 1024)
 
 const struct metadata_broker *core_broker_of_epoch(const struct controller_core *c, int32_t id, int64_t epoch)
 {
@@ -78,6 +83,20 @@ static struct controller_result check_dirs(const struct controller_core *c, stru
     return CORE_OK;
 }
 
+bool core_registration_fits(const struct metadata_listener *listeners, size_t listener_count,
+                            const struct metadata_feature_range *features, size_t feature_count)
+{
+    size_t text_bytes = 0;
+
+    if (listener_count > LISTENERS_MAX || feature_count > FEATURES_MAX)
+        return false;
+    for (size_t i = 0; i < listener_count; i++)
+        text_bytes += listeners[i].name.size + listeners[i].host.size;
+    for (size_t i = 0; i < feature_count; i++)
+        text_bytes += features[i].name.size;
+    return text_bytes <= TEXT_BYTES_MAX;
+}
+
 static const struct metadata_feature_range *claimed(const struct register_broker *q, struct str name)
 {
     for (size_t i = 0; i < q->feature_count; i++)
@@ -117,6 +136,8 @@ static struct controller_result check_registration(const struct controller_core 
                            STR_ARG(c->cluster_id), STR_ARG(q->cluster_id));
     if (q->id < 0)
         return core_refuse(a, KERR_INVALID_REGISTRATION, "Invalid broker id %d", q->id);
+    if (!core_registration_fits(q->listeners, q->listener_count, q->features, q->feature_count))
+        return core_refuse(a, KERR_INVALID_REGISTRATION, "Too many listeners or features in request");
     if (before && !uuid_equal(before->incarnation, q->incarnation) && session_valid(c, before) &&
         !holds_directory_of(q, before))
         return core_refuse(a, KERR_DUPLICATE_BROKER_REGISTRATION,
@@ -404,6 +425,8 @@ struct controller_result core_heartbeat(struct controller_core *c, struct contro
     if (!b || !s)
         return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH, "Broker %d is not registered with epoch %lld.",
                            q->id, (long long)q->epoch);
+    if (q->offline_log_dir_count > LOG_DIRS_MAX || q->cordoned_log_dir_count > LOG_DIRS_MAX)
+        return core_refuse(r->arena, KERR_INVALID_REQUEST, "Too many directories in request");
     c->atomic = false;
     from = current_state(b);
     to = next_state(c, q, b, s);

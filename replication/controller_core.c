@@ -362,6 +362,9 @@ struct controller_result core_register_controller(struct controller_core *c, str
     if (core_metadata_version(c) < METADATA_VERSION_CONTROLLERS)
         return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION,
                            "The current metadata.version is too old to support controller registrations.");
+    if (!core_registration_fits(r->controller.listeners, r->controller.listener_count, r->controller.features,
+                                r->controller.feature_count))
+        return core_refuse(r->arena, KERR_INVALID_REQUEST, "Too many listeners or features in request");
     emit_controller(c, &r->controller);
     return CORE_OK;
 }

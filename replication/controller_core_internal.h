@@ -123,6 +123,9 @@ void core_emit_default_min_isr(struct controller_core *c);
 /* The broker when it is registered with that epoch, else NULL: the answer is STALE_BROKER_EPOCH then. */
 const struct metadata_broker *core_broker_of_epoch(const struct controller_core *c, int32_t id, int64_t epoch);
 bool core_broker_active(const struct controller_core *c, int32_t id);
+/* Whether what a broker or a controller says of itself can be kept. */
+bool core_registration_fits(const struct metadata_listener *listeners, size_t listener_count,
+                            const struct metadata_feature_range *features, size_t feature_count);
 void core_fence_broker(struct controller_core *c, int32_t id);
 
 /* ---- sessions ---- */

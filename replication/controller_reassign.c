@@ -88,6 +88,8 @@ static struct controller_result reassign_one(struct controller_core *c, struct a
 
 struct controller_result core_alter_reassignments(struct controller_core *c, struct controller_request *r)
 {
+    if (r->reassign.count > CONTROLLER_REQUEST_PARTITIONS_MAX)
+        return too_large;
     r->reassign.results = arena_array(r->arena, struct controller_result, r->reassign.count);
     if (!r->reassign.results)
         return too_large;

@@ -145,6 +145,55 @@ static void registrations_that_make_no_sense_are_refused(void **state)
     assert_null(broker(w, 1));
 }
 
+/* What a node says of itself becomes one record: more than a record can hold, or than we have room for while we make it,
+ * is refused, and the controller goes on. */
+static void registration_that_says_too_much_of_its_node_is_refused(void **state)
+{
+    enum { MANY = 2000000 };
+    static struct metadata_listener listeners[MANY];
+    static struct metadata_feature_range features[2000];
+    static char host[32000];
+    struct controller_world *w = *state;
+    struct controller_request r = {.operation = CONTROLLER_REGISTER_CONTROLLER};
+    struct register_broker b = world_broker(1, 1);
+
+    memset(host, 'h', sizeof host);
+    for (size_t i = 0; i < MANY; i++)
+        listeners[i] = (struct metadata_listener){STR("L"), STR("h"), 1, 0};
+    for (size_t i = 0; i < 2000; i++)
+        features[i] = (struct metadata_feature_range){STR("metadata.version"), 1, 33};
+    b.listeners = listeners;
+    b.listener_count = MANY;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    for (size_t i = 0; i < 100; i++)
+        listeners[i].host = (struct str){host, sizeof host};
+    b.listener_count = 100;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    b = world_broker(1, 1);
+    b.features = features;
+    b.feature_count = 2000;
+    assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
+    r.controller = (struct register_controller){.id = 7, .listeners = listeners, .listener_count = MANY};
+    assert_int_equal(world_step(w, &r).code, KERR_INVALID_REQUEST);
+    assert_null(metadata_image_controller(w->image, 7));
+    assert_true(world_join(w, 1) >= 0);
+}
+
+static void heartbeat_with_more_directories_than_a_broker_may_have_is_refused(void **state)
+{
+    static struct uuid dirs[1001];
+    struct controller_world *w = *state;
+    struct controller_request r = {.operation = CONTROLLER_HEARTBEAT};
+
+    world_join(w, 1);
+    r.heartbeat.broker = world_alive(w, 1);
+    r.heartbeat.broker.cordoned_known = true;
+    r.heartbeat.broker.cordoned_log_dirs = dirs;
+    r.heartbeat.broker.cordoned_log_dir_count = 1001;
+    assert_int_equal(world_step(w, &r).code, KERR_INVALID_REQUEST);
+    assert_int_equal(w->last_count, 0);
+}
+
 static void same_process_again_amends_its_registration(void **state)
 {
     struct controller_world *w = *state;
@@ -793,6 +842,8 @@ int main(void)
         STORY(registration_counts_from_its_offset_and_starts_fenced),
         STORY(registrations_that_make_no_sense_are_refused),
         STORY(same_process_again_amends_its_registration),
+        STORY(registration_that_says_too_much_of_its_node_is_refused),
+        STORY(heartbeat_with_more_directories_than_a_broker_may_have_is_refused),
         STORY(restarted_process_with_the_same_directory_replaces_its_predecessor_at_once),
         STORY(another_machine_with_the_same_id_is_refused_while_the_session_lasts),
         STORY(broker_is_unfenced_when_it_has_seen_its_registration),

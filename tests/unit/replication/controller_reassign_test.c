@@ -195,6 +195,21 @@ static void assignments_that_make_no_sense_are_refused(void **state)
 }
 
 /* KIP-860. */
+static void request_for_more_partitions_than_one_may_name_is_refused(void **state)
+{
+    enum { MANY = CONTROLLER_REQUEST_PARTITIONS_MAX + 1 };
+    static struct reassign_partition partitions[MANY];
+    struct controller_world *w = *state;
+    struct controller_request r = {.operation = CONTROLLER_ALTER_REASSIGNMENTS};
+
+    for (size_t i = 0; i < MANY; i++)
+        partitions[i] = (struct reassign_partition){STR("t"), 0, i % 2 ? IDS(1, 2, 3) : IDS(4, 5, 6)};
+    r.reassign.partitions = partitions;
+    r.reassign.count = MANY;
+    assert_int_equal(world_step(w, &r).code, KERR_POLICY_VIOLATION);
+    assert_int_equal(w->last_count, 0);
+}
+
 static void replication_factor_stays_when_the_client_says_so(void **state)
 {
     struct controller_world *w = *state;
@@ -267,6 +282,7 @@ int main(void)
         STORY(repeated_reassignment_changes_nothing),
         STORY(second_reassignment_replaces_the_first_and_cancel_goes_back_to_the_start),
         STORY(assignments_that_make_no_sense_are_refused),
+        STORY(request_for_more_partitions_than_one_may_name_is_refused),
         STORY(replication_factor_stays_when_the_client_says_so),
         STORY(reassignment_survives_a_new_controller_and_a_lost_broker),
         STORY(removed_replica_is_not_eligible),
