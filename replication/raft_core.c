@@ -282,7 +282,7 @@ static bool learn_leader(struct raft_core *c, int32_t epoch, int32_t leader_id, 
 
 bool raft_learn(struct raft_core *c, const struct raft_answer_head *head, int64_t now_ms)
 {
-    if (head->epoch < c->election.epoch)
+    if (head->epoch < c->election.epoch || head->epoch > RAFT_EPOCH_MAX)
         return false;
     return learn_leader(c, head->epoch, head->leader_id, now_ms);
 }
@@ -300,7 +300,7 @@ static enum kerr check_voter_request(const struct raft_core *c, int32_t sender_i
 {
     if (epoch < c->election.epoch)
         return KERR_FENCED_LEADER_EPOCH;
-    return sender_id < 0 ? KERR_INVALID_REQUEST : KERR_NONE;
+    return sender_id < 0 || epoch > RAFT_EPOCH_MAX ? KERR_INVALID_REQUEST : KERR_NONE;
 }
 
 /* Is the request meant for us, and not for what our id was on another disk? */

@@ -17,7 +17,7 @@ struct raft_peer *raft_find_peer(struct raft_core *c, struct raft_replica_key ke
 size_t raft_majority(const struct raft_core *c);
 struct raft_message *raft_send(struct raft_core *c, enum raft_message_type type, struct raft_replica_key to);
 void raft_answer_with(const struct raft_core *c, struct raft_effects *fx, enum kerr error);
-/* Takes in what an answer says of epochs and leaders. False when its sender lives in an older epoch. */
+/* Takes in what an answer says of epochs and leaders. False when its sender lives in an older epoch, or in none. */
 bool raft_learn(struct raft_core *c, const struct raft_answer_head *head, int64_t now_ms);
 uint64_t raft_random(struct raft_core *c);
 

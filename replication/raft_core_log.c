@@ -276,6 +276,12 @@ static void reached_leader(struct raft_core *c, int64_t now_ms)
     c->deadline_ms = now_ms + c->timeouts.fetch_ms;
 }
 
+/* No snapshot of what is committed is younger than who leads. */
+static bool names_future_snapshot(const struct raft_event *ev)
+{
+    return ev->fetch_answer.outcome == RAFT_FETCH_SNAPSHOT && ev->fetch_answer.at.epoch > ev->fetch_answer.head.epoch;
+}
+
 void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                           struct raft_effects *fx)
 {
@@ -287,7 +293,7 @@ void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int6
         return;
     c->fetch_in_flight = false;
     if (failed || c->role != RAFT_FOLLOWER || head->from != c->election.leader_id ||
-        head->epoch != c->election.epoch) {
+        head->epoch != c->election.epoch || names_future_snapshot(ev)) {
         c->fetch_retry_ms =
             now_ms + (c->role == RAFT_FOLLOWER ? c->timeouts.retry_backoff_ms : DISCOVERY_MS);
         return;

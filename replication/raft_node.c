@@ -260,6 +260,8 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     core.bootstrap_count = n->bootstrap_count;
     if (core.last_epoch < 0)
         core.last_epoch = core.latest_snapshot.end_offset >= 0 ? core.latest_snapshot.epoch : 0;
+    if (core.election.epoch > RAFT_EPOCH_MAX || core.last_epoch > RAFT_EPOCH_MAX)
+        return status_error(KERR_CORRUPT_MESSAGE, "metadata log or quorum-state: an impossible epoch");
     random_fill(args->random, &core.random_seed, sizeof core.random_seed);
     raft_core_init(&n->core, &core, raft_node_now_ms(n));
     return STATUS_OK;

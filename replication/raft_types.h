@@ -29,6 +29,10 @@ struct raft_timeouts {
 
 #define RAFT_NO_NODE (-1)
 
+/* No election of ours comes near it: who names a later epoch is mistaken, or would have us count beyond what an epoch
+ * can be. */
+#define RAFT_EPOCH_MAX (INT32_MAX / 2)
+
 /* Nodes of controller.quorum.bootstrap.servers, whose ids nobody knows, have ids of their own below RAFT_NO_NODE, as in
  * Kafka. */
 #define RAFT_BOOTSTRAP_ID(index) ((int32_t)(-2 - (int32_t)(index)))

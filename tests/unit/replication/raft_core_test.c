@@ -171,6 +171,33 @@ static void stale_or_senseless_vote_requests_are_refused(void **state)
     world_free(w);
 }
 
+/* An epoch counts up to what 32 bits hold: one packet that names the last of them must not end the quorum. */
+static void epoch_that_leaves_no_room_for_another_is_refused(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct raft_event vote = vote_request(2, INT32_MAX, 0, 100), begin = {.type = RAFT_BEGIN_REQUEST},
+                      end = {.type = RAFT_END_REQUEST}, answer = {.type = RAFT_VOTE_ANSWER};
+    int32_t epoch;
+
+    (void)state;
+    assert_true(world_elect(w, 1));
+    epoch = w->nodes[1].core.election.epoch;
+    begin.begin_request.voter.id = RAFT_NO_NODE;
+    begin.begin_request.leader_id = 2;
+    begin.begin_request.epoch = INT32_MAX;
+    end.end_request.leader_id = 2;
+    end.end_request.epoch = INT32_MAX;
+    answer.vote_answer.head = (struct raft_answer_head){.from = 2, .epoch = INT32_MAX, .leader_id = RAFT_NO_NODE};
+    assert_int_equal(ask(w, 1, &vote).error, KERR_INVALID_REQUEST);
+    assert_int_equal(ask(w, 1, &begin).error, KERR_INVALID_REQUEST);
+    assert_int_equal(ask(w, 1, &end).error, KERR_INVALID_REQUEST);
+    ask(w, 1, &answer);
+    world_run(w, 5000);
+    assert_int_equal(w->nodes[1].core.role, RAFT_LEADER);
+    assert_int_equal(w->nodes[1].core.election.epoch, epoch);
+    world_free(w);
+}
+
 static void shorter_log_is_refused_the_vote(void **state)
 {
     struct world *w = world_new(3, 1);
@@ -252,6 +279,26 @@ static void order_to_drop_committed_records_stops_the_node(void **state)
     world_free(w);
 }
 
+static void snapshot_of_an_epoch_to_come_is_not_fetched(void **state)
+{
+    struct world *w = world_new(3, 1);
+    struct raft_event ev = {.type = RAFT_FETCH_ANSWER};
+    struct raft_effects fx;
+
+    (void)state;
+    assert_true(world_elect(w, 1));
+    world_run(w, 300);
+    ev.fetch_answer.head = (struct raft_answer_head){
+        .from = 1, .epoch = w->nodes[2].core.election.epoch, .leader_id = 1};
+    ev.fetch_answer.fetch_id = w->nodes[2].core.fetch_id;
+    ev.fetch_answer.outcome = RAFT_FETCH_SNAPSHOT;
+    ev.fetch_answer.at = (struct raft_snapshot_id){100, w->nodes[2].core.election.epoch + 1};
+    raft_core_step(&w->nodes[2].core, &ev, w->now_ms, &fx);
+    assert_false(fx.fetch_snapshot);
+    assert_null(fx.broken);
+    world_free(w);
+}
+
 static void replica_behind_the_log_start_is_sent_to_the_snapshot(void **state)
 {
     struct world *w = world_new(3, 1);
@@ -308,10 +355,12 @@ int main(void)
         cmocka_unit_test(changing_voters_survive_faults),
         cmocka_unit_test(voter_votes_once_an_epoch),
         cmocka_unit_test(stale_or_senseless_vote_requests_are_refused),
+        cmocka_unit_test(epoch_that_leaves_no_room_for_another_is_refused),
         cmocka_unit_test(shorter_log_is_refused_the_vote),
         cmocka_unit_test(fetch_of_another_epoch_is_refused),
         cmocka_unit_test(second_leader_of_one_epoch_is_refused),
         cmocka_unit_test(order_to_drop_committed_records_stops_the_node),
+        cmocka_unit_test(snapshot_of_an_epoch_to_come_is_not_fetched),
         cmocka_unit_test(replica_behind_the_log_start_is_sent_to_the_snapshot),
         cmocka_unit_test(removed_voter_does_not_stand),
     };

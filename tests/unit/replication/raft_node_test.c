@@ -210,6 +210,11 @@ static void damaged_quorum_state_is_refused(void **state)
     assert_int_equal(single_open(s).code, KERR_CORRUPT_MESSAGE);
     write_file(s, "quorum-state", "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":-1,\"data_version\":2}");
     assert_int_equal(single_open(s).code, KERR_UNSUPPORTED_VERSION);
+    /* It was once what a peer said; the next election would count beyond it. */
+    write_file(s, "quorum-state",
+               "{\"leaderId\":-1,\"leaderEpoch\":2147483647,\"votedId\":-1,\"votedDirectoryId\":"
+               "\"AAAAAAAAAAAAAAAAAAAAAA\",\"data_version\":1}");
+    assert_int_equal(single_open(s).code, KERR_CORRUPT_MESSAGE);
 }
 
 static void damaged_snapshot_is_refused(void **state)
