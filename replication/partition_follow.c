@@ -49,6 +49,9 @@ struct status partition_follow_append(struct partition *p, struct bytes_mut reco
     CHECK(p->state == PARTITION_FOLLOWING);
     if (!epochs_fit(p, (struct bytes){records.data, records.size}))
         return status_error(KERR_CORRUPT_MESSAGE, "a batch of an epoch to come");
+    if (log_starts_within(p->log, (struct bytes){records.data, records.size}) &&
+        (p->cleaning || !flusher_remove(p->flusher, &p->flush_entry)))
+        return status_error(KERR_UNKNOWN_SERVER_ERROR, "the log is to begin anew, and is being flushed"); /* the next time */
     st = log_append_as_follower(p->log, records, LOG_ORIGIN_COORDINATOR, &appended);
     if (status_failed(st) && log_offline(p->log))
         partition_went_offline(p, st);

@@ -43,6 +43,7 @@ struct log_args {
     struct logger *logger;               /* may be NULL */
     /* What the checkpoints of the log directory say; 0 where they say nothing. */
     int64_t recovery_point;
+    int64_t high_watermark; /* what lies above it may have been cut, and written anew, since that was flushed */
     int64_t log_start_offset;
     int64_t cleaned_offset; /* of the cleaner's checkpoint */
     /* How far the files can be trusted (DESIGN: recovery).
@@ -133,9 +134,14 @@ struct status log_append_as_leader(struct log *l, struct bytes_mut records, int3
 
 /* Appends batches as a leader gave them: offsets and epochs stay. CORRUPT_MESSAGE, or OFFSET_OUT_OF_RANGE
  * when they do not follow the log end or are beyond LOG_OFFSET_MAX: nothing written. A partial batch at the end is ignored (Kafka
- * cuts an answer at its byte limit). */
+ * cuts an answer at its byte limit).
+ *
+ * Where log_starts_within them, the log is begun anew at the base offset of the first batch, and its start stays: that syncs, so
+ * nothing else may be at work on the log, as in log_truncate_fully. */
 struct status log_append_as_follower(struct log *l, struct bytes_mut records, enum log_origin origin,
                                      struct log_appended *out);
+/* The log is empty, and starts within the first batch: the leader's records were deleted up to there. */
+bool log_starts_within(const struct log *l, struct bytes records);
 
 /* ---- flushing ---- */
 

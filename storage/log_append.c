@@ -339,11 +339,32 @@ struct status log_append_as_leader(struct log *l, struct bytes_mut records, int3
 
 /* ---- as follower ---- */
 
+bool log_starts_within(const struct log *l, struct bytes records)
+{
+    struct record_batches it = record_batches(records);
+    struct bytes first;
+
+    return l->start_offset == l->end_offset && record_batches_next(&it, &first) &&
+           record_batch_base_offset(first.data) < l->end_offset && record_batch_last_offset(first.data) >= l->end_offset;
+}
+
+/* A segment that begins with the log start cannot hold a batch that begins before it. Whoever dies in here finds a log that
+ * ends before its start: nothing, then, from the start on. */
+static struct status append_around_start(const struct append *a)
+{
+    const int64_t start = a->l->start_offset;
+    struct status st = log_truncate_fully(a->l, a->first_offset);
+
+    if (!status_failed(st))
+        st = write_append(a);
+    return status_failed(st) ? st : log_raise_start_offset(a->l, start);
+}
+
 /* Checks the batches, and shortens a->records to the whole ones. */
 static struct status check_replicated(struct append *a)
 {
     struct record_batches it = record_batches(bytes_const(a->records));
-    int64_t end = a->l->end_offset;
+    int64_t end = log_starts_within(a->l, bytes_const(a->records)) ? 0 : a->l->end_offset;
     struct bytes batch;
 
     a->first_offset = -1;
@@ -379,7 +400,7 @@ struct status log_append_as_follower(struct log *l, struct bytes_mut records, en
     if (status_failed(st))
         return st;
     if (a.records.size) {
-        st = write_append(&a);
+        st = a.first_offset < l->start_offset ? append_around_start(&a) : write_append(&a);
         if (status_failed(st))
             return st;
     } else {

@@ -246,6 +246,38 @@ static void follower_takes_whole_batches_as_they_are(void **state)
     world_end(&follower);
 }
 
+/* DeleteRecords may leave a log start within a batch. Whoever follows from there on gets all of that batch. */
+static void follower_that_starts_within_a_batch_takes_it_whole(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    struct log_slice slice;
+    struct bytes_mut batch;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_truncate_fully(w.log, 83).code, KERR_NONE);
+    batch = world_batch(&w, 2, 20, w.now_ms);
+    record_batch_set_base_offset(batch.data, 81);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_OFFSET_OUT_OF_RANGE);
+    batch = world_batch(&w, 3, 20, w.now_ms);
+    record_batch_set_base_offset(batch.data, 81);
+    batch.data[batch.size - 1] ^= 1;
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(log_end_offset(w.log), 83);
+    batch.data[batch.size - 1] ^= 1;
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_NONE);
+    assert_int_equal(log_start_offset(w.log), 83);
+    assert_int_equal(log_end_offset(w.log), 84);
+    slice = world_read(&w, 83, INT64_MAX, 4096, true);
+    assert_int_equal(slice.size, batch.size);
+    log_slice_release(&slice);
+    record_batch_set_base_offset(batch.data, 83);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_OFFSET_OUT_OF_RANGE);
+    world_end(&w);
+}
+
 /* The offset behind a batch has to be one, too. */
 static void follower_takes_no_batch_at_the_end_of_all_offsets(void **state)
 {
@@ -409,6 +441,7 @@ int main(void)
         cmocka_unit_test(duplicates_get_their_old_offsets),
         cmocka_unit_test(follower_takes_whole_batches_as_they_are),
         cmocka_unit_test(follower_takes_no_batch_at_the_end_of_all_offsets),
+        cmocka_unit_test(follower_that_starts_within_a_batch_takes_it_whole),
         cmocka_unit_test(offsets_and_epochs_are_the_leaders),
         cmocka_unit_test(log_append_time_replaces_the_producers),
         cmocka_unit_test(topic_codec_replaces_the_producers),
