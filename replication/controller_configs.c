@@ -272,16 +272,52 @@ static void emit_config(struct controller_core *c, const struct alter_config *q,
     core_emit(c, &r);
 }
 
+static void emit_claim(struct controller_core *c, struct uuid topic_id, const struct metadata_partition *p, int32_t index)
+{
+    struct metadata_record r;
+    struct partition_change_record *rec = &r.partition_change;
+
+    metadata_record_init(&r, PARTITION_CHANGE_RECORD_KEY, partition_record_version(core_metadata_version(c)));
+    rec->topic_id = topic_id;
+    rec->partition_id = index;
+    rec->eligible_leader_replicas = (int32_t *)(uintptr_t)(p->elr.count ? p->elr.ids : NULL);
+    rec->eligible_leader_replicas_count = p->elr.count;
+    rec->last_known_elr = (int32_t *)(uintptr_t)(p->last_known_elr.count ? p->last_known_elr.ids : NULL);
+    rec->last_known_elr_count = p->last_known_elr.count;
+    core_emit(c, &r);
+}
+
+/* Where nobody is in sync, nothing has been committed since: whoever was eligible still is, and without a name to go by the
+ * partition would never have a leader again (Apache Kafka lets it come to that). */
+static void emit_claims_again(struct controller_core *c, const struct alter_config *q, const struct metadata_image *before)
+{
+    struct metadata_topic_cursor cursor;
+    const struct metadata_topic *t;
+
+    metadata_topics_begin(&cursor, before);
+    while ((t = metadata_topics_next(&cursor))) {
+        if (q->type == CONFIG_RESOURCE_TOPIC && !str_equal(t->name, q->name))
+            continue;
+        for (size_t i = 0; i < t->partition_count; i++)
+            if (t->partitions[i]->isr.count == 0 && t->partitions[i]->elr.count + t->partitions[i]->last_known_elr.count > 0)
+                emit_claim(c, t->id, t->partitions[i], (int32_t)i);
+    }
+}
+
 /* Replicas count as eligible by the minimum that was in force: with another one, nobody knows. */
 static void emit_clear_elr(struct controller_core *c, const struct alter_config *q)
 {
+    const struct metadata_image *before;
     struct metadata_record r;
 
     if (!core_elr_enabled(c) || (q->type == CONFIG_RESOURCE_BROKER && q->name.size > 0))
         return;
+    before = metadata_image_acquire(c->image);
     metadata_record_init(&r, CLEAR_ELR_RECORD_KEY, 0);
     r.clear_elr.topic_name = q->type == CONFIG_RESOURCE_TOPIC ? q->name : STR("");
     core_emit(c, &r);
+    emit_claims_again(c, q, before);
+    metadata_image_release(before);
 }
 
 static bool names(const struct alter_config *q, struct str name)

@@ -263,12 +263,40 @@ static void changing_the_minimum_forgets_who_was_eligible(void **state)
 {
     struct controller_world *w = *state;
 
-    world_pass(w, 9000); /* the only broker falls silent */
-    assert_int_equal(world_partition(w, "a", 0)->elr.count, 1);
-    assert_int_equal(topic(w, "min.insync.replicas", CONFIG_SET, "2"), KERR_NONE);
+    world_join(w, 2);
+    world_create_on(w, "b", IDS(1, 2));
+    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_TOPIC, "b", "min.insync.replicas", CONFIG_SET, "2").code, KERR_NONE);
+    world_fence(w, 2);
+    assert_ids(world_partition(w, "b", 0)->isr, 1);
+    assert_ids(world_partition(w, "b", 0)->elr, 2);
+    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_TOPIC, "b", "min.insync.replicas", CONFIG_SET, "1").code, KERR_NONE);
     assert_int_equal(w->log[w->next_offset - 1].data[1], 28);
-    assert_int_equal(world_partition(w, "a", 0)->elr.count, 0);
-    assert_int_equal(world_topic(w, "a")->config->settings.min_insync_replicas, 2);
+    assert_int_equal(world_partition(w, "b", 0)->elr.count, 0);
+    assert_int_equal(world_topic(w, "b")->config->settings.min_insync_replicas, 1);
+}
+
+/* Nothing was committed since the last one in sync went: what it has is still all there is. */
+static void changing_the_minimum_leaves_a_partition_without_a_leader_its_claim(void **state)
+{
+    static const char *const resources[] = {"a", ""};
+    struct controller_world *w = *state;
+    const struct metadata_partition *p;
+
+    for (int i = 0; i < 2; i++) {
+        world_pass(w, 9000); /* the only broker falls silent */
+        assert_int_equal(world_set_config(w, i == 0 ? CONFIG_RESOURCE_TOPIC : CONFIG_RESOURCE_BROKER, resources[i],
+                                          "min.insync.replicas", CONFIG_SET, "2")
+                             .code,
+                         KERR_NONE);
+        p = world_partition(w, "a", 0);
+        assert_int_equal(p->isr.count, 0);
+        assert_ids(p->elr, 1);
+        assert_ids(p->last_known_elr, 1);
+        world_beat(w, world_alive(w, 1));
+        p = world_partition(w, "a", 0);
+        assert_int_equal(p->leader, 1);
+        assert_int_equal(p->elr.count, 0);
+    }
 }
 
 static void minimum_is_one_for_all_brokers(void **state)
@@ -301,6 +329,7 @@ int main(void)
         STORY(brokers_settings_lie_behind_those_of_topics),
         STORY(fixed_broker_settings_cannot_be_changed_while_running),
         STORY(changing_the_minimum_forgets_who_was_eligible),
+        STORY(changing_the_minimum_leaves_a_partition_without_a_leader_its_claim),
         STORY(minimum_is_one_for_all_brokers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
