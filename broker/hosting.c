@@ -281,6 +281,7 @@ static void item_open(struct shard *s, struct open_item *item)
         .scratch = s->scratch,
         .logger = s->logger,
         .recovery_point = item->place.recovery_point,
+        .high_watermark = item->place.high_watermark,
         .log_start_offset = item->place.log_start_offset,
         .cleaned_offset = item->place.cleaned_offset,
         .trust = item->place.trust,

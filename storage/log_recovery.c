@@ -397,6 +397,13 @@ static struct status drop_from(struct log *l, size_t index, struct log_recovery_
     return log_drop_segments(l, index, l->segment_count - index);
 }
 
+/* A follower cuts its log, and appends, within less time than there is between two checkpoints: above the high watermark the
+ * recovery point may be that of other batches. */
+static int64_t flushed_before(const struct log_args *args)
+{
+    return args->recovery_point < args->high_watermark ? args->recovery_point : args->high_watermark;
+}
+
 /* Segments that may hold batches at or above the recovery point, from the first of them: everything is
  * checked and rebuilt; the first bad batch ends the log. */
 static struct status recover_from(struct log *l, const struct log_listing *files, int64_t recovery_point,
@@ -508,7 +515,7 @@ static struct status sync_recovered(struct log *l)
 static struct status recover(struct log *l, const struct log_args *args, const struct log_listing *files,
                              struct log_recovery_report *report)
 {
-    int64_t recovery_point = args->recovery_point;
+    int64_t recovery_point = flushed_before(args);
     int64_t walked_from = 0;
     int32_t checkpointed;
     struct status st = load_epochs(l);
@@ -698,7 +705,7 @@ static struct status repair_sealed(struct log *l, const struct log_args *args, c
         struct segment *s = l->segments[i];
         struct status st;
 
-        if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset >= args->recovery_point)
+        if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset >= flushed_before(args))
             break;
         if (!listed[i].indexes_doubtful && indexes_look_whole(s, &listed[i]))
             continue;

@@ -123,6 +123,7 @@ static bool open_log(struct life *f, enum log_trust trust)
                                   .producer_id_expiration_ms = 86400000,
                                   .scratch = f->scratch,
                                   .recovery_point = f->recovery_point,
+                                  .high_watermark = f->recovery_point,
                                   .log_start_offset = f->how & START_HIGH ? f->recovery_point / 2 : 0,
                                   .trust = trust};
 

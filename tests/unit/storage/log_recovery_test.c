@@ -582,6 +582,30 @@ static void flushed_end_after_a_start_is_what_is_known_to_be_durable(void **stat
     world_end(&w);
 }
 
+/* A follower cuts what its new leader lacks, appends, and is killed before the next checkpoint: the recovery point on the disk
+ * is that of batches that are gone. */
+static void recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 3; i++)
+        world_append(&w, 5, 10);
+    world_flush(&w);
+    w.recovery_point = 15;
+    w.high_watermark = 5;
+    assert_false(status_failed(log_truncate_to(w.log, 5)));
+    world_append(&w, 7, 10);
+    world_append(&w, 6, 10);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_end_offset(w.log), 18);
+    assert_int_equal(log_flushed_end_offset(w.log), 5);
+    world_end(&w);
+}
+
 /* Retention by size goes by what is there, not by what recovery dropped. */
 static void size_of_a_log_is_that_of_the_segments_it_kept(void **state)
 {
@@ -643,6 +667,7 @@ int main(void)
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
         cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
         cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
+        cmocka_unit_test(recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark),
         cmocka_unit_test(size_of_a_log_is_that_of_the_segments_it_kept),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),
     };

@@ -21,6 +21,7 @@ static int64_t monotonic_us(struct clock *c)
 void world_begin(struct log_world *w)
 {
     *w = (struct log_world){
+        .high_watermark = INT64_MAX,
         .clock = {wall_ms, monotonic_us},
         .now_ms = 1800000000000,
         .config =
@@ -70,6 +71,7 @@ struct status world_try_open(struct log_world *w, enum log_trust trust)
         .producer_id_expiration_ms = 86400000,
         .scratch = w->scratch,
         .recovery_point = w->recovery_point,
+        .high_watermark = w->high_watermark,
         .log_start_offset = w->log_start_offset,
         .cleaned_offset = w->cleaned_offset,
         .trust = trust,

@@ -24,6 +24,7 @@ struct log_world {
     struct log *log;
     struct log_recovery_report report;
     int64_t recovery_point;
+    int64_t high_watermark; /* as checkpointed; all there is, unless a test says otherwise */
     int64_t log_start_offset;
     int64_t cleaned_offset;
     uint64_t random;
