@@ -491,6 +491,10 @@ static struct status control_open_raft(struct control *c)
                      .fetch_ms = config_values_integer(config, "controller.quorum.fetch.timeout.ms"),
                      .request_ms = config_values_integer(config, "controller.quorum.request.timeout.ms"),
                      .retry_backoff_ms = config_values_integer(config, "controller.quorum.retry.backoff.ms")},
+        .segment_bytes = (int32_t)config_values_integer(config, "metadata.log.segment.bytes"),
+        .segment_ms = config_values_integer(config, "metadata.log.segment.ms"),
+        .retention_bytes = config_values_integer(config, "metadata.max.retention.bytes"),
+        .retention_ms = config_values_integer(config, "metadata.max.retention.ms"),
         .listener = controller_raft_listener(c->controller),
     };
     struct transport_node bootstrap[NODE_VOTERS_MAX];
