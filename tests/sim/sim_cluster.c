@@ -48,11 +48,13 @@ static void free_ghost(struct sim_machine *m)
     m->ghost = NULL;
 }
 
-/* The process is gone, or the machine with it; it starts again some time later. */
+/* The process is gone, or the machine with it; it starts again some time later. Where acknowledgements do not wait for the
+ * disk, machines stand: nothing is promised to outlive one. */
 static void die(struct sim_machine *m, bool with_machine)
 {
     struct sim_world *w = m->world;
 
+    with_machine = with_machine && w->checker.flush_before_ack;
     free_ghost(m);
     sim_node_died(m->node);
     with_machine = sim_machine_lose(m, with_machine);
@@ -478,6 +480,10 @@ static void choose_settings(struct sim_world *w)
 {
     static const char *const dirs[] = {"/d0", "/d0,/d1"};
     const int checkpoint_ms = (int)sim_random_between(&w->random, 100, 3000);
+    const int retention_ms = (int)sim_random_between(&w->random, 50, 2000);
+    const int min_isr = 1 + (int)sim_random_below(&w->random, 2);
+    const int snapshot_bytes = (int)sim_random_between(&w->random, 500, 40000);
+    const int segment_ms = (int)sim_random_between(&w->random, 100, 10000);
     char voters[128];
     int size = 0;
 
@@ -496,6 +502,13 @@ static void choose_settings(struct sim_world *w)
         set(m, "log.dirs=%s", dirs[w->dir_count - 1]);
         set(m, "auto.create.topics.enable=false");
         set(m, "replica.high.watermark.checkpoint.interval.ms=%d", checkpoint_ms);
+        set(m, "log.flush.before.ack=%s", w->checker.flush_before_ack ? "true" : "false");
+        set(m, "log.retention.check.interval.ms=%d", retention_ms);
+        set(m, "log.retention.ms=-1");
+        set(m, "min.insync.replicas=%d", min_isr);
+        set(m, "metadata.log.max.record.bytes.between.snapshots=%d", snapshot_bytes);
+        set(m, "metadata.log.segment.ms=%d", segment_ms);
+        set(m, "metadata.max.retention.bytes=%d", 2 * snapshot_bytes);
     }
 }
 
@@ -512,13 +525,13 @@ static void world_init(struct sim_world *w, const struct sim_options *o)
         w->machines[i].drive.dies_to = &w->death;
         w->machines[i].phase_us = w->sched.now_us + (int64_t)sim_random_below(&w->random, 500000);
     }
-    w->may_fail = sim_random_chance(&w->random, 50);
+    sim_checker_init(&w->checker, w, sim_random_chance(&w->random, 85));
+    w->may_fail = w->checker.flush_before_ack && sim_random_chance(&w->random, 50);
     w->loop = sim_loop_create(&w->sched, sim_world_clock(w), NULL, 0);
     choose_settings(w);
     sim_quorum_init(&w->quorum, w);
     w->net.sees_request = sim_quorum_sees_request;
     w->net.sees_answer = sim_quorum_sees_answer;
-    sim_checker_init(&w->checker, w, true);
     sim_replicas_init(&w->replicas, w);
     sim_operator_init(&w->operator, w);
     sim_directory_init(&w->directory, w);

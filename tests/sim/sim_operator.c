@@ -7,6 +7,7 @@
 #include "protocol/messages/alter_partition_reassignments.h"
 #include "protocol/messages/create_partitions.h"
 #include "protocol/messages/create_topics.h"
+#include "protocol/messages/delete_records.h"
 #include "protocol/messages/delete_topics.h"
 #include "protocol/messages/incremental_alter_configs.h"
 #include "protocol/messages/metadata.h"
@@ -222,14 +223,31 @@ static void on_altered(struct sim_answer *a)
         (void)is_done(o, "change of settings", m->responses[0].error_code);
 }
 
+/* What may be set, in which range. */
+static const struct setting {
+    const char *name;
+    int64_t low, high;
+    bool deletes; /* records, by and by */
+} settings[] = {
+    {"segment.ms", 100, 5000, false},          {"segment.ms", 100, 5000, false},
+    {"retention.ms", 500, 20000, true},        {"retention.bytes", 2000, 100000, true},
+    {"min.insync.replicas", 1, 3, false},      {"min.insync.replicas", 1, 3, false},
+    {"file.delete.delay.ms", 0, 1000, false},
+};
+
 static void alter(struct sim_operator *o)
 {
-    static const char *const values[] = {"100", "1000", "100000"};
-    struct incremental_alter_configs_request_alterable_config config = {
-        STR("segment.ms"), OPERATION_SET, str_from(values[sim_random_below(&o->random, 3)])};
+    const struct setting *s = &settings[sim_random_below(&o->random, sizeof settings / sizeof settings[0])];
+    struct incremental_alter_configs_request_alterable_config config = {str_from(s->name), OPERATION_SET, STR_NULL};
+    char value[24];
     struct incremental_alter_configs_request_alter_configs_resource resource;
     struct incremental_alter_configs_request m;
 
+    snprintf(value, sizeof value, "%lld", (long long)sim_random_between(&o->random, s->low, s->high));
+    config.value = str_from(value);
+    sim_trace_say(&o->world->trace, "%s is to have %s=%s", topic_of(o)->name, s->name, value);
+    if (s->deletes)
+        sim_checker_topic(&o->world->checker, topic_of(o)->id)->retention = true;
     incremental_alter_configs_request_init(&m);
     incremental_alter_configs_request_alter_configs_resource_init(&resource);
     resource.resource_type = RESOURCE_TOPIC;
@@ -239,6 +257,50 @@ static void alter(struct sim_operator *o)
     m.resources = &resource;
     m.resources_count = 1;
     ask(o, API_INCREMENTAL_ALTER_CONFIGS, 1, &m, on_altered);
+}
+
+/* ---- deleting records ---- */
+
+static void on_records_deleted(struct sim_answer *a)
+{
+    const struct delete_records_response *m = a->message;
+    const struct delete_records_response_partition_result *r = m ? &m->topics[0].partitions[0] : NULL;
+    struct sim_operator *o = a->context;
+
+    o->waiting = false;
+    if (!m || !is_done(o, "deletion of records", r->error_code))
+        return;
+    if (r->low_watermark < o->offset)
+        sim_world_fail(o->world, "%s-%d: records up to %lld were deleted, but the log starts at %lld", topic_of(o)->name,
+                       o->count, (long long)o->offset, (long long)r->low_watermark);
+    sim_checker_saw_log_start(&o->world->checker, sim_checker_topic(&o->world->checker, topic_of(o)->id), o->count,
+                              r->low_watermark, 0);
+}
+
+/* As far as somebody was told that records are committed; through whoever leads, which is not this node for sure. */
+static void delete_records(struct sim_operator *o)
+{
+    struct sim_topic *t = sim_checker_topic(&o->world->checker, topic_of(o)->id);
+    struct delete_records_request_partition partition;
+    struct delete_records_request_topic topic;
+    struct delete_records_request m;
+    struct sim_partition *p;
+
+    o->count = (int32_t)sim_random_below(&o->random, (uint64_t)topic_of(o)->partitions);
+    p = &t->partitions[o->count];
+    o->offset = (int64_t)sim_random_below(&o->random, (uint64_t)p->high_watermark + 1);
+    if (o->offset > p->deleted_to)
+        p->deleted_to = o->offset;
+    delete_records_request_init(&m);
+    delete_records_request_topic_init(&topic);
+    partition = (struct delete_records_request_partition){o->count, o->offset};
+    topic.name = str_from(topic_of(o)->name);
+    topic.partitions = &partition;
+    topic.partitions_count = 1;
+    m.topics = &topic;
+    m.topics_count = 1;
+    m.timeout_ms = TIMEOUT_MS;
+    ask(o, API_DELETE_RECORDS, 2, &m, on_records_deleted);
 }
 
 /* ---- what there is ---- */
@@ -301,7 +363,8 @@ static void look(struct sim_operator *o)
 
 static void work(struct sim_operator *o)
 {
-    static void (*const actions[])(struct sim_operator *o) = {delete, grow, alter, move, move, move};
+    static void (*const actions[])(struct sim_operator *o) = {delete, grow, alter, alter, delete_records, delete_records,
+                                                           delete_records, move, move, move};
 
     if (o->topic_count == 0 || sim_random_chance(&o->random, 40)) {
         create(o);

@@ -48,7 +48,8 @@ struct sim_operator {
     struct sim_operated topics[SIM_OPERATED_MAX];
     size_t topic_count;
     size_t at; /* the topic that the request is about */
-    int32_t count;
+    int32_t count; /* or a partition of it */
+    int64_t offset;
     uint64_t done; /* requests that were carried out */
 };
 

@@ -139,15 +139,15 @@ static void mix_ids(struct sim_trace *t, struct id_list l)
 
 static struct sim_partition_seen partition_seen(const struct metadata_partition *p)
 {
-    struct sim_trace t = {0};
+    struct sim_trace t = {0}, elr = {0};
 
     mix_ids(&t, p->replicas);
     mix_ids(&t, p->isr);
-    mix_ids(&t, p->elr);
     mix_ids(&t, p->adding);
     mix_ids(&t, p->removing);
     sim_trace_mix(&t, (uint32_t)p->leader);
-    return (struct sim_partition_seen){p->leader, p->leader_epoch, p->partition_epoch, t.hash};
+    mix_ids(&elr, p->elr);
+    return (struct sim_partition_seen){p->leader, p->leader_epoch, p->partition_epoch, t.hash, elr.hash};
 }
 
 static void check_partition(struct sim_quorum *q, const struct metadata_topic *topic, size_t index,
@@ -171,6 +171,8 @@ static void check_partition(struct sim_quorum *q, const struct metadata_topic *t
         what = "another leader, the same leader epoch";
     else if (seen->partition_epoch == now.partition_epoch && seen->hash != now.hash)
         what = "it has changed, its partition epoch has not";
+    else if (seen->partition_epoch == now.partition_epoch && seen->elr_hash != now.elr_hash && p->elr.count > 0)
+        what = "its ELR has changed, its partition epoch has not"; /* a new min.insync.replicas empties it (KIP-966) */
     if (what)
         sim_world_fail(q->world, "%.*s-%zu: %s (leader %d epoch %d partition epoch %d, before: %d, %d, %d)",
                        STR_ARG(topic->name), index, what, now.leader, now.leader_epoch, now.partition_epoch,

@@ -36,7 +36,8 @@ struct sim_image_seen {
 
 struct sim_partition_seen {
     int32_t leader, leader_epoch, partition_epoch;
-    uint64_t hash; /* of all of it */
+    uint64_t hash; /* of all of it but the ELR */
+    uint64_t elr_hash;
 };
 
 struct sim_topic_seen {

@@ -21,7 +21,7 @@
 #define NO_OFFSET          (-1)
 #define ANYWHERE_ONE_IN    8 /* asks a node that may not lead */
 
-static struct sim_topic *topic_of(struct sim_tail *c)
+static struct sim_topic *topic_of(const struct sim_tail *c)
 {
     return &c->world->checker.topics[c->topic];
 }
@@ -36,8 +36,8 @@ static bool is_expected(const struct sim_tail *c, enum kerr code)
     case KERR_FENCED_LEADER_EPOCH:
     case KERR_UNKNOWN_LEADER_EPOCH:
         return true;
-    case KERR_OFFSET_OUT_OF_RANGE: /* of a replica that is behind, or does not lead any more */
-        return c->task == SIM_TAIL_FOLLOW;
+    case KERR_OFFSET_OUT_OF_RANGE: /* of a replica that is behind, or does not lead any more; or retention was faster */
+        return c->task == SIM_TAIL_FOLLOW || topic_of(c)->retention;
     case KERR_KAFKA_STORAGE_ERROR:
         return c->world->may_fail;
     default:
@@ -50,6 +50,8 @@ static void refused(struct sim_tail *c, enum kerr code)
     if (!is_expected(c, code))
         sim_world_fail(c->world, "%s-%d: a consumer at offset %lld was answered with %s", topic_of(c)->name, c->partition,
                        (long long)c->offset, kerr_name(code));
+    if (code == KERR_OFFSET_OUT_OF_RANGE)
+        c->used = false; /* from its start again, if that is still the one */
     sim_connection_close(c->connection);
 }
 
