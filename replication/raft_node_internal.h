@@ -212,6 +212,9 @@ void raft_node_cancel_calls(struct raft_node *n);
 /* Where a voter, the leader, we ourselves or a bootstrap server listens; host and port unset when it is not known.
  * Borrowed until the voters or the leader change. */
 bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_node *out);
+/* Of somebody's endpoints, the one that the quorum uses. NULL: there are none. */
+const struct raft_endpoint *raft_node_endpoint(const struct raft_node *n, const struct raft_endpoint *endpoints,
+                                               size_t count);
 /* The leader of an epoch has said, or somebody of it, where it listens. */
 void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host, uint16_t port);
 

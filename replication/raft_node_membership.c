@@ -269,7 +269,8 @@ static void ask_features(struct raft_node *n)
 {
     struct raft_membership *m = &n->membership;
     const struct raft_request *r = m->changing;
-    struct transport_node to = {r->voter.id, r->endpoints[0].host, r->endpoints[0].port};
+    const struct raft_endpoint *e = raft_node_endpoint(n, r->endpoints, r->endpoint_count);
+    struct transport_node to = {r->voter.id, e->host, e->port};
     struct api_versions_request request;
     struct writer w;
 
@@ -288,12 +289,10 @@ static void ask_features(struct raft_node *n)
 /* Others must be able to find it by the listener that the quorum uses. */
 static bool has_our_listener(const struct raft_node *n, const struct raft_request *r)
 {
-    struct str wanted = n->own_endpoints ? voter_set_at(n->own_endpoints, 0)->endpoints[0].listener : STR_NULL;
+    const struct raft_endpoint *e = raft_node_endpoint(n, r->endpoints, r->endpoint_count);
 
-    for (size_t i = 0; i < r->endpoint_count; i++)
-        if (!wanted.data || str_equal(r->endpoints[i].listener, wanted))
-            return r->endpoints[i].host.size > 0 && r->endpoints[i].port > 0;
-    return false;
+    return e && e->host.size > 0 && e->port > 0 &&
+           (!n->own_endpoints || str_equal(e->listener, voter_set_at(n->own_endpoints, 0)->endpoints[0].listener));
 }
 
 void raft_node_ask_change(struct raft_node *n, struct raft_request *r)

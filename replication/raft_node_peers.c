@@ -357,10 +357,19 @@ void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struc
     n->leader_place_epoch = epoch;
 }
 
+const struct raft_endpoint *raft_node_endpoint(const struct raft_node *n, const struct raft_endpoint *endpoints,
+                                               size_t count)
+{
+    struct str listener = n->own_endpoints ? voter_set_at(n->own_endpoints, 0)->endpoints[0].listener : STR_NULL;
+
+    return raft_endpoint_for(endpoints, count, listener);
+}
+
 bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_node *out)
 {
     const struct raft_voter *v =
         id == n->self.id ? own_entry(n) : voter_set_find(raft_node_newest_voters(n)->voters, id);
+    const struct raft_endpoint *e = v ? raft_node_endpoint(n, v->endpoints, v->endpoint_count) : NULL;
 
     *out = (struct transport_node){.id = id};
     if (RAFT_IS_BOOTSTRAP(id) && RAFT_BOOTSTRAP_INDEX(id) < n->bootstrap_count) {
@@ -374,10 +383,10 @@ bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_n
         out->port = n->leader_place.port;
         return true;
     }
-    if (!v || v->endpoint_count == 0)
+    if (!e)
         return false;
-    out->host = v->endpoints[0].host;
-    out->port = v->endpoints[0].port;
+    out->host = e->host;
+    out->port = e->port;
     return true;
 }
 

@@ -99,10 +99,11 @@ static void ask_begin(struct raft_node *n, struct raft_request *r)
     struct raft_event ev = {
         .type = RAFT_BEGIN_REQUEST,
         .begin_request = {.voter = r->voter, .leader_id = r->sender.id, .epoch = r->epoch}};
+    const struct raft_endpoint *e = raft_node_endpoint(n, r->endpoints, r->endpoint_count);
     struct raft_answer a;
 
-    if (r->endpoint_count > 0)
-        raft_node_note_leader(n, r->sender.id, r->epoch, r->endpoints[0].host, r->endpoints[0].port);
+    if (e)
+        raft_node_note_leader(n, r->sender.id, r->epoch, e->host, e->port);
     a = raft_node_step(n, &ev);
     take_answer(n, r, &a);
     raft_node_finish_durable(n, r);

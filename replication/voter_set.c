@@ -10,6 +10,15 @@ struct voter_set {
     struct raft_voter voters[];
 };
 
+const struct raft_endpoint *raft_endpoint_for(const struct raft_endpoint *endpoints, size_t count,
+                                              struct str listener)
+{
+    for (size_t i = 0; i < count; i++)
+        if (str_equal(endpoints[i].listener, listener))
+            return &endpoints[i];
+    return count > 0 ? &endpoints[0] : NULL;
+}
+
 static int by_id(const void *a, const void *b)
 {
     int32_t x = ((const struct raft_voter *)a)->key.id;

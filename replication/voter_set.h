@@ -37,6 +37,10 @@ struct raft_voter {
     int16_t kraft_version_max;
 };
 
+/* The endpoint of that listener, which is one of several; else the first. NULL: there are none. */
+const struct raft_endpoint *raft_endpoint_for(const struct raft_endpoint *endpoints, size_t count,
+                                              struct str listener);
+
 /* A quorum larger than this is refused; Kafka's advice is three or five. */
 #define RAFT_VOTERS_MAX 64
 

@@ -94,7 +94,7 @@ void handle_begin_quorum_epoch(struct request *rq)
     const struct begin_quorum_epoch_request *m = rq->message;
     struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_BEGIN, begin_finished);
     const struct begin_quorum_epoch_request_partition_data *p;
-    struct raft_endpoint *endpoint;
+    struct raft_endpoint *endpoints;
 
     if (!call)
         return;
@@ -109,17 +109,16 @@ void handle_begin_quorum_epoch(struct request *rq)
     call->request.sender = (struct raft_replica_key){.id = p->leader_id};
     call->request.voter = (struct raft_replica_key){m->voter_id, p->voter_directory_id};
     call->request.epoch = p->leader_epoch;
-    if (m->leader_endpoints_count > 0) {
-        endpoint = arena_array(&rq->arena, struct raft_endpoint, 1);
-        if (!endpoint) {
-            request_refuse(rq, REQUEST_OVER_BUDGET);
-            return;
-        }
-        *endpoint = (struct raft_endpoint){m->leader_endpoints[0].name, m->leader_endpoints[0].host,
-                                           m->leader_endpoints[0].port};
-        call->request.endpoints = endpoint;
-        call->request.endpoint_count = 1;
+    endpoints = arena_array(&rq->arena, struct raft_endpoint, m->leader_endpoints_count);
+    if (!endpoints) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
     }
+    for (size_t i = 0; i < m->leader_endpoints_count; i++)
+        endpoints[i] = (struct raft_endpoint){m->leader_endpoints[i].name, m->leader_endpoints[i].host,
+                                              m->leader_endpoints[i].port};
+    call->request.endpoints = endpoints;
+    call->request.endpoint_count = m->leader_endpoints_count;
     control_raft_call(call);
 }
 

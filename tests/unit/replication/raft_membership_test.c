@@ -78,6 +78,17 @@ static void static_voter_introduces_itself_to_each_leader(void **state)
     assert_int_equal(wish(&m, key(2, 0), &here, 0), RAFT_WISH_NOTHING);
 }
 
+/* A node may have several controller listeners, in any order: the quorum speaks over one of them. */
+static void endpoint_is_the_one_of_the_quorums_listener(void **state)
+{
+    const struct raft_endpoint several[] = {{STR("TLS"), STR("elsewhere"), 9094}, here};
+    (void)state;
+
+    assert_ptr_equal(raft_endpoint_for(several, 2, STR("CONTROLLER")), &several[1]);
+    assert_ptr_equal(raft_endpoint_for(several, 2, STR("OTHER")), &several[0]);
+    assert_null(raft_endpoint_for(several, 0, STR("CONTROLLER")));
+}
+
 static void sets_with_and_without_a_voter(void **state)
 {
     struct raft_voter one = {.key = key(1, 11), .endpoints = &here, .endpoint_count = 1};
@@ -111,6 +122,7 @@ int main(void)
         cmocka_unit_test(only_who_is_to_join_by_itself_asks_for_it),
         cmocka_unit_test(node_with_a_new_disk_has_its_old_self_removed_first),
         cmocka_unit_test(static_voter_introduces_itself_to_each_leader),
+        cmocka_unit_test(endpoint_is_the_one_of_the_quorums_listener),
         cmocka_unit_test(sets_with_and_without_a_voter),
     };
 
