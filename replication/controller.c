@@ -487,8 +487,10 @@ void controller_submit(struct controller *c, struct controller_request *r)
         return;
     }
     at = moment(c);
-    if (r->operation == CONTROLLER_UPDATE_FEATURES)
+    if (r->operation == CONTROLLER_UPDATE_FEATURES) {
         r->features.voters = raft_node_voters(c->raft);
+        r->features.kraft_version = raft_node_kraft_version(c->raft);
+    }
     r->answer = controller_core_step(c->core, r, at, &out);
     /* A refusal waits too: what it was decided on may not be committed yet. */
     r->wait_offset = at.next_offset + (int64_t)out.count - 1;

@@ -319,6 +319,7 @@ struct controller_request {
             const struct feature_update *updates;
             size_t count;
             const struct voter_set *voters; /* the driver's: all of them must have registered. NULL: not checked */
+            int16_t kraft_version;          /* the driver's: it lives in control records of the log */
         } features; /* all or none: the answer to the whole request says */
     };
 };

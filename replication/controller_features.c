@@ -6,7 +6,6 @@
 #include "replication/feature_levels.h"
 
 #define KRAFT_VERSION_FEATURE STR("kraft.version")
-#define KRAFT_VERSION         1 /* lives in control records of the log, not in the metadata */
 #define ELR_FEATURE           STR("eligible.leader.replicas.version")
 
 static struct controller_result invalid(struct arena *a, const struct feature_update *u, const char *why)
@@ -15,9 +14,10 @@ static struct controller_result invalid(struct arena *a, const struct feature_up
                        STR_ARG(u->name), why);
 }
 
-static int16_t current_level(const struct controller_core *c, struct str name)
+static int16_t current_level(const struct controller_core *c, const struct controller_request *r, struct str name)
 {
-    return str_equal(name, KRAFT_VERSION_FEATURE) ? KRAFT_VERSION : metadata_image_feature_level(c->image, name);
+    return str_equal(name, KRAFT_VERSION_FEATURE) ? r->features.kraft_version
+                                                  : metadata_image_feature_level(c->image, name);
 }
 
 /* What the cluster would have if all updates came true. */
@@ -26,7 +26,7 @@ static int16_t proposed_level(const struct controller_core *c, const struct cont
     for (size_t i = 0; i < r->features.count; i++)
         if (str_equal(r->features.updates[i].name, name))
             return r->features.updates[i].level;
-    return current_level(c, name);
+    return current_level(c, r, name);
 }
 
 /* A node's word for the levels of one feature that it speaks; NONE when the wanted one is among them. */
@@ -88,10 +88,11 @@ static struct controller_result everybody_speaks(const struct controller_core *c
     return result;
 }
 
-static struct controller_result check_direction(const struct controller_core *c, struct arena *a,
+static struct controller_result check_direction(const struct controller_core *c, const struct controller_request *r,
                                                 const struct feature_update *u)
 {
-    int16_t current = current_level(c, u->name);
+    int16_t current = current_level(c, r, u->name);
+    struct arena *a = r->arena;
 
     if (u->upgrade_type < FEATURE_UPGRADE || u->upgrade_type > FEATURE_UNSAFE_DOWNGRADE)
         return invalid(a, u, "The controller does not support the given upgrade type.");
@@ -126,7 +127,7 @@ static struct controller_result check_update(const struct controller_core *c, co
                                              const struct feature_update *u)
 {
     struct arena *a = r->arena;
-    struct controller_result result = check_direction(c, a, u);
+    struct controller_result result = check_direction(c, r, u);
 
     if (result.code == KERR_NONE)
         result = everybody_speaks(c, a, u, r->features.voters);
@@ -134,7 +135,7 @@ static struct controller_result check_update(const struct controller_core *c, co
         return result;
     if (str_equal(u->name, METADATA_VERSION_FEATURE))
         return check_metadata_version(c, a, u);
-    if (str_equal(u->name, KRAFT_VERSION_FEATURE) && u->level < KRAFT_VERSION)
+    if (str_equal(u->name, KRAFT_VERSION_FEATURE) && u->level < r->features.kraft_version)
         return invalid(a, u, "Can't downgrade the version of this feature.");
     if (str_equal(u->name, ELR_FEATURE) && u->level > 0 &&
         proposed_level(c, r, METADATA_VERSION_FEATURE) < METADATA_VERSION_ELR)
@@ -177,9 +178,13 @@ struct controller_result core_update_features(struct controller_core *c, struct 
     if (elr_stranded(c, r))
         return core_refuse(r->arena, KERR_INVALID_UPDATE_VERSION,
                            "eligible.leader.replicas.version depends on metadata.version level 23");
-    for (size_t i = 0; !c->dry_run && i < r->features.count; i++)
-        if (r->features.updates[i].level != current_level(c, r->features.updates[i].name))
-            emit_level(c, &r->features.updates[i]);
+    for (size_t i = 0; !c->dry_run && i < r->features.count; i++) {
+        const struct feature_update *u = &r->features.updates[i];
+
+        /* The quorum's own version is Raft's to write, and was written before we are asked. */
+        if (!str_equal(u->name, KRAFT_VERSION_FEATURE) && u->level != current_level(c, r, u->name))
+            emit_level(c, u);
+    }
     if (!c->dry_run && !elr_before && core_elr_enabled(c))
         core_emit_default_min_isr(c);
     return CORE_OK;

@@ -20,15 +20,22 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct controller_result update(struct controller_world *w, const char *name, int16_t level, int8_t type,
-                                       bool validate_only)
+static struct controller_result update_under(struct controller_world *w, int16_t kraft_version, const char *name,
+                                             int16_t level, int8_t type, bool validate_only)
 {
     struct feature_update u = {str_from(name), level, type};
     struct controller_request r = {.operation = CONTROLLER_UPDATE_FEATURES, .validate_only = validate_only};
 
     r.features.updates = &u;
     r.features.count = 1;
+    r.features.kraft_version = kraft_version;
     return world_step(w, &r);
+}
+
+static struct controller_result update(struct controller_world *w, const char *name, int16_t level, int8_t type,
+                                       bool validate_only)
+{
+    return update_under(w, 1, name, level, type, validate_only);
 }
 
 static int16_t level(struct controller_world *w, const char *name)
@@ -57,6 +64,18 @@ static void same_level_again_writes_nothing(void **state)
 
     assert_int_equal(update(w, "share.version", 2, FEATURE_UPGRADE, false).code, KERR_NONE);
     assert_int_equal(update(w, "kraft.version", 1, FEATURE_UPGRADE, false).code, KERR_NONE);
+    assert_int_equal(w->last_count, 0);
+}
+
+/* A quorum whose voters are in the settings has 0, and Raft raises it before the controller is asked. */
+static void level_of_the_quorum_is_what_raft_says(void **state)
+{
+    struct controller_world *w = *state;
+
+    assert_int_equal(update_under(w, 0, "kraft.version", 0, FEATURE_UPGRADE, false).code, KERR_NONE);
+    assert_int_equal(update_under(w, 0, "kraft.version", 0, FEATURE_SAFE_DOWNGRADE, false).code, KERR_NONE);
+    assert_int_equal(update_under(w, 0, "kraft.version", 1, FEATURE_UPGRADE, true).code, KERR_NONE);
+    assert_int_equal(update_under(w, 1, "kraft.version", 0, FEATURE_UPGRADE, false).code, KERR_INVALID_UPDATE_VERSION);
     assert_int_equal(w->last_count, 0);
 }
 
@@ -202,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STORY(level_goes_down_only_when_that_is_said),
         STORY(same_level_again_writes_nothing),
+        STORY(level_of_the_quorum_is_what_raft_says),
         STORY(levels_that_nobody_speaks_are_refused),
         STORY(level_that_one_broker_does_not_speak_is_refused),
         STORY(level_waits_until_all_voters_have_registered),
