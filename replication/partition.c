@@ -73,11 +73,19 @@ void partition_fail_waiters(struct partition *p, enum kerr code)
     fail_all(&p->low_waiters, code);
 }
 
+/* In order of offset. Appends arrive so; who sends a batch again waits for where it is. */
 bool partition_wait(struct partition *p, struct watermark_waiter *w)
 {
+    struct watermark_waiter *at = p->waiters ? p->waiters->prev : NULL;
+
     if (partition_watermark(p) >= w->offset)
         return true;
-    DL_APPEND(p->waiters, w);
+    while (at && at->offset > w->offset)
+        at = at == p->waiters ? NULL : at->prev;
+    if (at)
+        DL_APPEND_ELEM(p->waiters, at, w);
+    else
+        DL_PREPEND(p->waiters, w);
     return false;
 }
 

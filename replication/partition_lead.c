@@ -15,7 +15,6 @@ static void partition_watermark_moved(struct partition *p)
     struct watermark_waiter *w, *next;
 
     log_high_watermark_moved(p->log, watermark);
-    /* In order of offset: appends arrive so. */
     DL_FOREACH_SAFE(p->waiters, w, next)
     {
         if (w->offset > watermark)

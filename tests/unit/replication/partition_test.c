@@ -252,6 +252,32 @@ static void waiters_are_told_as_far_as_the_watermark_comes(void **state)
     end(&w);
 }
 
+/* An idempotent producer that sends a batch again, while the first of it is on its way, is answered when that is. */
+static void who_waits_for_less_is_told_first_however_late_it_came(void **state)
+{
+    static struct partition_world w;
+    struct waiting a, b, again, first;
+    (void)state;
+
+    begin(&w);
+    set_members(&w, 2, 2, 1);
+    assign(&w, SELF, 0);
+    for (int i = 0; i < 3; i++)
+        append(&w, true);
+    assert_false(wait_for(&w, &a, 2));
+    assert_false(wait_for(&w, &b, 3));
+    assert_false(wait_for(&w, &again, 2));
+    assert_false(wait_for(&w, &first, 1));
+    run(&w);
+    partition_replica_fetched(w.p, &(struct replica_fetch){.replica_id = 2, .offset = 2});
+    assert_int_equal(a.told, 1);
+    assert_int_equal(again.told, 1);
+    assert_int_equal(first.told, 1);
+    assert_int_equal(b.told, 0);
+    partition_unwait(w.p, &b.waiter);
+    end(&w);
+}
+
 static void only_the_leader_of_the_epoch_is_asked(void **state)
 {
     static struct partition_world w;
@@ -671,6 +697,7 @@ int main(void)
         cmocka_unit_test(acks_all_waits_for_the_disk),
         cmocka_unit_test(without_flushing_the_page_cache_is_enough),
         cmocka_unit_test(waiters_are_told_as_far_as_the_watermark_comes),
+        cmocka_unit_test(who_waits_for_less_is_told_first_however_late_it_came),
         cmocka_unit_test(only_the_leader_of_the_epoch_is_asked),
         cmocka_unit_test(too_small_an_isr_refuses_acks_all),
         cmocka_unit_test(watermark_waits_for_the_others_and_no_longer_than_they_are_in),
