@@ -7,7 +7,7 @@ import time
 from replication_cases import consume, partitions, produce, until
 
 PROPERTIES = {"leader.imbalance.check.interval.seconds": "3600", "offsets.topic.num.partitions": "1",
-              "offsets.topic.replication.factor": "2"}
+              "offsets.topic.replication.factor": "2", "follower.replication.throttled.rate": "1"}
 TOPIC = "told"
 RECORDS = [f"r-{i}" for i in range(5000)]
 
@@ -43,6 +43,25 @@ def partitions_are_shown_with_zones_and_lag(cluster, tool):
     assert len(re.findall(rf"^{TOPIC}-[02]  leader (\d)/az-\1  epoch 0  replicas (\d)/az-\2,(\d)/az-\3  isr ", said,
                           re.MULTILINE)) == 2 and "bytes " in said, said
     assert trivet(cluster, tool, "partition", "list", "--leaderless") == ""
+
+
+def replica_that_catches_up_is_shown_with_what_it_lacks(cluster, tool):
+    trivet(cluster, tool, "topic", "create", "slow", "--partitions", "1", "--replication-factor", "1", "--config",
+           "follower.replication.throttled.replicas=*")
+    produce(cluster.bootstrap, [f"{r} {'x' * 1000}" for r in RECORDS], "slow")  # more than one fetch brings
+    here = partitions(cluster.bootstrap, "slow")[0][0]
+    there = here % 3 + 1
+    assert re.search(r"  lag 0  ", trivet(cluster, tool, "partition", "list", "slow"))
+    trivet(cluster, tool, "partition", "reassign", "slow", "--to", f"{here},{there}", "--execute")
+
+    def lag():
+        found = re.search(rf"  lag {there}:(\d+)", trivet(cluster, tool, "partition", "list", "slow"))
+        return int(found.group(1)) if found else 0
+
+    until(lambda: lag() > 0)
+    time.sleep(1)
+    assert 0 < lag() <= len(RECORDS)
+    trivet(cluster, tool, "topic", "delete", "slow")
 
 
 def moves_are_shown_first_and_done_with_execute(cluster, tool):
@@ -156,6 +175,7 @@ def broker_that_is_gone_is_unregistered(cluster, tool):
 
 
 CASES = [nodes_and_zones_are_shown, quorum_is_shown, partitions_are_shown_with_zones_and_lag,
+         replica_that_catches_up_is_shown_with_what_it_lacks,
          moves_are_shown_first_and_done_with_execute, move_under_way_is_shown_and_taken_back, preferred_leaders_are_elected,
          nothing_is_lost_or_doubled_while_partitions_move, coordinator_of_a_group_moves_with_its_partition,
          what_makes_no_sense_is_refused, broker_that_is_gone_is_unregistered]

@@ -9,10 +9,13 @@
 #include "protocol/messages/describe_cluster.h"
 #include "protocol/messages/describe_log_dirs.h"
 #include "protocol/messages/describe_topic_partitions.h"
+#include "protocol/messages/list_offsets.h"
 #include "protocol/messages/metadata.h"
 
 #define METADATA_VERSION_MAX 12
 #define PAGE_PARTITIONS      2000
+#define TIMESTAMP_LATEST     (-1)
+#define REPLICA_DEBUGGING    (-2) /* reads from any replica, up to its log end */
 
 static bool too_large(void)
 {
@@ -104,11 +107,11 @@ static bool fill_lists(struct arena *a, struct layout_partition *p, struct id_li
     p->replicas = copy_ids(a, replicas.ids, replicas.count);
     p->isr = copy_ids(a, isr.ids, isr.count);
     p->elr = copy_ids(a, elr.ids, elr.count);
-    p->lags = arena_array(a, int64_t, replicas.count);
+    p->ends = arena_array(a, int64_t, replicas.count);
     p->size_bytes = -1;
-    for (size_t i = 0; p->lags && i < replicas.count; i++)
-        p->lags[i] = -1;
-    return p->replicas.ids && p->isr.ids && p->elr.ids && p->lags;
+    for (size_t i = 0; p->ends && i < replicas.count; i++)
+        p->ends[i] = -1;
+    return p->replicas.ids && p->isr.ids && p->elr.ids && p->ends;
 }
 
 static bool load_partitions(struct client *c, struct arena *a, struct layout *l)
@@ -214,9 +217,6 @@ static void take_log(struct layout *l, struct layout_broker *b, struct str topic
     struct layout_partition *p = find_partition(l, topic, log->partition_index);
 
     b->log_bytes += log->partition_size;
-    for (size_t i = 0; p && i < p->replicas.count; i++)
-        if (p->replicas.ids[i] == b->id)
-            p->lags[i] = log->offset_lag;
     if (p && p->leader == b->id)
         p->size_bytes = log->partition_size;
 }
@@ -246,15 +246,80 @@ static void load_logs_of(struct client *c, struct layout *l, struct layout_broke
     }
 }
 
-static void load_logs(struct cluster *c, struct layout *l)
+/* The partitions of which that broker has a replica, as one question. False: the arena is spent. */
+static bool fill_question(const struct layout *l, int32_t id, struct arena *a, struct list_offsets_request *m)
+{
+    struct list_offsets_request_partition *p = arena_array(a, struct list_offsets_request_partition, l->partition_count);
+    struct list_offsets_request_topic *t = arena_array(a, struct list_offsets_request_topic, l->partition_count);
+
+    if (!p || !t)
+        return false;
+    m->topics = t;
+    for (size_t i = 0; i < l->partition_count; i++) {
+        const struct layout_partition *from = &l->partitions[i];
+
+        if (!id_list_contains(from->replicas, id))
+            continue;
+        if (m->topics_count == 0 || !str_equal(t[m->topics_count - 1].name, from->topic))
+            t[m->topics_count++] = (struct list_offsets_request_topic){from->topic, p, 0};
+        list_offsets_request_partition_init(p);
+        p->partition_index = from->index;
+        p++->timestamp = TIMESTAMP_LATEST;
+        t[m->topics_count - 1].partitions_count++;
+    }
+    return true;
+}
+
+static void take_end(struct layout *l, int32_t id, struct str topic,
+                     const struct list_offsets_response_partition_response *answer)
+{
+    struct layout_partition *p = find_partition(l, topic, answer->partition_index);
+
+    for (size_t i = 0; p && answer->error_code == KERR_NONE && i < p->replicas.count; i++)
+        if (p->replicas.ids[i] == id)
+            p->ends[i] = answer->offset;
+}
+
+/* A broker tells where the logs end that it has, whether or not it leads them. */
+static void load_ends_of(struct client *c, struct layout *l, int32_t id, struct arena *a)
+{
+    struct list_offsets_request request;
+    struct list_offsets_response response;
+
+    list_offsets_request_init(&request);
+    request.replica_id = REPLICA_DEBUGGING;
+    if (!fill_question(l, id, a, &request) || request.topics_count == 0 ||
+        !client_call(c, API_LIST_OFFSETS, client_version(c, API_LIST_OFFSETS), &request, &response))
+        return;
+    for (size_t i = 0; i < response.topics_count; i++)
+        for (size_t k = 0; k < response.topics[i].partitions_count; k++)
+            take_end(l, id, response.topics[i].name, &response.topics[i].partitions[k]);
+}
+
+static void load_logs(struct cluster *c, struct layout *l, struct arena *a)
 {
     for (size_t i = 0; i < cluster_broker_count(c); i++) {
         struct layout_broker *b = find_broker(l, cluster_broker_id(c, i));
         struct client *client = b && !b->fenced ? cluster_broker(c, i) : NULL;
 
-        if (client)
-            load_logs_of(client, l, b);
+        if (!client)
+            continue;
+        load_logs_of(client, l, b);
+        load_ends_of(client, l, b->id, a);
     }
+}
+
+int64_t layout_lag(const struct layout_partition *p, size_t i)
+{
+    int64_t leader_end = -1;
+
+    for (size_t k = 0; k < p->replicas.count; k++)
+        if (p->replicas.ids[k] == p->leader)
+            leader_end = p->ends[k];
+    if (leader_end < 0 || p->ends[i] < 0)
+        return -1;
+    /* They were asked one after the other. */
+    return leader_end > p->ends[i] ? leader_end - p->ends[i] : 0;
 }
 
 bool layout_load(struct cluster *c, enum layout_detail detail, struct arena *a, struct layout *out)
@@ -266,7 +331,7 @@ bool layout_load(struct cluster *c, enum layout_detail detail, struct arena *a, 
         return false;
     count_places(out);
     if (detail == LAYOUT_LOGS)
-        load_logs(c, out);
+        load_logs(c, out, a);
     return true;
 }
 

@@ -30,7 +30,7 @@ struct layout_partition {
     int32_t leader; /* -1: none */
     int32_t leader_epoch;
     struct id_list replicas, isr, elr;
-    int64_t *lags; /* of each replica: how far its log end is behind what is committed; -1: not told */
+    int64_t *ends; /* of each replica: its log end; -1: not told */
     int64_t size_bytes; /* of the leader's log; -1: not told */
 };
 
@@ -44,12 +44,15 @@ struct layout {
 
 enum layout_detail {
     LAYOUT_PLACES,  /* who has what */
-    LAYOUT_LOGS,    /* and what each broker says of its log directories */
+    LAYOUT_LOGS,    /* and what each broker says of its log directories and logs */
 };
 
 /* Asks for it; all lives in the arena. False, with a sentence on stderr. A broker that cannot be asked for its
  * directories is no failure. */
 bool layout_load(struct cluster *c, enum layout_detail detail, struct arena *a, struct layout *out);
+
+/* How far the log of the i-th replica ends before its leader's; -1: one of them was not told. */
+int64_t layout_lag(const struct layout_partition *p, size_t i);
 
 /* NULL: no such broker. */
 const struct layout_broker *layout_broker(const struct layout *l, int32_t id);

@@ -180,12 +180,12 @@ static void print_lags(const struct layout_partition *p)
     bool any = false;
 
     for (size_t i = 0; i < p->replicas.count; i++)
-        if (p->lags[i] > 0) {
-            printf("%s%d:%lld", any ? "," : "  lag ", p->replicas.ids[i], (long long)p->lags[i]);
+        if (layout_lag(p, i) > 0) {
+            printf("%s%d:%lld", any ? "," : "  lag ", p->replicas.ids[i], (long long)layout_lag(p, i));
             any = true;
         }
     for (size_t i = 0; i < p->replicas.count; i++)
-        if (p->lags[i] < 0) {
+        if (layout_lag(p, i) < 0) {
             printf("%s%d:?", any ? "," : "  lag ", p->replicas.ids[i]);
             any = true;
         }
