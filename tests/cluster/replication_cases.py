@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from writers import Writers
+import writers
 
 PROPERTIES = {"min.insync.replicas": "2",
               "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
@@ -141,14 +141,14 @@ def writes_go_on_while_each_broker_is_restarted(cluster, tool):
 
 def each_broker_ends(cluster, end, seconds):
     until(lambda: in_sync(cluster))
-    writers = Writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
+    load = writers.writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
     try:
-        writers.all_after(time.monotonic())
+        writers.all_after(load, time.monotonic())
         for b in cluster.brokers:
             since = time.monotonic()
             end(b)
-            writers.all_after(time.monotonic())
-            gap = writers.longest_gap(since - 0.1)
+            writers.all_after(load, time.monotonic())
+            gap = writers.longest_gap(load, since - 0.1)
             started = time.monotonic()
             b.start()
             until(lambda: in_sync(cluster))
@@ -157,23 +157,23 @@ def each_broker_ends(cluster, end, seconds):
             assert gap < seconds, gap
             assert back < 3.0, back
     finally:
-        writers.stop()
+        writers.stop(load)
 
 
 def writes_go_on_after_all_three_were_killed(cluster, tool):
-    writers = Writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
+    load = writers.writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
     try:
-        writers.all_after(time.monotonic())
+        writers.all_after(load, time.monotonic())
         for b in cluster.brokers:
             b.kill9()
         started = time.monotonic()
         cluster.start()
-        took = writers.all_after(started)
+        took = writers.all_after(load, started)
         print(f"every partition took writes {took * 1000:.0f} ms after the start")
         assert took < 5.0, took
         until(lambda: in_sync(cluster))
     finally:
-        writers.stop()
+        writers.stop(load)
     until(lambda: logs_are_equal(cluster))
 
 
