@@ -20,9 +20,12 @@ struct broker_session {
     int64_t unheard_ms;          /* how long it may stay so, while this controller has not heard of it; 0: it has */
     int64_t look_ms;             /* when its silence becomes a reason to look at its listener */
     int64_t window_start_ms;
+    int64_t window_ms;           /* how long this window is to be */
     int32_t window_beats;
     int64_t longest_now_ms;      /* time between heartbeats in this window */
-    int64_t longest_before_ms;   /* and in the one before; 0: there was none with enough of them */
+    int64_t second_now_ms;       /* the second longest in it */
+    int64_t pace_before_ms;      /* the second longest in the window before; 0: there was none with enough of them */
+    bool overdue;                /* this window began with a heartbeat after the session's end */
     int64_t metadata_offset;     /* that the broker acts on; -1: unknown */
     int64_t registration_offset; /* of its latest RegisterBrokerRecord, or of the record that fenced it: what it must have
                                   * seen before it is unfenced */

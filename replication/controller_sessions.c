@@ -9,10 +9,18 @@
 #define SESSION_BEATS  5
 #define SESSION_MS_MIN 2000
 
-/* Brokers are watched in windows of this length. Fewer beats in one say nothing of a broker that beats fast: with its
- * default interval of 2 s, an Apache Kafka broker has none of these windows. */
+/* Brokers are watched in windows of this length, the longest gap in them not counted. Fewer beats in one say nothing of a
+ * broker that beats fast: with its default interval of 2 s, an Apache Kafka broker has none of these windows.
+ *
+ * Its pace is the second longest gap. A machine that is slow is so again and again; one long gap is what a cut that healed
+ * or a short pause leaves, and with it a cut right after another would go unnoticed for five times as long. A heartbeat
+ * that comes after the session's end says nothing of the pace either: the broker was away. It does when it happens twice
+ * in a row: then we were wrong about that broker. */
 #define WINDOW_MS    2500
 #define WINDOW_BEATS 6
+
+/* Brokers that a new controller takes over are past the burst of their start: their pace shows sooner. */
+#define TAKEN_OVER_WINDOW_MS 1000
 
 /* A new controller knows nobody's pace. Who lives hears of it and beats at once; Apache Kafka's brokers within their
  * interval. The leader before it was already silent when it was replaced. */
@@ -32,16 +40,26 @@ struct broker_session *core_session_find(const struct controller_core *c, int32_
     return s;
 }
 
-static int64_t longest_ms(const struct broker_session *s)
+static int64_t pace_ms(const struct broker_session *s)
 {
-    return s->longest_now_ms > s->longest_before_ms ? s->longest_now_ms : s->longest_before_ms;
+    return s->second_now_ms > s->pace_before_ms ? s->second_now_ms : s->pace_before_ms;
 }
 
 static int64_t silence_ms(const struct broker_session *s)
 {
-    if (s->longest_before_ms == 0)
+    if (s->pace_before_ms == 0)
         return SILENCE_MS;
-    return 2 * longest_ms(s) > SILENCE_MS_MIN ? 2 * longest_ms(s) : SILENCE_MS_MIN;
+    return 2 * pace_ms(s) > SILENCE_MS_MIN ? 2 * pace_ms(s) : SILENCE_MS_MIN;
+}
+
+static void begin_window(struct broker_session *s, int64_t now_ms, int64_t window_ms)
+{
+    s->window_start_ms = now_ms;
+    s->window_ms = window_ms;
+    s->window_beats = 0;
+    s->longest_now_ms = 0;
+    s->second_now_ms = 0;
+    s->overdue = false;
 }
 
 struct broker_session *core_session_renew(struct controller_core *c, int32_t id, int64_t registration_offset)
@@ -54,10 +72,8 @@ struct broker_session *core_session_renew(struct controller_core *c, int32_t id,
         HASH_ADD_INT(c->sessions, id, s);
     }
     s->last_contact_ms = c->at.now_ms;
-    s->window_start_ms = c->at.now_ms;
-    s->window_beats = 0;
-    s->longest_now_ms = 0;
-    s->longest_before_ms = 0;
+    begin_window(s, c->at.now_ms, WINDOW_MS);
+    s->pace_before_ms = 0;
     s->unheard_ms = 0;
     s->look_ms = c->at.now_ms + SILENCE_MS;
     s->metadata_offset = -1;
@@ -98,36 +114,58 @@ void core_sessions_free(struct controller_core *c)
 int64_t core_session_ms(const struct controller_core *c, const struct broker_session *s)
 {
     int64_t limit = config_values_integer(c->given, "broker.session.timeout.ms");
-    int64_t beats_ms = longest_ms(s) * SESSION_BEATS;
+    int64_t beats_ms = pace_ms(s) * SESSION_BEATS;
 
     if (s->unheard_ms > 0)
         return s->unheard_ms < limit ? s->unheard_ms : limit;
-    if (s->longest_before_ms == 0) /* not watched for long: it may beat slowly */
+    if (s->pace_before_ms == 0) /* not watched for long: it may beat slowly */
         return limit;
     if (beats_ms < SESSION_MS_MIN)
         beats_ms = SESSION_MS_MIN;
     return beats_ms < limit ? beats_ms : limit;
 }
 
+static void note_gap(struct broker_session *s, int64_t gap_ms)
+{
+    if (gap_ms > s->longest_now_ms) {
+        s->second_now_ms = s->longest_now_ms;
+        s->longest_now_ms = gap_ms;
+    } else if (gap_ms > s->second_now_ms) {
+        s->second_now_ms = gap_ms;
+    }
+}
+
+/* Whether beats came as often as WINDOW_BEATS in WINDOW_MS, and how regularly. */
+static void maybe_end_window(struct broker_session *s, int64_t now_ms)
+{
+    int64_t watched_ms = now_ms - s->window_start_ms - s->longest_now_ms;
+
+    if (watched_ms < s->window_ms)
+        return;
+    if (s->window_beats * WINDOW_MS < WINDOW_BEATS * watched_ms)
+        s->pace_before_ms = 0;
+    else
+        s->pace_before_ms = s->second_now_ms > 0 ? s->second_now_ms : 1;
+    begin_window(s, now_ms, WINDOW_MS);
+}
+
 void core_session_touch(struct controller_core *c, struct broker_session *s, int64_t metadata_offset)
 {
-    int64_t interval_ms = c->at.now_ms - s->last_contact_ms;
+    int64_t gap_ms = c->at.now_ms - s->last_contact_ms;
 
     if (s->unheard_ms > 0) { /* the first time: since when it was silent, another controller knew */
         s->unheard_ms = 0;
-        s->window_start_ms = c->at.now_ms;
-        interval_ms = 0;
+        begin_window(s, c->at.now_ms, TAKEN_OVER_WINDOW_MS);
+    } else if (gap_ms >= core_session_ms(c, s)) {
+        if (s->overdue)
+            s->pace_before_ms = 0;
+        begin_window(s, c->at.now_ms, WINDOW_MS);
+        s->overdue = true;
+    } else {
+        note_gap(s, gap_ms);
     }
-    /* Only the longest counts: bursts of heartbeats, as at start, must not shorten the session. */
-    if (interval_ms > s->longest_now_ms)
-        s->longest_now_ms = interval_ms;
     s->window_beats++;
-    if (c->at.now_ms - s->window_start_ms >= WINDOW_MS) {
-        s->longest_before_ms = s->window_beats < WINDOW_BEATS ? 0 : s->longest_now_ms > 0 ? s->longest_now_ms : 1;
-        s->longest_now_ms = 0;
-        s->window_beats = 0;
-        s->window_start_ms = c->at.now_ms;
-    }
+    maybe_end_window(s, c->at.now_ms);
     s->last_contact_ms = c->at.now_ms;
     s->look_ms = c->at.now_ms + silence_ms(s);
     s->metadata_offset = metadata_offset;

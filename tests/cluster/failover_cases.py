@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import time
 
+from harness import quorum_wire, wire
 import replication_cases
 import writers
 from replication_cases import until
@@ -73,10 +74,14 @@ class Gaps:
 
 
 def controller(cluster):
-    """As the log of a broker that lives names it."""
-    broker = next(b for b in cluster.brokers if b.alive())
-    named = [w for w in broker.log_text().split() if w.startswith("leader=") and w != "leader=-1"]
-    return cluster.node(int(named[-1].split("=")[1]))
+    """As a broker that knows it says."""
+    while True:
+        for b in cluster.brokers:
+            with wire.Connection(b.port) as c:
+                error, quorum = quorum_wire.describe(c)
+            if error == 0 and quorum.leader > 0:
+                return cluster.node(quorum.leader)
+        time.sleep(0.01)
 
 
 def balance(cluster, tool):
@@ -153,7 +158,8 @@ class Failover:
 
     @staticmethod
     def _no_controller(cluster, turn):
-        return [b for b in cluster.brokers if b is not controller(cluster)][turn % 2]
+        active = controller(cluster)
+        return [b for b in cluster.brokers if b is not active][turn % 2]
 
     def kill9_of_all_three_is_soon_over(self, cluster, tool):
         """From the start of the processes on."""

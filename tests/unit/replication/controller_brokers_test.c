@@ -325,6 +325,87 @@ static void session_of_a_fast_beating_broker_is_short(void **state)
     assert_true(broker(w, 1)->fenced);
 }
 
+static void beats(struct controller_world *w, int times, int64_t interval_ms)
+{
+    for (int i = 0; i < times; i++) {
+        world_pass(w, interval_ms);
+        world_beat(w, world_alive(w, 1));
+    }
+}
+
+static void assert_session(struct controller_world *w, int64_t ms)
+{
+    world_pass(w, ms - 1);
+    assert_false(broker(w, 1)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 1)->fenced);
+}
+
+/* Else a zone that is cut off soon after another fault would be missed after nine seconds. */
+static void cut_that_healed_does_not_lengthen_the_next_session(void **state)
+{
+    struct controller_world *w = *state;
+
+    for (int before = 0; before < 12; before++) { /* wherever in a window it comes */
+        world_join(w, 1);
+        beats(w, 40 + before, 250);
+        assert_session(w, 2000);
+        world_pass(w, 4000);
+        world_beat(w, world_alive(w, 1));
+        beats(w, 2, 250);
+        assert_session(w, 2000);
+    }
+}
+
+static void pause_shorter_than_the_session_does_not_lengthen_it(void **state)
+{
+    struct controller_world *w = *state;
+
+    for (int before = 0; before < 12; before++) {
+        world_join(w, 1);
+        beats(w, 40 + before, 250);
+        beats(w, 1, 1900);
+        beats(w, 4, 250);
+        assert_session(w, 2000);
+    }
+}
+
+/* A loaded machine: one heartbeat in four is late. */
+static void broker_that_is_slow_again_and_again_has_a_longer_session(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    for (int i = 0; i < 10; i++) {
+        beats(w, 3, 250);
+        beats(w, 1, 700);
+    }
+    assert_session(w, 5 * 700);
+}
+
+static void broker_that_beats_slower_than_before_is_not_fenced_for_ever(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    beats(w, 40, 250);
+    beats(w, 3, 2000); /* it is fenced, and its pace is forgotten */
+    for (int i = 0; i < 20; i++) {
+        beats(w, 1, 2000);
+        assert_false(broker(w, 1)->fenced);
+    }
+}
+
+static void new_controller_knows_the_pace_of_a_fast_broker_after_a_second(void **state)
+{
+    struct controller_world *w = *state;
+
+    world_join(w, 1);
+    world_fail_over(w);
+    beats(w, 6, 250);
+    assert_session(w, 2000);
+}
+
 /* Apache Kafka's brokers beat every two seconds, after a quick burst at start. */
 static void slow_beating_broker_is_never_fenced_falsely(void **state)
 {
@@ -851,6 +932,11 @@ int main(void)
         STORY(silent_broker_is_fenced_when_its_session_ends),
         STORY(fenced_broker_is_let_in_when_it_has_seen_that_it_was_fenced),
         STORY(session_of_a_fast_beating_broker_is_short),
+        STORY(cut_that_healed_does_not_lengthen_the_next_session),
+        STORY(pause_shorter_than_the_session_does_not_lengthen_it),
+        STORY(broker_that_is_slow_again_and_again_has_a_longer_session),
+        STORY(broker_that_beats_slower_than_before_is_not_fenced_for_ever),
+        STORY(new_controller_knows_the_pace_of_a_fast_broker_after_a_second),
         STORY(slow_beating_broker_is_never_fenced_falsely),
         STORY(new_controller_gives_everyone_time_to_be_heard),
         STORY(session_of_the_deposed_leader_counts_from_the_last_contact_with_it),
