@@ -184,6 +184,18 @@ static struct status set_coordinator(const struct config_values *config, struct 
     return status_failed(st) ? refuse(problem, "%s", error.text) : st;
 }
 
+#define SESSION_BEATS  5 /* as the controller has it: controller_sessions.c */
+#define SESSION_MS_MIN 2000
+
+static int64_t session_ms(const struct config_values *config)
+{
+    int64_t beats_ms = SESSION_BEATS * config_values_integer(config, "broker.heartbeat.interval.ms");
+    int64_t limit_ms = config_values_integer(config, "broker.session.timeout.ms");
+    int64_t least_ms = beats_ms > SESSION_MS_MIN ? beats_ms : SESSION_MS_MIN;
+
+    return least_ms < limit_ms ? least_ms : limit_ms;
+}
+
 static void set_limits(const struct config_values *config, struct node_options *out)
 {
     int64_t request_bytes = config_values_integer(config, "queued.max.request.bytes");
@@ -198,6 +210,7 @@ static void set_limits(const struct config_values *config, struct node_options *
     out->producer_id_expiration_ms = config_values_integer(config, "producer.id.expiration.ms");
     out->retention_check_ms = config_values_integer(config, "log.retention.check.interval.ms");
     out->replica_lag_ms_max = config_values_integer(config, "replica.lag.time.max.ms");
+    out->session_ms = session_ms(config);
     out->checkpoint_ms =
         config_values_integer(config, "replica.high.watermark.checkpoint.interval.ms");
     out->shard_count = (int32_t)config_values_integer(config, "trivet.shards");

@@ -380,17 +380,6 @@ static struct controller *control_make_controller(struct control *c)
     return controller_create(&args);
 }
 
-#define SESSION_US_MIN (2000 * 1000) /* as the controller has it: a session is five heartbeats, but not less than this */
-
-static int64_t session_us(const struct node_options *o)
-{
-    int64_t beats_us = 5 * config_values_integer(o->config, "broker.heartbeat.interval.ms") * 1000;
-    int64_t limit_us = config_values_integer(o->config, "broker.session.timeout.ms") * 1000;
-    int64_t least_us = beats_us > SESSION_US_MIN ? beats_us : SESSION_US_MIN;
-
-    return least_us < limit_us ? least_us : limit_us;
-}
-
 static struct controller_registration *control_make_registration(struct control *c)
 {
     struct controller_registration_args args = {
@@ -423,7 +412,7 @@ static struct broker_lifecycle *control_make_lifecycle(struct control *c)
         .heartbeat_us = config_values_integer(o->config, "broker.heartbeat.interval.ms") * 1000,
         .registration_us_max = config_values_integer(o->config, "initial.broker.registration.timeout.ms") * 1000,
         .shutdown_us_max = 5 * 1000 * 1000,
-        .session_us = session_us(o),
+        .session_us = o->session_ms * 1000,
         .arg = c,
         .on_registered = on_registered,
         .on_state = on_state,

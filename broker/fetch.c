@@ -118,7 +118,8 @@ static enum kerr entry_take_position(const struct fetch_part *part, const struct
     struct replica_fetch f = {.replica_id = part->call->replica_id,
                               .broker_epoch = part->call->replica_epoch,
                               .offset = e->offset,
-                              .log_start_offset = e->replica_log_start_offset};
+                              .log_start_offset = e->replica_log_start_offset,
+                              .wait_ms = part->call->max_wait_ms};
 
     if (f.replica_id < 0 || part->seen)
         return KERR_NONE;

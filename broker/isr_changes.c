@@ -139,7 +139,8 @@ static void on_tick(struct timer *t)
 {
     struct shard *s = CONTAINER_OF(t, struct shard, isr_timer);
 
-    hosting_each(s, partition_isr_tick);
+    if (s->image && metadata_image_broker_count(s->image) > 1)
+        hosting_each(s, partition_isr_tick);
     isr_changes_start(s);
 }
 
@@ -148,6 +149,7 @@ void isr_changes_init(struct shard *s)
     timer_init(s->loop, &s->isr_timer, on_tick);
     timer_init(s->loop, &s->isr_soon_timer, on_soon);
     s->partition_env.replica_lag_ms_max = s->node->options->replica_lag_ms_max;
+    s->partition_env.replica_silence_ms_max = s->node->options->session_ms;
     s->partition_env.replica_eligible = on_eligible;
     s->partition_env.broker_alive = on_alive;
     s->partition_env.propose_isr = on_propose;
@@ -156,7 +158,7 @@ void isr_changes_init(struct shard *s)
 
 void isr_changes_start(struct shard *s)
 {
-    timer_start(s->loop, &s->isr_timer, s->node->options->replica_lag_ms_max * 1000 / 2 + 1000);
+    timer_start(s->loop, &s->isr_timer, ISR_TICK_MS * 1000);
 }
 
 void isr_changes_stop(struct shard *s)

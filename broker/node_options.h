@@ -60,6 +60,7 @@ struct node_options {
     int64_t producer_id_expiration_ms;
     int64_t retention_check_ms;
     int64_t replica_lag_ms_max;   /* replica.lag.time.max.ms */
+    int64_t session_ms;           /* the shortest silence after which a controller fences a broker that beats as we do */
     enum replica_selector { SELECT_LEADER, SELECT_BY_RACK } replica_selector; /* replica.selector.class */
     int64_t checkpoint_ms;        /* replica.high.watermark.checkpoint.interval.ms */
     int32_t shard_count;          /* trivet.shards; 0: one a core */

@@ -115,6 +115,20 @@ static bool fell_behind(const struct isr *s, const struct isr_replica *r, int64_
            now_ms - r->caught_up_ms > s->lag_ms_max;
 }
 
+static int64_t latest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static bool is_silent(const struct isr *s, const struct isr_replica *r, int64_t leader_end_offset, int64_t now_ms)
+{
+    int64_t since_ms = latest(s->attentive_ms, latest(r->fetched_ms, r->joined_ms));
+    int64_t limit_ms = now_ms - r->joined_ms < ISR_FLAP_MS ? r->patience_ms : s->silence_ms_max;
+
+    return r->in_isr && r->id != s->self_id && r->flushed_end_offset != leader_end_offset &&
+           now_ms - since_ms >= latest(limit_ms, r->wait_ms + ISR_ROUND_MS);
+}
+
 /* Whoever may join is in the maximal ISR from here on: the controller may accept it before we hear of it. */
 static void maybe_expand(struct isr *s, int64_t now_ms, struct isr_effects *fx)
 {
@@ -136,12 +150,21 @@ static void maybe_expand(struct isr *s, int64_t now_ms, struct isr_effects *fx)
 /* Who fell behind stays in the maximal ISR until the controller has taken it out. */
 static void maybe_shrink(struct isr *s, int64_t leader_end_offset, int64_t now_ms, struct isr_effects *fx)
 {
+    size_t left = 0;
+
     if (s->proposed || now_ms < s->propose_from_ms)
         return;
     for (size_t i = 0; i < s->replica_count; i++) {
         struct isr_replica *r = &s->replicas[i];
 
         r->in_proposal = r->in_isr && !fell_behind(s, r, leader_end_offset, now_ms);
+        left += r->in_proposal && !is_silent(s, r, leader_end_offset, now_ms);
+    }
+    for (size_t i = 0; i < s->replica_count; i++) {
+        struct isr_replica *r = &s->replicas[i];
+
+        if (left >= (size_t)s->min_isr && is_silent(s, r, leader_end_offset, now_ms))
+            r->in_proposal = false;
         fx->propose = fx->propose || (r->in_isr && !r->in_proposal);
     }
     s->proposed = fx->propose;
@@ -174,12 +197,17 @@ static struct isr_replica replica_of(const struct isr *s, int32_t id, bool in_is
 {
     const struct isr_replica *known = isr_find(s, id);
     struct isr_replica r = {.id = id, .flushed_end_offset = -1, .log_start_offset = -1, .broker_epoch = -1,
-                            .leader_end_offset = -1, .caught_up_ms = now_ms};
+                            .leader_end_offset = -1, .caught_up_ms = now_ms, .joined_ms = now_ms,
+                            .patience_ms = s->silence_ms_max};
 
     if (known)
         r = *known;
-    if (in_isr && !r.in_isr)
+    if (in_isr && !r.in_isr) {
         r.caught_up_ms = now_ms; /* it has as long as anybody to show it */
+        if (known)
+            r.patience_ms = now_ms - r.joined_ms < ISR_FLAP_MS ? 2 * r.patience_ms : s->silence_ms_max;
+        r.joined_ms = now_ms;
+    }
     r.in_isr = r.in_maximal_isr = in_isr;
     r.in_proposal = false;
     return r;
@@ -215,9 +243,14 @@ bool isr_init(struct isr *s, const struct isr_membership *m, const struct isr_st
     *s = (struct isr){.self_id = m->self_id,
                       .high_watermark = at->high_watermark,
                       .epoch_start_offset = at->end_offset,
-                      .lag_ms_max = at->lag_ms_max};
+                      .lag_ms_max = at->lag_ms_max,
+                      .silence_ms_max = at->silence_ms_max,
+                      .ticked_ms = at->now_ms,
+                      .attentive_ms = at->now_ms};
     if (!set_members(s, m, at->now_ms))
         return false;
+    for (size_t i = 0; i < s->replica_count; i++)
+        s->replicas[i].joined_ms -= ISR_FLAP_MS; /* before our time: it is not this that makes them come and go */
     set_minimum(s, m->min_insync_replicas);
     isr_check(s);
     return true;
@@ -275,6 +308,7 @@ void isr_fetched(struct isr *s, const struct isr_fetch *f, int64_t now_ms, struc
     r->flushed_end_offset = f->offset;
     r->log_start_offset = f->log_start_offset;
     r->broker_epoch = f->broker_epoch;
+    r->wait_ms = f->wait_ms;
     r->fetched_ms = now_ms;
     if (f->leader_end_offset > r->leader_end_offset)
         r->leader_end_offset = f->leader_end_offset;
@@ -297,6 +331,9 @@ void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t 
 void isr_tick(struct isr *s, int64_t leader_end_offset, int64_t now_ms, struct isr_effects *fx)
 {
     *fx = (struct isr_effects){0};
+    if (now_ms - s->ticked_ms >= ISR_AWAY_MS)
+        s->attentive_ms = now_ms;
+    s->ticked_ms = now_ms;
     settle(s, now_ms, fx);
     maybe_shrink(s, leader_end_offset, now_ms, fx);
     isr_check(s);

@@ -19,6 +19,13 @@
  * most ISR_HOLD_MS from its last fetch. (Apache Kafka waits for any replica that was caught up within
  * replica.lag.time.max.ms, and with it for one that is just back.)
  *
+ * A replica falls behind in two ways. It fetches, but did not have all that we have for replica.lag.time.max.ms, as in
+ * Apache Kafka. Or it is not heard of for as long as a controller waits for a broker, and holds writes up: the controller
+ * may still hear it well (a cut between the two of us), so nobody else would take it out. Not so
+ *   - while that would leave fewer than min.insync.replicas: it would help nobody, and the replica has its worth;
+ *   - right after we were away ourselves (no tick for ISR_AWAY_MS): then we did not listen;
+ *   - as soon as the last time, when it is in and out again and again: each time within ISR_FLAP_MS doubles its patience.
+ *
  * "Flushed end" is the log end itself when log.flush.before.ack=false. Times are of a clock that never goes back. */
 
 #include <stdbool.h>
@@ -30,6 +37,10 @@
 #define ISR_HOLD_MS  200  /* two fetches and a flush between them */
 #define ISR_FRESH_MS 1000 /* a replica heard of within this is alive: twice replica.fetch.wait.max.ms */
 #define ISR_RETRY_MS 50   /* after a refusal; the metadata that explains it is on its way */
+#define ISR_TICK_MS  250  /* how often isr_tick is to be called at least */
+#define ISR_AWAY_MS  1000 /* so long without a tick, and we were paused */
+#define ISR_ROUND_MS 1500 /* what a fetch may take, and a flush with it, beyond the wait it asks for */
+#define ISR_FLAP_MS  10000
 
 struct isr_replica {
     int32_t id;
@@ -41,6 +52,9 @@ struct isr_replica {
     int64_t log_start_offset;   /* -1: not heard of */
     int64_t broker_epoch;       /* of its last fetch; -1: it did not say */
     int64_t fetched_ms;         /* its last fetch; meaningless before the first */
+    int64_t wait_ms;            /* how long that one may wait with us, before the next can come */
+    int64_t joined_ms;          /* when it came into the ISR */
+    int64_t patience_ms;        /* how long it may be silent until ISR_FLAP_MS from then */
     int64_t leader_end_offset;  /* our log end then; -1: none */
     int64_t caught_up_ms;       /* when it last had all that we had at its fetch before */
     int64_t hold_until_ms;      /* the watermark waits for it; 0: it does not */
@@ -53,6 +67,9 @@ struct isr {
     int64_t high_watermark;
     int64_t epoch_start_offset; /* the log end when we began to lead */
     int64_t lag_ms_max;         /* replica.lag.time.max.ms */
+    int64_t silence_ms_max;     /* how long a replica may be silent */
+    int64_t ticked_ms;
+    int64_t attentive_ms;       /* since when we have not been away */
     int64_t propose_from_ms;    /* not earlier */
     bool proposed;
     size_t replica_count;
@@ -81,6 +98,7 @@ struct isr_start {
     int64_t high_watermark; /* known from before: the checkpoint, or our days as a follower */
     int64_t end_offset;     /* log end */
     int64_t lag_ms_max;
+    int64_t silence_ms_max;
     int64_t now_ms;
 };
 
@@ -102,6 +120,7 @@ struct isr_fetch {
     int64_t log_start_offset;
     int64_t leader_end_offset; /* our log end */
     int64_t broker_epoch;
+    int64_t wait_ms; /* that the fetch is content to wait */
     bool eligible;
 };
 void isr_fetched(struct isr *s, const struct isr_fetch *f, int64_t now_ms, struct isr_effects *fx);
@@ -109,7 +128,7 @@ void isr_fetched(struct isr *s, const struct isr_fetch *f, int64_t now_ms, struc
 /* Brokers changed: whether a replica, with the epoch that it last said, may be in the ISR now. */
 void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms, struct isr_effects *fx);
 
-/* Every half of replica.lag.time.max.ms, and when asked for. */
+/* Every ISR_TICK_MS, and when asked for. */
 void isr_tick(struct isr *s, int64_t leader_end_offset, int64_t now_ms, struct isr_effects *fx);
 
 /* ---- proposals ---- */

@@ -66,6 +66,7 @@ struct partition_env {
     bool flush_before_ack; /* log.flush.before.ack */
     int64_t producer_id_expiration_ms;
     int64_t replica_lag_ms_max; /* replica.lag.time.max.ms */
+    int64_t replica_silence_ms_max; /* isr_core.h */
     /* Of partitions with several replicas, while we lead: whether a broker that fetches under that epoch (-1: it did not
      * say) may be in an ISR; ask the controller for isr_proposal(&p->isr) of partition epoch p->isr.partition_epoch,
      * answered by partition_isr_answered; call partition_isr_tick in about ISR_HOLD_MS. */
@@ -184,6 +185,7 @@ struct replica_fetch {
     int64_t broker_epoch; /* -1: not told */
     int64_t offset; /* log start <= offset <= log end, of the leader's epoch history */
     int64_t log_start_offset;
+    int64_t wait_ms; /* that it is content to wait for something new */
 };
 
 /* Whether that node is another replica of the partition that we lead. */
@@ -193,7 +195,7 @@ void partition_replica_fetched(struct partition *p, const struct replica_fetch *
 
 /* What the controller said to a proposal of this leader epoch; ignored when it is not led in that one any more. */
 void partition_isr_answered(struct partition *p, int32_t leader_epoch, const struct isr_answer *a);
-/* Every half of replica.lag.time.max.ms, and when asked for. */
+/* Every ISR_TICK_MS, and when asked for. */
 void partition_isr_tick(struct partition *p);
 /* Brokers came, went or were fenced. */
 void partition_brokers_changed(struct partition *p);

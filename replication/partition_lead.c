@@ -94,6 +94,7 @@ void partition_start_leading(struct partition *p, const struct partition_assignm
     at = (struct isr_start){.high_watermark = p->high_watermark,
                             .end_offset = log_end_offset(p->log),
                             .lag_ms_max = p->env->replica_lag_ms_max,
+                            .silence_ms_max = p->env->replica_silence_ms_max,
                             .now_ms = partition_now_ms(p)};
     if (!status_failed(st) && !isr_init(&p->isr, &a->membership, &at))
         st = status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas");
@@ -143,6 +144,7 @@ void partition_replica_fetched(struct partition *p, const struct replica_fetch *
                               .log_start_offset = f->log_start_offset,
                               .leader_end_offset = log_end_offset(p->log),
                               .broker_epoch = f->broker_epoch,
+                              .wait_ms = f->wait_ms,
                               .eligible = p->env->replica_eligible(p->env->arg, f->replica_id, f->broker_epoch)};
     struct isr_effects fx;
 
@@ -170,7 +172,7 @@ void partition_isr_tick(struct partition *p)
 {
     struct isr_effects fx;
 
-    if (p->state != PARTITION_LEADING)
+    if (p->state != PARTITION_LEADING || p->isr.replica_count < 2)
         return;
     isr_tick(&p->isr, log_end_offset(p->log), partition_now_ms(p), &fx);
     partition_do(p, &fx);

@@ -60,7 +60,7 @@ static void fenced_follower_leaves_the_isr_and_comes_back_when_it_caught_up(void
     node_world_free(&w);
 }
 
-/* A broker that is alive and does not fetch: after replica.lag.time.max.ms, and half of it again at worst. */
+/* A broker that is alive and does not fetch, as when only we do not hear it: after the time of a session. */
 static void follower_that_does_not_fetch_is_taken_out(void **state)
 {
     static struct node_world w;
@@ -71,14 +71,34 @@ static void follower_that_does_not_fetch_is_taken_out(void **state)
     begin(&w, &b);
     topic = second_broker_topic(&b, "orders", NULL);
     assert_int_equal(node_world_produce(&w, "orders", 0, 1, 1, 50), KERR_NONE);
-    assert_false(wait_for_isr(&b, topic, 1, 3900));
-    assert_true(wait_for_isr(&b, topic, 1, 2200));
+    assert_false(wait_for_isr(&b, topic, 1, 1700));
+    assert_true(wait_for_isr(&b, topic, 1, 600));
     assert_int_equal(partition_high_watermark(node_world_partition(&w, topic, 0)), 1);
     assert_int_equal(second_broker_fetch(&b, topic, 0), KERR_NONE);
     second_broker_live(&b, 250);
     assert_int_equal(isr_size_of(&w, topic), 1);
     assert_int_equal(second_broker_fetch(&b, topic, 1), KERR_NONE);
     assert_true(wait_for_isr(&b, topic, 2, 100));
+    node_world_free(&w);
+}
+
+/* One that fetches and gets nowhere: after replica.lag.time.max.ms. */
+static void follower_that_fetches_and_lags_is_taken_out_later(void **state)
+{
+    static struct node_world w;
+    struct second_broker b;
+    struct uuid topic;
+    (void)state;
+
+    begin(&w, &b);
+    topic = second_broker_topic(&b, "orders", NULL);
+    assert_int_equal(node_world_produce(&w, "orders", 0, 1, 1, 50), KERR_NONE);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(second_broker_fetch(&b, topic, 0), KERR_NONE);
+        assert_false(wait_for_isr(&b, topic, 1, 1200));
+    }
+    assert_int_equal(second_broker_fetch(&b, topic, 0), KERR_NONE);
+    assert_true(wait_for_isr(&b, topic, 1, 800));
     node_world_free(&w);
 }
 
@@ -227,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fenced_follower_leaves_the_isr_and_comes_back_when_it_caught_up),
         cmocka_unit_test(follower_that_does_not_fetch_is_taken_out),
+        cmocka_unit_test(follower_that_fetches_and_lags_is_taken_out_later),
         cmocka_unit_test(fetch_of_an_earlier_run_brings_nobody_in),
         cmocka_unit_test(lone_leader_refuses_acks_all_below_the_minimum),
         cmocka_unit_test(replica_that_catches_up_is_throttled),

@@ -7,6 +7,7 @@
 
 #define SELF   1
 #define LAG_MS 30000
+#define SILENCE_MS 2000
 #define MANY   5
 
 struct isr_world {
@@ -18,6 +19,7 @@ struct isr_world {
     size_t replica_count, member_count;
     int32_t min_isr;
     int32_t partition_epoch;
+    int64_t wait_ms; /* of fetches */
 };
 
 #define IDS(...) (const int32_t[]){__VA_ARGS__}, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t)
@@ -54,7 +56,10 @@ static void leads(struct isr_world *w, const int32_t *replicas, size_t replica_c
     set_ids(w->members, &w->member_count, isr, isr_count);
     m = membership(w);
     assert_true(isr_init(&w->isr, &m,
-                         &(struct isr_start){.end_offset = end, .lag_ms_max = LAG_MS, .now_ms = w->now_ms}));
+                         &(struct isr_start){.end_offset = end,
+                                             .lag_ms_max = LAG_MS,
+                                             .silence_ms_max = SILENCE_MS,
+                                             .now_ms = w->now_ms}));
     isr_flushed(&w->isr, end, w->now_ms, &w->fx);
 }
 
@@ -72,6 +77,7 @@ static void fetches_under(struct isr_world *w, int32_t id, int64_t offset, int64
                                     .offset = offset,
                                     .leader_end_offset = w->log_end,
                                     .broker_epoch = broker_epoch,
+                                    .wait_ms = w->wait_ms,
                                     .eligible = eligible},
                 w->now_ms, &w->fx);
 }
@@ -352,6 +358,144 @@ static void follower_that_fetches_too_slowly_falls_out(void **state)
     end(&w);
 }
 
+/* ---- silence ---- */
+
+/* As long as time_passes in one go, but with all the ticks in between. The time until a proposal; `ms` when none is made. */
+static int64_t ticks_pass(struct isr_world *w, int64_t ms)
+{
+    for (int64_t passed = 0; passed < ms; passed += 50) {
+        time_passes(w, 50);
+        if (w->fx.propose)
+            return passed + 50;
+    }
+    return ms;
+}
+
+/* Node 3 has 50 of 100, and says nothing from now on; node 2 goes on. */
+static void one_of_two_falls_silent(struct isr_world *w)
+{
+    leads(w, IDS(1, 2, 3), IDS(1, 2, 3), 0);
+    appends(w, 50);
+    fetches(w, 2, 50);
+    fetches(w, 3, 50);
+    appends(w, 100);
+    fetches(w, 2, 100);
+    assert_watermark(w, 50);
+}
+
+/* A cut between the two, while the controller hears both: nobody else would take it out. */
+static void silent_follower_that_holds_writes_up_is_taken_out_after_a_session(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    assert_int_equal(ticks_pass(&w, LAG_MS), SILENCE_MS);
+    assert_proposed(&w, IDS(1, 2));
+    assert_watermark(&w, 50);
+    controller_accepts(&w, IDS(1, 2));
+    assert_watermark(&w, 100);
+    ticks_pass(&w, 4000);
+    fetches(&w, 3, 100); /* the cut heals */
+    assert_proposed(&w, IDS(1, 2, 3));
+    end(&w);
+}
+
+static void silent_follower_that_has_everything_stays(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    fetches(&w, 3, 100);
+    assert_int_equal(ticks_pass(&w, LAG_MS), LAG_MS);
+    appends(&w, 101); /* now it is in the way */
+    assert_int_equal(ticks_pass(&w, LAG_MS), 50);
+    end(&w);
+}
+
+/* It would help nobody: writes need it. */
+static void silent_follower_stays_where_the_minimum_needs_it(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    leads(&w, IDS(1, 2, 3), IDS(1, 2, 3), 0);
+    w.min_isr = 2;
+    metadata_says(&w, IDS(1, 2, 3));
+    appends(&w, 100);
+    assert_int_equal(ticks_pass(&w, 10000), 10000);
+    assert_int_equal(ticks_pass(&w, LAG_MS), LAG_MS - 10000 + 50);
+    assert_proposed(&w, IDS(1)); /* who is behind for that long goes all the same */
+    end(&w);
+}
+
+static void follower_that_is_heard_now_and_then_is_not_silent(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(ticks_pass(&w, SILENCE_MS - 50), SILENCE_MS - 50);
+        fetches(&w, 3, 50 + i);
+    }
+    end(&w);
+}
+
+/* replica.fetch.wait.max.ms of the follower. */
+static void fetch_that_waits_with_us_is_no_silence(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    w.wait_ms = 5000;
+    fetches(&w, 3, 50);
+    assert_int_equal(ticks_pass(&w, LAG_MS), 5000 + ISR_ROUND_MS);
+    end(&w);
+}
+
+/* We were stopped for a while, or so busy that nobody was listened to. */
+static void leader_that_was_away_gives_everyone_time_to_be_heard(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    assert_int_equal(ticks_pass(&w, 500), 500);
+    time_passes(&w, 10000);
+    assert_false(w.fx.propose);
+    assert_int_equal(ticks_pass(&w, LAG_MS), SILENCE_MS);
+    end(&w);
+}
+
+/* Each change of an ISR has its price: a follower that answers every three seconds is in and out ever more rarely. */
+static void follower_that_comes_and_goes_is_given_more_time(void **state)
+{
+    static const int64_t patience_ms[] = {SILENCE_MS, SILENCE_MS, 2 * SILENCE_MS, 4 * SILENCE_MS};
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    for (size_t i = 0; i < sizeof patience_ms / sizeof *patience_ms; i++) {
+        assert_int_equal(ticks_pass(&w, LAG_MS), patience_ms[i]);
+        controller_accepts(&w, IDS(1, 2));
+        fetches(&w, 3, w.log_end);
+        assert_proposed(&w, IDS(1, 2, 3));
+        controller_accepts(&w, IDS(1, 2, 3));
+        appends(&w, w.log_end + 1);
+        fetches(&w, 2, w.log_end);
+    }
+    fetches(&w, 3, w.log_end);
+    assert_int_equal(ticks_pass(&w, ISR_FLAP_MS), ISR_FLAP_MS); /* it has settled down */
+    appends(&w, w.log_end + 1);
+    fetches(&w, 2, w.log_end);
+    fetches(&w, 3, w.log_end - 1);
+    assert_int_equal(ticks_pass(&w, LAG_MS), SILENCE_MS);
+    end(&w);
+}
+
 /* ---- catching up ---- */
 
 static void replica_joins_when_it_has_all_below_the_watermark(void **state)
@@ -608,6 +752,13 @@ int main(void)
         cmocka_unit_test(watermark_moves_at_once_when_the_controller_takes_a_member_out),
         cmocka_unit_test(silent_follower_holds_high_watermark_until_shrink_is_accepted),
         cmocka_unit_test(idle_partition_keeps_its_isr),
+        cmocka_unit_test(silent_follower_that_holds_writes_up_is_taken_out_after_a_session),
+        cmocka_unit_test(silent_follower_that_has_everything_stays),
+        cmocka_unit_test(silent_follower_stays_where_the_minimum_needs_it),
+        cmocka_unit_test(follower_that_is_heard_now_and_then_is_not_silent),
+        cmocka_unit_test(fetch_that_waits_with_us_is_no_silence),
+        cmocka_unit_test(leader_that_was_away_gives_everyone_time_to_be_heard),
+        cmocka_unit_test(follower_that_comes_and_goes_is_given_more_time),
         cmocka_unit_test(follower_that_keeps_up_under_load_stays_in),
         cmocka_unit_test(follower_that_fetches_too_slowly_falls_out),
         cmocka_unit_test(replica_joins_when_it_has_all_below_the_watermark),
