@@ -123,7 +123,7 @@ static int64_t latest(int64_t a, int64_t b)
 static bool is_silent(const struct isr *s, const struct isr_replica *r, int64_t leader_end_offset, int64_t now_ms)
 {
     int64_t since_ms = latest(s->attentive_ms, latest(r->fetched_ms, r->joined_ms));
-    int64_t limit_ms = now_ms - r->joined_ms < ISR_FLAP_MS ? r->patience_ms : s->silence_ms_max;
+    int64_t limit_ms = now_ms - r->joined_ms < ISR_PATIENT_MS ? r->patience_ms : s->silence_ms_max;
 
     return r->in_isr && r->id != s->self_id && r->flushed_end_offset != leader_end_offset &&
            now_ms - since_ms >= latest(limit_ms, r->wait_ms + ISR_ROUND_MS);
@@ -204,10 +204,10 @@ static struct isr_replica replica_of(const struct isr *s, int32_t id, bool in_is
         r = *known;
     if (in_isr && !r.in_isr) {
         r.caught_up_ms = now_ms; /* it has as long as anybody to show it */
-        if (known)
-            r.patience_ms = now_ms - r.joined_ms < ISR_FLAP_MS ? 2 * r.patience_ms : s->silence_ms_max;
         r.joined_ms = now_ms;
     }
+    if (!in_isr && r.in_isr)
+        r.patience_ms = r.fetched_ms - r.joined_ms < ISR_SETTLE_MS ? 2 * r.patience_ms : s->silence_ms_max;
     r.in_isr = r.in_maximal_isr = in_isr;
     r.in_proposal = false;
     return r;
@@ -250,7 +250,7 @@ bool isr_init(struct isr *s, const struct isr_membership *m, const struct isr_st
     if (!set_members(s, m, at->now_ms))
         return false;
     for (size_t i = 0; i < s->replica_count; i++)
-        s->replicas[i].joined_ms -= ISR_FLAP_MS; /* before our time: it is not this that makes them come and go */
+        s->replicas[i].joined_ms -= ISR_PATIENT_MS; /* before our time: it is not this that makes them come and go */
     set_minimum(s, m->min_insync_replicas);
     isr_check(s);
     return true;

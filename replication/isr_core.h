@@ -24,7 +24,8 @@
  * may still hear it well (a cut between the two of us), so nobody else would take it out. Not so
  *   - while that would leave fewer than min.insync.replicas: it would help nobody, and the replica has its worth;
  *   - right after we were away ourselves (no tick for ISR_AWAY_MS): then we did not listen;
- *   - as soon as the last time, when it is in and out again and again: each time within ISR_FLAP_MS doubles its patience.
+ *   - as soon as the last time, when it is in and out again and again: each time that it falls silent as soon as it is in
+ *     (ISR_SETTLE_MS) doubles our patience for the next. A cut that comes back does not: it was heard in between.
  *
  * "Flushed end" is the log end itself when log.flush.before.ack=false. Times are of a clock that never goes back. */
 
@@ -40,7 +41,8 @@
 #define ISR_TICK_MS  250  /* how often isr_tick is to be called at least */
 #define ISR_AWAY_MS  1000 /* so long without a tick, and we were paused */
 #define ISR_ROUND_MS 1500 /* what a fetch may take, and a flush with it, beyond the wait it asks for */
-#define ISR_FLAP_MS  10000
+#define ISR_SETTLE_MS  250
+#define ISR_PATIENT_MS 10000 /* after it joined; then it is one like the others */
 
 struct isr_replica {
     int32_t id;
@@ -54,7 +56,7 @@ struct isr_replica {
     int64_t fetched_ms;         /* its last fetch; meaningless before the first */
     int64_t wait_ms;            /* how long that one may wait with us, before the next can come */
     int64_t joined_ms;          /* when it came into the ISR */
-    int64_t patience_ms;        /* how long it may be silent until ISR_FLAP_MS from then */
+    int64_t patience_ms;        /* how long it may be silent until ISR_PATIENT_MS from then */
     int64_t leader_end_offset;  /* our log end then; -1: none */
     int64_t caught_up_ms;       /* when it last had all that we had at its fetch before */
     int64_t hold_until_ms;      /* the watermark waits for it; 0: it does not */

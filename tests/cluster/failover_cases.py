@@ -1,76 +1,23 @@
 """How long nobody is served when a broker goes: acks=all writes on each partition, commits of groups, and answers of the
-controller, all of them asked for without a pause. The goals are for a machine that does nothing else."""
-import statistics
+controller, all of them asked for without a pause."""
 import subprocess
 import time
 
-from harness import quorum_wire, wire
+from harness import askers, quorum_wire, wire
+from harness.askers import Gaps, Goal
 import replication_cases
-import writers
 from replication_cases import until
 
 PROPERTIES = {"min.insync.replicas": "2", "offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "6"}
 TOPIC = "failover"
-PARTITIONS = 6
-GROUPS = [f"group-{i}" for i in range(4)]
+PARTITIONS, GROUPS = 6, 4
+BEFORE_S = 0.05
 AFTER_S = 0.5  # a second stall would be seen in that time
-
-
-class Goal:
-    """Seconds. What is past `never` fails the case; the others are told."""
-
-    def __init__(self, median, worst, never):
-        self.median, self.worst, self.never = median, worst, never
-
 
 KILLED = Goal(0.5, 1.0, 2.0)
 STOPPED = Goal(0.1, 0.1, 1.0)
 ALL_KILLED = Goal(3.0, 3.0, 10.0)
-COMES_BACK = Goal(0.1, 0.1, 1.0)
-
-
-class Load:
-    """All who ask; what they ask for by name."""
-
-    def __init__(self, cluster):
-        ports = [b.port for b in cluster.brokers]
-        self.writers = writers.writers(TOPIC, PARTITIONS, ports)
-        self.committers = [writers.Committer(group, TOPIC, ports) for group in GROUPS]
-        self.administrators = [writers.Administrator(TOPIC, ports[i:] + ports[:i]) for i in range(len(ports))]
-        self.everyone = [*self.writers, *self.committers, *self.administrators]
-
-    def kinds(self, led):
-        """led: the partitions whose leader goes."""
-        yield "writes it led", [w for w in self.writers if w.partition in led]
-        yield "other writes", [w for w in self.writers if w.partition not in led]
-        yield "commits", self.committers
-        yield "the controller", self.administrators
-
-    def served(self, since):
-        return writers.all_after(self.everyone, since)
-
-    def stop(self):
-        writers.stop(self.everyone)
-
-
-class Gaps:
-    """Seconds by kind of request, of all tries."""
-
-    def __init__(self, name, goal):
-        self.name, self.goal, self.found = name, goal, {}
-
-    def add(self, kind, seconds):
-        self.found.setdefault(kind, []).append(seconds)
-
-    def report(self):
-        for kind, all_of_them in self.found.items():
-            median, worst = statistics.median(all_of_them), max(all_of_them)
-            missed = "" if median <= self.goal.median and worst <= self.goal.worst else \
-                f"  (goal {self.goal.median * 1000:.0f} / {self.goal.worst * 1000:.0f}: missed)"
-            print(f"   {self.name}, {kind}: median {median * 1000:.0f} ms, worst {worst * 1000:.0f} ms of "
-                  f"{len(all_of_them)}{missed}")
-        worst = max(max(s) for s in self.found.values())
-        assert worst <= self.goal.never, f"{self.name}: {worst:.2f} s"
+COMES_BACK = Goal(0.5, 1.0, 2.0)
 
 
 def controller(cluster):
@@ -84,11 +31,35 @@ def controller(cluster):
         time.sleep(0.01)
 
 
+def no_controller(cluster, turn):
+    active = controller(cluster)
+    return [b for b in cluster.brokers if b is not active][turn % 2]
+
+
 def balance(cluster, tool):
     """All are in sync, and each broker leads its share."""
     until(lambda: replication_cases.in_sync(cluster, TOPIC) and replication_cases.in_sync(cluster, "__consumer_offsets"))
     subprocess.run([tool, "partition", "elect", "-b", cluster.brokers[0].bootstrap], stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL, timeout=30, check=True)
+
+
+def led_by(cluster, victim):
+    node = int(victim.properties["node.id"])
+    return {p for p, (leader, _) in replication_cases.partitions(cluster.bootstrap, TOPIC).items() if leader == node}
+
+
+def start(cluster, victim):
+    victim.start()
+    until(lambda: replication_cases.in_sync(cluster, TOPIC))
+
+
+def measure(load, led, gaps, happens):
+    since = time.monotonic() - BEFORE_S
+    happens()
+    load.served(time.monotonic())
+    time.sleep(AFTER_S)
+    load.served(time.monotonic())
+    gaps.add_all(load, led, since)
 
 
 class Failover:
@@ -100,9 +71,13 @@ class Failover:
                 self.kill9_of_the_controller_stalls_nobody_for_long, self.sigterm_of_a_broker_is_hardly_noticed,
                 self.sigterm_of_the_controller_is_hardly_noticed, self.kill9_of_all_three_is_soon_over]
 
+    @staticmethod
+    def _load(cluster):
+        return askers.Load(TOPIC, PARTITIONS, GROUPS, replication_cases.nodes(cluster))
+
     def topic_and_groups_are_there(self, cluster, tool):
         replication_cases.create(cluster, tool, TOPIC, PARTITIONS)
-        load = Load(cluster)
+        load = self._load(cluster)
         try:
             load.served(time.monotonic())
         finally:
@@ -111,60 +86,38 @@ class Failover:
     def _each_try(self, cluster, tool, choose, end, goal, name):
         """choose(cluster, try): the victim; end(victim): how it goes."""
         gone, back = Gaps(name, goal), Gaps(f"{name}, when it is back", COMES_BACK)
-        load = Load(cluster)
+        load = self._load(cluster)
         try:
             for turn in range(self.tries):
                 balance(cluster, tool)
                 victim = choose(cluster, turn)
-                node = int(victim.properties["node.id"])
-                led = {p for p, (leader, _) in replication_cases.partitions(cluster.bootstrap, TOPIC).items()
-                       if leader == node}
+                led = led_by(cluster, victim)
                 load.served(time.monotonic())
-                self._gap(load, led, gone, lambda victim=victim: end(victim))
-                self._gap(load, led, back, lambda victim=victim: self._start(cluster, victim))
+                measure(load, led, gone, lambda victim=victim: end(victim))
+                measure(load, led, back, lambda victim=victim: start(cluster, victim))
         finally:
             load.stop()
         gone.report()
         back.report()
 
-    @staticmethod
-    def _start(cluster, victim):
-        victim.start()
-        until(lambda: replication_cases.in_sync(cluster, TOPIC))
-
-    @staticmethod
-    def _gap(load, led, gaps, happens):
-        since = time.monotonic() - 0.05
-        happens()
-        load.served(time.monotonic())
-        time.sleep(AFTER_S)
-        load.served(time.monotonic())
-        for kind, askers in load.kinds(led):
-            gaps.add(kind, writers.longest_gap(askers, since))
-
     def kill9_of_a_broker_stalls_nobody_for_long(self, cluster, tool):
-        self._each_try(cluster, tool, self._no_controller, lambda b: b.kill9(), KILLED, "kill -9 of a broker")
+        self._each_try(cluster, tool, no_controller, lambda b: b.kill9(), KILLED, "kill -9 of a broker")
 
     def kill9_of_the_controller_stalls_nobody_for_long(self, cluster, tool):
         self._each_try(cluster, tool, lambda c, turn: controller(c), lambda b: b.kill9(), KILLED,
                        "kill -9 of the controller")
 
     def sigterm_of_a_broker_is_hardly_noticed(self, cluster, tool):
-        self._each_try(cluster, tool, self._no_controller, lambda b: b.stop(), STOPPED, "SIGTERM of a broker")
+        self._each_try(cluster, tool, no_controller, lambda b: b.stop(), STOPPED, "SIGTERM of a broker")
 
     def sigterm_of_the_controller_is_hardly_noticed(self, cluster, tool):
         self._each_try(cluster, tool, lambda c, turn: controller(c), lambda b: b.stop(), STOPPED,
                        "SIGTERM of the controller")
 
-    @staticmethod
-    def _no_controller(cluster, turn):
-        active = controller(cluster)
-        return [b for b in cluster.brokers if b is not active][turn % 2]
-
     def kill9_of_all_three_is_soon_over(self, cluster, tool):
         """From the start of the processes on."""
         gaps = Gaps("kill -9 of all three", ALL_KILLED)
-        load = Load(cluster)
+        load = self._load(cluster)
         try:
             for _ in range(self.tries):
                 balance(cluster, tool)
@@ -173,9 +126,8 @@ class Failover:
                 since = time.monotonic()
                 cluster.start()
                 load.served(since)
-                for kind, askers in load.kinds(set(range(PARTITIONS))):
-                    if askers:
-                        gaps.add(kind, writers.all_after(askers, since))
+                for kind, those in load.kinds():
+                    gaps.add(kind, askers.all_after(those, since))
         finally:
             load.stop()
         gaps.report()

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-import writers
+from harness import askers
 
 PROPERTIES = {"min.insync.replicas": "2",
               "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
@@ -126,6 +126,10 @@ def killed_leader_cuts_what_nobody_else_has_and_follows(cluster, tool):
     assert 'event=log_truncated topic="cut"' in cluster.node(leader).log_text()
 
 
+def nodes(cluster):
+    return {n: ("127.0.0.1", b.port) for n, b in enumerate(cluster.brokers, 1)}
+
+
 def in_sync(cluster, topic=TOPIC):
     bootstrap = ",".join(b.bootstrap for b in cluster.brokers if b.alive())
     return all(len(isr) == 3 for _, isr in partitions(bootstrap, topic).values())
@@ -141,14 +145,14 @@ def writes_go_on_while_each_broker_is_restarted(cluster, tool):
 
 def each_broker_ends(cluster, end, seconds):
     until(lambda: in_sync(cluster))
-    load = writers.writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
+    load = askers.writers(TOPIC, PARTITIONS, nodes(cluster))
     try:
-        writers.all_after(load, time.monotonic())
+        askers.all_after(load, time.monotonic())
         for b in cluster.brokers:
             since = time.monotonic()
             end(b)
-            writers.all_after(load, time.monotonic())
-            gap = writers.longest_gap(load, since - 0.1)
+            askers.all_after(load, time.monotonic())
+            gap = askers.longest_gap(load, since - 0.1)
             started = time.monotonic()
             b.start()
             until(lambda: in_sync(cluster))
@@ -157,23 +161,23 @@ def each_broker_ends(cluster, end, seconds):
             assert gap < seconds, gap
             assert back < 3.0, back
     finally:
-        writers.stop(load)
+        askers.stop(load)
 
 
 def writes_go_on_after_all_three_were_killed(cluster, tool):
-    load = writers.writers(TOPIC, PARTITIONS, [b.port for b in cluster.brokers])
+    load = askers.writers(TOPIC, PARTITIONS, nodes(cluster))
     try:
-        writers.all_after(load, time.monotonic())
+        askers.all_after(load, time.monotonic())
         for b in cluster.brokers:
             b.kill9()
         started = time.monotonic()
         cluster.start()
-        took = writers.all_after(load, started)
+        took = askers.all_after(load, started)
         print(f"every partition took writes {took * 1000:.0f} ms after the start")
         assert took < 5.0, took
         until(lambda: in_sync(cluster))
     finally:
-        writers.stop(load)
+        askers.stop(load)
     until(lambda: logs_are_equal(cluster))
 
 

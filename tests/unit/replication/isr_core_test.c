@@ -488,11 +488,32 @@ static void follower_that_comes_and_goes_is_given_more_time(void **state)
         fetches(&w, 2, w.log_end);
     }
     fetches(&w, 3, w.log_end);
-    assert_int_equal(ticks_pass(&w, ISR_FLAP_MS), ISR_FLAP_MS); /* it has settled down */
+    assert_int_equal(ticks_pass(&w, ISR_PATIENT_MS), ISR_PATIENT_MS); /* it has settled down */
     appends(&w, w.log_end + 1);
     fetches(&w, 2, w.log_end);
     fetches(&w, 3, w.log_end - 1);
     assert_int_equal(ticks_pass(&w, LAG_MS), SILENCE_MS);
+    end(&w);
+}
+
+static void cut_that_comes_back_is_noticed_as_soon(void **state)
+{
+    struct isr_world w;
+    (void)state;
+
+    one_of_two_falls_silent(&w);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(ticks_pass(&w, LAG_MS), SILENCE_MS);
+        controller_accepts(&w, IDS(1, 2));
+        ticks_pass(&w, 4000);
+        fetches(&w, 3, w.log_end);
+        controller_accepts(&w, IDS(1, 2, 3));
+        ticks_pass(&w, ISR_SETTLE_MS);
+        fetches(&w, 2, w.log_end);
+        fetches(&w, 3, w.log_end);
+        appends(&w, w.log_end + 1);
+        fetches(&w, 2, w.log_end);
+    }
     end(&w);
 }
 
@@ -759,6 +780,7 @@ int main(void)
         cmocka_unit_test(fetch_that_waits_with_us_is_no_silence),
         cmocka_unit_test(leader_that_was_away_gives_everyone_time_to_be_heard),
         cmocka_unit_test(follower_that_comes_and_goes_is_given_more_time),
+        cmocka_unit_test(cut_that_comes_back_is_noticed_as_soon),
         cmocka_unit_test(follower_that_keeps_up_under_load_stays_in),
         cmocka_unit_test(follower_that_fetches_too_slowly_falls_out),
         cmocka_unit_test(replica_joins_when_it_has_all_below_the_watermark),
