@@ -48,11 +48,21 @@ def check(history, logs):
 
     Complaints, each beginning with what it is; an empty list when every promise was kept.
     """
-    complaints = [f"refused: {line}" for line in history.errors]
-    complaints += _diverging(logs)
-    log = _longest(logs)
-    for partition, records in log.items():
+    return check_logs(logs) + check_clients(history, logs)
+
+
+def check_logs(logs):
+    """Of what the replicas are left with, whoever saw it: they are equal, and every writer's records are in order, once."""
+    complaints = _diverging(logs)
+    for partition, records in _longest(logs).items():
         complaints += _order(partition, records)
+    return complaints
+
+
+def check_clients(history, logs):
+    """Of what the clients were promised and saw."""
+    complaints = [f"refused: {line}" for line in history.errors]
+    log = _longest(logs)
     complaints += _lost(history.acked, log)
     complaints += _reads(history.read, log)
     complaints += [f"above the high watermark: partition {p}: offset {last} was read while the high watermark was {high}"

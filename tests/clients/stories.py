@@ -1,9 +1,7 @@
 """What the members of a group live through: each story a sequence of steps, each step waited for, none timed."""
-import json
-import os
-import subprocess
-import threading
 import time
+
+from running import Running
 
 WAIT_S = 60
 
@@ -12,36 +10,18 @@ class StoryFailed(Exception):
     """Something that should have happened did not, or the other way round."""
 
 
-class Member:
+class Member(Running):
     """One client program in the role of a group's member, and what it has told so far."""
 
     def __init__(self, client, broker, group, topic, **options):
-        words = {"bootstrap": broker.bootstrap, "group": group, "topic": topic, **client.options, **options}
-        self.name = client.name
-        self.lock = threading.Condition()
         self.owned = set()
         self.assigned_count = 0
         self.records = []  # (partition, offset) in the order they came
         self.committed = {}
-        self.closed = False
-        self.oddities = []
-        self.stderr = open(os.path.join(broker.folder, f"member-{group}-{time.monotonic_ns()}.err"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen([*client.command, "member", *(f"{k}={v}" for k, v in words.items())],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, text=True,
-                                        env=client.environment(), start_new_session=True)
-        threading.Thread(target=self._listen, daemon=True).start()
+        super().__init__(client, "member", broker.folder, f"member-{group}", bootstrap=broker.bootstrap, group=group,
+                         topic=topic, **client.options, **options)
 
-    def _listen(self):
-        for line in self.process.stdout:
-            try:
-                told = json.loads(line)
-            except ValueError:
-                told = {"event": "said", "why": line.strip()}
-            with self.lock:
-                self._take(told)
-                self.lock.notify_all()
-
-    def _take(self, told):
+    def take(self, told):
         event = told.get("event")
         if event is None:
             self.records.append((told["p"], told["o"]))
@@ -52,15 +32,8 @@ class Member:
             self.owned -= set(told["partitions"])
         elif event == "committed":
             self.committed[told["p"]] = told["o"]
-        elif event == "closed":
-            self.closed = True
         elif event != "commit_sent":
             self.oddities.append(told)
-
-    def error_text(self):
-        self.stderr.flush()
-        with open(self.stderr.name, encoding="utf-8", errors="replace") as text:
-            return text.read()[-1500:]
 
     def describe(self):
         return (f"{self.name}: owns {sorted(self.owned)}, {len(self.records)} records, committed {self.committed}, "
@@ -68,17 +41,12 @@ class Member:
 
     def close(self):
         """Leaves the group politely."""
-        try:
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
-            self.process.wait(30)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
+        if not self.ask_to_end() or not self.ended(30):
             self.kill9()
-            raise StoryFailed(f"did not leave in 30 s: {self.describe()}") from None
+            raise StoryFailed(f"did not leave in 30 s: {self.describe()}")
 
     def kill9(self):
-        self.process.kill()
-        self.process.wait()
+        super().kill9()
         with self.lock:
             self.owned = set()
 

@@ -14,6 +14,9 @@ import (
 // FirstTimestampMs is the timestamp of record 0; each further record is a millisecond later.
 const FirstTimestampMs = 1700000000000
 
+// TicksASecond is how often write sends its share of the rate.
+const TicksASecond = 5
+
 // Options are the words "key=value" after the command.
 type Options map[string]string
 
@@ -33,6 +36,11 @@ func (o Options) Number(key string) int {
 	return n
 }
 
+// Words of an option, between commas.
+func (o Options) Words(key string) []string {
+	return strings.Split(o[key], ",")
+}
+
 // Key of record i; nil for each fifth.
 func Key(i int) []byte {
 	if i%5 == 0 {
@@ -47,6 +55,11 @@ func Value(i int) []byte {
 		return nil
 	}
 	return []byte(fmt.Sprintf("v%d repeats itself", i) + strings.Repeat(" repeats itself", i%50))
+}
+
+// Padded is the value of a record of write.
+func Padded(who string, sequence int) []byte {
+	return []byte(fmt.Sprintf("%s %d %s", who, sequence, strings.Repeat("p", 60)))
 }
 
 var lock sync.Mutex

@@ -23,8 +23,11 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerConfig;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
+import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -32,6 +35,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /** The Java client behind the commands that every client program here has; see README.md beside it. */
 public class Client {
     static final long FIRST_TIMESTAMP = 1700000000000L;
+    static final int TICKS_A_SECOND = 5;
+    static final int PADDING = 60;
 
     public static void main(String[] args) throws Exception {
         Map<String, String> options = new HashMap<>();
@@ -44,6 +49,7 @@ public class Client {
             case "consume" -> consume(options);
             case "errors" -> errors(options);
             case "member" -> member(options);
+            case "write" -> write(options);
             default -> throw new IllegalArgumentException(args[0]);
         }
     }
@@ -97,6 +103,45 @@ public class Client {
 
     static String value(int i) {
         return ("v" + i + " repeats itself").concat(" repeats itself".repeat(i % 50));
+    }
+
+    /** A steady rate over all partitions, idempotent as by default, until something comes in on standard input. */
+    static void write(Map<String, String> o) throws Exception {
+        int partitions = Integer.parseInt(o.get("partitions"));
+        int aTick = Integer.parseInt(o.get("rate")) / TICKS_A_SECOND;
+        int[] next = new int[partitions];
+        Properties p = new Properties();
+        p.put(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, o.get("bootstrap"));
+        AtomicBoolean asked = asked();
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer())) {
+            for (int i = 0; !asked.get(); i++) {
+                int partition = i % partitions;
+                int sequence = next[partition]++;
+                byte[] value = bytes(o.get("who") + " " + sequence + " " + "p".repeat(PADDING));
+                producer.send(new ProducerRecord<>(o.get("topic"), partition, null, value), (told, why) -> say(why == null
+                    ? "{\"event\": \"acked\", \"p\": " + partition + ", \"s\": " + sequence + ", \"o\": " + told.offset() + "}"
+                    : "{\"event\": \"failed\", \"p\": " + partition + ", \"s\": " + sequence + ", \"why\": " + json(why.toString()) + "}"));
+                if (i % aTick == aTick - 1)
+                    Thread.sleep(1000 / TICKS_A_SECOND);
+            }
+        }
+        say("{\"event\": \"closed\"}");
+    }
+
+    /** Set when a line, or the end, comes in on standard input. */
+    static AtomicBoolean asked() {
+        AtomicBoolean asked = new AtomicBoolean();
+        Thread input = new Thread(() -> {
+            try {
+                new BufferedReader(new InputStreamReader(System.in)).readLine();
+            } catch (Exception ignored) {
+                // The end of input is what is waited for, however it comes.
+            }
+            asked.set(true);
+        });
+        input.setDaemon(true);
+        input.start();
+        return asked;
     }
 
     static Properties consumerProperties(Map<String, String> o) {
@@ -169,24 +214,16 @@ public class Client {
         if (o.getOrDefault("protocol", "classic").equals("consumer")) {
             p.put(ConsumerConfig.GROUP_PROTOCOL_CONFIG, "consumer");
         } else {
-            p.put(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, "6000");
-            p.put(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, "1000");
+            if (!o.getOrDefault("timeouts", "").equals("default")) {
+                p.put(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, "6000");
+                p.put(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, "1000");
+            }
             if (o.getOrDefault("assignor", "").equals("cooperative"))
                 p.put(ConsumerConfig.PARTITION_ASSIGNMENT_STRATEGY_CONFIG, CooperativeStickyAssignor.class.getName());
         }
         if (o.containsKey("instance"))
             p.put(ConsumerConfig.GROUP_INSTANCE_ID_CONFIG, o.get("instance"));
-        AtomicBoolean asked = new AtomicBoolean();
-        Thread input = new Thread(() -> {
-            try {
-                new BufferedReader(new InputStreamReader(System.in)).readLine();
-            } catch (Exception ignored) {
-                // The end of input is what is waited for, however it comes.
-            }
-            asked.set(true);
-        });
-        input.setDaemon(true);
-        input.start();
+        AtomicBoolean asked = asked();
         try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             c.subscribe(Collections.singletonList(o.get("topic")), new ConsumerRebalanceListener() {
                 @Override
@@ -211,8 +248,10 @@ public class Client {
                     c.commitSync(done);
                     for (Map.Entry<TopicPartition, OffsetAndMetadata> e : done.entrySet())
                         say("{\"event\": \"committed\", \"p\": " + e.getKey().partition() + ", \"o\": " + e.getValue().offset() + "}");
-                } catch (org.apache.kafka.common.KafkaException why) {
-                    say("{\"event\": \"commit_failed\", \"why\": " + json(why.toString()) + "}");
+                } catch (KafkaException why) {
+                    // One that a rebalance overtook: the next poll takes part in it, and the records come again.
+                    boolean retriable = why instanceof RetriableException || why instanceof RebalanceInProgressException;
+                    say("{\"event\": \"commit_failed\", \"why\": " + json(why.toString()) + ", \"retriable\": " + retriable + "}");
                 }
             }
         }

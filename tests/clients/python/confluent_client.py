@@ -1,9 +1,19 @@
 """confluent-kafka behind the commands that every client program here has; see the README one folder up."""
 import time
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from shared import FIRST_TIMESTAMP_MS, arguments, asked, expect, key, say, say_partitions, say_record, value
+from shared import (FIRST_TIMESTAMP_MS, TICKS_A_SECOND, arguments, asked, expect, key, padded, say, say_partitions, say_record,
+                    value)
+
+# What librdkafka tells of so that an application may know, and mends by itself.
+RETRIABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
+             KafkaError.REBALANCE_IN_PROGRESS, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
+             KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.REQUEST_TIMED_OUT}
+
+
+def say_error(event, error):
+    say({"event": event, "why": error.name(), "retriable": error.code() in RETRIABLE})
 
 
 def producer(o, **more):
@@ -29,8 +39,32 @@ def produce(o):
     say({"acked": int(o["count"])})
 
 
+def write(o):
+    """A steady rate over all partitions, idempotent, until something comes in on standard input."""
+    partitions, sequence = int(o["partitions"]), 0
+    end = asked()
+    p = Producer({"bootstrap.servers": o["bootstrap"], "enable.idempotence": True,
+                  "error_cb": lambda error: say_error("error", error)})
+
+    def delivered(error, m, at, n):
+        say({"event": "failed", "p": at, "s": n, "why": str(error)} if error else
+            {"event": "acked", "p": at, "s": n, "o": m.offset()})
+
+    while not end.is_set():
+        for _ in range(int(o["rate"]) // TICKS_A_SECOND):
+            at, n = sequence % partitions, sequence // partitions
+            sequence += 1
+            p.produce(o["topic"], padded(o["who"], n), partition=at,
+                      on_delivery=lambda error, m, at=at, n=n: delivered(error, m, at, n))
+        p.poll(0)
+        time.sleep(1 / TICKS_A_SECOND)
+    if p.flush(120):
+        raise SystemExit("records are still open")
+    say({"event": "closed"})
+
+
 def consumer(o, **more):
-    return Consumer({"bootstrap.servers": o["bootstrap"], "group.id": o.get("group", "none"), "enable.auto.commit": False,
+    return Consumer({"bootstrap.servers": o["bootstrap"], "error_cb": lambda error: say_error("error", error), "group.id": o.get("group", "none"), "enable.auto.commit": False,
                      "auto.offset.reset": "earliest", **{k.replace("_", "."): v for k, v in more.items()}})
 
 
@@ -78,8 +112,9 @@ def send_unknown_partition(o):
 
 def member(o):
     more = {"group_protocol": "consumer"} if o.get("protocol") == "consumer" else {
-        "session_timeout_ms": 6000, "heartbeat_interval_ms": 1000,
         "partition_assignment_strategy": "cooperative-sticky" if o.get("assignor") == "cooperative" else "range"}
+    if "group_protocol" not in more and o.get("timeouts") != "default":
+        more |= {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000}
     if "instance" in o:
         more["group_instance_id"] = o["instance"]
     end, c = asked(), consumer(o, **more)
@@ -88,9 +123,11 @@ def member(o):
     while not end.is_set():
         ends = {}
         for m in c.consume(500, 0.1):
-            if not m.error():
-                say_message(m)
-                ends[m.partition()] = m.offset() + 1
+            if m.error():
+                say_error("error", m.error())
+                continue
+            say_message(m)
+            ends[m.partition()] = m.offset() + 1
         if not ends:
             continue
         try:
@@ -98,7 +135,7 @@ def member(o):
             for p, at in ends.items():
                 say({"event": "committed", "p": p, "o": at})
         except KafkaException as why:
-            say({"event": "commit_failed", "why": str(why)})
+            say_error("commit_failed", why.args[0])
     c.close()
     say({"event": "closed"})
 
@@ -113,4 +150,5 @@ def committed(o):
 
 if __name__ == "__main__":
     COMMAND, OPTIONS = arguments()
-    {"produce": produce, "consume": consume, "errors": errors, "member": member, "committed": committed}[COMMAND](OPTIONS)
+    {"produce": produce, "consume": consume, "errors": errors, "member": member, "committed": committed,
+     "write": write}[COMMAND](OPTIONS)

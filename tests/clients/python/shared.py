@@ -4,6 +4,7 @@ import sys
 import threading
 
 FIRST_TIMESTAMP_MS = 1700000000000
+TICKS_A_SECOND = 5
 lock = threading.Lock()
 
 
@@ -17,6 +18,11 @@ def key(i):
 
 def value(i):
     return None if i % 5 and i % 7 == 0 else f"v{i} repeats itself{' repeats itself' * (i % 50)}".encode()
+
+
+def padded(who, sequence):
+    """The value of a record of `write`."""
+    return f"{who} {sequence} {'p' * 60}".encode()
 
 
 def say(line):

@@ -3,9 +3,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	clients "trivet.tests/clients"
@@ -21,7 +25,7 @@ func producer(o clients.Options, more ...kgo.Opt) *kgo.Client {
 	if !known {
 		codec = kgo.NoCompression()
 	}
-	options := []kgo.Opt{kgo.SeedBrokers(o["bootstrap"]), kgo.ProducerBatchCompression(codec),
+	options := []kgo.Opt{kgo.SeedBrokers(o.Words("bootstrap")...), kgo.ProducerBatchCompression(codec),
 		kgo.RecordPartitioner(kgo.ManualPartitioner())}
 	if o["idempotent"] != "true" {
 		options = append(options, kgo.DisableIdempotentWrite())
@@ -44,6 +48,46 @@ func produce(o clients.Options) {
 	clients.SayJSON(map[string]int{"acked": len(records)})
 }
 
+// write keeps a steady rate over all partitions, idempotent as by default, until something comes in on standard input.
+func write(o clients.Options) {
+	c, err := kgo.NewClient(kgo.SeedBrokers(o.Words("bootstrap")...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	clients.Must(err)
+	asked, partitions := clients.Asked(), o.Number("partitions")
+	ticks := time.NewTicker(time.Second / clients.TicksASecond)
+	for sequence := 0; ; {
+		select {
+		case <-asked:
+			clients.Must(c.Flush(context.Background()))
+			c.Close()
+			clients.SayJSON(map[string]string{"event": "closed"})
+			return
+		case <-ticks.C:
+		}
+		for i := 0; i < o.Number("rate")/clients.TicksASecond; i++ {
+			p, n := int32(sequence%partitions), sequence/partitions
+			sequence++
+			r := &kgo.Record{Topic: o["topic"], Partition: p, Value: clients.Padded(o["who"], n)}
+			c.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+				if err != nil {
+					clients.SayJSON(map[string]any{"event": "failed", "p": p, "s": n, "why": err.Error()})
+				} else {
+					clients.SayJSON(map[string]any{"event": "acked", "p": p, "s": n, "o": r.Offset})
+				}
+			})
+		}
+	}
+}
+
+func sayError(event string, err error) {
+	// A commit that a rebalance overtook: the next poll takes part in it, and the records come again. A broker that cannot be
+	// reached is tried again by the client itself; it only tells of it.
+	var unreachable *net.OpError
+	retriable := kerr.IsRetriable(err) || kgo.IsRetryableBrokerErr(err) || errors.Is(err, kerr.RebalanceInProgress) ||
+		errors.As(err, &unreachable)
+	clients.SayJSON(map[string]any{"event": event, "why": err.Error(), "retriable": retriable})
+}
+
 func sayRecord(r *kgo.Record) {
 	var headers [][2]string
 	for _, h := range r.Headers {
@@ -53,7 +97,7 @@ func sayRecord(r *kgo.Record) {
 }
 
 func consume(o clients.Options) {
-	c, err := kgo.NewClient(kgo.SeedBrokers(o["bootstrap"]), kgo.ConsumeTopics(o["topic"]),
+	c, err := kgo.NewClient(kgo.SeedBrokers(o.Words("bootstrap")...), kgo.ConsumeTopics(o["topic"]),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	clients.Must(err)
 	defer c.Close()
@@ -73,7 +117,7 @@ func expect(name, wanted string, o clients.Options, r *kgo.Record, more ...kgo.O
 	clients.Expect(name, wanted, c.ProduceSync(context.Background(), r).FirstErr())
 }
 
-func errors(o clients.Options) {
+func refusals(o clients.Options) {
 	expect("message_too_large", "MESSAGE_TOO_LARGE", o, &kgo.Record{Topic: o["topic"], Value: make([]byte, 2<<20)},
 		kgo.ProducerBatchMaxBytes(8<<20))
 	expect("unknown_topic", "UNKNOWN_TOPIC_OR_PARTITION", o, &kgo.Record{Topic: "franz-no-such-topic", Value: []byte("x")},
@@ -90,9 +134,9 @@ func member(o clients.Options) {
 		<-clients.Asked()
 		stop()
 	}()
-	options := []kgo.Opt{kgo.SeedBrokers(o["bootstrap"]), kgo.ConsumerGroup(o["group"]), kgo.ConsumeTopics(o["topic"]),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.SessionTimeout(6 * time.Second),
-		kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10 * time.Second),
+	options := []kgo.Opt{kgo.SeedBrokers(o.Words("bootstrap")...), kgo.ConsumerGroup(o["group"]), kgo.ConsumeTopics(o["topic"]),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelWarn, func() string { return time.Now().Format("15:04:05.000 ") })),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 			clients.SayPartitions("assigned", partitionsOf(m, o["topic"]))
 		}),
@@ -102,6 +146,10 @@ func member(o clients.Options) {
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 			clients.SayPartitions("revoked", partitionsOf(m, o["topic"]))
 		})}
+	if o["timeouts"] != "default" {
+		options = append(options, kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second),
+			kgo.RebalanceTimeout(10*time.Second))
+	}
 	if o["assignor"] == "cooperative" {
 		options = append(options, kgo.Balancers(kgo.CooperativeStickyBalancer()))
 	} else {
@@ -113,8 +161,14 @@ func member(o clients.Options) {
 	c, err := kgo.NewClient(options...)
 	clients.Must(err)
 	for ctx.Err() == nil {
+		c.AllowRebalance()
 		fetches := c.PollFetches(ctx)
 		ends := map[int32]int64{}
+		fetches.EachError(func(_ string, _ int32, err error) {
+			if !errors.Is(err, context.Canceled) {
+				sayError("error", err)
+			}
+		})
 		fetches.EachRecord(func(r *kgo.Record) {
 			sayRecord(r)
 			ends[r.Partition] = r.Offset + 1
@@ -124,7 +178,7 @@ func member(o clients.Options) {
 		}
 		limit, done := context.WithTimeout(context.Background(), 10*time.Second)
 		if err := c.CommitUncommittedOffsets(limit); err != nil {
-			clients.SayJSON(map[string]string{"event": "commit_failed", "why": err.Error()})
+			sayError("commit_failed", err)
 		} else {
 			for p, at := range ends {
 				clients.SayJSON(map[string]any{"event": "committed", "p": p, "o": at})
@@ -138,5 +192,6 @@ func member(o clients.Options) {
 
 func main() {
 	command, o := clients.Arguments()
-	map[string]func(clients.Options){"produce": produce, "consume": consume, "errors": errors, "member": member}[command](o)
+	map[string]func(clients.Options){"produce": produce, "consume": consume, "errors": refusals, "member": member,
+		"write": write}[command](o)
 }
