@@ -5,6 +5,7 @@
  *
  * No SO_REUSEPORT: a second broker on the port must fail to start. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "protocol/api.h"
@@ -15,6 +16,7 @@
 struct event_base;
 struct listener;
 struct shard;
+struct sockaddr_storage;
 
 struct listener_args {
     struct event_base *events; /* whose loop accepts */
@@ -43,5 +45,9 @@ enum api_listener listener_apis(const struct listener *l);
 void listener_stop(struct listener *l);
 /* When no loop runs any more. */
 void listener_close(struct listener *l);
+
+/* Whether a connection between the two addresses stays within this machine: the kernel gives both ends the same one,
+ * as long as the client asks for none. Ports do not matter. */
+bool listener_is_local(const struct sockaddr_storage *own, const struct sockaddr_storage *peer);
 
 #endif

@@ -4,13 +4,15 @@
  *   bare_loop write FOLDER FRAME_BYTES TOTAL_BYTES   read a socket, take the CRC-32C, write a file
  *   bare_loop send FOLDER RANGE_BYTES TOTAL_BYTES    sendfile what was written a moment ago
  *
- * One thread does the work and its processor time is taken; a child process is the other end of the
+ * Within one machine nothing is gained by pacing (BBR): like trivetd's, the socket is set to a congestion control
+ * without. One thread does the work and its processor time is taken; a child process is the other end of the
  * TCP connection and is not counted. Like the benchmark's topics the bytes go to six files in turn.
  * Prints one line of JSON. */
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -115,6 +117,8 @@ static int connect_peer(void (*peer)(int fd, int64_t total), int64_t total, pid_
     fd = accept(listener, NULL, NULL);
     if (fd < 0)
         give_up("accepting");
+    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno")))
+        give_up("the congestion control");
     close(listener);
     return fd;
 }
