@@ -46,6 +46,11 @@ static void part_report(struct fetch_part *part);
 static void part_stopped(struct task *t);
 static void call_deliver(struct fetch_call *call);
 
+static bool call_bytes_suffice(const struct fetch_call *call, size_t found)
+{
+    return found >= (size_t)(call->min_bytes > 0 ? call->min_bytes : 0);
+}
+
 static void entry_drop_payload(struct fetch_entry *e)
 {
     if (e->payload.slice.segment)
@@ -287,13 +292,23 @@ static void part_watch(struct fetch_part *part)
     }
 }
 
-/* Any growth is news to home, which knows what the other shards found. */
+/* Whether home wants to hear of what was read, when it knows of `told_bytes`. Any growth is news to it, as only home
+ * knows what the other shards found; where there are none, what is less than min.bytes is not. */
+static bool part_is_due(const struct fetch_part *part, size_t told_bytes)
+{
+    const struct fetch_call *call = part->call;
+
+    if (part->has_answer || part->has_news > part->news_told)
+        return true;
+    return call->alone ? call_bytes_suffice(call, part->found_bytes) : part->found_bytes > told_bytes;
+}
+
 static void part_read_again(struct fetch_part *part, bool all)
 {
     size_t before = part->found_bytes;
 
     part_read(part, all);
-    if (!part->has_answer && part->found_bytes <= before && part->has_news <= part->news_told)
+    if (!part_is_due(part, before))
         return;
     part_unwatch(part);
     part_report(part);
@@ -318,7 +333,10 @@ static void part_run(struct task *t)
     struct fetch_part *part = CONTAINER_OF(t, struct fetch_part, task);
 
     part_read(part, true);
-    part_report(part);
+    if (part->call->alone && !part_is_due(part, 0))
+        part_watch(part); /* home would only send it back */
+    else
+        part_report(part);
 }
 
 /* Home was not content: watch, unless something came while the question was on its way. */
@@ -381,7 +399,7 @@ static bool call_content(const struct fetch_call *call)
             return true;
         found += call->parts[i].told_bytes; /* one that watches again may know of more, and will report it */
     }
-    return found >= (size_t)(call->min_bytes > 0 ? call->min_bytes : 0);
+    return call_bytes_suffice(call, found);
 }
 
 /* Calls the watching owners back. */
@@ -404,13 +422,18 @@ static void call_stop(struct fetch_call *call)
     call->away--;
 }
 
+/* From here on owners watch, for so long at most. */
+static void call_begin_wait(struct fetch_call *call)
+{
+    call->waiting = true;
+    timer_start(call->rq->shard->loop, &call->wait, (int64_t)call->max_wait_ms * 1000);
+}
+
 /* Sends those parts that are home out to watch. */
 static void call_wait(struct fetch_call *call)
 {
-    if (!call->waiting) {
-        call->waiting = true;
-        timer_start(call->rq->shard->loop, &call->wait, (int64_t)call->max_wait_ms * 1000);
-    }
+    if (!call->waiting)
+        call_begin_wait(call);
     if (call->news && !call->hasten && (int64_t)call->max_wait_ms * 1000 > NEWS_WAIT_US) {
         call->hasten = true;
         timer_start(call->rq->shard->loop, &call->wait, NEWS_WAIT_US);
@@ -673,6 +696,9 @@ bool fetch_start(struct fetch_call *call)
     call_split(call);
     for (size_t i = 0; i < count; i++)
         used += call->parts[i].first != NULL;
+    call->alone = used == 1 && !call->wait_over;
+    if (call->alone)
+        call_begin_wait(call);
     call->stepping = true; /* until all are on their way */
     for (size_t i = 0; i < count; i++) {
         struct fetch_part *part = &call->parts[i];

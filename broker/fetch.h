@@ -7,7 +7,8 @@
  *   are fewer than min.bytes, watch the partitions -> home: enough, an error, or max.wait is over: stop
  *   the watching, read what is cold in the pool, answer
  *
- * An owner is asked once: a part that watches reads again by itself when something moved, and reports.
+ * An owner is asked once: a part that watches reads again by itself when something moved, and reports. Where one
+ * shard owns all that is asked for, it watches at once: the usual fetch of a reader at the end costs a message each way.
  * What is found are slices with references on their segments: deletion and truncation leave them whole.
  * All memory is in the request's arena; a part belongs to its owner until it reports, and then again
  * while it watches. */
@@ -76,7 +77,8 @@ struct fetch_call {
 
     struct fetch_part *parts; /* one a shard */
     size_t away;              /* messages that will come back: parts, and stops */
-    bool waiting;             /* the first round was not enough: owners watch */
+    bool alone;               /* one shard has all of it, and may watch without asking: never changes */
+    bool waiting;             /* owners watch */
     bool wait_over;           /* max.wait, or an error: what is there goes */
     bool finishing;
     bool news;   /* a replica has to hear of a high watermark or log start */

@@ -159,6 +159,63 @@ static void wait_ends_by_time_and_by_size(void **state)
     node_world_free(&w);
 }
 
+static int32_t partition_of_another_shard(const struct node_world *w, struct uuid topic)
+{
+    int32_t index = 0;
+
+    while (node_shard_of(w->node, topic, index) == 0) /* requests come in on shard 0 */
+        assert_true(++index < PARTITIONS);
+    return index;
+}
+
+/* The usual fetch of a reader at the end: no way back to be sent out again. */
+static void a_shard_that_has_all_that_is_asked_for_watches_at_once(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    struct uuid topic;
+    int32_t index;
+    (void)state;
+
+    topic = begin(&w);
+    index = partition_of_another_shard(&w, topic);
+    call_init(&c, 1, 0);
+    c.partitions[0].partition = index;
+    c.m.max_wait_ms = 200;
+    call_send(&w, &c, VERSION);
+    assert_true(test_loop_round(&w.loop)); /* the message there */
+    assert_non_null(node_world_partition(&w, topic, index)->watchers);
+    assert_null(call_wait(&w, &c, 150));
+    assert_int_equal(bytes_of(call_wait(&w, &c, 100)), 0);
+    assert_null(node_world_partition(&w, topic, index)->watchers);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+static void a_lone_shard_reports_when_min_bytes_are_there(void **state)
+{
+    static struct node_world w;
+    struct call c;
+    struct uuid topic;
+    int32_t index;
+    (void)state;
+
+    topic = begin(&w);
+    index = partition_of_another_shard(&w, topic);
+    call_init(&c, 1, 0);
+    c.partitions[0].partition = index;
+    c.m.max_wait_ms = LONG_MS;
+    c.m.min_bytes = 700; /* three of them */
+    call_send(&w, &c, VERSION);
+    for (int n = 0; n < 3; n++) {
+        assert_null(call_wait(&w, &c, 100));
+        assert_int_equal(node_world_produce(&w, TOPIC, index, -1, 1, 200), KERR_NONE);
+    }
+    assert_true(bytes_of(call_wait(&w, &c, 50)) >= 700);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 /* Bounds are kept in the order asked; the first batch comes however large it is. */
 static void limits_of_bytes_are_kept(void **state)
 {
@@ -496,6 +553,8 @@ int main(void)
         cmocka_unit_test(what_is_there_comes_at_once),
         cmocka_unit_test(fetch_waits_for_records),
         cmocka_unit_test(wait_ends_by_time_and_by_size),
+        cmocka_unit_test(a_shard_that_has_all_that_is_asked_for_watches_at_once),
+        cmocka_unit_test(a_lone_shard_reports_when_min_bytes_are_there),
         cmocka_unit_test(limits_of_bytes_are_kept),
         cmocka_unit_test(cold_bytes_are_the_same_bytes),
         cmocka_unit_test(leader_in_doubt_does_not_judge_offsets_past_its_end),
