@@ -19,14 +19,12 @@
 #define READ_BYTES_A_TURN ((size_t)1 << 20) /* then other connections of the shard get theirs */
 #define BUDGET_STALL_US   (2 * 1000 * 1000) /* a frame that has waited so long for its rest may go */
 
-static void connection_pump(struct connection *c);
+static void connection_pump(struct connection *c, bool may_give_way);
 
 /* ---- closing ---- */
 
 static void connection_free(struct connection *c)
 {
-    event_del(&c->readable);
-    event_del(&c->writable);
     close(c->fd);
     free(c);
 }
@@ -69,6 +67,8 @@ void connection_close(struct connection *c, const char *reason)
                  "peer=%s reason=\"%s\"", c->client.host, reason ? reason : "closed by peer");
     shard_connection_closed(s, c);
     client_lost(&c->client);
+    event_del(&c->readable); /* it may be some turns of the loop until it is freed */
+    event_del(&c->writable);
     connection_drop_frame(c);
     connection_drop_requests(c);
     if (!c->dispatching && !c->pump_posted)
@@ -228,7 +228,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
     c->dispatching = false;
     if (!c->closed)
-        connection_pump(c);
+        connection_pump(c, true);
     else if (!c->pump_posted)
         connection_free(c);
 }
@@ -240,7 +240,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     c->writing = false;
-    connection_pump(c);
+    connection_pump(c, false);
 }
 
 /* ---- the order of requests ---- */
@@ -255,8 +255,26 @@ static bool connection_may_start(const struct connection *c)
     return c->under_way == 0 || (c->producing && frame_api_key(rq->frame) == API_PRODUCE);
 }
 
+static void connection_post_pump(struct connection *c)
+{
+    if (!c->pump_posted)
+        loop_post(c->client.shard->loop, &c->pump);
+    c->pump_posted = true;
+}
+
+/* Records before acknowledgements: a reader that waited for what was just appended is answered by tasks that are posted
+ * already, and to send wakes whoever it is for. Who gives way sends within the same turn of the loop. */
+static bool connection_gives_way(struct connection *c)
+{
+    if (!c->producing || !c->client.shard->fetch_ready_posted)
+        return false;
+    c->gives_way = true;
+    connection_post_pump(c);
+    return true;
+}
+
 /* Starts what may start, sends what is answered, until neither gives more. */
-static void connection_pump(struct connection *c)
+static void connection_pump(struct connection *c, bool may_give_way)
 {
     c->dispatching = true;
     do {
@@ -268,7 +286,7 @@ static void connection_pump(struct connection *c)
             c->producing = frame_api_key(rq->frame) == API_PRODUCE;
             request_dispatch(rq);
         }
-    } while (!c->closed && connection_send(c) && connection_may_start(c));
+    } while (!c->closed && !(may_give_way && connection_gives_way(c)) && connection_send(c) && connection_may_start(c));
     c->dispatching = false;
     if (!c->closed)
         connection_arm_read(c);
@@ -281,10 +299,14 @@ static void on_pump(struct task *t)
     struct connection *c = CONTAINER_OF(t, struct connection, pump);
 
     c->pump_posted = false;
-    if (c->closed)
+    if (c->closed) {
         connection_free(c);
-    else
-        connection_pump(c);
+    } else if (c->gives_way) { /* the fetches are answered by now: behind their own pumps */
+        c->gives_way = false;
+        connection_post_pump(c);
+    } else {
+        connection_pump(c, false);
+    }
 }
 
 /* client.answered: answers that come in one turn of the loop leave together. */
@@ -298,10 +320,8 @@ static void connection_answered(struct client *client, struct request *rq)
         return;
     }
     c->output_bytes += response_size(&rq->response);
-    if (!c->dispatching && !c->pump_posted) {
-        c->pump_posted = true;
-        loop_post(client->shard->loop, &c->pump);
-    }
+    if (!c->dispatching)
+        connection_post_pump(c);
 }
 
 /* ---- life ---- */

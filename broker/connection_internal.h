@@ -23,6 +23,7 @@ struct connection {
     bool closed;      /* freed once nothing of ours is on the stack or in the mailbox */
     bool dispatching;
     bool pump_posted;
+    bool gives_way;   /* the pump that is posted is to be posted once more */
     bool producing;   /* what is under way are Produce requests */
     struct task pump;
     bool reading;     /* the read event is armed */
