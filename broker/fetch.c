@@ -88,9 +88,11 @@ static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e
     }
     if (e->offset <= log_end_offset(p->log))
         return KERR_NONE;
-    /* Another leader's log may be longer. */
-    return node_in_doubt(s->node, clock_monotonic_us(s->loop->clock)) ? KERR_NOT_LEADER_OR_FOLLOWER
-                                                                       : KERR_OFFSET_OUT_OF_RANGE;
+    /* The log of whoever leads may be longer than ours. A consumer without leader epochs, told by a broker that has not yet
+     * heard of its successor, may take us for the leader: it is to ask who leads, not to begin anew. */
+    return p->state == PARTITION_LEADING && !node_in_doubt(s->node, clock_monotonic_us(s->loop->clock))
+               ? KERR_OFFSET_OUT_OF_RANGE
+               : KERR_NOT_LEADER_OR_FOLLOWER;
 }
 
 /* Whether the fetch is of an earlier run of the replica's broker. */
