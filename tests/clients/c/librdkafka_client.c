@@ -67,7 +67,8 @@ static bool input_has_ended(void)
     return poll(&in, 1, 0) > 0; /* a line, or the end */
 }
 
-/* What librdkafka tells of so that an application may know, and mends by itself. */
+/* What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, whose
+ * records come again. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins. */
 static bool is_retriable(rd_kafka_resp_err_t error)
 {
     static const rd_kafka_resp_err_t retriable[] = {
@@ -75,7 +76,7 @@ static bool is_retriable(rd_kafka_resp_err_t error)
         RD_KAFKA_RESP_ERR__TIMED_OUT,             RD_KAFKA_RESP_ERR__WAIT_COORD,
         RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,  RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
         RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
-        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,      RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
     };
 
     for (size_t i = 0; i < sizeof retriable / sizeof retriable[0]; i++)

@@ -6,10 +6,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from shared import (FIRST_TIMESTAMP_MS, TICKS_A_SECOND, arguments, asked, expect, key, padded, say, say_partitions, say_record,
                     value)
 
-# What librdkafka tells of so that an application may know, and mends by itself.
+# What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, whose
+# records come again. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins.
 RETRIABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
              KafkaError.REBALANCE_IN_PROGRESS, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
-             KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.REQUEST_TIMED_OUT}
+             KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.REQUEST_TIMED_OUT,
+             KafkaError.ILLEGAL_GENERATION}
 
 
 def say_error(event, error):
