@@ -94,7 +94,7 @@ void classic_group_sync(struct group_core *c, struct group *g, struct group_call
 void classic_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
                              const struct group_heartbeat *r);
 
-/* ---- pieces; also for group_convert.c ---- */
+/* ---- pieces; also for where the two protocols meet ---- */
 
 /* An empty group of generation 0; NULL: out of memory (group_fail). Give it to group_become. */
 struct classic_group *classic_group_create(struct group_core *c);

@@ -200,7 +200,7 @@ struct consumer_member *consumer_member_replace(struct group_core *c, struct gro
     struct held_set target;
     struct member_fields f = old->fields;
     struct str new_id = group_fx_str(c, id), *topics;
-    struct group_protocol *protocols = group_fx_array(c, f.protocol_count, sizeof *protocols);
+    struct group_protocol *protocols = group_fx_protocols(c, f.protocols, f.protocol_count);
 
     /* All that the old one's memory holds, before it goes. */
     if (!protocols || !held_room(c, &p.assigned, old->assigned.count) ||
@@ -219,9 +219,6 @@ struct consumer_member *consumer_member_replace(struct group_core *c, struct gro
     for (size_t i = 0; i < f.topic_count; i++)
         topics[i] = group_fx_str(c, topics[i]);
     f.topics = topics;
-    for (size_t i = 0; i < f.protocol_count; i++)
-        protocols[i] = (struct group_protocol){group_fx_str(c, f.protocols[i].name),
-                                               group_fx_bytes(c, f.protocols[i].metadata)};
     f.protocols = protocols;
     f.instance_id = group_fx_str(c, f.instance_id);
     f.rack_id = group_fx_str(c, f.rack_id);
@@ -248,7 +245,7 @@ void consumer_members_leave(struct group_core *c, struct group *g, const struct 
 {
     struct consumer_group *cg = g->consumer;
 
-    if (convert_to_classic_without(c, g, ids, count) || c->failed)
+    if (convert_to_classic(c, g, ids, count, true) || c->failed)
         return;
     for (size_t i = 0; i < count; i++)
         if (consumer_member_find(cg, ids[i]))

@@ -206,6 +206,8 @@ void consumer_emit_regex_tombstone(struct group_core *c, struct group *g, struct
 void consumer_emit_member_gone(struct group_core *c, struct group *g, struct str id);
 /* An estimate of the bytes that a record of one partition set takes, with its key. */
 size_t consumer_set_record_bytes(const struct group *g, struct str id, const struct held_set *s);
+/* The same of the record of a member's fields, without its key. */
+size_t consumer_fields_record_bytes(const struct member_fields *f);
 
 /* ---- assignment (group_consumer_assign.c) ---- */
 
@@ -220,7 +222,7 @@ void consumer_group_assign(struct group_core *c, struct group *g);
 void consumer_member_reconcile(struct group_core *c, struct group *g, struct consumer_member *m,
                                const struct held_set *owned, bool subscription_changed);
 
-/* ---- heartbeats (group_consumer.c), also for group_convert.c ---- */
+/* ---- heartbeats (group_consumer.c), also for where the protocols meet ---- */
 
 /* The group gets a new epoch if `bump`, or if the topics are no longer what they were. */
 void consumer_group_update_epoch(struct group_core *c, struct group *g, bool bump);
@@ -251,14 +253,17 @@ size_t consumer_names_sort(struct str *names, size_t count);
 struct str *consumer_sort_topics(struct group_core *c, const struct str *topics, size_t count,
                                  size_t *out_count);
 
-/* ---- conversion (group_convert.c) ---- */
+/* ---- conversion ---- */
 
-/* A classic group with members becomes a consumer group, or NULL and *wrong says why not. */
+#define CONSUMER_PROTOCOL STR("consumer") /* what classic consumers call their protocol type */
+
+/* A classic group with members becomes a consumer group, or NULL and *wrong says why not
+ * (group_upgrade.c). */
 struct consumer_group *convert_to_consumer(struct group_core *c, struct group *g,
                                            const char **wrong);
 /* When all members but those that leave speak the classic protocol, the group may become classic:
- * it does, and true. */
-bool convert_to_classic_without(struct group_core *c, struct group *g, const struct str *leaving,
-                                size_t count);
+ * it does, begins to rebalance if asked to, and true (group_downgrade.c). */
+bool convert_to_classic(struct group_core *c, struct group *g, const struct str *leaving,
+                        size_t count, bool rebalance);
 
 #endif

@@ -65,6 +65,18 @@ put_classic(struct group_core *c, const struct member_fields *f)
     return classic;
 }
 
+size_t consumer_fields_record_bytes(const struct member_fields *f)
+{
+    size_t bytes = 64 /* more than a record's own bytes */ + f->instance_id.size +
+                   f->rack_id.size + f->client_id.size + f->client_host.size;
+
+    for (size_t i = 0; i < f->topic_count; i++)
+        bytes += f->topics[i].size + 3;
+    for (size_t i = 0; i < f->protocol_count; i++)
+        bytes += f->protocols[i].name.size + f->protocols[i].metadata.size + 8;
+    return bytes;
+}
+
 void consumer_emit_member(struct group_core *c, struct group *g, struct str id,
                           const struct member_fields *f)
 {

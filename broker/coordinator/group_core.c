@@ -245,6 +245,17 @@ void *group_fx_array(struct group_core *c, size_t count, size_t size)
     return array;
 }
 
+struct group_protocol *group_fx_protocols(struct group_core *c, const struct group_protocol *protocols,
+                                          size_t count)
+{
+    struct group_protocol *copies = group_fx_array(c, count, sizeof *copies);
+
+    for (size_t i = 0; copies && i < count; i++)
+        copies[i] = (struct group_protocol){group_fx_str(c, protocols[i].name),
+                                            group_fx_bytes(c, protocols[i].metadata)};
+    return copies;
+}
+
 void group_want_regex(struct group_core *c, struct str group, struct str regex)
 {
     struct group_regex_wanted *all = grown(c, c->regexes, c->fx->regex_count, &c->regex_capacity,

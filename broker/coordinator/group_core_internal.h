@@ -6,7 +6,8 @@
  *
  *   group_core.c      the table, steps, deadlines, dispatch by type     group_offsets.c   commits, deletion, expiry
  *   group_classic*.c  classic groups (group_classic.h)                  group_consumer*.c KIP-848 groups
- *   group_convert.c   requests of one protocol that meet a group of the other
+ *   group_upgrade.c   a classic group becomes a consumer group          group_downgrade.c the other way
+ *   group_convert.c   classic requests that meet a consumer group       group_embedded.c  bytes of classic consumers
  *
  * A step is: group_step_begin, group_step_on(the one group it is about), decisions, group_step_end. In between,
  * records and answers collect in c->fx. An answer leaves after the newest write of the step's group, so that nobody
@@ -102,6 +103,9 @@ struct str group_fx_str(struct group_core *c, struct str s);
 struct bytes group_fx_bytes(struct group_core *c, struct bytes b);
 /* count zeroed elements; NULL after a failure (group_fail was called), else never. */
 void *group_fx_array(struct group_core *c, size_t count, size_t size);
+/* A copy of all of it; NULL as above. */
+struct group_protocol *group_fx_protocols(struct group_core *c, const struct group_protocol *protocols,
+                                          size_t count);
 
 /* Wants a regular expression resolved; both are copied. */
 void group_want_regex(struct group_core *c, struct str group, struct str regex);
@@ -174,7 +178,7 @@ struct str consumer_group_state(const struct group *g);
 void consumer_group_tombstones(struct group_core *c, struct group *g);
 
 /* Any type of g (GROUP_NONE and an empty classic group become consumer groups; a classic one with members is converted
- * or refused: group_convert.c). Always answers who. */
+ * or refused: group_upgrade.c). Always answers who. */
 void consumer_group_heartbeat(struct group_core *c, struct group *g, struct group_caller *who,
                               const struct group_consumer_heartbeat *r);
 /* g is a consumer group; fills who->consumer_describe, does not answer. */
