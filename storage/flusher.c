@@ -4,10 +4,7 @@
 #include <string.h>
 
 #include "protocol/base/check.h"
-
-/* From so many files on one sync of the file system is cheaper than one call for each: every fsync of a new
- * file waits for a journal commit of its own. */
-#define FILES_FOR_FILESYSTEM_SYNC 48
+#include "storage/sync_choice.h"
 
 struct flusher {
     struct loop *loop;
@@ -22,8 +19,11 @@ struct flusher {
     bool held;
     struct flusher_entry *queued; /* the next round */
     struct flusher_entry **queued_end;
-    bool filesystem;
+    struct sync_choice choice;
+    bool filesystem; /* the running round syncs that */
     struct status filesystem_result;
+    int file_count;  /* of the running round */
+    int64_t sync_us; /* it took the pool */
     struct flusher_round *round; /* the running one: the pool's while running */
     size_t round_count;
     size_t round_capacity;
@@ -58,6 +58,7 @@ static void timer_fired(struct timer *t)
 static void run_round(struct job *j)
 {
     struct flusher *f = CONTAINER_OF(j, struct flusher, job);
+    int64_t started_us = clock_monotonic_us(f->loop->clock);
 
     for (size_t i = 0; i < f->round_count; i++) {
         struct flusher_round *r = &f->round[i];
@@ -67,6 +68,7 @@ static void run_round(struct job *j)
     f->filesystem_result = STATUS_OK;
     if (f->filesystem)
         f->filesystem_result = f->files->ops->sync_filesystem(f->files, f->directory);
+    f->sync_us = clock_monotonic_us(f->loop->clock) - started_us;
 }
 
 static void round_done(struct task *t)
@@ -74,10 +76,12 @@ static void round_done(struct task *t)
     struct job *j = CONTAINER_OF(t, struct job, done);
     struct flusher *f = CONTAINER_OF(j, struct flusher, job);
     const size_t count = f->round_count;
+    const int64_t now_us = clock_monotonic_us(f->loop->clock);
 
-    f->stats.last_round_us = clock_monotonic_us(f->loop->clock) - f->started_us;
+    f->stats.last_round_us = now_us - f->started_us;
     if (f->stats.last_round_us > f->stats.longest_round_us)
         f->stats.longest_round_us = f->stats.last_round_us;
+    sync_choice_learn(&f->choice, f->filesystem, f->file_count, f->sync_us, now_us);
     for (size_t i = 0; i < count; i++) {
         struct flusher_round *r = &f->round[i];
 
@@ -116,8 +120,7 @@ static bool reserve_round(struct flusher *f, size_t count)
 /* Moves what is queued into the round. */
 static void collect(struct flusher *f)
 {
-    int files = 0;
-
+    f->file_count = 0;
     while (f->queued && reserve_round(f, f->round_count + 1)) {
         struct flusher_entry *e = f->queued;
         struct flusher_round *r = &f->round[f->round_count];
@@ -129,11 +132,11 @@ static void collect(struct flusher *f)
             continue; /* a round before covered it, or it went offline */
         e->flushing = true;
         f->round_count++;
-        files += r->flush.file_count;
+        f->file_count += r->flush.file_count;
     }
     if (!f->queued)
         f->queued_end = &f->queued;
-    f->filesystem = files >= FILES_FOR_FILESYSTEM_SYNC;
+    f->filesystem = sync_choice_is_filesystem(&f->choice, f->file_count, clock_monotonic_us(f->loop->clock));
 }
 
 static void start_round(struct flusher *f)
@@ -173,6 +176,7 @@ struct flusher *flusher_create(const struct flusher_args *args)
     f->files = args->files;
     f->delay_us = args->delay_us;
     f->queued_end = &f->queued;
+    sync_choice_init(&f->choice);
     timer_init(f->loop, &f->timer, timer_fired);
     return f;
 }

@@ -8,7 +8,8 @@
  *
  * One job at a time; it covers all logs that are dirty when it starts. While it runs others become dirty, and
  * they are the next round: the disk's own speed sets the size of a group, and a lone append waits for
- * nothing. Many files at once are synced by one sync of the whole file system.
+ * nothing. Several files at once are synced by one sync of the whole file system, where that is the faster way
+ * (sync_choice.h).
  *
  * Everything here runs on the loop. */
 

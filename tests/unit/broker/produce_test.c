@@ -213,6 +213,7 @@ static void failed_flush_is_told_to_all_who_wait(void **state)
                                 .call = FILES_CALL_SYNC, .prefix = "./trivet-data/t-0", .sys_errno = EIO});
     files_sim_fail(w.files,
                    &(struct files_fault){.call = FILES_CALL_SYNC, .prefix = "trivet-data/t-0", .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
     call_send(&w, &a, VERSION);
     call_send(&w, &b, VERSION);
     assert_int_equal(call_wait(&w, &a)[0].error_code, KERR_KAFKA_STORAGE_ERROR);

@@ -400,6 +400,7 @@ static void failed_flush_takes_it_offline_for_all(void **state)
     append(&w, true);
     assert_false(wait_for(&w, &a, 1));
     files_sim_fail(w.w.files, &(struct files_fault){.call = FILES_CALL_SYNC, .sys_errno = EIO});
+    files_sim_fail(w.w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
     run(&w);
     assert_int_equal(a.code, KERR_KAFKA_STORAGE_ERROR);
     assert_int_equal(a.told, 1);

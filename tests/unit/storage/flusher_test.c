@@ -273,16 +273,19 @@ static void failed_sync_hits_only_its_log(void **state)
     (void)state;
 
     begin(&f, 1000);
+    for (int round = 0; round < 2; round++) { /* of old files: each log has one to be synced */
+        for (int i = 0; i < 2; i++)
+            append_and_request(&f, i);
+        if (round == 0)
+            test_loop_run(&f.loop, 10);
+    }
     files_sim_fail(f.w.files, &(struct files_fault){
                                   .call = FILES_CALL_SYNC, .prefix = "data/t-1/", .times = 1, .sys_errno = EIO});
-    for (int i = 0; i < 3; i++)
-        append_and_request(&f, i);
     test_loop_run(&f.loop, 10);
     assert_true(log_offline(f.partitions[1].entry.log));
     assert_int_equal(f.partitions[1].result.code, KERR_KAFKA_STORAGE_ERROR);
-    assert_int_equal(flushed_end(&f, 1), 0);
-    assert_int_equal(flushed_end(&f, 0), 2);
-    assert_int_equal(flushed_end(&f, 2), 2);
+    assert_int_equal(flushed_end(&f, 1), 2);
+    assert_int_equal(flushed_end(&f, 0), 4);
     flusher_request(f.flusher, &f.partitions[1].entry);
     test_loop_run(&f.loop, 10);
     assert_true(flusher_idle(f.flusher));
