@@ -150,18 +150,12 @@ void state_batch_delete(struct state_batch *b, enum state_family family, struct 
 
 void state_batch_delete_prefix(struct state_batch *b, enum state_family family, struct bytes prefix)
 {
-    uint8_t fixed[PREFIX_BYTES_USUAL];
-    uint8_t *end = prefix.size <= sizeof fixed ? fixed : malloc(prefix.size);
+    uint8_t end[STATE_DELETED_PREFIX_BYTES_MAX];
 
-    if (!end) {
-        writer_fail(&b->operations, KERR_UNKNOWN_SERVER_ERROR);
-        return;
-    }
+    CHECK(prefix.size <= sizeof end);
     check_key(family, prefix); /* so that it has an end: its first byte is not 0xff */
     add_operation(b, &(struct state_operation){STATE_DELETE_RANGE, family, prefix,
                                                {end, state_prefix_end(prefix, end)}});
-    if (end != fixed)
-        free(end);
 }
 
 size_t state_batch_count(const struct state_batch *b)

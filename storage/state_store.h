@@ -85,7 +85,8 @@ void state_store_close(struct state_store *s);
 
 /* ---- batches ---- */
 
-#define STATE_BATCH_BYTES_MAX (64 << 20)
+#define STATE_BATCH_BYTES_MAX          (64 << 20)
+#define STATE_DELETED_PREFIX_BYTES_MAX 16
 
 /* An empty batch; NULL: out of memory. It writes to the store as that is now: after a state_store_reset its commit is
  * refused. So: make the batch, read the mark, then fill in what comes after the mark. */
@@ -98,7 +99,7 @@ void state_batch_clear(struct state_batch *b);
  * the commit. */
 void state_batch_put(struct state_batch *b, enum state_family family, struct bytes key, struct bytes value);
 void state_batch_delete(struct state_batch *b, enum state_family family, struct bytes key);
-/* Everything whose key begins so; one operation however many that are. */
+/* Everything whose key begins so; one operation however many that are. At most STATE_DELETED_PREFIX_BYTES_MAX. */
 void state_batch_delete_prefix(struct state_batch *b, enum state_family family, struct bytes prefix);
 void state_batch_set_mark(struct state_batch *b, struct state_partition p, const struct state_mark *mark);
 /* All that is kept of a partition, its mark too: it is another topic's, its mark lies beyond the end of the log, or it

@@ -39,8 +39,20 @@
 #define SYNC_EVERY_BYTES           (1 << 20)
 #define COMPRESSION_LZ4            4
 
+/* An insert into the memtable begins its search at the one before with the same first bytes: family, partition, a group's
+ * name, the begin of a topic's. What is written is nearly always what was written before, so that it finds its place
+ * after a few steps instead of two dozen, each of which misses the processor's caches: 4.5 to 2.3 us a commit over 1,000
+ * groups. Longer names share a beginning, which costs steps and nothing else. A beginning takes some 300 bytes.
+ *
+ * RocksDB 7.8 keeps one set of hints for keys and for deleted ranges, and goes astray (an assertion, where it has those)
+ * when one serves both. So no deleted range may begin with a key as long as a hint: shorter ones have none. */
+#define HINT_BYTES   24
+#define INSERT_HINTS "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.24"
+
 #define FAMILY_BYTES    1
 #define KEY_BYTES_USUAL 512
+
+_Static_assert(FAMILY_BYTES + STATE_DELETED_PREFIX_BYTES_MAX < HINT_BYTES, "deleted ranges have no hints");
 
 struct rocks {
     struct state_store base;
@@ -452,6 +464,20 @@ static void rocks_stats(struct state_store *s, struct state_store_stats *out)
 
 /* ---- opening and closing RocksDB ---- */
 
+/* Takes o. The C interface has no function for them; a library that does not know them does without. */
+static rocksdb_options_t *with_insert_hints(rocksdb_options_t *o)
+{
+    rocksdb_options_t *hinted = rocksdb_options_create();
+    char *error = NULL;
+
+    rocksdb_get_options_from_string(o, INSERT_HINTS, hinted, &error);
+    rocksdb_options_destroy(error ? hinted : o);
+    if (!error)
+        return hinted;
+    rocksdb_free(error);
+    return o;
+}
+
 static rocksdb_options_t *make_options(const struct rocks *r, bool create)
 {
     rocksdb_options_t *o = rocksdb_options_create();
@@ -488,7 +514,7 @@ static rocksdb_options_t *make_options(const struct rocks *r, bool create)
     rocksdb_options_set_max_log_file_size(o, LOG_FILE_BYTES_MAX);
     rocksdb_options_set_keep_log_file_num(o, 1);
     rocksdb_block_based_options_destroy(t);
-    return o;
+    return with_insert_hints(o);
 }
 
 /* NULL: opened. Else RocksDB's text, the caller's to free. */

@@ -866,6 +866,117 @@ static void threads_read_and_write_while_it_is_flushed_and_reset(void **state)
     assert_int_equal(state_store_generation(w->store), 1 + ROUNDS);
 }
 
+/* ---- long keys, whose search begins at the insert before ---- */
+
+#define LONG_KEYS 300
+
+struct long_writer {
+    pthread_t thread;
+    struct state_store *store;
+    int32_t partition;
+    uint64_t held[LONG_KEYS]; /* 0: nothing */
+};
+
+static struct bytes long_key(char text[64], int32_t partition, int number)
+{
+    int size = snprintf(text + 4, 60, number % 3 ? "group-of-a-long-name-%04d%s" : "g-%04d%s", number,
+                        number % 5 ? "" : "topic");
+
+    store_be32((uint8_t *)text, (uint32_t)partition);
+    return (struct bytes){(const uint8_t *)text, 4 + (size_t)size};
+}
+
+static void *write_long_keys(void *arg)
+{
+    struct long_writer *w = arg;
+    struct state_batch *b = state_batch_new(w->store);
+    uint64_t random = (uint64_t)w->partition;
+    char text[64];
+
+    for (uint64_t i = 1; i <= 20000; i++) {
+        int number = (int)(i % LONG_KEYS);
+
+        random = random * 6364136223846793005U + 1442695040888963407U;
+        if (random >> 40 & 1)
+            number = (int)((random >> 33) % LONG_KEYS);
+        if ((random >> 50) % 1000 == 0) {
+            state_batch_drop_partition(b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition});
+            memset(w->held, 0, sizeof w->held);
+        } else if ((random >> 50) % 8 == 1) {
+            state_batch_delete(b, STATE_OFFSETS, long_key(text, w->partition, number));
+            w->held[number] = 0;
+        } else {
+            state_batch_put(b, STATE_OFFSETS, long_key(text, w->partition, number),
+                            (struct bytes){(const uint8_t *)&i, sizeof i});
+            w->held[number] = i;
+        }
+        if (i % 4 == 0) {
+            CHECK(!status_failed(state_batch_commit(b, NULL)));
+            state_batch_clear(b);
+        }
+    }
+    state_batch_free(b);
+    return NULL;
+}
+
+struct order {
+    char last[64];
+    size_t last_size, count;
+};
+
+static enum state_next next_in_order(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+{
+    struct order *o = arg;
+
+    (void)value;
+    (void)seek;
+    assert_true(str_compare((struct str){o->last, o->last_size}, (struct str){(const char *)key.data, key.size}) < 0);
+    memcpy(o->last, key.data, key.size);
+    o->last_size = key.size;
+    o->count++;
+    return STATE_NEXT;
+}
+
+/* Keys long enough for hints beside shorter ones, deletes and deleted ranges; RocksDB has assertions of its own here. */
+static void writers_of_long_keys_and_of_dropped_partitions_find_what_they_wrote(void **state)
+{
+    enum { WRITERS = 3 };
+    static struct long_writer writers[WRITERS];
+    const struct state_store_options small = {.cache_bytes = 1 << 20, .write_bytes = 512 << 10, .open_files_max = 16};
+    struct world *w = *state;
+    struct order order = {.last_size = 0};
+    size_t held = 0;
+    struct arena a;
+
+    assert_int_equal(try_to_open_with(w, &small).code, KERR_NONE);
+    arena_init(&a, 1 << 20);
+    for (int i = 0; i < WRITERS; i++) {
+        writers[i] = (struct long_writer){.store = w->store, .partition = i};
+        assert_int_equal(pthread_create(&writers[i].thread, NULL, write_long_keys, &writers[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(writers[i].thread, NULL);
+    for (int i = 0; i < WRITERS * LONG_KEYS; i++) {
+        const uint64_t expected = writers[i / LONG_KEYS].held[i % LONG_KEYS];
+        struct bytes value;
+        char text[64];
+
+        assert_int_equal(state_store_get(w->store, STATE_OFFSETS, long_key(text, i / LONG_KEYS, i % LONG_KEYS), &a,
+                                         &value, NULL)
+                             .code,
+                         KERR_NONE);
+        assert_int_equal(value.data != NULL, expected != 0);
+        if (value.data)
+            assert_memory_equal(value.data, &expected, sizeof expected);
+        held += expected != 0;
+    }
+    arena_free(&a);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_OFFSETS, (struct bytes){NULL, 0}, NULL, next_in_order, &order, NULL).code,
+        KERR_NONE);
+    assert_int_equal(order.count, held);
+}
+
 /* ---- kill -9: this program runs itself as the process that dies ---- */
 
 /* Shared with the parent. */
@@ -1067,6 +1178,7 @@ int main(int argc, char **argv)
         TEST(a_commit_that_would_be_slowed_down_would_block),
         TEST(memory_stays_within_its_bounds_however_much_is_written),
         TEST(threads_read_and_write_while_it_is_flushed_and_reset),
+        TEST(writers_of_long_keys_and_of_dropped_partitions_find_what_they_wrote),
         TEST(kill_at_any_moment_leaves_whole_batches),
         TEST(kill_while_it_is_made_does_no_harm),
     };
