@@ -271,6 +271,7 @@ struct member {
     int32_t *owned;
     size_t owned_count;
     int64_t owned_at_ns; /* of the last change */
+    int64_t beat_ns;     /* when it last said that it lives */
 };
 
 static void member_beat(struct link *l);
@@ -439,6 +440,7 @@ static void classic_beat(struct member *m)
         classic_join(m);
         return;
     }
+    m->beat_ns = now_ns();
     heartbeat_request_init(&request);
     request.group_id = m->group;
     request.generation_id = m->generation;
@@ -608,15 +610,26 @@ static void member_leave(struct member *m)
     }
 }
 
-/* Milliseconds until m owns between least and most partitions. */
-static double wait_owned(struct links *ls, const struct member *m, size_t least, size_t most, int64_t since_ns)
+struct moved {
+    double ms;       /* from since_ns until m owned what it should */
+    double heard_ms; /* of that, from the first heartbeat of `other`: a classic member hears of nothing before */
+};
+
+/* Until m owns between least and most partitions. */
+static struct moved wait_owned(struct links *ls, const struct member *m, size_t least, size_t most, int64_t since_ns,
+                               const struct member *other)
 {
+    int64_t heard_ns = 0;
+
     while (m->owned_count < least || m->owned_count > most || (!m->consumer && !m->assigned)) {
         links_turn(ls, since_ns + TIMEOUT_NS);
+        if (heard_ns == 0 && other->beat_ns > since_ns)
+            heard_ns = other->beat_ns;
         if (now_ns() > since_ns + TIMEOUT_NS)
             give_up("churn", "the partitions did not move in time");
     }
-    return (double)(now_ns() - since_ns) / (double)NS_A_MS;
+    return (struct moved){(double)(now_ns() - since_ns) / (double)NS_A_MS,
+                          (double)(now_ns() - (heard_ns ? heard_ns : since_ns)) / (double)NS_A_MS};
 }
 
 static void wait_quiet(struct links *ls, const struct member *busy, int64_t quiet_ns)
@@ -631,37 +644,41 @@ static void churn(const char *bootstrap, const char *topic, int32_t partitions, 
 {
     struct links ls;
     struct member first, second;
-    double joined, left, died;
+    struct moved joined, left, died;
     int64_t since;
     size_t all = (size_t)partitions;
+    char group[ID_BYTES];
 
     wait_for_coordinator(bootstrap);
     links_open(&ls, bootstrap, 3);
-    first = member_of(&ls.all[0], "bench-churn", topic, partitions, consumer);
+    snprintf(group, sizeof group, "bench-churn-%s", consumer ? "consumer" : "classic");
+    first = member_of(&ls.all[0], group, topic, partitions, consumer);
     ls.all[0].owner = &first;
     member_join(&first);
-    wait_owned(&ls, &first, all, all, now_ns());
+    wait_owned(&ls, &first, all, all, now_ns(), &first);
     wait_quiet(&ls, NULL, quiet_ns);
-    second = member_of(&ls.all[1], "bench-churn", topic, partitions, consumer);
+    second = member_of(&ls.all[1], group, topic, partitions, consumer);
     ls.all[1].owner = &second;
     since = now_ns();
     member_join(&second);
-    joined = wait_owned(&ls, &second, all / 2, all / 2, since);
+    joined = wait_owned(&ls, &second, all / 2, all / 2, since, &first);
     wait_quiet(&ls, &second, quiet_ns);
     since = now_ns();
     member_leave(&second);
-    left = wait_owned(&ls, &first, all, all, since);
+    left = wait_owned(&ls, &first, all, all, since, &first);
     wait_quiet(&ls, NULL, quiet_ns / 4);
     free(second.owned);
-    second = member_of(&ls.all[2], "bench-churn", topic, partitions, consumer);
+    second = member_of(&ls.all[2], group, topic, partitions, consumer);
     ls.all[2].owner = &second;
     member_join(&second);
-    wait_owned(&ls, &second, all / 2, all / 2, now_ns());
+    wait_owned(&ls, &second, all / 2, all / 2, now_ns(), &first);
     wait_quiet(&ls, &second, NS_A_S);
     link_close(&ls.all[2]);
     since = now_ns();
-    died = wait_owned(&ls, &first, all, all, since);
-    printf("{\"settings\": \"two members\", \"joined_ms\": %.1f, \"left_ms\": %.1f, \"died_ms\": %.1f}\n", joined, left, died);
+    died = wait_owned(&ls, &first, all, all, since, &first);
+    printf("{\"settings\": \"two members\", \"joined_ms\": %.1f, \"joined_heard_ms\": %.1f, \"left_ms\": %.1f, "
+           "\"left_heard_ms\": %.1f, \"died_ms\": %.1f}\n",
+           joined.ms, joined.heard_ms, left.ms, left.heard_ms, died.ms);
     links_close(&ls);
     free(first.owned);
     free(second.owned);
