@@ -7,6 +7,7 @@
 #include "broker/coordinator/coordinator_internal.h"
 #include "broker/internal_topics.h"
 #include "broker/shard.h"
+#include "protocol/messages/create_partitions.h"
 #include "protocol/messages/delete_groups.h"
 #include "protocol/messages/delete_topics.h"
 #include "protocol/messages/describe_groups.h"
@@ -757,6 +758,64 @@ static void crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_ke
     node_world_free(&w);
 }
 
+static void send_grow_topic(struct node_ask *ask, const char *topic, int32_t partitions)
+{
+    struct create_partitions_request_topic grown;
+    struct create_partitions_request m;
+
+    create_partitions_request_init(&m);
+    create_partitions_request_topic_init(&grown);
+    grown.name = str_from(topic);
+    grown.count = partitions;
+    grown.assignments = NULL;
+    m.topics = &grown;
+    m.topics_count = 1;
+    m.timeout_ms = 10000;
+    node_world_send(&w, ask, API_CREATE_PARTITIONS, 3, &m);
+}
+
+static void topic_is_grown(struct node_ask *ask)
+{
+    const struct create_partitions_response *answer = node_world_wait(&w, ask, PATIENCE_MS);
+
+    assert_int_equal(answer->results[0].error_code, KERR_NONE);
+    node_ask_free(ask);
+}
+
+static void group_of_another_shard(char *group)
+{
+    const struct metadata_topic *topic = metadata_image_topic(w.node->shards[0]->image, TOPIC_CONSUMER_OFFSETS);
+
+    do
+        assert_true(++group[0] <= 'z'); /* requests come in on shard 0 */
+    while (node_shard_of(w.node, topic->id, internal_topic_partition_of(str_from(group), topic->partition_count)) == 0);
+}
+
+/* Each image frees what only the one before it had, names too, on all shards: also while a commit is between two of them. */
+static void commit_may_be_on_its_way_while_its_topic_changes(void **state)
+{
+    char group[] = "a";
+    (void)state;
+
+    start();
+    assert_int_equal(find_coordinator("g"), KERR_NONE);
+    test_loop_run(&w.loop, 1000);
+    group_of_another_shard(group);
+    for (int rounds = 0; rounds < 40; rounds++) {
+        struct node_ask growing = {0}, committing = {0};
+
+        assert_int_equal(commit_patiently(group, 1000), KERR_NONE);
+        send_grow_topic(&growing, "orders", 2 + rounds);
+        for (int i = 0; i < rounds && test_loop_round(&w.loop); i++)
+            ;
+        send_commit(&committing, group, rounds);
+        assert_int_equal(committed(&committing, PATIENCE_MS), KERR_NONE);
+        assert_int_equal(fetch_patiently(group), rounds);
+        topic_is_grown(&growing);
+    }
+    node_world_free(&w);
+}
+
 static void deleted_offsets_topic_takes_its_groups_along(void **state)
 {
     struct node_ask joining = {0};
@@ -882,6 +941,7 @@ int main(void)
         cmocka_unit_test(offsets_of_a_deleted_topic_go_from_very_many_groups),
         cmocka_unit_test(offset_that_is_being_written_when_its_topic_goes_is_dropped_too),
         cmocka_unit_test(crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none),
+        cmocka_unit_test(commit_may_be_on_its_way_while_its_topic_changes),
         cmocka_unit_test(deleted_offsets_topic_takes_its_groups_along),
         cmocka_unit_test(groups_of_all_shards_are_described_in_the_order_asked),
     };
