@@ -303,9 +303,18 @@ static void partition_delay(struct replica_fetcher *f, struct partition *p, stru
     tell_refused(f, p, why.code, why.where ? why.where : "");
 }
 
+/* After a start the metadata may be old, and the leader that it names deposed and cut off: its word does not count against
+ * records of a newer epoch, which may be committed. The metadata to come names another one. */
+static bool leader_is_outdated(const struct partition *p)
+{
+    return log_latest_epoch(p->log) > p->leader_epoch;
+}
+
 static void partition_cut(struct replica_fetcher *f, struct partition *p, const struct fetcher_cut *cut)
 {
-    if (cut->offset < 0)
+    if (leader_is_outdated(p))
+        partition_delay(f, p, status_error(KERR_FENCED_LEADER_EPOCH, "our log is of a newer epoch than its leader"));
+    else if (cut->offset < 0)
         partition_delay(f, p, status_error(KERR_UNKNOWN_SERVER_ERROR, "the leader's log parts from ours nowhere"));
     else if (!partition_truncate(p, cut))
         partition_delay(f, p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory to truncate"));

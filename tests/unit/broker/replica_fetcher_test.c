@@ -256,6 +256,27 @@ static void log_is_cut_where_it_parts_from_the_leaders(void **state)
     end(&f);
 }
 
+/* A leader that was deposed, and that our metadata still names, lacks what was committed since. */
+static void log_is_not_cut_for_a_leader_of_an_older_epoch_than_its_own(void **state)
+{
+    static struct follow_world f;
+    struct told *t;
+    (void)state;
+
+    begin(&f);
+    for (int i = 0; i < 5; i++)
+        leader_sends(&f, 1);
+    assert_int_equal(log_start_epoch(partition(&f, 0)->log, 7).code, KERR_NONE);
+    asked(&f);
+    t = tell(&f, 0, KERR_NONE);
+    t->data.diverging_epoch.epoch = 0;
+    t->data.diverging_epoch.end_offset = 3;
+    answers(&f);
+    assert_int_equal(asked(&f)->fetch_offset, 5);
+    assert_int_equal(log_end(&f), 5);
+    end(&f);
+}
+
 static void answer_offset(struct follow_world *f, int64_t timestamp, int64_t offset)
 {
     const struct list_offsets_request *question = scripted_leader_list_offsets(&f->l, ROUND_MS);
@@ -489,6 +510,7 @@ int main(void)
         cmocka_unit_test(damaged_records_cost_their_partition_some_time),
         cmocka_unit_test(answer_that_makes_no_sense_is_asked_for_again),
         cmocka_unit_test(log_is_cut_where_it_parts_from_the_leaders),
+        cmocka_unit_test(log_is_not_cut_for_a_leader_of_an_older_epoch_than_its_own),
         cmocka_unit_test(follower_that_is_behind_the_leaders_start_starts_afresh_there),
         cmocka_unit_test(follower_that_is_beyond_the_leaders_end_is_cut_to_it),
         cmocka_unit_test(dead_leader_is_asked_at_once_when_it_is_back),
