@@ -423,6 +423,8 @@ void partition_maintain(struct partition *p, int64_t now_ms)
         partition_went_offline(p, status_error(KERR_KAFKA_STORAGE_ERROR, "log maintenance"));
         return;
     }
+    if (log_names_wanted(p->log))
+        flusher_request(p->flusher, &p->flush_entry);
     partition_ask_ages(p, now_ms);
     partition_remove_garbage(p, now_ms);
 }

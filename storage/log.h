@@ -274,8 +274,10 @@ struct status log_raise_start_offset(struct log *l, int64_t offset);
  * renames them to .deleted and forgets them. Their files are removed by log_take_garbage after
  * file.delete.delay.ms. True when something changed. Reads nothing from the disk: a segment whose age is not known
  * yet stays, with all behind it; see log_ages_begin. Segments wait while
- * a compaction is under way. */
+ * a compaction is under way, and while the name of the one behind them is not durable: log_names_wanted says after it that a flush
+ * would help. */
 bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms);
+bool log_names_wanted(const struct log *l);
 /* Retention by time goes by a segment's largest timestamp, which after a start is in its time index, or by when its file
  * was last written. Begin is to be called after log_maintain: NULL when that knew all it needed (or there is no memory);
  * else it holds references on the segments that come next, and log_maintain is to be called again after

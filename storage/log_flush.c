@@ -69,7 +69,6 @@ static bool take_segments(struct log *l, struct flush_work *w)
 
         w->segments[w->segment_count++] = segment_retain(s);
         w->sync_directory |= s->names_new;
-        s->names_new = false;
     }
     return true;
 }
@@ -113,7 +112,7 @@ static bool flush_begin(struct log *l, struct log_flush *out, bool closing)
     struct flush_work *w;
 
     CHECK(!l->flushing);
-    if (log_offline(l) || !active || (!closing && l->flushed_end >= l->end_offset))
+    if (log_offline(l) || !active || (!closing && l->flushed_end >= l->end_offset && !active->names_new))
         return false;
     w = calloc(1, sizeof *w);
     if (!w)
@@ -335,6 +334,8 @@ void log_flush_end(struct log *l, struct log_flush *f, struct status result)
 
     CHECK(l->flushing);
     l->flushing = false;
+    for (size_t i = 0; i < w->segment_count && !status_failed(result); i++)
+        w->segments[i]->names_new = false;
     if (status_failed(result)) {
         (void)log_go_offline(l, result);
     } else if (w->truncations == l->truncations) {

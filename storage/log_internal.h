@@ -61,6 +61,7 @@ struct log {
     bool directory_exists;
     bool directory_new;       /* partition.metadata and the directory's own name are not synced yet */
     bool flushing;
+    bool names_wanted;        /* retention waits for a flush */
     bool unsettled;           /* not as a clean close leaves it */
     uint32_t truncations;     /* a flush that began before one says nothing about the log after it */
     int64_t roll_jitter_ms;   /* of the active segment */

@@ -546,7 +546,8 @@ static struct status recover(struct log *l, const struct log_args *args, const s
     if (args->trust != LOG_TRUST_CLEAN) {
         /* Nobody knows what of the names was synced before. */
         l->directory_new = true;
-        log_active_segment(l)->names_new = true;
+        for (size_t i = 0; i < l->segment_count; i++)
+            l->segments[i]->names_new = i + 1 == l->segment_count || l->segments[i]->base_offset >= l->flushed_end;
     }
     l->unsettled = args->trust != LOG_TRUST_CLEAN || report->truncated_bytes ||
                    l->snapshot_offset != l->end_offset;

@@ -128,10 +128,11 @@ static bool segment_time(const struct segment *s, int64_t *out)
     return s->mtime_size == s->size;
 }
 
-enum expiry { EXPIRY_STAYS, EXPIRY_GOES, EXPIRY_UNKNOWN };
+enum expiry { EXPIRY_STAYS, EXPIRY_GOES, EXPIRY_WAITS /* for the names behind it */, EXPIRY_UNKNOWN };
 
-/* Of the segment at `index`, when all before it go; *excess is by how much the log is over retention.bytes then. */
-static enum expiry segment_expiry(const struct log *l, size_t index, int64_t high_watermark, int64_t now_ms,
+/* By the settings, of the segment at `index`, when all before it go; *excess is by how much the log is over retention.bytes
+ * then. */
+static enum expiry settled_expiry(const struct log *l, size_t index, int64_t high_watermark, int64_t now_ms,
                                   int64_t *excess)
 {
     const struct log_config *config = l->config;
@@ -155,6 +156,16 @@ static enum expiry segment_expiry(const struct log *l, size_t index, int64_t hig
     return now_ms - time_ms > config->retention_ms ? EXPIRY_GOES : EXPIRY_STAYS;
 }
 
+/* A crash may keep the renaming of this one and lose the next one's making, and the log would end where this one began: its
+ * offsets would be given out again. */
+static enum expiry segment_expiry(const struct log *l, size_t index, int64_t high_watermark, int64_t now_ms, int64_t *excess)
+{
+    const enum expiry e = settled_expiry(l, index, high_watermark, now_ms, excess);
+    const bool is_last = index + 1 == l->segment_count;
+
+    return e == EXPIRY_GOES && !is_last && l->segments[index + 1]->names_new ? EXPIRY_WAITS : e;
+}
+
 /* How many of the oldest segments go; *next is what is known of the one behind them. */
 static size_t count_expired(const struct log *l, int64_t high_watermark, int64_t now_ms, enum expiry *next)
 {
@@ -171,22 +182,22 @@ static size_t count_expired(const struct log *l, int64_t high_watermark, int64_t
     return count;
 }
 
-/* Removes the oldest `count` segments; when that is all of them, an empty one takes over at the log end. */
+/* An empty segment that takes over at the log end when all others go, once its names are durable. */
+static struct status begin_successor(struct log *l)
+{
+    struct status st;
+
+    l->unsettled = true;
+    st = log_roll(l, l->end_offset);
+    return status_failed(st) ? st : segment_write(log_active_segment(l), (struct bytes){(const uint8_t *)"", 0});
+}
+
+/* Removes the oldest `count` segments. */
 static struct status expire_segments(struct log *l, size_t count)
 {
-    struct status st = STATUS_OK;
-    int64_t start;
+    const int64_t start = l->segments[count]->base_offset;
+    struct status st = log_drop_segments(l, 0, count);
 
-    if (count == l->segment_count) {
-        l->unsettled = true;
-        st = log_roll(l, l->end_offset);
-        if (!status_failed(st))
-            st = segment_write(log_active_segment(l), (struct bytes){(const uint8_t *)"", 0});
-    }
-    if (!status_failed(st)) {
-        start = l->segments[count]->base_offset;
-        st = log_drop_segments(l, 0, count);
-    }
     if (status_failed(st))
         return st;
     if (start > l->start_offset) {
@@ -209,13 +220,24 @@ bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms)
     if (l->compaction)
         return false; /* it counts on the segments that it reads */
     expired = count_expired(l, high_watermark, now_ms, &next);
-    if (expired)
+    if (expired && expired == l->segment_count) {
+        expired--;
+        next = EXPIRY_WAITS;
+        st = begin_successor(l);
+    }
+    l->names_wanted = next == EXPIRY_WAITS;
+    if (expired && !status_failed(st))
         st = expire_segments(l, expired);
     if (status_failed(st)) {
         (void)log_go_offline(l, st);
         return true;
     }
-    return expired > 0;
+    return expired > 0 || l->names_wanted;
+}
+
+bool log_names_wanted(const struct log *l)
+{
+    return l->names_wanted;
 }
 
 /* ---- ages that the disk knows ---- */

@@ -650,8 +650,10 @@ static void retention_asks_the_disk_in_the_pool(void **state)
     assert_int_equal(log_start_offset(w.log), 0);
     w.loop.pool_stuck = false;
     run(&w);
-    assert_int_equal(log_start_offset(w.log), 100);
+    assert_int_equal(log_start_offset(w.log), 99); /* the newest waits until its successor's name is flushed */
     assert_null(w.p->ages);
+    partition_maintain(w.p, w.w.now_ms);
+    assert_int_equal(log_start_offset(w.log), 100);
     end(&w);
 }
 

@@ -57,6 +57,7 @@ static void old_segments_go_by_size_and_their_files_after_the_delay(void **state
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     fill(&w, 200);
+    world_flush(&w);
     before = names_in(&w);
     assert_true(before.logs > 4);
     assert_false(log_maintain(w.log, log_end_offset(w.log), w.now_ms));
@@ -110,6 +111,37 @@ static void a_deletion_undone_by_halves_loses_nothing_behind_it(void **state)
     }
 }
 
+/* When all goes, the machine may forget the empty segment behind it and keep the renames. Offsets are not given out again. */
+static void log_that_has_expired_to_its_end_keeps_that_end(void **state)
+{
+    (void)state;
+
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct log_world w;
+        int64_t end;
+
+        world_begin(&w);
+        w.config.retention_ms = 50 * 1000;
+        world_open(&w, LOG_TRUST_CLEAN);
+        fill(&w, 100);
+        world_flush(&w);
+        end = log_end_offset(w.log);
+        w.recovery_point = end;
+        w.now_ms += 1000 * 1000;
+        assert_true(log_maintain(w.log, end, w.now_ms));
+        assert_true(log_names_wanted(w.log));
+        if (seed % 3 > 0)
+            world_flush(&w);
+        if (seed % 3 > 1)
+            (void)log_maintain(w.log, end, w.now_ms);
+        files_sim_crash(w.files, seed);
+        world_close(&w, false);
+        world_open(&w, LOG_TRUST_OTHER_BOOT);
+        assert_int_equal(log_end_offset(w.log), end);
+        world_end(&w);
+    }
+}
+
 /* The largest timestamp of a segment decides; when all of it is old, an empty segment takes over. */
 static void old_segments_go_by_time_even_the_newest(void **state)
 {
@@ -124,10 +156,15 @@ static void old_segments_go_by_time_even_the_newest(void **state)
     world_open(&w, LOG_TRUST_CLEAN);
     fill(&w, 100);
     end = log_end_offset(w.log);
+    world_flush(&w);
     assert_true(log_maintain(w.log, end, w.now_ms));
     assert_true(log_start_offset(w.log) > 0);
     assert_true(log_start_offset(w.log) < end);
     w.now_ms += 1000 * 1000;
+    assert_true(log_maintain(w.log, end, w.now_ms));
+    assert_true(log_start_offset(w.log) < end);
+    assert_true(log_names_wanted(w.log));
+    world_flush(&w);
     assert_true(log_maintain(w.log, end, w.now_ms));
     assert_int_equal(log_start_offset(w.log), end);
     assert_int_equal(log_end_offset(w.log), end);
@@ -159,7 +196,10 @@ static int maintain_with_the_pool(struct log_world *w)
     struct log_ages *a;
     int rounds = 0;
 
-    (void)maintain_without_reading(w);
+    if (maintain_without_reading(w) && log_names_wanted(w->log)) {
+        world_flush(w);
+        (void)maintain_without_reading(w);
+    }
     while ((a = log_ages_begin(w->log, log_end_offset(w->log), w->now_ms))) {
         const struct status st = log_ages_run(a);
 
@@ -412,6 +452,7 @@ static void deletion_leaves_a_reader_its_bytes(void **state)
     w.config.retention_bytes = 0;
     world_open(&w, LOG_TRUST_CLEAN);
     fill(&w, 100);
+    world_flush(&w);
     slice = world_read(&w, 0, INT64_MAX, 1 << 20, true);
     assert_true(log_maintain(w.log, log_end_offset(w.log), w.now_ms));
     g = log_take_garbage(w.log, w.now_ms + w.config.file_delete_delay_ms);
@@ -566,6 +607,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(old_segments_go_by_size_and_their_files_after_the_delay),
         cmocka_unit_test(a_deletion_undone_by_halves_loses_nothing_behind_it),
+        cmocka_unit_test(log_that_has_expired_to_its_end_keeps_that_end),
         cmocka_unit_test(old_segments_go_by_time_even_the_newest),
         cmocka_unit_test(ages_of_segments_are_read_in_the_pool),
         cmocka_unit_test(segments_without_timestamps_go_by_their_files),
