@@ -669,13 +669,19 @@ void hosting_init(struct shard *s)
     isr_changes_init(s);
 }
 
+/* Whether its clean close has something to write. What a log is cut to has; until then it is the pool's. */
+static bool is_dirty(const struct partition *p)
+{
+    return p->log && (p->state == PARTITION_TRUNCATING || !log_settled(p->log));
+}
+
 void hosting_close_all(struct shard *s, bool clean)
 {
     struct hosted_partition *h, *next;
     size_t dirty = 0;
 
     HASH_ITER(hh, s->partitions, h, next)
-    dirty += h->partition->log && !log_settled(h->partition->log);
+    dirty += is_dirty(h->partition);
     s->closing = true;
     isr_changes_stop(s);
     s->closing_clean = clean;
