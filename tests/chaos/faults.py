@@ -9,6 +9,7 @@ from chaos.zones import PARTITIONS, TOPIC
 DOWN_S = 1.5    # before a killed broker is started again
 MOVES = 12
 MOVE_S = 0.3    # between two moves: many are replaced before they are done
+TAKEN_S = 20
 PAUSE_S = 4.0   # longer than a session, so that the paused broker is fenced
 CUT_S = 6.0
 
@@ -77,11 +78,12 @@ def rolling_restart(zones, chance):
 
 
 def _move(zones, partition, brokers):
-    """Begins to; when nobody takes it, as with a controller that just died, the next one is."""
+    """Begins to; false when nobody takes it, as with a controller that just died."""
     alive = ",".join(f"{n.address}:9092" for n in zones.nodes if n.alive())
-    subprocess.run([os.path.abspath(os.path.join(zones.build, "tools/trivet")), "partition", "reassign",
-                    f"{TOPIC}:{partition}", "--to", ",".join(str(b) for b in brokers), "--execute", "-b", alive],
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    done = subprocess.run([os.path.abspath(os.path.join(zones.build, "tools/trivet")), "partition", "reassign",
+                           f"{TOPIC}:{partition}", "--to", ",".join(str(b) for b in brokers), "--execute", "-b", alive],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    return done.returncode == 0
 
 
 def _moves(zones, chance, between):
@@ -92,7 +94,10 @@ def _moves(zones, chance, between):
         between(step)
         time.sleep(MOVE_S)
     for partition in range(PARTITIONS):
-        _move(zones, partition, ids[partition % 3:] + ids[:partition % 3])
+        end = time.monotonic() + TAKEN_S
+        while not _move(zones, partition, ids[partition % 3:] + ids[:partition % 3]):
+            assert time.monotonic() < end, f"nobody takes the last move of partition {partition} for {TAKEN_S} s"
+            time.sleep(MOVE_S)
 
 
 def partitions_move(zones, chance):

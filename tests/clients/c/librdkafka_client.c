@@ -67,8 +67,8 @@ static bool input_has_ended(void)
     return poll(&in, 1, 0) > 0; /* a line, or the end */
 }
 
-/* What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, whose
- * records come again. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins. */
+/* What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, which
+ * is made after it. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins. */
 static bool is_retriable(rd_kafka_resp_err_t error)
 {
     static const rd_kafka_resp_err_t retriable[] = {
@@ -220,10 +220,16 @@ static void say_partitions(const char *event, const rd_kafka_topic_partition_lis
     say("{\"event\": \"%s\", \"partitions\": [%s]}", event, text);
 }
 
-static void forget(struct member *m)
+static void forget_all(struct member *m)
 {
     for (int p = 0; p < PARTITIONS_MAX; p++)
         m->next[p] = -1;
+}
+
+static void forget(struct member *m, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++)
+        m->next[list->elems[i].partition] = -1;
 }
 
 static int64_t now_ms(void)
@@ -249,9 +255,10 @@ static void commit(rd_kafka_t *rk, struct member *m)
         for (int i = 0; !error && i < list->cnt; i++)
             say("{\"event\": \"committed\", \"p\": %d, \"o\": %lld}", (int)list->elems[i].partition,
                 (long long)list->elems[i].offset);
+        if (!error)
+            forget_all(m);
     }
     rd_kafka_topic_partition_list_destroy(list);
-    forget(m);
     m->committed_ms = now_ms();
 }
 
@@ -263,7 +270,7 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what, rd_kafka_topi
 
     if (!assign && !rd_kafka_assignment_lost(rk))
         commit(rk, m);
-    forget(m);
+    forget(m, list);
     say_partitions(assign ? "assigned" : "revoked", list);
     if (cooperative)
         rd_kafka_error_destroy(assign ? rd_kafka_incremental_assign(rk, list) : rd_kafka_incremental_unassign(rk, list));
@@ -292,7 +299,7 @@ static int be_member(const struct options *o)
     const char *timeouts = option(o, "timeouts");
     rd_kafka_t *rk;
 
-    forget(&m);
+    forget_all(&m);
     set(conf, "bootstrap.servers", required(o, "bootstrap"));
     set(conf, "group.id", required(o, "group"));
     set(conf, "enable.auto.commit", "false");

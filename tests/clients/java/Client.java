@@ -225,10 +225,12 @@ public class Client {
             p.put(ConsumerConfig.GROUP_INSTANCE_ID_CONFIG, o.get("instance"));
         AtomicBoolean asked = asked();
         try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            Map<TopicPartition, OffsetAndMetadata> done = new HashMap<>(); // read, and not yet committed
             c.subscribe(Collections.singletonList(o.get("topic")), new ConsumerRebalanceListener() {
                 @Override
                 public void onPartitionsRevoked(Collection<TopicPartition> parts) {
                     sayPartitions("revoked", parts);
+                    done.keySet().removeAll(parts);
                 }
 
                 @Override
@@ -237,7 +239,6 @@ public class Client {
                 }
             });
             while (!asked.get()) {
-                Map<TopicPartition, OffsetAndMetadata> done = new HashMap<>();
                 for (ConsumerRecord<byte[], byte[]> r : c.poll(Duration.ofMillis(100))) {
                     sayRecord(r);
                     done.put(new TopicPartition(r.topic(), r.partition()), new OffsetAndMetadata(r.offset() + 1, "by java"));
@@ -248,8 +249,9 @@ public class Client {
                     c.commitSync(done);
                     for (Map.Entry<TopicPartition, OffsetAndMetadata> e : done.entrySet())
                         say("{\"event\": \"committed\", \"p\": " + e.getKey().partition() + ", \"o\": " + e.getValue().offset() + "}");
+                    done.clear();
                 } catch (KafkaException why) {
-                    // One that a rebalance overtook: the next poll takes part in it, and the records come again.
+                    // One that a rebalance overtook: the next poll takes part in it, then what is still ours is committed.
                     boolean retriable = why instanceof RetriableException || why instanceof RebalanceInProgressException;
                     say("{\"event\": \"commit_failed\", \"why\": " + json(why.toString()) + ", \"retriable\": " + retriable + "}");
                 }

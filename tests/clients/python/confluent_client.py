@@ -6,8 +6,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from shared import (FIRST_TIMESTAMP_MS, TICKS_A_SECOND, arguments, asked, expect, key, padded, say, say_partitions, say_record,
                     value)
 
-# What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, whose
-# records come again. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins.
+# What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, which
+# is made after it. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins.
 RETRIABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD,
              KafkaError.REBALANCE_IN_PROGRESS, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE,
              KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.REQUEST_TIMED_OUT,
@@ -119,11 +119,16 @@ def member(o):
         more |= {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000}
     if "instance" in o:
         more["group_instance_id"] = o["instance"]
-    end, c = asked(), consumer(o, **more)
+    end, c, ends = asked(), consumer(o, **more), {}  # ends: what was read, and not yet committed
+
+    def revoked(_, parts):
+        say_partitions("revoked", [p.partition for p in parts])
+        for p in parts:
+            ends.pop(p.partition, None)
+
     c.subscribe([o["topic"]], on_assign=lambda _, parts: say_partitions("assigned", [p.partition for p in parts]),
-                on_revoke=lambda _, parts: say_partitions("revoked", [p.partition for p in parts]))
+                on_revoke=revoked)
     while not end.is_set():
-        ends = {}
         for m in c.consume(500, 0.1):
             if m.error():
                 say_error("error", m.error())
@@ -136,6 +141,7 @@ def member(o):
             c.commit(offsets=[TopicPartition(o["topic"], p, at, "by confluent") for p, at in ends.items()], asynchronous=False)
             for p, at in ends.items():
                 say({"event": "committed", "p": p, "o": at})
+            ends.clear()
         except KafkaException as why:
             say_error("commit_failed", why.args[0])
     c.close()

@@ -80,7 +80,7 @@ func write(o clients.Options) {
 }
 
 func sayError(event string, err error) {
-	// A commit that a rebalance overtook: the next poll takes part in it, and the records come again. A broker that cannot be
+	// A commit that a rebalance overtook: the next poll takes part in it, then what is still ours is committed. A broker that cannot be
 	// reached is tried again by the client itself; it only tells of it.
 	var unreachable *net.OpError
 	retriable := kerr.IsRetriable(err) || kgo.IsRetryableBrokerErr(err) || errors.Is(err, kerr.RebalanceInProgress) ||
@@ -160,12 +160,14 @@ func member(o clients.Options) {
 	}
 	c, err := kgo.NewClient(options...)
 	clients.Must(err)
+	ends := map[int32]int64{} // what was read, and not yet committed
 	for ctx.Err() == nil {
 		c.AllowRebalance()
-		fetches := c.PollFetches(ctx)
-		ends := map[int32]int64{}
+		soon, over := context.WithTimeout(ctx, 100*time.Millisecond)
+		fetches := c.PollFetches(soon)
+		over()
 		fetches.EachError(func(_ string, _ int32, err error) {
-			if !errors.Is(err, context.Canceled) {
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 				sayError("error", err)
 			}
 		})
@@ -180,9 +182,13 @@ func member(o clients.Options) {
 		if err := c.CommitUncommittedOffsets(limit); err != nil {
 			sayError("commit_failed", err)
 		} else {
+			committed := c.CommittedOffsets()[o["topic"]] // of what is ours
 			for p, at := range ends {
-				clients.SayJSON(map[string]any{"event": "committed", "p": p, "o": at})
+				if committed[p].Offset >= at {
+					clients.SayJSON(map[string]any{"event": "committed", "p": p, "o": at})
+				}
 			}
+			clear(ends)
 		}
 		done()
 	}
