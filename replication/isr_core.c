@@ -315,16 +315,21 @@ void isr_fetched(struct isr *s, const struct isr_fetch *f, int64_t now_ms, struc
     settle(s, now_ms, fx);
 }
 
-void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms, struct isr_effects *fx)
+void isr_note_eligible(struct isr *s, int32_t replica_id, bool eligible)
 {
     struct isr_replica *r = isr_find(s, replica_id);
 
-    *fx = (struct isr_effects){0};
     if (!r)
         return;
     r->eligible = eligible;
     if (!eligible)
         r->hold_until_ms = 0;
+}
+
+void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms, struct isr_effects *fx)
+{
+    *fx = (struct isr_effects){0};
+    isr_note_eligible(s, replica_id, eligible);
     settle(s, now_ms, fx);
 }
 

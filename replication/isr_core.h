@@ -130,6 +130,10 @@ void isr_fetched(struct isr *s, const struct isr_fetch *f, int64_t now_ms, struc
 /* Brokers changed: whether a replica, with the epoch that it last said, may be in the ISR now. */
 void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms, struct isr_effects *fx);
 
+/* The same ahead of isr_set_membership, which then decides: metadata that takes a broker out of the ISR often says in the
+ * same breath why it may not come back. */
+void isr_note_eligible(struct isr *s, int32_t replica_id, bool eligible);
+
 /* Every ISR_TICK_MS, and when asked for. */
 void isr_tick(struct isr *s, int64_t leader_end_offset, int64_t now_ms, struct isr_effects *fx);
 

@@ -113,6 +113,11 @@ void partition_set_membership(struct partition *p, const struct isr_membership *
 {
     struct isr_effects fx;
 
+    for (size_t i = 0; i < p->isr.replica_count; i++) {
+        const struct isr_replica *r = &p->isr.replicas[i];
+
+        isr_note_eligible(&p->isr, r->id, p->env->replica_eligible(p->env->arg, r->id, r->broker_epoch));
+    }
     if (isr_set_membership(&p->isr, m, partition_now_ms(p), &fx)) { /* nobody may wait any more for one that left */
         partition_low_maybe_moved(p);
         partition_do(p, &fx);

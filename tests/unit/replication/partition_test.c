@@ -37,6 +37,7 @@ struct partition_world {
     int32_t partition_epoch; /* of the next assignment */
     int proposals;
     int32_t dead_broker; /* 0: none */
+    int32_t leaving_broker;
     int storage_failures, stops;
     struct status failure;
 };
@@ -58,10 +59,8 @@ static void stopped(void *arg, struct partition *p)
 
 static bool eligible(void *arg, int32_t broker_id, int64_t broker_epoch)
 {
-    (void)arg;
-    (void)broker_id;
     (void)broker_epoch;
-    return true;
+    return broker_id != ((struct partition_world *)arg)->leaving_broker;
 }
 
 static bool alive(void *arg, int32_t broker_id)
@@ -313,6 +312,29 @@ static void too_small_an_isr_refuses_acks_all(void **state)
     run(&w);
     assert_int_equal(log_end_offset(w.log), 1);
     assert_int_equal(partition_high_watermark(w.p), 0); /* KIP-966 */
+    end(&w);
+}
+
+/* It still fetches and has everything; the same metadata took it out of the ISR, because it is about to stop. */
+static void follower_that_leaves_is_not_asked_back(void **state)
+{
+    static struct partition_world w;
+    (void)state;
+
+    begin(&w);
+    set_members(&w, 2, 2, 1);
+    assign(&w, SELF, 0);
+    append(&w, true);
+    run(&w);
+    partition_replica_fetched(w.p, &(struct replica_fetch){.replica_id = 2, .offset = 1});
+    assert_int_equal(partition_high_watermark(w.p), 1);
+    w.leaving_broker = 2;
+    set_members(&w, 2, 1, 1);
+    assign(&w, SELF, 0);
+    assert_int_equal(w.proposals, 0);
+    w.leaving_broker = 0; /* it is back */
+    partition_replica_fetched(w.p, &(struct replica_fetch){.replica_id = 2, .offset = 1});
+    assert_int_equal(w.proposals, 1);
     end(&w);
 }
 
@@ -704,6 +726,7 @@ int main(void)
         cmocka_unit_test(only_the_leader_of_the_epoch_is_asked),
         cmocka_unit_test(too_small_an_isr_refuses_acks_all),
         cmocka_unit_test(watermark_waits_for_the_others_and_no_longer_than_they_are_in),
+        cmocka_unit_test(follower_that_leaves_is_not_asked_back),
         cmocka_unit_test(those_who_wait_hear_that_it_leads_no_more),
         cmocka_unit_test(watchers_are_woken_by_the_watermark),
         cmocka_unit_test(failed_flush_takes_it_offline_for_all),
