@@ -78,6 +78,7 @@ struct node {
     struct replica_throttle leader_throttle; /* leader.replication.throttled.rate */
     struct replica_throttle follower_throttle; /* follower.replication.throttled.rate */
     _Atomic int64_t trusted_until_us; /* node_in_doubt */
+    _Atomic int64_t broker_lost_us;   /* unsure.h; 0: never */
     void (*ready)(void *arg, struct status result); /* on the control loop: registered, unfenced, serving */
     void (*left)(void *arg); /* on the control loop: it stops, and answers nobody any more. May be NULL */
     void (*failed)(void *arg, struct status why);   /* any loop: cannot go on, stop the process */

@@ -6,6 +6,7 @@
 #include "broker/dispatch.h"
 #include "broker/forward.h"
 #include "broker/shard.h"
+#include "broker/unsure.h"
 #include "protocol/base/check.h"
 #include "protocol/frame.h"
 
@@ -37,8 +38,10 @@ void client_is_node(struct client *c, int32_t node_id)
 
 void client_lost(const struct client *c)
 {
-    if (c->is_node)
-        control_node_lost(c->shard->node->control, c->node_id);
+    if (!c->is_node)
+        return;
+    unsure_broker_lost(c->shard, c->node_id);
+    control_node_lost(c->shard->node->control, c->node_id);
 }
 
 int16_t frame_api_key(const struct frame *f)

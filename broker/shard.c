@@ -14,6 +14,7 @@
 #include "broker/replica_fetcher.h"
 #include "broker/storage_dirs.h"
 #include "broker/topic_creation.h"
+#include "broker/unsure.h"
 #include "broker/verify.h"
 
 #define CONNECTION_TICK_US     (1000 * 1000)
@@ -106,6 +107,8 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
     replica_fetchers_image_changed(s, delta);
     coordinators_image_changed(s, delta);
     topic_creation_image_changed(s);
+    if (delta->brokers_changed || delta->snapshot)
+        unsure_brokers_changed(s);
     metadata_image_release(old);
 }
 
@@ -174,6 +177,7 @@ struct shard *shard_create(struct node *node, size_t index, struct loop *loop, s
     hosting_init(s);
     produce_init(s);
     fetch_init(s);
+    unsure_init(s);
     timer_init(loop, &s->upkeep, on_upkeep);
     timer_init(loop, &s->connection_timer, on_connection_timer);
     s->scratch = compression_scratch_new();
@@ -203,6 +207,7 @@ void shard_stop(struct shard *s, bool clean)
         connections_close_all(s, "the broker is stopping");
     produce_abort_all(s, KERR_NOT_LEADER_OR_FOLLOWER);
     topic_creation_stop(s);
+    unsure_stop(s);
     hosting_close_all(s, clean);
 }
 
@@ -211,6 +216,7 @@ void shard_free(struct shard *s)
     timer_free(s->loop, &s->upkeep);
     timer_free(s->loop, &s->look_again);
     isr_changes_end(s);
+    unsure_end(s);
     timer_free(s->loop, &s->connection_timer);
     timer_free(s->loop, &s->produce_timer);
     for (size_t i = 0; s->flushers && i < s->node->dir_count; i++)

@@ -27,6 +27,7 @@ struct hosted_partition;
 struct open_job;
 struct replica_fetchers;
 struct topic_creation;
+struct unsure_question;
 struct verify;
 
 #define SHARD_READ_SCRATCH_BYTES (16 * 1024)
@@ -74,6 +75,12 @@ struct shard {
     struct replica_fetchers *replica_fetchers; /* never NULL */
     struct topic_creation *topic_creations; /* made by the controller, and not yet in the image */
     struct coordinators *coordinators; /* of groups; never NULL */
+
+    /* questions that wait for the controller's word: unsure.h */
+    struct unsure_question *unsure;
+    struct timer unsure_timer;
+    int64_t brokers_changed_us; /* when the image last had other brokers than before; 0: never */
+    int64_t sure_until_us;      /* nobody waits before that */
 
     /* connections */
     struct connection *connections;

@@ -295,6 +295,7 @@ static struct fetch_call fetch_call_of(struct request *rq, const struct fetch_re
     int32_t asker = rq->version >= 15 ? m->replica_state.replica_id : m->replica_id;
     int32_t replica_id = asker >= 0 ? asker : -1; /* the other negative ones read as consumers do */
 
+    client_is_node(rq->client, replica_id);
     return (struct fetch_call){
         .rq = rq,
         .max_wait_ms = m->max_wait_ms,

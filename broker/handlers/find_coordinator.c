@@ -5,6 +5,7 @@
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "broker/topic_creation.h"
+#include "broker/unsure.h"
 #include "protocol/messages/find_coordinator.h"
 
 enum key_type { KEY_GROUP = 0, KEY_TRANSACTION = 1, KEY_SHARE = 2 };
@@ -121,7 +122,7 @@ void handle_find_coordinator(struct request *rq)
     size_t count = rq->version >= 4 ? m->coordinator_keys_count : 1;
 
     if (count == 0 || m->key_type != KEY_GROUP || metadata_image_topic(rq->shard->image, TOPIC_CONSUMER_OFFSETS))
-        find_all(rq);
+        unsure_answer(rq, find_all);
     else if (!create_offsets_topic(rq))
         request_refuse(rq, REQUEST_OVER_BUDGET);
 }

@@ -8,6 +8,7 @@
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
 #include "broker/topic_creation.h"
+#include "broker/unsure.h"
 #include "replication/topic_name.h"
 #include "protocol/messages/metadata.h"
 
@@ -234,5 +235,5 @@ void handle_metadata(struct request *rq)
     if (!wants_all(rq, m) && m->allow_auto_topic_creation && rq->shard->node->options->auto_create_topics &&
         create_missing(rq, m))
         return;
-    metadata_answer(rq);
+    unsure_answer(rq, metadata_answer);
 }
