@@ -162,6 +162,8 @@ static void add(struct sim_result *total, const struct sim_result *r)
     total->elections += r->elections;
     total->messages += r->messages;
     total->replicated += r->replicated;
+    total->reforms += r->reforms;
+    total->commits += r->commits;
 }
 
 static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned machines)
@@ -171,9 +173,10 @@ static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned mach
            (unsigned long long)t->acknowledged, (unsigned long long)t->read_batches);
     if (machines > 1)
         printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu batches committed, %llu messages, "
-               "%llu requests of the operator carried out\n",
+               "%llu requests of the operator carried out, %llu changes of voters, %llu commits of groups\n",
                machines, (unsigned long long)t->elections, (unsigned long long)t->committed,
-               (unsigned long long)t->replicated,               (unsigned long long)t->messages, (unsigned long long)t->operations);
+               (unsigned long long)t->replicated, (unsigned long long)t->messages, (unsigned long long)t->operations,
+               (unsigned long long)t->reforms, (unsigned long long)t->commits);
 }
 
 int main(int argc, char **argv)

@@ -119,6 +119,18 @@ static void end(struct sim_machine *m)
     m->phase_us += (int64_t)sim_random_below(&m->world->random, OFF_US_MAX);
 }
 
+/* The first machine founds the quorum as one of its own, and is started anew: from then on it asks all, as the others do. */
+static void know_all(struct sim_machine *m)
+{
+    int size;
+
+    m->founds = false;
+    size = snprintf(m->set_text[m->bootstrap], sizeof m->set_text[0], "controller.quorum.bootstrap.servers=");
+    for (unsigned i = 0; i < m->world->machine_count; i++)
+        size += snprintf(m->set_text[m->bootstrap] + size, sizeof m->set_text[0] - (size_t)size, "%sn%u:%d", i ? "," : "", i,
+                         SIM_CONTROLLER_PORT);
+}
+
 static void look_after(struct sim_machine *m)
 {
     struct sim_world *w = m->world;
@@ -138,6 +150,10 @@ static void look_after(struct sim_machine *m)
         die(m, false);
     } else if (m->phase == SIM_STARTING && m->node->ready) {
         set_phase(m, SIM_UP);
+        if (m->founds) {
+            know_all(m);
+            stop(m);
+        }
     } else if (m->phase == SIM_STOPPING && m->node->stopped) {
         set_phase(m, SIM_LINGERING);
     } else if (m->phase == SIM_STOPPING && since_us > STOP_US && !m->hurt) {
@@ -399,6 +415,14 @@ static bool is_read(struct sim_world *w)
     return sim_tail_done(&w->tails[0]);
 }
 
+static bool are_committed(struct sim_world *w)
+{
+    for (size_t i = 0; i < SIM_COMMITTERS; i++)
+        if (!sim_committer_proved(&w->committers[i]))
+            return false;
+    return true;
+}
+
 static bool is_proved(struct sim_world *w)
 {
     return sim_operator_proved(&w->operator);
@@ -484,6 +508,7 @@ static void choose_settings(struct sim_world *w)
     const int min_isr = 1 + (int)sim_random_below(&w->random, 2);
     const int snapshot_bytes = (int)sim_random_between(&w->random, 500, 40000);
     const int segment_ms = (int)sim_random_between(&w->random, 100, 10000);
+    const bool auto_join = sim_random_chance(&w->random, 30);
     char voters[128];
     int size = 0;
 
@@ -496,7 +521,8 @@ static void choose_settings(struct sim_world *w)
 
         set(m, "node.id=%u", i + 1);
         set(m, "cluster.id=c1usterc1usterc1usterc");
-        set(m, "controller.quorum.voters=%s", voters);
+        if (!w->voters_change)
+            set(m, "controller.quorum.voters=%s", voters);
         set(m, "listeners=PLAINTEXT://n%u:%d,CONTROLLER://n%u:%d", i, SIM_BROKER_PORT, i, SIM_CONTROLLER_PORT);
         set(m, "broker.rack=az-%u", i + 1);
         set(m, "log.dirs=%s", dirs[w->dir_count - 1]);
@@ -508,7 +534,16 @@ static void choose_settings(struct sim_world *w)
         set(m, "min.insync.replicas=%d", min_isr);
         set(m, "metadata.log.max.record.bytes.between.snapshots=%d", snapshot_bytes);
         set(m, "metadata.log.segment.ms=%d", segment_ms);
+        set(m, "offsets.topic.num.partitions=3");
         set(m, "metadata.max.retention.bytes=%d", 2 * snapshot_bytes);
+        if (!w->voters_change)
+            continue;
+        set(m, "controller.quorum.auto.join.enable=%s", auto_join ? "true" : "false");
+        m->bootstrap = m->set_count;
+        set(m, "controller.quorum.bootstrap.servers=n0:%d", SIM_CONTROLLER_PORT);
+        m->founds = true;
+        if (i > 0)
+            know_all(m);
     }
 }
 
@@ -527,6 +562,7 @@ static void world_init(struct sim_world *w, const struct sim_options *o)
     }
     sim_checker_init(&w->checker, w, sim_random_chance(&w->random, 85));
     w->may_fail = w->checker.flush_before_ack && sim_random_chance(&w->random, 50);
+    w->voters_change = sim_random_chance(&w->random, 40);
     w->loop = sim_loop_create(&w->sched, sim_world_clock(w), NULL, 0);
     choose_settings(w);
     sim_quorum_init(&w->quorum, w);
@@ -535,10 +571,13 @@ static void world_init(struct sim_world *w, const struct sim_options *o)
     sim_replicas_init(&w->replicas, w);
     sim_operator_init(&w->operator, w);
     sim_directory_init(&w->directory, w);
+    sim_electorate_init(&w->electorate, w);
     for (size_t i = 0; i < SIM_WRITERS; i++)
         sim_writer_init(&w->writers[i], w, i);
     for (size_t i = 0; i < SIM_TAILS; i++)
         sim_tail_init(&w->tails[i], w, i);
+    for (size_t i = 0; i < SIM_COMMITTERS; i++)
+        sim_committer_init(&w->committers[i], w, i);
 }
 
 static void world_free(struct sim_world *w)
@@ -552,7 +591,10 @@ static void world_free(struct sim_world *w)
         sim_writer_free(&w->writers[i]);
     for (size_t i = 0; i < SIM_TAILS; i++)
         sim_tail_free(&w->tails[i]);
+    for (size_t i = 0; i < SIM_COMMITTERS; i++)
+        sim_committer_free(&w->committers[i]);
     sim_directory_free(&w->directory);
+    sim_electorate_free(&w->electorate);
     sim_operator_free(&w->operator);
     sim_replicas_free(&w->replicas);
     sim_checker_free(&w->checker);
@@ -571,19 +613,29 @@ static void set_clients(struct sim_world *w, enum sim_mode writers, enum sim_tai
         sim_tail_set(&w->tails[i], tails);
 }
 
+static void set_committers(struct sim_world *w, enum sim_committer_task task)
+{
+    for (size_t i = 0; i < SIM_COMMITTERS; i++)
+        sim_committer_set(&w->committers[i], task);
+}
+
 static void live(struct sim_world *w, unsigned seconds)
 {
     const int64_t end_us = w->sched.now_us + seconds * (int64_t)1000000;
 
     sim_operator_set(&w->operator, SIM_TASK_WORK);
+    sim_electorate_work(&w->electorate, w->voters_change);
     set_clients(w, SIM_WORK, SIM_TAIL_FOLLOW);
+    set_committers(w, SIM_COMMITTER_WORK);
     while (!w->failed && w->sched.now_us < end_us) {
         (void)run(w, sim_random_between(&w->random, SLICE_US, 20 * SLICE_US), NULL);
         if (sim_random_chance(&w->random, 40))
             disturb(w);
     }
     sim_operator_set(&w->operator, SIM_TASK_REST);
+    sim_electorate_work(&w->electorate, false);
     set_clients(w, SIM_FINISH, SIM_TAIL_FOLLOW);
+    set_committers(w, SIM_COMMITTER_REST);
     heal_all(w);
 }
 
@@ -604,6 +656,10 @@ static void prove(struct sim_world *w)
         sim_world_fail(w, "the reader stands still at %s-%d", w->checker.topics[w->tails[0].topic].name,
                        w->tails[0].partition);
     sim_tail_set(&w->tails[0], SIM_TAIL_REST);
+    set_committers(w, SIM_COMMITTER_PROVE);
+    if (!w->failed && !run(w, PROOF_US, are_committed) && !w->failed)
+        sim_world_fail(w, "not all groups tell what they have committed within %d s", PROOF_US / 1000000);
+    set_committers(w, SIM_COMMITTER_REST);
     sim_operator_set(&w->operator, SIM_TASK_PROVE);
     if (!w->failed && !run(w, PROOF_US, is_proved) && !w->failed)
         sim_world_fail(w, "machine %u makes no topic, or does not know of it, within %d s", w->operator.machine,
@@ -630,6 +686,7 @@ struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machin
 void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
 {
     struct sim_world *w = calloc(1, sizeof *w);
+    uint64_t commits = 0;
 
     CHECK(w != NULL);
     world_init(w, o);
@@ -638,7 +695,10 @@ void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
         prove(w);
     if (!w->failed)
         finish(w);
+    for (size_t i = 0; i < SIM_COMMITTERS; i++)
+        commits += w->committers[i].commits;
     *out = (struct sim_result){
+        .commits = commits,
         .failed = w->failed,
         .trace_hash = w->trace.hash,
         .steps = w->sched.steps,
@@ -647,6 +707,7 @@ void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
         .committed = (uint64_t)sim_ledger_end(&w->quorum.committed),
         .elections = w->quorum.leader_count,
         .messages = w->net.sent,
+        .reforms = w->electorate.done,
         .acknowledged = w->checker.acknowledged,
         .read_batches = w->checker.read_batches,
         .replicated = sim_replicas_committed(&w->replicas),

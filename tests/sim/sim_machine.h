@@ -43,6 +43,8 @@ struct sim_machine {
     char set_text[SIM_MACHINE_SETS_MAX][160];
     const char *sets[SIM_MACHINE_SETS_MAX];
     size_t set_count;
+    size_t bootstrap; /* the setting that names who is asked for the voters */
+    bool founds;      /* asks nobody: it makes the quorum */
 };
 
 /* What a disturbance may lead to. */

@@ -9,9 +9,11 @@
 #include "broker/shard.h"
 #include "protocol/base/check.h"
 #include "protocol/compression.h"
+#include "storage/state_store_sim.h"
 #include "tests/sim/sim_world.h"
 
 #define LOG_LINE_SHOWN 400
+#define STATE_WOULD_BLOCK_PERMILLE 100
 
 static void write_line(struct logger *l, enum logger_level level, const char *line, size_t size)
 {
@@ -92,6 +94,20 @@ static struct status load_options(struct sim_node *n, const struct sim_life *lif
     return st;
 }
 
+/* The process's own: after its death the coordinators' state is made anew from their logs. */
+static struct status open_state(struct node *node, const char *dir, struct state_store_report *report,
+                                struct state_store **out)
+{
+    struct sim_node *n = CONTAINER_OF(node->env.logger, struct sim_node, logger);
+
+    (void)dir;
+    *report = (struct state_store_report){.created = true};
+    *out = state_store_sim_create(&(struct state_store_sim_options){
+        .seed = sim_random_next(&n->chance), .would_block_per_mille = STATE_WOULD_BLOCK_PERMILLE});
+    CHECK(*out != NULL);
+    return STATUS_OK;
+}
+
 static struct status begin(struct sim_node *n, const struct sim_life *life)
 {
     struct node_env env = {
@@ -106,6 +122,7 @@ static struct status begin(struct sim_node *n, const struct sim_life *life)
         .peers = n->world->machine_count > 1 ? &n->peers.base : NULL,
         .shard_peers = n->world->machine_count > 1 ? n->shard_peers : NULL,
         .boot_id = n->boot_id,
+        .open_state = open_state,
     };
     struct status st = load_options(n, life);
 

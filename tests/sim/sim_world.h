@@ -8,7 +8,9 @@
 #include <stdint.h>
 
 #include "tests/sim/sim_checker.h"
+#include "tests/sim/sim_committer.h"
 #include "tests/sim/sim_directory.h"
+#include "tests/sim/sim_electorate.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/sim_machine.h"
 #include "tests/sim/sim_operator.h"
@@ -23,6 +25,7 @@
 #define SIM_MACHINES_MAX 5
 #define SIM_WRITERS      4
 #define SIM_TAILS        3
+#define SIM_COMMITTERS   3
 
 struct sim_options {
     uint64_t seed;
@@ -40,7 +43,7 @@ struct sim_result {
     int64_t virtual_us;
     uint64_t acknowledged, read_batches;
     unsigned lives;
-    uint64_t operations, committed, replicated, elections, messages; /* of a cluster */
+    uint64_t operations, committed, replicated, elections, messages, reforms, commits; /* of a cluster */
 };
 
 struct sim_world {
@@ -65,8 +68,10 @@ struct sim_world {
     struct sim_replicas replicas;
     struct sim_operator operator;
     struct sim_directory directory;
+    struct sim_electorate electorate;
     struct sim_writer writers[SIM_WRITERS];
     struct sim_tail tails[SIM_TAILS];
+    struct sim_committer committers[SIM_COMMITTERS];
     jmp_buf death;
     bool failed;
     char failure[400];
@@ -77,6 +82,7 @@ struct sim_world {
     size_t dir_count;
     /* of a cluster */
     bool may_fail; /* disks do */
+    bool voters_change; /* they are in the log, the first machine's at first */
     bool ending;   /* what has ended stays so */
     char missing[200]; /* why it is not whole */
 };
