@@ -559,10 +559,15 @@ void control_dir_failed(struct control *c, size_t dir, struct status why)
 
     for (size_t i = 0; i < storage_dirs_count(c->node->dirs); i++)
         online += storage_dirs_online(c->node->dirs, i);
-    if (online == 0 || uuid_equal(id, storage_dirs_metadata_id(c->node->dirs)))
-        control_failed(c, why);
-    else
+    if (online > 0 && !uuid_equal(id, storage_dirs_metadata_id(c->node->dirs))) {
         broker_lifecycle_offline_dir(c->lifecycle, id);
+        return;
+    }
+    /* The process is about to end, and does not wait for the pool, which may be writing this very mark. */
+    for (size_t i = 0; i < storage_dirs_count(c->node->dirs); i++)
+        if (!storage_dirs_online(c->node->dirs, i))
+            storage_dirs_distrust(c->node->dirs, i);
+    control_failed(c, why);
 }
 
 void control_damaged(struct control *c)

@@ -17,6 +17,7 @@
 #include "broker/version.h"
 #include "storage/files_real.h"
 
+#define FAREWELL_MS 200 /* what clients are told of a failure is on its way to them */
 #define SETS_MAX 256
 
 const char *argp_program_version = "trivetd " TRIVET_VERSION;
@@ -138,15 +139,19 @@ static bool wait_for_end(const struct server *s, const struct node_options *o, s
 static int run(const struct node_options *o, struct logger *logger, int signals)
 {
     struct server *s;
-    bool asked, clean;
+    bool asked;
 
     if (status_failed(server_start(o, logger, &s)))
         return EXIT_FAILURE;
     asked = wait_for_end(s, o, logger, signals);
     logger_event(logger, LOGGER_INFO, "broker_stopping", "reason=%s", asked ? "signal" : "failure");
-    clean = server_stop(s);
-    logger_event(logger, LOGGER_INFO, "broker_stopped", "clean=%s", clean ? "yes" : "no");
-    return asked && clean ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (!asked || !server_stop(s)) { /* it failed: its threads are still at work */
+        poll(NULL, 0, FAREWELL_MS);
+        logger_event(logger, LOGGER_INFO, "broker_stopped", "clean=no");
+        _exit(EXIT_FAILURE);
+    }
+    logger_event(logger, LOGGER_INFO, "broker_stopped", "clean=yes");
+    return EXIT_SUCCESS;
 }
 
 /* Signals are read from a descriptor; threads inherit the mask. */

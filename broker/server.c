@@ -155,12 +155,17 @@ static void on_stopped(void *arg)
     server_tell(s, &s->stopped);
 }
 
-static void server_wait_stopped(struct server *s)
+/* False: it failed instead. */
+static bool server_wait_stopped(struct server *s)
 {
+    bool stopped;
+
     pthread_mutex_lock(&s->mutex);
     while (!s->stopped && !s->failed)
         pthread_cond_wait(&s->changed, &s->mutex);
+    stopped = !s->failed;
     pthread_mutex_unlock(&s->mutex);
+    return stopped;
 }
 
 /* ---- building ---- */
@@ -413,13 +418,9 @@ int server_failure_fd(const struct server *s)
 
 bool server_stop(struct server *s)
 {
-    bool clean;
-
-    if (!s->failed) {
-        node_stop(s->node, on_stopped, s);
-        server_wait_stopped(s);
-    }
-    clean = s->stopped && !s->failed;
+    node_stop(s->node, on_stopped, s);
+    if (!server_wait_stopped(s))
+        return false;
     server_free(s);
-    return clean;
+    return true;
 }

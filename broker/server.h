@@ -24,7 +24,9 @@ int server_ready_fd(const struct server *s);
 /* Becomes readable when the node cannot go on and the process should end. */
 int server_failure_fd(const struct server *s);
 
-/* Leaves the cluster politely, closes everything, frees the server, also before it was ready. Blocks. False: not all was closed cleanly. */
+/* Leaves the cluster politely, closes everything, frees the server, also before it was ready. Blocks. False: the node
+ * failed, before or meanwhile. Then nothing is freed, and threads are still at what they were doing, the pool perhaps for
+ * long, with a disk that does not answer: the process is to end at once, without what exit() does. */
 bool server_stop(struct server *s);
 
 #endif

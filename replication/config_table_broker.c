@@ -23,7 +23,7 @@ const struct config_def config_table_broker[] = {
     {"auto.leader.rebalance.enable", CONFIG_BOOLEAN, CONFIG_READ_ONLY, "true"},
     {"background.threads", CONFIG_INT, CONFIG_CLUSTER_WIDE, "10", AT_LEAST(1)},
     /* Ours differs from Apache Kafka's 2000: a lost broker is noticed sooner. */
-    {"broker.heartbeat.interval.ms", CONFIG_INT, CONFIG_READ_ONLY, "250",
+    {"broker.heartbeat.interval.ms", CONFIG_INT, CONFIG_READ_ONLY, "250", AT_LEAST(1),
      .doc = "How often a broker heartbeats to the controller."},
     {"broker.id", CONFIG_INT, CONFIG_READ_ONLY, "-1", .doc = "An older name of node.id."},
     {"broker.rack", CONFIG_STRING, CONFIG_READ_ONLY, NULL,
@@ -60,13 +60,13 @@ const struct config_def config_table_broker[] = {
     {"controller.quorum.election.backoff.max.ms", CONFIG_INT, CONFIG_READ_ONLY, "1000",
      AT_LEAST(0), .doc = "Longest wait before a voter tries another election."},
     /* Ours differs from Apache Kafka's 1000: a lost election is tried again sooner. */
-    {"controller.quorum.election.timeout.ms", CONFIG_INT, CONFIG_READ_ONLY, "500", AT_LEAST(0),
+    {"controller.quorum.election.timeout.ms", CONFIG_INT, CONFIG_READ_ONLY, "500", AT_LEAST(1),
      .doc = "Longest wait for votes before an election is tried again."},
     {"controller.quorum.fetch.max.bytes", CONFIG_INT, CONFIG_READ_ONLY, "1048576", AT_LEAST(1)},
     {"controller.quorum.fetch.snapshot.max.bytes", CONFIG_INT, CONFIG_READ_ONLY, "1048576",
      AT_LEAST(1)},
     /* Ours differs from Apache Kafka's 2000: a lost leader is noticed sooner. */
-    {"controller.quorum.fetch.timeout.ms", CONFIG_INT, CONFIG_READ_ONLY, "1000", AT_LEAST(0),
+    {"controller.quorum.fetch.timeout.ms", CONFIG_INT, CONFIG_READ_ONLY, "1000", AT_LEAST(1),
      .doc = "Silence of the leader after which a voter calls an election."},
     {"controller.quorum.request.timeout.ms", CONFIG_INT, CONFIG_READ_ONLY, "2000", AT_LEAST(0),
      .doc = "Longest wait for an answer of another controller."},

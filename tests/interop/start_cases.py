@@ -67,6 +67,20 @@ def bad_value_is_refused_with_file_line_and_reason(broker):
             assert str(node.line_of(key)) in said, f"no line number: {said[-300:]}"
 
 
+def node_that_fails_ends_by_itself_whatever_it_is_at(broker):
+    """Its threads are at work: it must not stumble over them on its way out, nor take a signal for an end."""
+    for _ in range(5):
+        with Node(broker, initial_broker_registration_timeout_ms=1) as node:
+            said = node.refuses_to_start("broker_not_registered", "event=broker_stopped clean=no")
+            assert "level=fatal" not in said, said
+
+
+def periods_of_no_time_are_refused(broker):
+    for key in ("controller_quorum_election_timeout_ms", "controller_quorum_fetch_timeout_ms", "broker_heartbeat_interval_ms"):
+        with Node(broker, **{key: 0}) as node:
+            node.refuses_to_start(key.replace("_", "."), "at least 1")
+
+
 def unknown_key_is_warned_of_with_the_nearest(broker):
     with Node(broker) as node:
         node.properties["log.retention.hour"] = "5"
