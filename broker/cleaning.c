@@ -9,6 +9,7 @@
 
 #define RUNS_MAX             64 /* more log.cleaner.threads than that are not used */
 #define FIRST_LOOK_US        (1000 * 1000)
+#define BACKOFF_MS_MAX       (INT64_MAX / 2000) /* what can be counted in microseconds */
 #define BUFFER_BYTES_LEAST   4096
 #define MAP_BYTES_MAX        ((int64_t)INT32_MAX) /* of one compaction, as in Apache Kafka */
 
@@ -67,6 +68,8 @@ static void read_settings(const struct shard *s, struct cleaner_settings *out)
         .buffer_bytes = live_integer(s, "log.cleaner.io.buffer.size"),
         .bytes_per_second = live_double(s, "log.cleaner.io.max.bytes.per.second"),
     };
+    if (out->backoff_ms > BACKOFF_MS_MAX)
+        out->backoff_ms = BACKOFF_MS_MAX;
     if (out->threads > RUNS_MAX)
         out->threads = RUNS_MAX;
     if (out->map_load < 0.01 || out->map_load > 1)

@@ -203,16 +203,16 @@ static void set_limits(const struct config_values *config, struct node_options *
     out->frame_bytes_max = (int32_t)config_values_integer(config, "socket.request.max.bytes");
     out->request_bytes_max =
         request_bytes > 0 ? request_bytes : INT64_MAX; /* -1: no limit, as in Kafka */
-    out->idle_ms_max = config_values_integer(config, "connections.max.idle.ms");
+    out->idle_ms_max = config_values_period_ms(config, "connections.max.idle.ms");
     out->fetch_bytes_max = (int32_t)config_values_integer(config, "fetch.max.bytes");
     out->fetch_sessions_max =
         (int32_t)config_values_integer(config, "max.incremental.fetch.session.cache.slots");
     out->producer_id_expiration_ms = config_values_integer(config, "producer.id.expiration.ms");
-    out->retention_check_ms = config_values_integer(config, "log.retention.check.interval.ms");
-    out->replica_lag_ms_max = config_values_integer(config, "replica.lag.time.max.ms");
+    out->retention_check_ms = config_values_period_ms(config, "log.retention.check.interval.ms");
+    out->replica_lag_ms_max = config_values_period_ms(config, "replica.lag.time.max.ms");
     out->session_ms = session_ms(config);
     out->checkpoint_ms =
-        config_values_integer(config, "replica.high.watermark.checkpoint.interval.ms");
+        config_values_period_ms(config, "replica.high.watermark.checkpoint.interval.ms");
     out->shard_count = (int32_t)config_values_integer(config, "trivet.shards");
     out->io_threads = (int32_t)config_values_integer(config, "trivet.io.threads");
 }

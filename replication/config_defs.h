@@ -130,6 +130,8 @@ struct status config_values_set_default(struct config_values *v, struct str name
 const char *config_values_text(const struct config_values *v, const char *name);
 /* INT, SHORT and LONG. A null gives `if_null`. */
 int64_t config_values_integer(const struct config_values *v, const char *name);
+/* The same of a period: -1 for all that is below 0, and no more than can be counted in microseconds, now included. */
+int64_t config_values_period_ms(const struct config_values *v, const char *name);
 int64_t config_values_integer_or(const struct config_values *v, const char *name, int64_t if_null);
 bool config_values_boolean(const struct config_values *v, const char *name);
 double config_values_double(const struct config_values *v, const char *name);

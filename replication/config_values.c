@@ -157,6 +157,17 @@ int64_t config_values_integer(const struct config_values *v, const char *name)
     return config_values_integer_or(v, name, 0);
 }
 
+#define PERIOD_MS_MAX (INT64_MAX / 2000)
+
+int64_t config_values_period_ms(const struct config_values *v, const char *name)
+{
+    int64_t ms = config_values_integer(v, name);
+
+    if (ms < 0)
+        return -1;
+    return ms < PERIOD_MS_MAX ? ms : PERIOD_MS_MAX;
+}
+
 bool config_values_boolean(const struct config_values *v, const char *name)
 {
     const struct config_def *def = known(name);

@@ -121,7 +121,7 @@ struct status coordinator_options_read(const struct config_values *config, struc
         .append_linger_ms = number(config, "group.coordinator.append.linger.ms"),
         .buffer_bytes_max = config_values_integer(config, "group.coordinator.cached.buffer.max.bytes"),
         .commit_timeout_ms = number(config, "offsets.commit.timeout.ms"),
-        .retention_check_ms = config_values_integer(config, "offsets.retention.check.interval.ms"),
+        .retention_check_ms = config_values_period_ms(config, "offsets.retention.check.interval.ms"),
     };
     int32_t codec = number(config, "offsets.topic.compression.codec");
     struct status st = check_orders(config, error);

@@ -377,6 +377,35 @@ static void a_bad_value_is_refused_with_file_line_and_reason(void **state)
                     "num.partitions: Not a number of type INT");
 }
 
+/* "Never" is often written as the largest number there is. */
+static void periods_without_end_do_not_overflow(void **state)
+{
+    struct world *w = world_new();
+    (void)state;
+
+    with_set(w, "connections.max.idle.ms=9223372036854775807");
+    with_set(w, "log.retention.check.interval.ms=9223372036854775807");
+    with_set(w, "replica.lag.time.max.ms=9223372036854775807");
+    with_set(w, "replica.high.watermark.checkpoint.interval.ms=9223372036854775807");
+    with_set(w, "offsets.retention.check.interval.ms=9223372036854775807");
+    assert_int_equal(load(w).code, KERR_NONE);
+    assert_true(w->options.idle_ms_max > 0 && w->options.idle_ms_max <= INT64_MAX / 1000);
+    assert_true(w->options.retention_check_ms > 0 && w->options.retention_check_ms <= INT64_MAX / 1000);
+    assert_true(w->options.replica_lag_ms_max > 0 && w->options.replica_lag_ms_max <= INT64_MAX / 1000);
+    assert_true(w->options.checkpoint_ms > 0 && w->options.checkpoint_ms <= INT64_MAX / 1000);
+    assert_true(w->options.coordinator.retention_check_ms <= INT64_MAX / 1000);
+    world_free(w);
+    w = world_new();
+    with_set(w, "connections.max.idle.ms=-9223372036854775808");
+    assert_int_equal(load(w).code, KERR_NONE);
+    assert_int_equal(w->options.idle_ms_max, -1);
+    world_free(w);
+    w = world_new();
+    with_set(w, "replica.high.watermark.checkpoint.interval.ms=0");
+    assert_int_not_equal(load(w).code, KERR_NONE);
+    world_free(w);
+}
+
 static void a_set_without_key_or_value_is_refused(void **state)
 {
     (void)state;
@@ -622,6 +651,7 @@ int main(void)
         cmocka_unit_test(the_embedded_defaults_stay_when_one_setting_is_changed),
         cmocka_unit_test(an_unknown_name_is_warned_of_with_the_nearest_one),
         cmocka_unit_test(a_bad_value_is_refused_with_file_line_and_reason),
+        cmocka_unit_test(periods_without_end_do_not_overflow),
         cmocka_unit_test(a_set_without_key_or_value_is_refused),
         cmocka_unit_test(a_file_that_cannot_be_read_refuses_the_start),
         cmocka_unit_test(a_file_has_to_say_who_the_node_is),
