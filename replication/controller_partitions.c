@@ -25,7 +25,16 @@ static struct uuid directory_of(const struct metadata_partition *p, int32_t id)
     return DIRECTORY_UNASSIGNED;
 }
 
-static bool may_lead(void *arg, const struct metadata_partition *p, int32_t id)
+/* Where the change leaves a replica. */
+static struct uuid directory_after(const struct partition_change *c, int32_t id)
+{
+    for (size_t i = 0; i < c->assignment.replicas.count; i++)
+        if (c->assignment.replicas.ids[i] == id)
+            return c->directories[i];
+    return DIRECTORY_UNASSIGNED;
+}
+
+static bool may_lead(void *arg, int32_t id)
 {
     const struct core_change *change = arg;
     const struct metadata_broker *b = metadata_image_broker(change->core->image, id);
@@ -34,7 +43,7 @@ static bool may_lead(void *arg, const struct metadata_partition *p, int32_t id)
         return false;
     if (id != change->why.added_id && !core_broker_active(change->core, id))
         return false;
-    return dir_online(b, directory_of(p, id));
+    return dir_online(b, directory_after(&change->change, id));
 }
 
 static const struct core_reelection nobody = {NO_LEADER, NO_LEADER, NO_LEADER, NULL};

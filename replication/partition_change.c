@@ -75,7 +75,7 @@ static bool may_lead_cleanly(const struct partition_change *c, const struct outc
 {
     bool has_all = id_list_contains(o->isr, id) || (o->isr.count == 0 && id_list_contains(o->elr, id));
 
-    return has_all && c->may_lead(c->arg, c->before, id);
+    return has_all && c->may_lead(c->arg, id);
 }
 
 /* The leader from before the ISR ran empty, remembered for the case that even the ELR is empty. */
@@ -83,7 +83,8 @@ static bool last_known_leader_may_lead(const struct partition_change *c, const s
 {
     return c->elr_enabled && o->isr.count == 0 && o->elr.count == 0 &&
            c->before->last_known_elr.count == 1 &&
-           c->may_lead(c->arg, c->before, c->before->last_known_elr.ids[0]);
+           id_list_contains(o->assignment.replicas, c->before->last_known_elr.ids[0]) &&
+           c->may_lead(c->arg, c->before->last_known_elr.ids[0]);
 }
 
 static int32_t elect(const struct partition_change *c, struct outcome *o)
@@ -102,7 +103,7 @@ static int32_t elect(const struct partition_change *c, struct outcome *o)
     if (last_known_leader_may_lead(c, o))
         return p->last_known_elr.ids[0];
     for (size_t i = 0; c->election == ELECTION_UNCLEAN && i < replicas.count; i++)
-        if (c->may_lead(c->arg, p, replicas.ids[i]))
+        if (c->may_lead(c->arg, replicas.ids[i]))
             return replicas.ids[i];
     o->unclean = false;
     return NO_LEADER;

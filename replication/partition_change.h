@@ -32,7 +32,7 @@ struct partition_change {
     bool elr_enabled;
     int32_t min_isr; /* min.insync.replicas, no more than there are replicas */
     enum partition_election election;
-    bool (*may_lead)(void *arg, const struct metadata_partition *p, int32_t id);
+    bool (*may_lead)(void *arg, int32_t id); /* where the change leaves it */
     void *arg;
     int32_t unclean_id; /* its shutdown lost data: neither in ISR nor in ELR any more; NO_LEADER: none */
     /* in: what is wanted; partition_change_init takes it from `before` */

@@ -648,10 +648,9 @@ static void replica_that_lost_records_leads_only_as_the_last_known_leader(void *
     assert_int_equal(p->leader_recovery_state, LEADER_RECOVERING);
 }
 
-static bool nobody_may_lead(void *arg, const struct metadata_partition *p, int32_t id)
+static bool nobody_may_lead(void *arg, int32_t id)
 {
     (void)arg;
-    (void)p;
     (void)id;
     return false;
 }
@@ -683,6 +682,41 @@ static void last_of_an_isr_without_a_leader_is_remembered(void **state)
     assert_int_equal(r.partition_change.isr_count, 0);
     assert_int_equal(r.partition_change.last_known_elr_count, 1);
     assert_int_equal(r.partition_change.last_known_elr[0], 2);
+    arena_free(&a);
+}
+
+static bool anybody_may_lead(void *arg, int32_t id)
+{
+    (void)arg;
+    (void)id;
+    return true;
+}
+
+/* A reassignment that was taken back may have taken its replica along. */
+static void last_known_leader_that_is_no_replica_any_more_does_not_lead(void **state)
+{
+    static const int32_t replica = 2, gone = 3;
+    static const struct uuid directory = {{1}};
+    const struct metadata_partition before = {.leader = NO_LEADER,
+                                              .leader_epoch = 5,
+                                              .replicas = {&replica, 1},
+                                              .last_known_elr = {&gone, 1},
+                                              .directories = &directory};
+    struct partition_change c;
+    struct metadata_record r;
+    struct arena a;
+    (void)state;
+
+    arena_init(&a, 4096);
+    partition_change_init(&c, &before);
+    c.metadata_version = 25;
+    c.elr_enabled = true;
+    c.min_isr = 1;
+    c.may_lead = anybody_may_lead;
+    assert_false(partition_change_record(&c, &a, &r));
+    c.election = ELECTION_UNCLEAN;
+    assert_true(partition_change_record(&c, &a, &r));
+    assert_int_equal(r.partition_change.leader, replica);
     arena_free(&a);
 }
 
@@ -951,6 +985,7 @@ int main(void)
         STORY(last_replica_keeps_its_claim_in_the_elr),
         STORY(replica_that_lost_records_leads_only_as_the_last_known_leader),
         STORY(last_of_an_isr_without_a_leader_is_remembered),
+        STORY(last_known_leader_that_is_no_replica_any_more_does_not_lead),
         STORY(follower_outside_isr_and_elr_does_not_lead),
         STORY(isr_changes_are_checked),
         STORY(broker_says_in_which_directory_a_replica_landed),
