@@ -11,7 +11,7 @@
 #include "tests/sim/sim_world.h"
 
 #define SEEDS_DEFAULT         200
-#define CLUSTER_SEEDS_DEFAULT 500
+#define CLUSTER_SEEDS_DEFAULT 1000
 
 static const char doc[] =
     "Runs a whole node, or a cluster, on one thread in virtual time, with clients and failing disks, all from a seed.\v"
@@ -20,14 +20,14 @@ static const char doc[] =
 static const struct argp_option options[] = {
     {"seed", 's', "N", 0, "Run this seed only", 0},
     {"first", 'f', "N", 0, "First seed (default 1)", 0},
-    {"seeds", 'n', "N", 0, "How many seeds (default: TRIVET_SIM_SEEDS, else 200, of a cluster 500)", 0},
+    {"seeds", 'n', "N", 0, "How many seeds (default: TRIVET_SIM_SEEDS, else 200, of a cluster 1000)", 0},
     {"step", 't', "N", 0, "Run every Nth seed only, for runs in parallel (default 1)", 0},
     {"verbose", 'v', 0, 0, "Print what happens", 0},
     {"twice", '2', 0, 0, "Run each seed twice: the traces must be the same", 0},
     {"machines", 'm', "N", 0, "A cluster of N nodes (default 1: a node by itself)", 0},
     {"seconds", 'T', "N", 0, "How long a cluster is disturbed, in virtual time", 0},
     {"plant", 'p', "BUG", 0,
-     "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, fsync, removed-in-isr. The seeds must find it", 0},
+     "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, double-vote, fsync, removed-in-isr. The seeds must find it", 0},
     {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
     {0},
 };

@@ -2,12 +2,14 @@
 
 #include "replication/partition_follow.h"
 #include "replication/quorum_state.h"
+#include "replication/raft_core.h"
 #include "replication/reassignment.h"
 #include "storage/log.h"
 
 const char *const sim_plant_names[SIM_PLANT_COUNT] = {
     [SIM_PLANT_NONE] = "none",       [SIM_PLANT_TRUNCATION] = "truncation", [SIM_PLANT_EARLY_ACK] = "early-ack",
-    [SIM_PLANT_VOTE] = "second-vote", [SIM_PLANT_FSYNC] = "fsync",           [SIM_PLANT_ISR] = "removed-in-isr",
+    [SIM_PLANT_VOTE] = "second-vote", [SIM_PLANT_VOTES] = "double-vote",    [SIM_PLANT_FSYNC] = "fsync",
+    [SIM_PLANT_ISR] = "removed-in-isr",
 };
 
 static enum sim_plant planted;
@@ -21,6 +23,7 @@ struct fetcher_position __real_partition_follow_position(const struct partition 
 bool __real_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
 bool __real_partition_wait(struct partition *p, struct watermark_waiter *w);
 struct status __real_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election);
+void __real_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
 struct status __real_log_flush_run(struct log_flush *f);
 bool __real_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 
@@ -28,6 +31,7 @@ struct fetcher_position __wrap_partition_follow_position(const struct partition 
 bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
 bool __wrap_partition_wait(struct partition *p, struct watermark_waiter *w);
 struct status __wrap_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election);
+void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
 struct status __wrap_log_flush_run(struct log_flush *f);
 bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 
@@ -61,6 +65,16 @@ struct status __wrap_quorum_state_write(struct files *fs, const char *path, cons
     if (planted == SIM_PLANT_VOTE)
         written.voted.id = RAFT_NO_NODE;
     return __real_quorum_state_write(fs, path, &written);
+}
+
+void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+{
+    if (planted == SIM_PLANT_VOTES && ev->type == RAFT_VOTE_REQUEST && !ev->vote_request.pre_vote &&
+        ev->vote_request.epoch == c->election.epoch && c->role != RAFT_LEADER && c->role != RAFT_FOLLOWER) {
+        c->election.voted.id = RAFT_NO_NODE;
+        c->role = RAFT_UNATTACHED;
+    }
+    __real_raft_core_step(c, ev, now_ms, fx);
 }
 
 struct status __wrap_log_flush_run(struct log_flush *f)

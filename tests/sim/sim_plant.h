@@ -9,6 +9,7 @@ enum sim_plant {
     SIM_PLANT_TRUNCATION, /* a follower keeps what its leader does not have */
     SIM_PLANT_EARLY_ACK,  /* acks=all is answered before the ISR has it */
     SIM_PLANT_VOTE,       /* votes are not written down: after a restart a voter votes again */
+    SIM_PLANT_VOTES,      /* a voter votes for whoever asks first and for whoever asks then, in one epoch */
     SIM_PLANT_FSYNC,      /* logs of partitions and metadata are written, and not synced */
     SIM_PLANT_ISR,        /* a replica that a reassignment removed stays in the ISR */
     SIM_PLANT_COUNT,
