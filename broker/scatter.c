@@ -72,6 +72,32 @@ static void scatter_split(struct scatter *s)
     }
 }
 
+void *scatter_create(struct request *rq, const struct scatter_kind *kind, size_t count)
+{
+    struct scatter *s = arena_zalloc(&rq->arena, 1, kind->call_size);
+    void *entries = arena_zalloc(&rq->arena, count, kind->entry_size);
+
+    if (!s || !entries) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return NULL;
+    }
+    *s = (struct scatter){.rq = rq,
+                          .entries = entries,
+                          .count = count,
+                          .stride = kind->entry_size,
+                          .run = kind->run,
+                          .finished = kind->finished};
+    return s;
+}
+
+void scatter_send(struct scatter *s)
+{
+    struct request *rq = s->rq;
+
+    if (!scatter_start(s))
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+}
+
 bool scatter_start(struct scatter *s)
 {
     struct shard *home = s->rq->shard;

@@ -40,7 +40,20 @@ struct scatter {
 void scatter_hold(struct scatter_entry *e);
 void scatter_let_go(struct scatter_entry *e);
 
+/* How large a handler's call is, which begins with its scatter, and each of its entries; and what it does. */
+struct scatter_kind {
+    size_t call_size;
+    size_t entry_size;
+    void (*run)(struct scatter *s, struct scatter_entry *e, struct partition *p);
+    void (*finished)(struct scatter *s);
+};
+
+/* A call with room for `count` entries, all zeroed but the scatter, in the request's arena. NULL: the request is refused. */
+void *scatter_create(struct request *rq, const struct scatter_kind *kind, size_t count);
+
 /* False: the arena's budget is spent, nothing done. */
 bool scatter_start(struct scatter *s);
+/* The same; then the request is refused. */
+void scatter_send(struct scatter *s);
 
 #endif

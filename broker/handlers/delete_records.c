@@ -122,26 +122,18 @@ static void fill_entries(struct delete_call *call)
 
 void handle_delete_records(struct request *rq)
 {
+    static const struct scatter_kind kind = {sizeof(struct delete_call), sizeof(struct delete_entry), delete_run, delete_finished};
     const struct delete_records_request *m = rq->message;
-    struct delete_call *call = arena_array(&rq->arena, struct delete_call, 1);
+    struct delete_call *call;
     size_t count = 0;
 
     for (size_t i = 0; i < m->topics_count; i++)
         count += m->topics[i].partitions_count;
-    if (call)
-        call->entries = arena_array(&rq->arena, struct delete_entry, count);
-    if (!call || !call->entries) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
+    call = scatter_create(rq, &kind, count);
+    if (!call)
         return;
-    }
     call->message = m;
-    call->scatter = (struct scatter){.rq = rq,
-                                     .entries = call->entries,
-                                     .count = count,
-                                     .stride = sizeof *call->entries,
-                                     .run = delete_run,
-                                     .finished = delete_finished};
+    call->entries = call->scatter.entries;
     fill_entries(call);
-    if (!scatter_start(&call->scatter))
-        request_refuse(rq, REQUEST_OVER_BUDGET);
+    scatter_send(&call->scatter);
 }

@@ -253,26 +253,18 @@ static void fill_entries(struct list_call *call)
 
 void handle_list_offsets(struct request *rq)
 {
+    static const struct scatter_kind kind = {sizeof(struct list_call), sizeof(struct list_entry), list_run, list_finished};
     const struct list_offsets_request *m = rq->message;
-    struct list_call *call = arena_array(&rq->arena, struct list_call, 1);
+    struct list_call *call;
     size_t count = 0;
 
     for (size_t i = 0; i < m->topics_count; i++)
         count += m->topics[i].partitions_count;
-    if (call)
-        call->entries = arena_array(&rq->arena, struct list_entry, count);
-    if (!call || !call->entries) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
+    call = scatter_create(rq, &kind, count);
+    if (!call)
         return;
-    }
     call->message = m;
-    call->scatter = (struct scatter){.rq = rq,
-                                     .entries = call->entries,
-                                     .count = count,
-                                     .stride = sizeof *call->entries,
-                                     .run = list_run,
-                                     .finished = list_finished};
+    call->entries = call->scatter.entries;
     fill_entries(call);
-    if (!scatter_start(&call->scatter))
-        request_refuse(rq, REQUEST_OVER_BUDGET);
+    scatter_send(&call->scatter);
 }

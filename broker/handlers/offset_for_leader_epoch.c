@@ -84,26 +84,18 @@ static void fill_entries(struct epoch_call *call)
 
 void handle_offset_for_leader_epoch(struct request *rq)
 {
+    static const struct scatter_kind kind = {sizeof(struct epoch_call), sizeof(struct epoch_entry), epoch_run, epoch_finished};
     const struct offset_for_leader_epoch_request *m = rq->message;
-    struct epoch_call *call = arena_array(&rq->arena, struct epoch_call, 1);
+    struct epoch_call *call;
     size_t count = 0;
 
     for (size_t i = 0; i < m->topics_count; i++)
         count += m->topics[i].partitions_count;
-    if (call)
-        call->entries = arena_array(&rq->arena, struct epoch_entry, count);
-    if (!call || !call->entries) {
-        request_refuse(rq, REQUEST_OVER_BUDGET);
+    call = scatter_create(rq, &kind, count);
+    if (!call)
         return;
-    }
     call->message = m;
-    call->scatter = (struct scatter){.rq = rq,
-                                     .entries = call->entries,
-                                     .count = count,
-                                     .stride = sizeof *call->entries,
-                                     .run = epoch_run,
-                                     .finished = epoch_finished};
+    call->entries = call->scatter.entries;
     fill_entries(call);
-    if (!scatter_start(&call->scatter))
-        request_refuse(rq, REQUEST_OVER_BUDGET);
+    scatter_send(&call->scatter);
 }
