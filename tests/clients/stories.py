@@ -1,6 +1,8 @@
 """What the members of a group live through: each story a sequence of steps, each step waited for, none timed."""
 import time
 
+from harness import group_wire
+from harness.wire import Connection
 from running import Running
 
 WAIT_S = 60
@@ -148,9 +150,13 @@ def static_member_restarts_without_a_rebalance(g):
     """A member with an instance id ends and is back before its session is over: the other one notices nothing.
 
     By the classic protocol it may have died; KIP-848 lets an instance id go only when it said that it will be back.
+    Sessions are long: a JVM takes its time to be back on a busy machine.
     """
     g.produce(100)
-    first, second = g.join(instance="first"), g.join(instance="second")
+    with Connection(g.broker.port) as c:
+        error, message = group_wire.alter_group(c, g.name, consumer_session_timeout_ms="30000")
+        assert error == 0, message
+    first, second = (g.join(instance=name, timeouts="default") for name in ("first", "second"))
     g.wait_shared(first, second)
     g.wait_committed()
     had, rounds = set(second.owned), first.assigned_count
@@ -158,7 +164,7 @@ def static_member_restarts_without_a_rebalance(g):
         second.close()
     else:
         second.kill9()
-    back = g.join(instance="second")
+    back = g.join(instance="second", timeouts="default")
     g.wait("the same partitions after the restart", lambda: back.owned == had)
     g.produce(100)
     g.wait_committed()
