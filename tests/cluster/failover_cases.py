@@ -15,7 +15,7 @@ BEFORE_S = 0.05
 AFTER_S = 0.5  # a second stall would be seen in that time
 
 KILLED = Goal(0.5, 1.0, 2.0)
-STOPPED = Goal(0.1, 0.1, 1.0)
+STOPPED = Goal(0.1, 0.1, 2.0)
 ALL_KILLED = Goal(3.0, 3.0, 10.0)
 COMES_BACK = Goal(0.5, 1.0, 2.0)
 
@@ -97,8 +97,8 @@ class Failover:
                 measure(load, led, back, lambda victim=victim: start(cluster, victim))
         finally:
             load.stop()
-        gone.report()
-        back.report()
+        gone.report(cluster.brokers[0].memory_factor)
+        back.report(cluster.brokers[0].memory_factor)
 
     def kill9_of_a_broker_stalls_nobody_for_long(self, cluster, tool):
         self._each_try(cluster, tool, no_controller, lambda b: b.kill9(), KILLED, "kill -9 of a broker")
@@ -130,4 +130,4 @@ class Failover:
                     gaps.add(kind, askers.all_after(those, since))
         finally:
             load.stop()
-        gaps.report()
+        gaps.report(cluster.brokers[0].memory_factor)

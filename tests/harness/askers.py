@@ -225,7 +225,8 @@ class Gaps:
             if askers:
                 self.add(kind, longest_gap(askers, since, until))
 
-    def report(self):
+    def report(self, slower=1):
+        """slower: how many times so slow this build is."""
         for kind, found in self.found.items():
             median, worst = statistics.median(found), max(found)
             missed = "" if median <= self.goal.median and worst <= self.goal.worst else \
@@ -233,4 +234,4 @@ class Gaps:
             print(f"   {self.name}, {kind}: median {median * 1000:.0f} ms, worst {worst * 1000:.0f} ms of {len(found)}{missed}",
                   flush=True)
         worst = max(max(found) for found in self.found.values())
-        assert worst <= self.goal.never, f"{self.name}: {worst:.2f} s"
+        assert worst <= self.goal.never * slower, f"{self.name}: {worst:.2f} s"

@@ -67,7 +67,7 @@ class Broker:
         self.controller_port = free_port()
         self.properties = dict(properties or {})
         self.dynamic_voters = dynamic_voters
-        # Under a sanitizer each byte has its shadow.
+        # Under a sanitizer each byte has its shadow, and each step takes about as much longer.
         self.memory_factor = 5 if binary and "san" in os.path.basename(os.path.dirname(os.path.dirname(self.binary))) else 1
         self.process = None
         os.makedirs(self.folder, exist_ok=True)
