@@ -131,6 +131,7 @@ static void move_to(struct raft_core *c, enum raft_role role)
     CHECK(allowed_moves[c->role] & TO(role));
     c->role = role;
     c->leader_reached = false;
+    c->leader_ended = false;
     c->fetch_in_flight = false;
     c->fetch_id++; /* answers to the old role's fetch are strangers */
     c->fetch_retry_ms = 0;
@@ -397,6 +398,7 @@ static void on_end_request(struct raft_core *c, const struct raft_event *ev, int
         error = KERR_INVALID_REQUEST;
     if (error == KERR_NONE && c->role == RAFT_FOLLOWER) {
         c->leader_reached = false; /* it is gone by its own word */
+        c->leader_ended = true;
         c->deadline_ms = now_ms + successor_delay(c, ev);
     }
     raft_answer_with(c, fx, error);
@@ -457,16 +459,25 @@ static void on_resign(struct raft_core *c, const struct raft_event *ev, int64_t 
         resign(c, now_ms);
 }
 
+void raft_leader_is_gone(struct raft_core *c, int64_t now_ms)
+{
+    int64_t stand_ms;
+
+    CHECK(c->role == RAFT_FOLLOWER);
+    c->leader_reached = false;
+    /* All followers notice at the same moment: without a little luck they would split the vote. */
+    stand_ms = now_ms + (int64_t)(raft_random(c) % (uint64_t)(c->timeouts.election_ms / 10 + 1));
+    if (stand_ms < c->deadline_ms)
+        c->deadline_ms = stand_ms;
+}
+
 static void on_leader_lost(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                            struct raft_effects *fx)
 {
     (void)ev;
     (void)fx;
-    if (c->role == RAFT_FOLLOWER) {
-        c->leader_reached = false;
-        /* All followers notice at the same moment: without a little luck they would split the vote. */
-        c->deadline_ms = now_ms + (int64_t)(raft_random(c) % (uint64_t)(c->timeouts.election_ms / 10 + 1));
-    }
+    if (c->role == RAFT_FOLLOWER)
+        raft_leader_is_gone(c, now_ms);
 }
 
 static void on_tick(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)

@@ -39,6 +39,8 @@ void raft_on_truncated(struct raft_core *c, const struct raft_event *ev, int64_t
 void raft_on_snapshot(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
 void raft_on_fetch_request(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                            struct raft_effects *fx);
+/* The leader we follow is not there any more, or leads no more: stand soon. */
+void raft_leader_is_gone(struct raft_core *c, int64_t now_ms);
 void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                           struct raft_effects *fx);
 void raft_on_snapshot_request(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,

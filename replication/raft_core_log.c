@@ -276,6 +276,14 @@ static void reached_leader(struct raft_core *c, int64_t now_ms)
     c->deadline_ms = now_ms + c->timeouts.fetch_ms;
 }
 
+/* Our leader itself says that it does not lead, in the epoch in which it did: it was restarted, perhaps faster than
+ * anybody could find its port closed. It stays so until the next election. */
+static bool leader_has_resigned(const struct raft_core *c, const struct raft_answer_head *head)
+{
+    return c->role == RAFT_FOLLOWER && head->from == c->election.leader_id && head->epoch == c->election.epoch &&
+           head->error == KERR_NOT_LEADER_OR_FOLLOWER;
+}
+
 /* No snapshot of what is committed is younger than who leads. */
 static bool names_future_snapshot(const struct raft_event *ev)
 {
@@ -292,6 +300,8 @@ void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int6
     if (!c->fetch_in_flight || ev->fetch_answer.fetch_id != c->fetch_id)
         return;
     c->fetch_in_flight = false;
+    if (!head->failed && leader_has_resigned(c, head) && !c->leader_ended)
+        raft_leader_is_gone(c, now_ms);
     if (failed || c->role != RAFT_FOLLOWER || head->from != c->election.leader_id ||
         head->epoch != c->election.epoch || names_future_snapshot(ev)) {
         c->fetch_retry_ms =
