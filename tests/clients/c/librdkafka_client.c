@@ -296,7 +296,7 @@ static int be_member(const struct options *o)
     rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     const char *assignor = option(o, "assignor");
-    const char *timeouts = option(o, "timeouts");
+    const char *session = option(o, "session");
     rd_kafka_t *rk;
 
     forget_all(&m);
@@ -304,8 +304,8 @@ static int be_member(const struct options *o)
     set(conf, "group.id", required(o, "group"));
     set(conf, "enable.auto.commit", "false");
     set(conf, "auto.offset.reset", "earliest");
-    if (!timeouts || strcmp(timeouts, "default") != 0) {
-        set(conf, "session.timeout.ms", "6000");
+    if (!session || strcmp(session, "default") != 0) {
+        set(conf, "session.timeout.ms", session ? session : "6000");
         set(conf, "heartbeat.interval.ms", "1000");
     }
     if (assignor && strcmp(assignor, "cooperative") == 0)

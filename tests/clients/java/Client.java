@@ -214,8 +214,8 @@ public class Client {
         if (o.getOrDefault("protocol", "classic").equals("consumer")) {
             p.put(ConsumerConfig.GROUP_PROTOCOL_CONFIG, "consumer");
         } else {
-            if (!o.getOrDefault("timeouts", "").equals("default")) {
-                p.put(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, "6000");
+            if (!o.getOrDefault("session", "").equals("default")) {
+                p.put(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, o.getOrDefault("session", "6000"));
                 p.put(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, "1000");
             }
             if (o.getOrDefault("assignor", "").equals("cooperative"))

@@ -115,8 +115,8 @@ def send_unknown_partition(o):
 def member(o):
     more = {"group_protocol": "consumer"} if o.get("protocol") == "consumer" else {
         "partition_assignment_strategy": "cooperative-sticky" if o.get("assignor") == "cooperative" else "range"}
-    if "group_protocol" not in more and o.get("timeouts") != "default":
-        more |= {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000}
+    if "group_protocol" not in more and o.get("session") != "default":
+        more |= {"session_timeout_ms": int(o.get("session", 6000)), "heartbeat_interval_ms": 1000}
     if "instance" in o:
         more["group_instance_id"] = o["instance"]
     end, c, ends = asked(), consumer(o, **more), {}  # ends: what was read, and not yet committed

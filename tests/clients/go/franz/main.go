@@ -146,9 +146,13 @@ func member(o clients.Options) {
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 			clients.SayPartitions("revoked", partitionsOf(m, o["topic"]))
 		})}
-	if o["timeouts"] != "default" {
-		options = append(options, kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second),
-			kgo.RebalanceTimeout(10*time.Second))
+	if o["session"] != "default" {
+		session := 6000
+		if o["session"] != "" {
+			session = o.Number("session")
+		}
+		options = append(options, kgo.SessionTimeout(time.Duration(session)*time.Millisecond),
+			kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second))
 	}
 	if o["assignor"] == "cooperative" {
 		options = append(options, kgo.Balancers(kgo.CooperativeStickyBalancer()))
