@@ -103,6 +103,7 @@ struct coordinators {
     int64_t tick_at_ms;      /* INT64_MAX: not set */
     struct timer sweep_timer;
     bool sweeping;
+    size_t listings; /* that look at all groups, page by page: meanwhile none is let go, or it would be in neither place */
     struct timer linger_timer;
     bool lingering;
     struct regex_queue regexes;

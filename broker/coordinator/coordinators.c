@@ -135,7 +135,7 @@ static void coordinator_sweep(struct coordinator *c, int64_t now_us)
     coordinator_gate_expire(c, now_us);
     coordinator_scan_expiry(c, now_us);
     coordinator_scan_deleted(c);
-    if (c->state == COORDINATOR_ACTIVE)
+    if (c->state == COORDINATOR_ACTIVE && c->all->listings == 0)
         group_core_evict(c->core, now_us / 1000 - EVICT_AFTER_MS, EVICT_LOOKS);
 }
 

@@ -88,6 +88,7 @@ static void work_returned(struct task *t)
 
 static void work_return(struct group_census_work *w)
 {
+    w->owner->coordinators->listings--;
     state_position_free(&w->position);
     w->task.run = work_returned;
     loop_post(w->census->rq->shard->loop, &w->task);
@@ -188,7 +189,10 @@ static void work_ask(struct group_census_work *w)
 
 static void work_run(struct task *t)
 {
-    work_ask((struct group_census_work *)t);
+    struct group_census_work *w = (struct group_census_work *)t;
+
+    w->owner->coordinators->listings++;
+    work_ask(w);
 }
 
 bool group_census_start(struct group_census *c)

@@ -620,6 +620,47 @@ static void groups_are_let_go_and_loaded_again(void **state)
     node_world_free(&w);
 }
 
+static void everybody_is_swept(int times)
+{
+    for (size_t i = 0; i < NODE_WORLD_SHARDS; i++)
+        for (int n = 0; n < times; n++)
+            w.node->shards[i]->coordinators->sweep_timer.fire(&w.node->shards[i]->coordinators->sweep_timer);
+}
+
+/* It reads the store page by page, and then what is in memory: who leaves memory in between is in neither place. */
+static void list_of_groups_misses_none_that_could_be_let_go_meanwhile(void **state)
+{
+    (void)state;
+    for (int rounds = 2; rounds < 7; rounds++) {
+        const struct list_groups_response *answer;
+        struct list_groups_request m;
+        struct node_ask ask = {0};
+        char group[16];
+
+        node_world_init(&w);
+        node_world_set(&w, "offsets.topic.num.partitions=4");
+        node_world_start(&w);
+        node_world_topic(&w, "orders", 1, NULL);
+        assert_int_equal(find_coordinator("g"), KERR_NONE);
+        for (int i = 0; i < 320; i++) { /* more than a page of some coordinator's */
+            snprintf(group, sizeof group, "g%d", i);
+            assert_int_equal(commit_patiently(group, i), KERR_NONE);
+        }
+        list_groups_request_init(&m);
+        node_world_send(&w, &ask, API_LIST_GROUPS, 5, &m);
+        for (int i = 0; i < rounds; i++)
+            (void)test_loop_round(&w.loop);
+        w.loop.now_us += 61 * 1000000; /* all were idle long enough */
+        everybody_is_swept(5);
+        while (test_loop_round(&w.loop) && !ask.answered)
+            ;
+        answer = node_world_wait(&w, &ask, PATIENCE_MS);
+        assert_int_equal(answer->groups_count, 320);
+        node_ask_free(&ask);
+        node_world_free(&w);
+    }
+}
+
 static void send_delete_topic(struct node_ask *ask, const char *topic)
 {
     struct str name = str_from(topic);
@@ -937,6 +978,7 @@ int main(void)
         cmocka_unit_test(offsets_expire_and_their_group_with_them),
         cmocka_unit_test(empty_group_without_offsets_goes_when_offsets_are_looked_through),
         cmocka_unit_test(groups_are_let_go_and_loaded_again),
+        cmocka_unit_test(list_of_groups_misses_none_that_could_be_let_go_meanwhile),
         cmocka_unit_test(offsets_of_a_deleted_topic_go_at_once),
         cmocka_unit_test(offsets_of_a_deleted_topic_go_from_very_many_groups),
         cmocka_unit_test(offset_that_is_being_written_when_its_topic_goes_is_dropped_too),
