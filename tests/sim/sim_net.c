@@ -568,6 +568,8 @@ void sim_net_node_gone(struct sim_net *net, struct sim_node *node)
         }
         if (c->from && c->from->node == node) {
             c->from = NULL;
+            if (c->request)
+                c->request->link = NULL; /* it may be cancelled yet, while the node is taken apart */
             c->request = NULL;
             c->tell_posted = false;
             c->deadline_us = SIM_NEVER;
