@@ -461,12 +461,16 @@ static void on_resign(struct raft_core *c, const struct raft_event *ev, int64_t 
 
 void raft_leader_is_gone(struct raft_core *c, int64_t now_ms)
 {
-    int64_t stand_ms;
+    int64_t turn_ms = c->timeouts.election_ms / 10, stand_ms;
+    int64_t before = 0;
 
     CHECK(c->role == RAFT_FOLLOWER);
     c->leader_reached = false;
-    /* All followers notice at the same moment: without a little luck they would split the vote. */
-    stand_ms = now_ms + (int64_t)(raft_random(c) % (uint64_t)(c->timeouts.election_ms / 10 + 1));
+    /* All followers notice at the same moment, and would split the vote, which costs an election timeout: so they stand
+     * one after the other, by id. Who is first and cannot win is passed after a turn. */
+    for (size_t i = 0; i < c->peer_count; i++)
+        before += c->peers[i].key.id < c->self.id && c->peers[i].key.id != c->election.leader_id;
+    stand_ms = now_ms + before * turn_ms + (int64_t)(raft_random(c) % (uint64_t)(turn_ms / 5 + 1));
     if (stand_ms < c->deadline_ms)
         c->deadline_ms = stand_ms;
 }
