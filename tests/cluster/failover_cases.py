@@ -14,10 +14,10 @@ PARTITIONS, GROUPS = 6, 4
 BEFORE_S = 0.05
 AFTER_S = 0.5  # a second stall would be seen in that time
 
-KILLED = Goal(0.5, 1.0, 2.0)
-STOPPED = Goal(0.1, 0.1, 2.0)
-ALL_KILLED = Goal(3.0, 3.0, 10.0)
-COMES_BACK = Goal(0.5, 1.0, 2.0)
+KILLED = Goal(0.5, 1.0, 8.0)  # beyond the last: somebody waited for a session, or for ever
+STOPPED = Goal(0.1, 0.1, 8.0)
+ALL_KILLED = Goal(3.0, 3.0, 20.0)
+COMES_BACK = Goal(0.5, 1.0, 8.0)
 
 
 def controller(cluster):
