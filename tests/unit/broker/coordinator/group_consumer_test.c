@@ -127,6 +127,25 @@ static void a_second_member_waits_until_the_first_gave_back(void **state)
     assert_string_equal(has(s, "a"), "t-0 t-1");
 }
 
+/* librdkafka lets a heartbeat go after half a second, and does not say all of itself in the next one. */
+static void who_missed_that_it_is_to_give_back_is_told_again(void **state)
+{
+    struct scene *s = *state;
+
+    heartbeat(s, "a");
+    heartbeat(s, "b");
+    member(s, "a")->lazy = true;
+    heartbeat(s, "a");
+    assert_true(member(s, "a")->got_assignment);
+    member(s, "a")->got_assignment = false; /* that answer was lost */
+    heartbeat(s, "a");
+    assert_true(member(s, "a")->got_assignment);
+    member_gives_back(member(s, "a"));
+    heartbeat(s, "a");
+    heartbeat(s, "a");
+    assert_false(member(s, "a")->got_assignment);
+}
+
 /* The goal: a second member owns its partitions within 700 ms, whoever's heartbeat falls when. */
 static void a_second_member_has_its_share_within_700_ms(void **state)
 {
@@ -865,6 +884,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(the_first_member_has_everything_with_its_first_answer),
         CASE(a_second_member_waits_until_the_first_gave_back),
+        CASE(who_missed_that_it_is_to_give_back_is_told_again),
         CASE(a_second_member_has_its_share_within_700_ms),
         CASE(who_leaves_has_its_partitions_taken_over_at_the_next_heartbeat),
         CASE(the_last_one_leaves_an_empty_group),
