@@ -489,8 +489,10 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
     struct segment_walk w;
     struct status st;
 
-    if (!s || s->size == 0)
+    if (!s)
         return STATUS_OK;
+    if (s->size == 0) /* it has just begun: what was not flushed is in those before */
+        return recovery_point < s->base_offset ? walk_epochs(l, recovery_point) : STATUS_OK;
     if (checkpointed < 0)
         return walk_epochs(l, l->segments[0]->base_offset);
     st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), walked_from, &from, NULL);

@@ -606,6 +606,34 @@ static void recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_
     world_end(&w);
 }
 
+/* Retention has just begun an empty segment behind all others when the process dies: epochs that no flush has saved yet are
+ * in the batches before it. Without them a leader would have its followers cut what they have in common. */
+static void epochs_behind_an_empty_newest_segment_come_back(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    (void)state;
+
+    world_begin(&w);
+    w.config.retention_ms = 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 5, 10);
+    world_flush(&w);
+    w.recovery_point = 5;
+    assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 5, 10, w.now_ms), 7, LOG_ORIGIN_CLIENT, &out, NULL).code,
+                     KERR_NONE);
+    w.now_ms += 5000;
+    assert_true(log_maintain(w.log, 10, w.now_ms));
+    assert_true(log_names_wanted(w.log));
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_end_offset(w.log), 10);
+    assert_int_equal(log_latest_epoch(w.log), 7);
+    assert_int_equal(log_epoch_of_offset(w.log, 5), 7);
+    assert_int_equal(log_epoch_of_offset(w.log, 4), 0);
+    world_end(&w);
+}
+
 /* Retention by size goes by what is there, not by what recovery dropped. */
 static void size_of_a_log_is_that_of_the_segments_it_kept(void **state)
 {
@@ -668,6 +696,7 @@ int main(void)
         cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
         cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
         cmocka_unit_test(recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark),
+        cmocka_unit_test(epochs_behind_an_empty_newest_segment_come_back),
         cmocka_unit_test(size_of_a_log_is_that_of_the_segments_it_kept),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),
     };
