@@ -53,7 +53,8 @@ static struct uuid directory_in(const struct metadata_partition *p, int32_t id)
     return DIRECTORY_UNASSIGNED;
 }
 
-void assignments_check(struct shard *s, const struct partition *p, const struct metadata_partition *metadata)
+void assignments_check(struct shard *s, const struct partition *p,
+                       const struct metadata_partition *metadata)
 {
     int32_t self = s->node->options->node_id;
     struct assignment *report;
@@ -138,7 +139,8 @@ static void forget(struct assignment **set)
     }
 }
 
-/* The code of the whole. One replica that is refused was deleted or moved away meanwhile: the metadata tells. */
+/* The code of the whole. One replica that is refused was deleted or moved away meanwhile: the
+ * metadata tells. */
 static enum kerr read_answer(struct bytes body)
 {
     struct assign_replicas_to_dirs_response m;
@@ -162,8 +164,8 @@ static void answered(struct transport_request *r, struct status result, struct b
     if (code == KERR_NONE) {
         forget(&a->under_way);
     } else {
-        logger_event(a->node->env.logger, LOGGER_WARN, "directory_assignment_failed", "replicas=%u reason=%s",
-                     HASH_COUNT(a->under_way), kerr_name(code));
+        logger_event(a->node->env.logger, LOGGER_WARN, "directory_assignment_failed",
+                     "replicas=%u reason=%s", HASH_COUNT(a->under_way), kerr_name(code));
         again(a);
     }
     if (a->waiting)
@@ -173,34 +175,38 @@ static void answered(struct transport_request *r, struct status result, struct b
 static int by_directory_and_topic(const void *x, const void *y)
 {
     const struct assignment *const *a = x, *const *b = y;
-    int order = memcmp((*a)->directory.bytes, (*b)->directory.bytes, sizeof (*a)->directory.bytes);
+    int order = memcmp((*a)->directory.bytes, (*b)->directory.bytes, sizeof(*a)->directory.bytes);
 
     if (order == 0)
-        order = memcmp((*a)->key.topic_id.bytes, (*b)->key.topic_id.bytes, sizeof (*a)->key.topic_id.bytes);
+        order = memcmp((*a)->key.topic_id.bytes, (*b)->key.topic_id.bytes,
+                       sizeof(*a)->key.topic_id.bytes);
     return order;
 }
 
 /* Directory by directory, topic by topic. */
-static void fill(struct assign_replicas_to_dirs_request *m, struct assignment *const *sorted, size_t count,
-                 struct arena *arena)
+static void fill(struct assign_replicas_to_dirs_request *m, struct assignment *const *sorted,
+                 size_t count, struct arena *arena)
 {
     struct assign_replicas_to_dirs_request_directory_data *d = NULL;
     struct assign_replicas_to_dirs_request_topic_data *t = NULL;
 
-    m->directories = arena_array(arena, struct assign_replicas_to_dirs_request_directory_data, count);
+    m->directories =
+        arena_array(arena, struct assign_replicas_to_dirs_request_directory_data, count);
     CHECK(m->directories);
     for (size_t i = 0; i < count; i++) {
         if (!d || !uuid_equal(d->id, sorted[i]->directory)) {
             d = &m->directories[m->directories_count++];
             d->id = sorted[i]->directory;
-            d->topics = arena_array(arena, struct assign_replicas_to_dirs_request_topic_data, count - i);
+            d->topics =
+                arena_array(arena, struct assign_replicas_to_dirs_request_topic_data, count - i);
             CHECK(d->topics);
             t = NULL;
         }
         if (!t || !uuid_equal(t->topic_id, sorted[i]->key.topic_id)) {
             t = &d->topics[d->topics_count++];
             t->topic_id = sorted[i]->key.topic_id;
-            t->partitions = arena_array(arena, struct assign_replicas_to_dirs_request_partition_data, count - i);
+            t->partitions = arena_array(
+                arena, struct assign_replicas_to_dirs_request_partition_data, count - i);
             CHECK(t->partitions);
         }
         t->partitions[t->partitions_count++].partition_index = sorted[i]->key.index;
@@ -251,8 +257,9 @@ static void send(struct assignments *a)
         HASH_ADD(hh, a->under_way, key, sizeof report->key, report);
     }
     a->asking = true;
-    a->request = (struct transport_request){
-        .answered = answered, .api_key = ASSIGN_REPLICAS_TO_DIRS_REQUEST_KEY, .api_version = VERSION};
+    a->request = (struct transport_request){.answered = answered,
+                                            .api_key = ASSIGN_REPLICAS_TO_DIRS_REQUEST_KEY,
+                                            .api_version = VERSION};
     transport_send(a->transport, &controller, &a->request, encode(a, own_epoch), TIMEOUT_US);
 }
 

@@ -23,7 +23,7 @@ struct checkpoints {
     bool again; /* done is for another round, still to come */
     struct task hurry;
     _Atomic bool hurry_posted;
-    bool hurried; /* another round follows this one */
+    bool hurried;      /* another round follows this one */
     struct job record; /* of the broker epoch and the boot */
     int64_t recorded, recording;
     bool record_running, record_again;
@@ -71,11 +71,12 @@ static void set_strays_aside(const struct checkpoints *c, size_t dir)
     const struct status st = storage_dirs_set_strays_aside(c->node->dirs, dir, &count);
 
     if (count > 0)
-        logger_event(c->node->env.logger, LOGGER_WARN, "stray_partitions_set_aside", "path=\"%s\" count=%zu",
-                     storage_dirs_path(c->node->dirs, dir), count);
+        logger_event(c->node->env.logger, LOGGER_WARN, "stray_partitions_set_aside",
+                     "path=\"%s\" count=%zu", storage_dirs_path(c->node->dirs, dir), count);
     if (status_failed(st)) /* tried again at the next start */
-        logger_event(c->node->env.logger, LOGGER_WARN, "stray_partitions_stay", "path=\"%s\" where=\"%s\" errno=%d",
-                     storage_dirs_path(c->node->dirs, dir), st.where ? st.where : "", st.sys_errno);
+        logger_event(c->node->env.logger, LOGGER_WARN, "stray_partitions_stay",
+                     "path=\"%s\" where=\"%s\" errno=%d", storage_dirs_path(c->node->dirs, dir),
+                     st.where ? st.where : "", st.sys_errno);
 }
 
 static void round_write(struct job *j)
@@ -89,8 +90,9 @@ static void round_write(struct job *j)
         struct status swept = sweep ? storage_dirs_sweep(c->node->dirs, i) : STATUS_OK;
 
         if (status_failed(swept)) /* tried again with the next deletion, or at the next start */
-            logger_event(c->node->env.logger, LOGGER_WARN, "deleted_folders_stay", "path=\"%s\" where=\"%s\" errno=%d",
-                         storage_dirs_path(c->node->dirs, i), swept.where ? swept.where : "", swept.sys_errno);
+            logger_event(c->node->env.logger, LOGGER_WARN, "deleted_folders_stay",
+                         "path=\"%s\" where=\"%s\" errno=%d", storage_dirs_path(c->node->dirs, i),
+                         swept.where ? swept.where : "", swept.sys_errno);
         if (first)
             set_strays_aside(c, i);
         c->results[i] = storage_dirs_write_checkpoints(c->node->dirs, i, c->maps[i]);
@@ -225,8 +227,8 @@ static void epoch_done(struct task *t)
     const struct status st = c->record_result;
 
     if (status_failed(st))
-        logger_event(c->node->env.logger, LOGGER_WARN, "broker_epoch_not_recorded", "where=\"%s\" errno=%d",
-                     st.where ? st.where : "", st.sys_errno);
+        logger_event(c->node->env.logger, LOGGER_WARN, "broker_epoch_not_recorded",
+                     "where=\"%s\" errno=%d", st.where ? st.where : "", st.sys_errno);
     c->record_running = false;
     if (c->record_again)
         epoch_submit(c);
@@ -247,8 +249,8 @@ static void end_run(struct job *j)
     struct status st = storage_dirs_end_run(c->node->dirs, c->epoch);
 
     if (status_failed(st))
-        logger_event(c->node->env.logger, LOGGER_ERROR, "clean_end_not_recorded", "where=\"%s\" errno=%d",
-                     st.where ? st.where : "", st.sys_errno);
+        logger_event(c->node->env.logger, LOGGER_ERROR, "clean_end_not_recorded",
+                     "where=\"%s\" errno=%d", st.where ? st.where : "", st.sys_errno);
 }
 
 static void end_done(struct task *t)

@@ -7,11 +7,11 @@
 #include "protocol/base/check.h"
 #include "replication/partition_clean.h"
 
-#define RUNS_MAX             64 /* more log.cleaner.threads than that are not used */
-#define FIRST_LOOK_US        (1000 * 1000)
-#define BACKOFF_MS_MAX       (INT64_MAX / 2000) /* what can be counted in microseconds */
-#define BUFFER_BYTES_LEAST   4096
-#define MAP_BYTES_MAX        ((int64_t)INT32_MAX) /* of one compaction, as in Apache Kafka */
+#define RUNS_MAX           64 /* more log.cleaner.threads than that are not used */
+#define FIRST_LOOK_US      (1000 * 1000)
+#define BACKOFF_MS_MAX     (INT64_MAX / 2000) /* what can be counted in microseconds */
+#define BUFFER_BYTES_LEAST 4096
+#define MAP_BYTES_MAX      ((int64_t)INT32_MAX) /* of one compaction, as in Apache Kafka */
 
 /* log.cleaner.* as they are now. */
 struct cleaner_settings {
@@ -27,7 +27,7 @@ struct cleaner_settings {
 struct cleaning_run {
     struct cleaning *cleaning;
     bool busy;
-    bool cleaned; /* a log is cleaner now */
+    bool cleaned;      /* a log is cleaner now */
     struct task start; /* on the shard */
     struct task over;  /* back here */
     struct shard *shard;
@@ -41,8 +41,8 @@ struct cleaning {
     struct loop *loop;
     struct timer timer;
     bool ticking;
-    bool looking; /* a round is under way */
-    bool again;   /* something ended meanwhile: look once more */
+    bool looking;      /* a round is under way */
+    bool again;        /* something ended meanwhile: look once more */
     struct task visit; /* posted to one shard after the other */
     struct task decide;
     size_t shard;
@@ -146,7 +146,8 @@ static void decide_run(struct task *t)
         return;
     if (c->found && run)
         start(c, run);
-    /* As long as there is work and somebody to do it. A shard starts what it was told before it is asked again. */
+    /* As long as there is work and somebody to do it. A shard starts what it was told before it is
+     * asked again. */
     if (c->again || (c->found && run && free_run(c)))
         look(c);
     else
@@ -172,13 +173,15 @@ static void start_run(struct task *t)
 {
     struct cleaning_run *run = CONTAINER_OF(t, struct cleaning_run, start);
     const struct cleaner_settings *s = &run->settings;
-    struct partition *p = run->shard->closing ? NULL : shard_partition(run->shard, run->topic_id, run->index);
+    struct partition *p =
+        run->shard->closing ? NULL : shard_partition(run->shard, run->topic_id, run->index);
     const int64_t map_bytes = s->map_bytes / s->threads;
     const int64_t buffer_bytes = s->buffer_bytes / s->threads / 2;
     const struct partition_clean_args args = {
         .map_bytes_max = (size_t)(map_bytes < MAP_BYTES_MAX ? map_bytes : MAP_BYTES_MAX),
         .map_load = s->map_load,
-        .buffer_bytes = (size_t)(buffer_bytes > BUFFER_BYTES_LEAST ? buffer_bytes : BUFFER_BYTES_LEAST),
+        .buffer_bytes =
+            (size_t)(buffer_bytes > BUFFER_BYTES_LEAST ? buffer_bytes : BUFFER_BYTES_LEAST),
         .bytes_per_second_max = s->bytes_per_second / (double)s->threads,
         .done = on_cleaned,
         .arg = run,
@@ -194,7 +197,8 @@ static void run_over(struct task *t)
 
     run->busy = false;
     if (run->cleaned)
-        look(run->cleaning); /* as long as there is work there is no pause; after a failure there is */
+        look(run->cleaning); /* as long as there is work there is no pause; after a failure there
+                              * is */
 }
 
 /* ---- life ---- */

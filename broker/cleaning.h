@@ -1,12 +1,14 @@
 #ifndef BROKER_CLEANING_H
 #define BROKER_CLEANING_H
 
-/* Decides which logs are compacted, and when, for all shards and log directories of a node: the dirtiest first, at
- * most log.cleaner.threads at a time, and when nothing is dirty enough a look each log.cleaner.backoff.ms.
+/* Decides which logs are compacted, and when, for all shards and log directories of a node: the
+ * dirtiest first, at most log.cleaner.threads at a time, and when nothing is dirty enough a look
+ * each log.cleaner.backoff.ms.
  *
- * A round visits the shards one after the other, each naming its dirtiest log; the dirtiest of all is compacted by its
- * own shard (replication/partition_clean.h), which tells when it is through. The settings are read anew in each round, so
- * that changes of them count without a restart. On the control loop. */
+ * A round visits the shards one after the other, each naming its dirtiest log; the dirtiest of all
+ * is compacted by its own shard (replication/partition_clean.h), which tells when it is through.
+ * The settings are read anew in each round, so that changes of them count without a restart. On the
+ * control loop. */
 
 #include <stdint.h>
 

@@ -7,16 +7,18 @@ static bool in_rack(const struct metadata_broker *b, struct str rack)
     return b && b->rack.data && str_equal(b->rack, rack);
 }
 
-static bool serves(const struct shard *s, const struct isr_replica *r, int64_t offset, struct str rack,
-                   struct str listener)
+static bool serves(const struct shard *s, const struct isr_replica *r, int64_t offset,
+                   struct str rack, struct str listener)
 {
     const struct metadata_broker *b = metadata_image_broker(s->image, r->id);
 
-    return r->in_isr && r->log_start_offset >= 0 && r->log_start_offset <= offset && r->flushed_end_offset >= offset &&
-           in_rack(b, rack) && !b->fenced && metadata_broker_listener(b, listener);
+    return r->in_isr && r->log_start_offset >= 0 && r->log_start_offset <= offset &&
+           r->flushed_end_offset >= offset && in_rack(b, rack) && !b->fenced &&
+           metadata_broker_listener(b, listener);
 }
 
-/* Further on; of two equally far ones who was there later; else the larger id, so that all consumers get one. */
+/* Further on; of two equally far ones who was there later; else the larger id, so that all
+ * consumers get one. */
 static bool better(const struct isr_replica *a, const struct isr_replica *b)
 {
     if (a->flushed_end_offset != b->flushed_end_offset)
@@ -26,8 +28,8 @@ static bool better(const struct isr_replica *a, const struct isr_replica *b)
     return a->id > b->id;
 }
 
-int32_t closest_replica(const struct shard *s, const struct partition *p, int64_t offset, struct str rack,
-                        struct str listener)
+int32_t closest_replica(const struct shard *s, const struct partition *p, int64_t offset,
+                        struct str rack, struct str listener)
 {
     const struct isr_replica *best = NULL;
     int32_t self = s->node->options->node_id;

@@ -85,8 +85,8 @@ static void finish_run(struct job *j)
         struct status st = c->settled[i] ? files->ops->sync_filesystem(files, path) : STATUS_OK;
 
         if (status_failed(st)) {
-            logger_event(c->node->env.logger, LOGGER_ERROR, "log_dir_sync_failed", "path=\"%s\" errno=%d", path,
-                         st.sys_errno);
+            logger_event(c->node->env.logger, LOGGER_ERROR, "log_dir_sync_failed",
+                         "path=\"%s\" errno=%d", path, st.sys_errno);
             storage_dirs_distrust(c->node->dirs, i);
             c->clean = false;
         }
@@ -105,6 +105,7 @@ void closing_finish(struct closing *c, void (*done)(void *arg, bool clean), void
 {
     c->done = done;
     c->arg = arg;
-    c->job = (struct job){.home = c->node->env.control_loop, .run = finish_run, .done = {.run = finish_done}};
+    c->job = (struct job){
+        .home = c->node->env.control_loop, .run = finish_run, .done = {.run = finish_done}};
     pool_submit(c->node->env.pool, &c->job);
 }

@@ -10,7 +10,8 @@
 
 /* Reading settings from where they are given. */
 
-#define PROPERTIES_BYTES_MAX (1024 * 1024) /* a settings file larger than this is something else   \
+#define PROPERTIES_BYTES_MAX                                                                       \
+    (1024 * 1024) /* a settings file larger than this is something else   \
                                             */
 
 /* A whole cluster in one process, on loopback. */

@@ -9,15 +9,25 @@
 
 /* Environment variables as settings. */
 
-#define PREFIX "KAFKA_"
+#define PREFIX       "KAFKA_"
 #define PREFIX_CHARS (sizeof PREFIX - 1)
 
 /* What is no setting: they are for the Java machine, its logging and the scripts of the image. */
 static const char *const not_settings[] = {
-    "KAFKA_VERSION",       "KAFKA_HEAP_OPT",         "KAFKA_HEAP_OPTS",           "KAFKA_OPTS",
-    "KAFKA_JMX_OPTS",      "KAFKA_JMX_PORT",         "KAFKA_JMX_HOSTNAME",        "KAFKA_JVM_PERFORMANCE_OPTS",
-    "KAFKA_GC_LOG_OPTS",   "KAFKA_LOG4J_OPTS",       "KAFKA_LOG4J_ROOT_LOGLEVEL", "KAFKA_LOG4J_LOGGERS",
-    "KAFKA_LOG4J_CMD_OPTS", "KAFKA_TOOLS_LOG4J_LOGLEVEL",
+    "KAFKA_VERSION",
+    "KAFKA_HEAP_OPT",
+    "KAFKA_HEAP_OPTS",
+    "KAFKA_OPTS",
+    "KAFKA_JMX_OPTS",
+    "KAFKA_JMX_PORT",
+    "KAFKA_JMX_HOSTNAME",
+    "KAFKA_JVM_PERFORMANCE_OPTS",
+    "KAFKA_GC_LOG_OPTS",
+    "KAFKA_LOG4J_OPTS",
+    "KAFKA_LOG4J_ROOT_LOGLEVEL",
+    "KAFKA_LOG4J_LOGGERS",
+    "KAFKA_LOG4J_CMD_OPTS",
+    "KAFKA_TOOLS_LOG4J_LOGLEVEL",
 };
 
 /* The parts of "NAME=value" when it is a setting. */
@@ -47,8 +57,8 @@ static bool parse_variable(const char *text, struct variable *out)
     return true;
 }
 
-/* Dots count as underscores, for Apache Kafka's image turns those into dots first. Returns the size; `out` has room for
- * the variable's name. */
+/* Dots count as underscores, for Apache Kafka's image turns those into dots first. Returns the
+ * size; `out` has room for the variable's name. */
 static size_t setting_name(struct str variable, char *out)
 {
     size_t size = 0;
@@ -109,7 +119,8 @@ static struct str find(const char *const *variables, const char *name)
     return STR_NULL;
 }
 
-/* The colon before the port of a host that begins at `host`; NULL: none. An IPv6 address has brackets around its own. */
+/* The colon before the port of a host that begins at `host`; NULL: none. An IPv6 address has
+ * brackets around its own. */
 static const char *port_colon(const char *host, const char *end)
 {
     const char *from = host;
@@ -119,11 +130,11 @@ static const char *port_colon(const char *host, const char *end)
     return from ? memchr(from, ':', (size_t)(end - from)) : NULL;
 }
 
-#define ANY_HOST "0.0.0.0"
+#define ANY_HOST     "0.0.0.0"
 #define BOUND_GROWTH 4 /* the shortest that is replaced, "://", becomes "://0.0.0.0" */
 
-/* "A://host:1,B://host:2" to "A://0.0.0.0:1,B://0.0.0.0:2". Returns the size; `out` has room for BOUND_GROWTH times the
- * text. */
+/* "A://host:1,B://host:2" to "A://0.0.0.0:1,B://0.0.0.0:2". Returns the size; `out` has room for
+ * BOUND_GROWTH times the text. */
 static size_t bind_anywhere(struct str advertised, char *out)
 {
     const char *end = advertised.data + advertised.size;
@@ -146,7 +157,8 @@ static size_t bind_anywhere(struct str advertised, char *out)
     return size;
 }
 
-static bool visit_derived_listeners(const char *const *variables, struct entry_visit *v, const char **why)
+static bool visit_derived_listeners(const char *const *variables, struct entry_visit *v,
+                                    const char **why)
 {
     struct str advertised = find(variables, "KAFKA_ADVERTISED_LISTENERS");
     char *bound;
@@ -162,8 +174,8 @@ static bool visit_derived_listeners(const char *const *variables, struct entry_v
     return fine;
 }
 
-bool config_environment_each(const char *const *variables, config_environment_visit *visit, void *arg, struct str *bad,
-                             const char **why)
+bool config_environment_each(const char *const *variables, config_environment_visit *visit,
+                             void *arg, struct str *bad, const char **why)
 {
     struct entry_visit v = {visit, arg, STR_NULL};
     const char *malformed = NULL;

@@ -271,7 +271,8 @@ static struct status set_inter_broker(const struct config_values *config, struct
 {
     const char *name = config_values_text(config, "inter.broker.listener.name");
 
-    out->inter_broker_listener = name ? name : config_values_text(config, "security.inter.broker.protocol");
+    out->inter_broker_listener =
+        name ? name : config_values_text(config, "security.inter.broker.protocol");
     if (name == NULL)
         return STATUS_OK;
     for (size_t i = 0; i < out->listener_count; i++)

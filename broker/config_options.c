@@ -135,12 +135,15 @@ static struct status check_topic_defaults(const struct config_values *config,
 /* Apache Kafka's: less would not hold the keys of one batch of its day. */
 #define CLEANER_MAP_BYTES_LEAST (1024 * 1024)
 
-static struct status check_cleaner(const struct config_values *config, struct config_problem *problem)
+static struct status check_cleaner(const struct config_values *config,
+                                   struct config_problem *problem)
 {
     const int64_t threads = config_values_integer(config, "log.cleaner.threads");
 
-    if (threads > 0 && config_values_integer(config, "log.cleaner.dedupe.buffer.size") / threads <= CLEANER_MAP_BYTES_LEAST)
-        return refuse(problem, "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
+    if (threads > 0 && config_values_integer(config, "log.cleaner.dedupe.buffer.size") / threads <=
+                           CLEANER_MAP_BYTES_LEAST)
+        return refuse(problem,
+                      "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.");
     return STATUS_OK;
 }
 
@@ -164,14 +167,16 @@ static bool replica_selector_by_name(const char *name, enum replica_selector *ou
     return false;
 }
 
-static struct status set_replica_selector(const struct config_values *config, struct node_options *out,
-                                          struct config_problem *problem)
+static struct status set_replica_selector(const struct config_values *config,
+                                          struct node_options *out, struct config_problem *problem)
 {
     const char *name = config_values_text(config, "replica.selector.class");
 
     if (!replica_selector_by_name(name, &out->replica_selector))
-        return refuse(problem, "replica.selector.class: %s is not known; "
-                               "org.apache.kafka.common.replica.RackAwareReplicaSelector is.", name);
+        return refuse(problem,
+                      "replica.selector.class: %s is not known; "
+                      "org.apache.kafka.common.replica.RackAwareReplicaSelector is.",
+                      name);
     return STATUS_OK;
 }
 
@@ -189,7 +194,8 @@ static struct status set_coordinator(const struct config_values *config, struct 
 
 static int64_t session_ms(const struct config_values *config)
 {
-    int64_t beats_ms = SESSION_BEATS * config_values_integer(config, "broker.heartbeat.interval.ms");
+    int64_t beats_ms =
+        SESSION_BEATS * config_values_integer(config, "broker.heartbeat.interval.ms");
     int64_t limit_ms = config_values_integer(config, "broker.session.timeout.ms");
     int64_t least_ms = beats_ms > SESSION_MS_MIN ? beats_ms : SESSION_MS_MIN;
 

@@ -1,5 +1,6 @@
-/* controller.quorum.voters: "1@host:port,2@host:port", who votes while the log holds no voters (kraft.version 0); and
- * controller.quorum.bootstrap.servers: "host:port,host:port", who is asked for those that the log holds. */
+/* controller.quorum.voters: "1@host:port,2@host:port", who votes while the log holds no voters
+ * (kraft.version 0); and controller.quorum.bootstrap.servers: "host:port,host:port", who is asked
+ * for those that the log holds. */
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,8 +44,8 @@ static bool parse_place(struct str text, struct arena *arena, struct node_voter 
     int length = snprintf(named, sizeof named, "V://%.*s", STR_ARG(text));
 
     if (length < 0 || (size_t)length >= sizeof named ||
-        !config_parse_endpoint((struct str){named, (size_t)length}, &endpoint) || endpoint.host.size == 0 ||
-        endpoint.port == 0)
+        !config_parse_endpoint((struct str){named, (size_t)length}, &endpoint) ||
+        endpoint.host.size == 0 || endpoint.port == 0)
         return false;
     out->host = arena_strdup(arena, endpoint.host);
     out->port = endpoint.port;
@@ -60,8 +61,8 @@ static bool parse_voter(struct str text, struct arena *arena, struct node_voter 
            parse_place((struct str){at + 1, text.size - (size_t)(at + 1 - text.data)}, arena, out);
 }
 
-struct status config_bootstrap(const struct config_values *config, struct arena *arena, struct node_options *out,
-                               struct config_problem *problem)
+struct status config_bootstrap(const struct config_values *config, struct arena *arena,
+                               struct node_options *out, struct config_problem *problem)
 {
     struct str list = str_from(config_values_text(config, "controller.quorum.bootstrap.servers"));
     struct str item;
@@ -72,15 +73,17 @@ struct status config_bootstrap(const struct config_values *config, struct arena 
         if (item.size == 0)
             continue;
         if (out->bootstrap_count == NODE_VOTERS_MAX)
-            return refuse(problem, "controller.quorum.bootstrap.servers: more than %d", NODE_VOTERS_MAX);
+            return refuse(problem, "controller.quorum.bootstrap.servers: more than %d",
+                          NODE_VOTERS_MAX);
         if (!parse_place(item, arena, &out->bootstrap[out->bootstrap_count++]))
-            return refuse(problem, "controller.quorum.bootstrap.servers: %.*s is not host:port", STR_ARG(item));
+            return refuse(problem, "controller.quorum.bootstrap.servers: %.*s is not host:port",
+                          STR_ARG(item));
     }
     return STATUS_OK;
 }
 
-struct status config_voters(const struct config_values *config, struct arena *arena, struct node_options *out,
-                            struct config_problem *problem)
+struct status config_voters(const struct config_values *config, struct arena *arena,
+                            struct node_options *out, struct config_problem *problem)
 {
     struct str list = str_from(config_values_text(config, "controller.quorum.voters"));
     bool self = false;
@@ -95,7 +98,8 @@ struct status config_voters(const struct config_values *config, struct arena *ar
         if (out->voter_count == NODE_VOTERS_MAX)
             return refuse(problem, "controller.quorum.voters: more than %d", NODE_VOTERS_MAX);
         if (!parse_voter(item, arena, v))
-            return refuse(problem, "controller.quorum.voters: %.*s is not id@host:port", STR_ARG(item));
+            return refuse(problem, "controller.quorum.voters: %.*s is not id@host:port",
+                          STR_ARG(item));
         for (size_t i = 0; i < out->voter_count; i++)
             if (out->voters[i].id == v->id)
                 return refuse(problem, "controller.quorum.voters: %d is there twice", v->id);
@@ -104,7 +108,8 @@ struct status config_voters(const struct config_values *config, struct arena *ar
     }
     if (out->voter_count > 0 && !self)
         return refuse(problem,
-                      "If process.roles contains the \"controller\" role, the node id %d must be included in the set "
+                      "If process.roles contains the \"controller\" role, the node id %d must be "
+                      "included in the set "
                       "of voters controller.quorum.voters",
                       out->node_id);
     return STATUS_OK;

@@ -17,7 +17,8 @@
 #include "protocol/base/byteorder.h"
 
 #define READ_BYTES_A_TURN ((size_t)1 << 20) /* then other connections of the shard get theirs */
-#define BUDGET_STALL_US   (2 * 1000 * 1000) /* a frame that has waited so long for its rest may go */
+/* a frame that has waited so long for its rest may go */
+#define BUDGET_STALL_US (2 * 1000 * 1000)
 
 static void connection_pump(struct connection *c, bool may_give_way);
 
@@ -38,7 +39,8 @@ static void connection_drop_frame(struct connection *c)
     c->frame = NULL;
 }
 
-/* Answered requests and those not started die now; those under way find no client when they come back. */
+/* Answered requests and those not started die now; those under way find no client when they come
+ * back. */
 static void connection_drop_requests(struct connection *c)
 {
     struct request *rq, *next;
@@ -79,7 +81,8 @@ void connection_close(struct connection *c, const char *reason)
 
 static bool connection_may_read(const struct connection *c)
 {
-    return c->request_count < CONNECTION_REQUESTS_MAX && c->output_bytes < CONNECTION_OUTPUT_BYTES_MAX;
+    return c->request_count < CONNECTION_REQUESTS_MAX &&
+           c->output_bytes < CONNECTION_OUTPUT_BYTES_MAX;
 }
 
 static void connection_arm_read(struct connection *c)
@@ -157,7 +160,8 @@ static bool connection_arrived(struct connection *c, size_t size)
 static struct iovec connection_wanted(struct connection *c)
 {
     if (!c->frame)
-        return (struct iovec){c->length_bytes + c->length_got, sizeof c->length_bytes - c->length_got};
+        return (struct iovec){c->length_bytes + c->length_got,
+                              sizeof c->length_bytes - c->length_got};
     return (struct iovec){c->frame->data + c->frame_got, c->frame->size - c->frame_got};
 }
 
@@ -177,8 +181,9 @@ static bool connection_feed(struct connection *c, const uint8_t *data, size_t si
     return true;
 }
 
-/* One readv: first what the frame at hand wants, then into the shard's scratch. A large frame is read
- * alone, so that little of the one after it is copied twice. False: closed, or nothing more to read now. */
+/* One readv: first what the frame at hand wants, then into the shard's scratch. A large frame is
+ * read alone, so that little of the one after it is copied twice. False: closed, or nothing more to
+ * read now. */
 static bool connection_read_once(struct connection *c, size_t *total)
 {
     struct shard *s = c->client.shard;
@@ -262,8 +267,9 @@ static void connection_post_pump(struct connection *c)
     c->pump_posted = true;
 }
 
-/* Records before acknowledgements: a reader that waited for what was just appended is answered by tasks that are posted
- * already, and to send wakes whoever it is for. Who gives way sends within the same turn of the loop. */
+/* Records before acknowledgements: a reader that waited for what was just appended is answered by
+ * tasks that are posted already, and to send wakes whoever it is for. Who gives way sends within
+ * the same turn of the loop. */
 static bool connection_gives_way(struct connection *c)
 {
     if (!c->producing || !c->client.shard->fetch_ready_posted)
@@ -286,7 +292,8 @@ static void connection_pump(struct connection *c, bool may_give_way)
             c->producing = frame_api_key(rq->frame) == API_PRODUCE;
             request_dispatch(rq);
         }
-    } while (!c->closed && !(may_give_way && connection_gives_way(c)) && connection_send(c) && connection_may_start(c));
+    } while (!c->closed && !(may_give_way && connection_gives_way(c)) && connection_send(c) &&
+             connection_may_start(c));
     c->dispatching = false;
     if (!c->closed)
         connection_arm_read(c);
@@ -346,8 +353,8 @@ void connection_open(struct shard *s, const struct listener *listener, int fd,
     struct connection *c = s->closing ? NULL : calloc(1, sizeof *c);
 
     if (!c) {
-        logger_event(s->logger, s->closing ? LOGGER_DEBUG : LOGGER_WARN, "connection_refused", "reason=\"%s\"",
-                     s->closing ? "the broker is stopping" : "no memory");
+        logger_event(s->logger, s->closing ? LOGGER_DEBUG : LOGGER_WARN, "connection_refused",
+                     "reason=\"%s\"", s->closing ? "the broker is stopping" : "no memory");
         shard_connection_closed(s, NULL);
         close(fd);
         return;

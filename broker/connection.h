@@ -5,9 +5,9 @@
  *
  *   length prefix -> frame -> request -> answered, in order -> sent
  *
- * A request starts when the one before it is answered, except Produce after Produce. Reading stops while
- * CONNECTION_REQUESTS_MAX requests or CONNECTION_OUTPUT_BYTES_MAX of answers are under way, or the node has
- * too many request bytes in memory. An idle connection holds no buffer.
+ * A request starts when the one before it is answered, except Produce after Produce. Reading stops
+ * while CONNECTION_REQUESTS_MAX requests or CONNECTION_OUTPUT_BYTES_MAX of answers are under way,
+ * or the node has too many request bytes in memory. An idle connection holds no buffer.
  *
  * Belongs to its shard; everything runs there. */
 
@@ -19,8 +19,9 @@
 struct connection;
 struct listener;
 
-#define CONNECTION_REQUESTS_MAX     64
-#define CONNECTION_OUTPUT_BYTES_MAX ((size_t)4 << 20) /* more than this unsent: no further request starts */
+#define CONNECTION_REQUESTS_MAX 64
+/* more than this unsent: no further request starts */
+#define CONNECTION_OUTPUT_BYTES_MAX ((size_t)4 << 20)
 
 /* Takes over fd (non-blocking) and starts reading. Closes it and logs when there is no memory. */
 void connection_open(struct shard *shard, const struct listener *listener, int fd,
@@ -39,8 +40,8 @@ void connections_resume(struct shard *shard);
 /* Closes all of a shard's connections: the end of the shard. */
 void connections_close_all(struct shard *shard, const char *reason);
 
-/* Once a second: closes idle connections past connections.max.idle.ms, and when the node's budget is used
- * up the frame that has waited longest for its rest. */
+/* Once a second: closes idle connections past connections.max.idle.ms, and when the node's budget
+ * is used up the frame that has waited longest for its rest. */
 void connections_tick(struct shard *shard, int64_t now_us);
 
 #endif

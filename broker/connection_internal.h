@@ -15,18 +15,18 @@ struct response_cursor {
 };
 
 struct connection {
-    struct client client; /* first */
+    struct client client;           /* first */
     struct connection *prev, *next; /* the shard's list */
     struct event readable;
     struct event writable;
     int fd;
-    bool closed;      /* freed once nothing of ours is on the stack or in the mailbox */
+    bool closed; /* freed once nothing of ours is on the stack or in the mailbox */
     bool dispatching;
     bool pump_posted;
-    bool gives_way;   /* the pump that is posted is to be posted once more */
-    bool producing;   /* what is under way are Produce requests */
+    bool gives_way; /* the pump that is posted is to be posted once more */
+    bool producing; /* what is under way are Produce requests */
     struct task pump;
-    bool reading;     /* the read event is armed */
+    bool reading; /* the read event is armed */
     bool waiting_for_budget;
     /* input: first the length, then the frame */
     uint8_t length_bytes[4];
@@ -42,7 +42,7 @@ struct connection {
     /* output: answered requests at the head of the list */
     struct response_cursor cursor;
     size_t output_bytes; /* answered, unsent */
-    bool writing;     /* the write event is armed */
+    bool writing;        /* the write event is armed */
 };
 
 /* connection_output.c: sends what is answered, in order. False: the connection is closed. */

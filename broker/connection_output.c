@@ -10,7 +10,7 @@
 #include "broker/shard.h"
 
 #define PIECES_MAX        32
-#define SEND_BYTES_A_TURN ((size_t)1 << 20) /* then other connections of the shard get theirs */
+#define SEND_BYTES_A_TURN ((size_t)1 << 20)  /* then other connections of the shard get theirs */
 #define COPY_BYTES        ((size_t)64 << 10) /* where a slice has no descriptor to send from */
 
 /* A run of bytes of an answer: in memory, or in a slice. */
@@ -34,8 +34,10 @@ static struct piece response_piece(const struct response *r, const struct respon
         return (struct piece){0};
     payload = splice->cookie;
     if (payload->memory)
-        return (struct piece){.memory = payload->memory + at->in_splice, .size = splice->size - at->in_splice};
-    return (struct piece){.slice = &payload->slice, .at = at->in_splice, .size = splice->size - at->in_splice};
+        return (struct piece){.memory = payload->memory + at->in_splice,
+                              .size = splice->size - at->in_splice};
+    return (struct piece){
+        .slice = &payload->slice, .at = at->in_splice, .size = splice->size - at->in_splice};
 }
 
 static void response_advance(const struct response *r, struct response_cursor *at, size_t size)
@@ -97,7 +99,8 @@ static int gather(const struct connection *c, struct request *rq, struct iovec *
 
     *more = false;
     while (rq && count < PIECES_MAX) {
-        struct piece p = rq->answered_nothing ? (struct piece){0} : response_piece(&rq->response, &at);
+        struct piece p =
+            rq->answered_nothing ? (struct piece){0} : response_piece(&rq->response, &at);
 
         if (p.size == 0) {
             rq = next_sendable(c, rq);
@@ -119,7 +122,8 @@ static void took(struct connection *c, size_t size)
 {
     while (size > 0) {
         struct request *rq = c->first;
-        struct piece p = rq->answered_nothing ? (struct piece){0} : response_piece(&rq->response, &c->cursor);
+        struct piece p =
+            rq->answered_nothing ? (struct piece){0} : response_piece(&rq->response, &c->cursor);
         size_t part = p.size < size ? p.size : size;
 
         if (part == 0) {

@@ -40,7 +40,7 @@ struct control {
     int64_t *opened_offsets;
     bool logs_ready;
     bool damaged; /* a log has lost what was flushed, and the controller does not know yet */
-    bool served; /* `ready` was told */
+    bool served;  /* `ready` was told */
     struct producer_ids *producer_ids;
     struct isr_changes *isr_changes;
     struct assignments *assignments;
@@ -82,7 +82,8 @@ static void image_post_run(struct task *t)
     free(post);
 }
 
-static void on_publish(void *arg, const struct metadata_image *image, const struct metadata_delta *delta)
+static void on_publish(void *arg, const struct metadata_image *image,
+                       const struct metadata_delta *delta)
 {
     struct control *c = arg;
     const struct metadata_broker *self = metadata_image_broker(image, c->node->options->node_id);
@@ -118,10 +119,12 @@ static void control_record_run(struct control *c)
 {
     int64_t epoch = broker_lifecycle_epoch(c->lifecycle);
 
-    checkpoints_record_epoch(c->checkpoints, c->node->options->flush_before_ack && !c->damaged ? epoch : -1);
+    checkpoints_record_epoch(c->checkpoints,
+                             c->node->options->flush_before_ack && !c->damaged ? epoch : -1);
 }
 
-/* The broker may be unfenced once each shard has opened what the image with our registration names. */
+/* The broker may be unfenced once each shard has opened what the image with our registration
+ * names. */
 static void control_maybe_ready(struct control *c)
 {
     int64_t epoch = broker_lifecycle_epoch(c->lifecycle);
@@ -168,9 +171,11 @@ static void control_failed(void *arg, struct status why)
 {
     struct control *c = arg;
 
-    logger_event(c->node->env.logger, LOGGER_ERROR, "node_failed", "where=\"%s\" errno=%d reason=%s",
-                 why.where ? why.where : "", why.sys_errno, kerr_name(why.code));
-    if (why.sys_errno != 0) /* at once: the process is about to end, and this thread has nothing better to do */
+    logger_event(c->node->env.logger, LOGGER_ERROR, "node_failed",
+                 "where=\"%s\" errno=%d reason=%s", why.where ? why.where : "", why.sys_errno,
+                 kerr_name(why.code));
+    if (why.sys_errno != 0) /* at once: the process is about to end, and this thread has nothing
+                             * better to do */
         storage_dirs_distrust_metadata(c->node->dirs);
     if (c->node->failed)
         c->node->failed(c->node->arg, why);
@@ -188,7 +193,8 @@ static void on_leader(void *arg, int32_t leader_id, int32_t epoch)
     struct control *c = arg;
     struct transport_node node = {.id = leader_id};
 
-    logger_event(c->node->env.logger, LOGGER_INFO, "controller_leader", "leader=%d epoch=%d", leader_id, epoch);
+    logger_event(c->node->env.logger, LOGGER_INFO, "controller_leader", "leader=%d epoch=%d",
+                 leader_id, epoch);
     atomic_store(&c->leader_id, leader_id);
     if (leader_id == c->node->options->node_id) {
         node.host = c->endpoint.host;
@@ -213,7 +219,8 @@ static void on_registered(void *arg, int64_t epoch)
 {
     struct control *c = arg;
 
-    logger_event(c->node->env.logger, LOGGER_INFO, "broker_registered", "epoch=%lld", (long long)epoch);
+    logger_event(c->node->env.logger, LOGGER_INFO, "broker_registered", "epoch=%lld",
+                 (long long)epoch);
     c->damaged = false; /* what was, the controller has been told with this */
     control_record_run(c);
     control_maybe_ready(c);
@@ -328,8 +335,9 @@ static void control_fill(struct control *c)
     for (size_t i = 0; i < o->listener_count; i++) {
         const struct node_listener *l = &o->listeners[i];
 
-        (l->controller ? c->controller_listeners : c->listeners)[l->controller ? c->controller_count++
-                                                                               : c->listener_count++] =
+        (l->controller
+             ? c->controller_listeners
+             : c->listeners)[l->controller ? c->controller_count++ : c->listener_count++] =
             (struct metadata_listener){.name = str_from(l->name),
                                        .host = str_from(l->advertised_host),
                                        .port = l->advertised_port};
@@ -337,8 +345,9 @@ static void control_fill(struct control *c)
     for (size_t i = 0; i < storage_dirs_count(dirs); i++)
         if (storage_dirs_online(dirs, i))
             c->log_dirs[c->log_dir_count++] = storage_dirs_id(dirs, i);
-    c->endpoint = (struct raft_endpoint){c->controller_listeners[0].name, c->controller_listeners[0].host,
-                                         c->controller_listeners[0].port};
+    c->endpoint =
+        (struct raft_endpoint){c->controller_listeners[0].name, c->controller_listeners[0].host,
+                               c->controller_listeners[0].port};
     random_fill(c->node->env.random, c->incarnation.bytes, sizeof c->incarnation.bytes);
     c->incarnation = c->broker_incarnation = uuid_from_random(c->incarnation.bytes);
 }
@@ -410,7 +419,8 @@ static struct broker_lifecycle *control_make_lifecycle(struct control *c)
         .log_dir_count = c->log_dir_count,
         .previous_epoch = storage_dirs_previous_epoch(c->node->dirs),
         .heartbeat_us = config_values_integer(o->config, "broker.heartbeat.interval.ms") * 1000,
-        .registration_us_max = config_values_integer(o->config, "initial.broker.registration.timeout.ms") * 1000,
+        .registration_us_max =
+            config_values_integer(o->config, "initial.broker.registration.timeout.ms") * 1000,
         .shutdown_us_max = 5 * 1000 * 1000,
         .session_us = o->session_ms * 1000,
         .arg = c,
@@ -431,17 +441,19 @@ static struct voter_set *control_static_voters(const struct control *c)
     struct raft_voter voters[NODE_VOTERS_MAX];
 
     for (size_t i = 0; i < o->voter_count; i++) {
-        endpoints[i] =
-            (struct raft_endpoint){c->endpoint.listener, str_from(o->voters[i].host), o->voters[i].port};
+        endpoints[i] = (struct raft_endpoint){c->endpoint.listener, str_from(o->voters[i].host),
+                                              o->voters[i].port};
         voters[i] = (struct raft_voter){
             .key = {.id = o->voters[i].id}, .endpoints = &endpoints[i], .endpoint_count = 1};
     }
     return voter_set_create(voters, o->voter_count);
 }
 
-/* Fresh directories: a node on its own is a quorum of one (kraft.version 1), several static voters cannot know one
- * another's directories (kraft.version 0), and one that is told to ask others waits for their log. */
-static struct status control_format(struct control *c, const char *directory, struct raft_replica_key self)
+/* Fresh directories: a node on its own is a quorum of one (kraft.version 1), several static voters
+ * cannot know one another's directories (kraft.version 0), and one that is told to ask others waits
+ * for their log. */
+static struct status control_format(struct control *c, const char *directory,
+                                    struct raft_replica_key self)
 {
     const struct node_options *o = c->node->options;
     const struct node_env *env = &c->node->env;
@@ -451,7 +463,8 @@ static struct status control_format(struct control *c, const char *directory, st
 
     if (o->voter_count == 0 && o->bootstrap_count > 0 && !only_self) {
         logger_event(env->logger, LOGGER_INFO, "metadata_not_formatted",
-                     "what=\"this node votes for nobody and follows the quorum of controller.quorum.bootstrap.servers\"");
+                     "what=\"this node votes for nobody and follows the quorum of "
+                     "controller.quorum.bootstrap.servers\"");
         return STATUS_OK;
     }
     return format_metadata(env->files, env->clock, directory, &voter, o->voter_count > 1 ? 0 : 1);
@@ -476,10 +489,12 @@ static struct status control_open_raft(struct control *c)
         .endpoints = &c->endpoint,
         .endpoint_count = 1,
         .trust = storage_dirs_metadata_trust(dirs),
-        .timeouts = {.election_ms = config_values_integer(config, "controller.quorum.election.timeout.ms"),
-                     .fetch_ms = config_values_integer(config, "controller.quorum.fetch.timeout.ms"),
-                     .request_ms = config_values_integer(config, "controller.quorum.request.timeout.ms"),
-                     .retry_backoff_ms = config_values_integer(config, "controller.quorum.retry.backoff.ms")},
+        .timeouts =
+            {.election_ms = config_values_integer(config, "controller.quorum.election.timeout.ms"),
+             .fetch_ms = config_values_integer(config, "controller.quorum.fetch.timeout.ms"),
+             .request_ms = config_values_integer(config, "controller.quorum.request.timeout.ms"),
+             .retry_backoff_ms =
+                 config_values_integer(config, "controller.quorum.retry.backoff.ms")},
         .segment_bytes = (int32_t)config_values_integer(config, "metadata.log.segment.bytes"),
         .segment_ms = config_values_integer(config, "metadata.log.segment.ms"),
         .retention_bytes = config_values_integer(config, "metadata.max.retention.bytes"),
@@ -535,7 +550,8 @@ struct status control_create(struct node *n, struct control **out)
     c->assignments = assignments_create(n, self_transport_base(c->transport));
     c->checkpoints = checkpoints_create(n);
     c->cleaning = cleaning_create(n);
-    CHECK(c->controller && c->lifecycle && c->producer_ids && c->isr_changes && c->assignments && c->checkpoints && c->cleaning);
+    CHECK(c->controller && c->lifecycle && c->producer_ids && c->isr_changes && c->assignments &&
+          c->checkpoints && c->cleaning);
     st = control_open_raft(c);
     if (status_failed(st)) {
         control_free(c);
@@ -563,7 +579,8 @@ void control_dir_failed(struct control *c, size_t dir, struct status why)
         broker_lifecycle_offline_dir(c->lifecycle, id);
         return;
     }
-    /* The process is about to end, and does not wait for the pool, which may be writing this very mark. */
+    /* The process is about to end, and does not wait for the pool, which may be writing this very
+     * mark. */
     for (size_t i = 0; i < storage_dirs_count(c->node->dirs); i++)
         if (!storage_dirs_online(c->node->dirs, i))
             storage_dirs_distrust(c->node->dirs, i);
@@ -581,7 +598,8 @@ void control_damaged(struct control *c)
     broker_lifecycle_damaged(c->lifecycle, c->broker_incarnation);
 }
 
-/* ---- the end: leave, the last checkpoints, close the partitions, the state store, the metadata log, the marks of a clean end ---- */
+/* ---- the end: leave, the last checkpoints, close the partitions, the state store, the metadata
+ * log, the marks of a clean end ---- */
 
 static void control_end(struct control *c)
 {
@@ -600,13 +618,15 @@ static void on_raft_stopped(void *arg)
 
     c->raft = NULL;
     if (status_failed(st)) {
-        logger_event(c->node->env.logger, LOGGER_ERROR, "metadata_log_close_failed", "where=\"%s\" errno=%d",
-                     st.where ? st.where : "", st.sys_errno);
+        logger_event(c->node->env.logger, LOGGER_ERROR, "metadata_log_close_failed",
+                     "where=\"%s\" errno=%d", st.where ? st.where : "", st.sys_errno);
         storage_dirs_distrust_metadata(c->node->dirs);
         c->clean = false;
     }
-    if (c->clean && c->logs_ready) /* a log that was not opened may still need the checks of an unclean end */
-        checkpoints_end_run(c->checkpoints, c->damaged ? -1 : broker_lifecycle_epoch(c->lifecycle), on_checkpoints_ended, c);
+    if (c->clean && c->logs_ready) /* a log that was not opened may still need the checks of an
+                                    * unclean end */
+        checkpoints_end_run(c->checkpoints, c->damaged ? -1 : broker_lifecycle_epoch(c->lifecycle),
+                            on_checkpoints_ended, c);
     else
         control_end(c);
 }
@@ -700,8 +720,9 @@ static void on_controller_retired(void *arg)
         raft_node_resign(c->raft, raft_node_epoch(c->raft));
 }
 
-/* No partitions are left to us. If we lead the quorum, the others are told to elect somebody while we can still answer
- * them: else they notice when their fetches time out, for connections are taken until the end and nothing is said. */
+/* No partitions are left to us. If we lead the quorum, the others are told to elect somebody while
+ * we can still answer them: else they notice when their fetches time out, for connections are taken
+ * until the end and nothing is said. */
 static void control_left(struct control *c)
 {
     if (!raft_node_leads(c->raft) || voter_set_count(raft_node_voters(c->raft)) < 2) {

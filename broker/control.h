@@ -1,8 +1,8 @@
 #ifndef BROKER_CONTROL_H
 #define BROKER_CONTROL_H
 
-/* The control thread's part of a node: the metadata log, the controller, this broker's life in the cluster,
- * and the images that go out to the shards.
+/* The control thread's part of a node: the metadata log, the controller, this broker's life in the
+ * cluster, and the images that go out to the shards.
  *
  * Shards reach it with control_calls.h. */
 
@@ -28,7 +28,8 @@ void control_dir_failed(struct control *c, size_t dir, struct status why);
 void control_damaged(struct control *c); /* node_damaged */
 void control_free(struct control *c);
 
-/* Where the active controller listens; id -1: unknown. Borrowed until the loop runs on. Control loop. */
+/* Where the active controller listens; id -1: unknown. Borrowed until the loop runs on. Control
+ * loop. */
 struct transport_node control_leader(const struct control *c);
 
 /* A node id for clients to be told as the controller; -1: unknown. Any thread. */

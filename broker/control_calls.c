@@ -12,7 +12,8 @@ static void call_home(struct task *t)
 
     if (call->result.code == KERR_NOT_CONTROLLER && !rq->not_controller) {
         rq->not_controller = true;
-        /* Leadership moved while it was here: the new controller is asked, as if it had come later. */
+        /* Leadership moved while it was here: the new controller is asked, as if it had come
+         * later. */
         if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER) {
             forward_request(rq);
             return;

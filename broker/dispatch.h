@@ -1,8 +1,8 @@
 #ifndef BROKER_DISPATCH_H
 #define BROKER_DISPATCH_H
 
-/* The table of APIs this node serves: one row each. What ApiVersions advertises comes from it, so nothing
- * is advertised that no one handles. */
+/* The table of APIs this node serves: one row each. What ApiVersions advertises comes from it, so
+ * nothing is advertised that no one handles. */
 
 #include "protocol/api.h"
 #include "protocol/message_type.h"

@@ -34,7 +34,8 @@ void __tsan_release(void *addr);
 struct event_loop {
     struct loop base;
     struct event_base *events;
-    /* From other threads. Producers touch the tail, the loop the head: apart, against false sharing. */
+    /* From other threads. Producers touch the tail, the loop the head: apart, against false
+     * sharing. */
     struct cds_wfcq_tail tail __attribute__((aligned(64)));
     struct __cds_wfcq_head head __attribute__((aligned(64)));
     int wake_fd;
@@ -193,9 +194,9 @@ static const struct loop_ops event_loop_ops = {
 
 /* ---- life ---- */
 
-/* Timers go by libevent's coarse clock: they may fire one of the kernel's ticks (4 ms) early, which all of ours
- * bear: who has a deadline looks at the clock and starts again. Precise ones would set a timerfd before nearly
- * each wait. */
+/* Timers go by libevent's coarse clock: they may fire one of the kernel's ticks (4 ms) early, which
+ * all of ours bear: who has a deadline looks at the clock and starts again. Precise ones would set
+ * a timerfd before nearly each wait. */
 static struct event_base *events_new(void)
 {
     struct event_config *config = event_config_new();

@@ -3,9 +3,9 @@
 
 /* A real loop (storage/executor.h): one thread, one libevent base, one mailbox.
  *
- * The mailbox is a wait-free queue that many threads post to and the loop's thread drains; an eventfd
- * wakes the loop when the queue was empty. A task posted by the loop's own thread costs no system call.
- * Tasks run in batches between socket events, so neither starves the other. */
+ * The mailbox is a wait-free queue that many threads post to and the loop's thread drains; an
+ * eventfd wakes the loop when the queue was empty. A task posted by the loop's own thread costs no
+ * system call. Tasks run in batches between socket events, so neither starves the other. */
 
 #include "protocol/base/status.h"
 #include "storage/executor.h"

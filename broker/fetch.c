@@ -7,20 +7,22 @@
 #include "broker/request.h"
 #include "broker/shard.h"
 
-/* Ranges this small are copied: one read says whether they are in the page cache and has them, and they leave
- * with the head of the answer, where a probe and a sendfile would be three calls more. */
+/* Ranges this small are copied: one read says whether they are in the page cache and has them, and
+ * they leave with the head of the answer, where a probe and a sendfile would be three calls
+ * more. */
 #define COPY_BYTES_MAX    ((size_t)32 << 10)
 #define COPY_BYTES_ANSWER ((size_t)64 << 10) /* in all of one answer: memory, not file ranges */
 
-/* A replica whose high watermark is old hears of the new one after so long at most, with the next records most of the
- * time: its own readers (KIP-392) wait for it, and a round trip for each append would cost more than it gives. Apache
- * Kafka lets it wait for replica.fetch.wait.max.ms. */
+/* A replica whose high watermark is old hears of the new one after so long at most, with the next
+ * records most of the time: its own readers (KIP-392) wait for it, and a round trip for each append
+ * would cost more than it gives. Apache Kafka lets it wait for replica.fetch.wait.max.ms. */
 #define NEWS_WAIT_US 5000
 
 #define READ_BYTES_MIN 1 /* a partition's share of a spent budget: nothing but what min_one gives */
 
-/* The entries of one call that belong to one shard. Posted to its owner and back by `task`. While the owner
- * watches, home may post `stop`, and then waits for it to come back too: both may be under way at once. */
+/* The entries of one call that belong to one shard. Posted to its owner and back by `task`. While
+ * the owner watches, home may post `stop`, and then waits for it to come back too: both may be
+ * under way at once. */
 struct fetch_part {
     struct task task;
     struct task stop;
@@ -67,9 +69,10 @@ static size_t entry_size(const struct fetch_entry *e)
 
 /* ---- on the owner ---- */
 
-/* Whether the asked offset lies in our log, and on its history: KIP-595's truncation check says where the asker's last
- * epoch ends here, when that is before its offset. */
-static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e, const struct partition *p)
+/* Whether the asked offset lies in our log, and on its history: KIP-595's truncation check says
+ * where the asker's last epoch ends here, when that is before its offset. */
+static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e,
+                                    const struct partition *p)
 {
     int32_t epoch;
     int64_t end;
@@ -88,9 +91,11 @@ static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e
     }
     if (e->offset <= log_end_offset(p->log))
         return KERR_NONE;
-    /* The log of whoever leads may be longer than ours. A consumer without leader epochs, told by a broker that has not yet
-     * heard of its successor, may take us for the leader: it is to ask who leads, not to begin anew. */
-    return p->state == PARTITION_LEADING && !node_in_doubt(s->node, clock_monotonic_us(s->loop->clock))
+    /* The log of whoever leads may be longer than ours. A consumer without leader epochs, told by a
+     * broker that has not yet heard of its successor, may take us for the leader: it is to ask who
+     * leads, not to begin anew. */
+    return p->state == PARTITION_LEADING &&
+                   !node_in_doubt(s->node, clock_monotonic_us(s->loop->clock))
                ? KERR_OFFSET_OUT_OF_RANGE
                : KERR_NOT_LEADER_OR_FOLLOWER;
 }
@@ -104,7 +109,8 @@ static bool part_replica_is_stale(const struct fetch_part *part)
     return call->replica_epoch >= 0 && b && b->epoch > call->replica_epoch;
 }
 
-static enum kerr entry_check(const struct fetch_part *part, const struct fetch_entry *e, const struct partition *p)
+static enum kerr entry_check(const struct fetch_part *part, const struct fetch_entry *e,
+                             const struct partition *p)
 {
     int32_t replica_id = part->call->replica_id;
     enum kerr code;
@@ -120,7 +126,8 @@ static enum kerr entry_check(const struct fetch_part *part, const struct fetch_e
 }
 
 /* What a replica's fetch tells of itself, once. */
-static enum kerr entry_take_position(const struct fetch_part *part, const struct fetch_entry *e, struct partition *p)
+static enum kerr entry_take_position(const struct fetch_part *part, const struct fetch_entry *e,
+                                     struct partition *p)
 {
     struct replica_fetch f = {.replica_id = part->call->replica_id,
                               .broker_epoch = part->call->replica_epoch,
@@ -137,19 +144,22 @@ static enum kerr entry_take_position(const struct fetch_part *part, const struct
 }
 
 /* KIP-392: whether the consumer is to read elsewhere. */
-static bool entry_is_nearer_elsewhere(const struct fetch_part *part, struct fetch_entry *e, const struct partition *p)
+static bool entry_is_nearer_elsewhere(const struct fetch_part *part, struct fetch_entry *e,
+                                      const struct partition *p)
 {
     const struct fetch_call *call = part->call;
 
     if (!call->any_replica || call->rack.size == 0 || p->state != PARTITION_LEADING ||
         part->owner->node->options->replica_selector != SELECT_BY_RACK)
         return false;
-    e->preferred_replica = closest_replica(part->owner, p, e->offset, call->rack, call->rq->listener);
+    e->preferred_replica =
+        closest_replica(part->owner, p, e->offset, call->rack, call->rq->listener);
     return e->preferred_replica >= 0;
 }
 
 /* KIP-73: whether a replica that is not in sync has to wait for its next bytes. */
-static bool entry_is_held_back(const struct fetch_part *part, struct fetch_entry *e, const struct partition *p)
+static bool entry_is_held_back(const struct fetch_part *part, struct fetch_entry *e,
+                               const struct partition *p)
 {
     const struct shard *s = part->owner;
     const struct metadata_topic *topic;
@@ -157,9 +167,10 @@ static bool entry_is_held_back(const struct fetch_part *part, struct fetch_entry
     if (part->call->replica_id < 0 || !replica_throttle_is_on(&s->node->leader_throttle))
         return false;
     topic = metadata_image_topic_by_id(s->image, e->topic_id);
-    e->throttled = topic && throttled_replicas_name(config_set_find(topic->config->overrides,
-                                                                    STR("leader.replication.throttled.replicas")),
-                                                    e->index, s->node->options->node_id);
+    e->throttled = topic && throttled_replicas_name(
+                                config_set_find(topic->config->overrides,
+                                                STR("leader.replication.throttled.replicas")),
+                                e->index, s->node->options->node_id);
     return e->throttled && !isr_contains(&p->isr, part->call->replica_id) &&
            replica_throttle_exceeded(&s->node->leader_throttle, clock_monotonic_us(s->loop->clock));
 }
@@ -173,7 +184,8 @@ static int64_t entry_end_offset(const struct fetch_entry *e, const struct partit
     return call->read_committed ? e->last_stable_offset : e->high_watermark;
 }
 
-static struct status entry_read_log(struct fetch_entry *e, struct partition *p, size_t max_bytes, bool min_one)
+static struct status entry_read_log(struct fetch_entry *e, struct partition *p, size_t max_bytes,
+                                    bool min_one)
 {
     const struct fetch_call *call = e->part->call;
     struct log_read_args args = {
@@ -186,8 +198,8 @@ static struct status entry_read_log(struct fetch_entry *e, struct partition *p, 
 
     if (status_failed(st) || !call->read_committed || !e->payload.slice.segment)
         return st;
-    return log_aborted_transactions(p->log, e->offset, args.end_offset, &call->rq->arena, &e->aborted,
-                                    &e->aborted_count);
+    return log_aborted_transactions(p->log, e->offset, args.end_offset, &call->rq->arena,
+                                    &e->aborted, &e->aborted_count);
 }
 
 /* Whether nothing was found so far that is an answer without records. */
@@ -200,7 +212,8 @@ static bool entry_is_read(const struct fetch_entry *e)
 static void entry_read(struct fetch_part *part, struct fetch_entry *e)
 {
     struct partition *p = shard_partition(part->owner, e->topic_id, e->index);
-    size_t left = part->budget_bytes > part->found_bytes ? part->budget_bytes - part->found_bytes : 0;
+    size_t left =
+        part->budget_bytes > part->found_bytes ? part->budget_bytes - part->found_bytes : 0;
     size_t max_bytes = e->max_bytes > 0 ? (size_t)e->max_bytes : 0;
     bool min_one = part->found_bytes == 0;
     struct status st;
@@ -234,8 +247,9 @@ static void entry_read(struct fetch_part *part, struct fetch_entry *e)
 
 static bool entry_has_news(const struct fetch_entry *e)
 {
-    return e->known_high_watermark != INT64_MAX && (e->high_watermark != e->known_high_watermark ||
-                                                    e->log_start_offset != e->known_log_start_offset);
+    return e->known_high_watermark != INT64_MAX &&
+           (e->high_watermark != e->known_high_watermark ||
+            e->log_start_offset != e->known_log_start_offset);
 }
 
 /* all: else only those that changed while they were watched, which of a replica's many are few. */
@@ -294,15 +308,17 @@ static void part_watch(struct fetch_part *part)
     }
 }
 
-/* Whether home wants to hear of what was read, when it knows of `told_bytes`. Any growth is news to it, as only home
- * knows what the other shards found; where there are none, what is less than min.bytes is not. */
+/* Whether home wants to hear of what was read, when it knows of `told_bytes`. Any growth is news to
+ * it, as only home knows what the other shards found; where there are none, what is less than
+ * min.bytes is not. */
 static bool part_is_due(const struct fetch_part *part, size_t told_bytes)
 {
     const struct fetch_call *call = part->call;
 
     if (part->has_answer || part->has_news > part->news_told)
         return true;
-    return call->alone ? call_bytes_suffice(call, part->found_bytes) : part->found_bytes > told_bytes;
+    return call->alone ? call_bytes_suffice(call, part->found_bytes)
+                       : part->found_bytes > told_bytes;
 }
 
 static void part_read_again(struct fetch_part *part, bool all)
@@ -399,7 +415,8 @@ static bool call_content(const struct fetch_call *call)
     for (size_t i = 0; i < part_count(call); i++) {
         if (!call->parts[i].away && call->parts[i].has_answer)
             return true;
-        found += call->parts[i].told_bytes; /* one that watches again may know of more, and will report it */
+        found += call->parts[i].told_bytes; /* one that watches again may know of more, and will
+                                             * report it */
     }
     return call_bytes_suffice(call, found);
 }
@@ -583,8 +600,8 @@ static void entry_read_cold(struct fetch_entry *e, struct fetch_call *call)
     pool_submit(s->partition_env.pool, &c->job);
 }
 
-/* Each shard had its share of the budget, and at least one batch: in the session's order, what is over the
- * budget goes again. */
+/* Each shard had its share of the budget, and at least one batch: in the session's order, what is
+ * over the budget goes again. */
 static void call_trim(struct fetch_call *call)
 {
     size_t total = 0, budget = call->max_bytes > 0 ? (size_t)call->max_bytes : 0;
@@ -609,7 +626,9 @@ static bool entry_copy(struct fetch_entry *e)
 
     payload->memory = malloc(payload->slice.size);
     if (payload->memory &&
-        !status_failed(log_slice_read(&payload->slice, 0, payload->memory, payload->slice.size, &cold)) && !cold)
+        !status_failed(
+            log_slice_read(&payload->slice, 0, payload->memory, payload->slice.size, &cold)) &&
+        !cold)
         return true;
     free(payload->memory);
     payload->memory = NULL;
@@ -636,7 +655,8 @@ static void entry_record_throttled(const struct fetch_call *call, const struct f
     const struct shard *s = call->rq->shard;
 
     if (e->throttled && e->payload.slice.segment)
-        replica_throttle_record(&s->node->leader_throttle, entry_size(e), clock_monotonic_us(s->loop->clock));
+        replica_throttle_record(&s->node->leader_throttle, entry_size(e),
+                                clock_monotonic_us(s->loop->clock));
 }
 
 static void call_deliver(struct fetch_call *call)
@@ -694,7 +714,8 @@ bool fetch_start(struct fetch_call *call)
     timer_init(home->loop, &call->wait, on_wait_over);
     call->rq->hurry = fetch_hurry;
     call->rq->hurry_arg = call;
-    call->wait_over = call->max_wait_ms <= 0 || call->entry_count == 0; /* nothing can come of no partitions */
+    /* nothing can come of no partitions */
+    call->wait_over = call->max_wait_ms <= 0 || call->entry_count == 0;
     call_split(call);
     for (size_t i = 0; i < count; i++)
         used += call->parts[i].first != NULL;

@@ -33,7 +33,8 @@ struct fetch_session {
     size_t partition_count;
     struct fetch_cached *by_key;
     struct fetch_cached *order;
-    struct fetch_cached **first_asks; /* of the request that made it, by position; until it is answered */
+    struct fetch_cached **first_asks; /* of the request that made it, by position; until it is
+                                       * answered */
     UT_hash_handle hh;
 };
 
@@ -76,14 +77,14 @@ static struct cached_key key_of(bool by_topic_id, struct uuid id, struct str top
     return key;
 }
 
-static bool same_topic(const struct fetch_session *session, const struct fetch_ask *ask, struct uuid id,
-                       struct str topic)
+static bool same_topic(const struct fetch_session *session, const struct fetch_ask *ask,
+                       struct uuid id, struct str topic)
 {
     return session->by_topic_id ? uuid_equal(ask->topic_id, id) : str_equal(ask->topic, topic);
 }
 
-static struct fetch_cached *session_find(struct fetch_session *session, struct uuid id, struct str topic,
-                                         int32_t index)
+static struct fetch_cached *session_find(struct fetch_session *session, struct uuid id,
+                                         struct str topic, int32_t index)
 {
     struct cached_key key = key_of(session->by_topic_id, id, topic, index);
     struct fetch_cached *p;
@@ -113,7 +114,8 @@ static void session_remove(struct fetch_session *session, struct fetch_cached *p
     free(p);
 }
 
-/* Takes over the ask's numbers; a partition asked for the first time goes last. NULL: out of memory. */
+/* Takes over the ask's numbers; a partition asked for the first time goes last. NULL: out of
+ * memory. */
 static struct fetch_cached *session_put(struct fetch_session *session, const struct fetch_ask *ask)
 {
     struct fetch_cached *p = session_find(session, ask->topic_id, ask->topic, ask->index);
@@ -131,7 +133,8 @@ static struct fetch_cached *session_put(struct fetch_session *session, const str
         return NULL;
     p->ask = *ask;
     if (ask->topic.data)
-        p->ask.topic = (struct str){memcpy(p + 1, ask->topic.data, ask->topic.size), ask->topic.size};
+        p->ask.topic =
+            (struct str){memcpy(p + 1, ask->topic.data, ask->topic.size), ask->topic.size};
     p->told_high_watermark = p->told_log_start = -1;
     p->key = key_of(session->by_topic_id, ask->topic_id, ask->topic, ask->index);
     HASH_FIND(hh, session->by_key, &p->key, sizeof p->key, head);
@@ -192,7 +195,8 @@ static bool yields(const struct fetch_sessions *s, const struct fetch_session *s
 {
     if (session->replica != args->replica)
         return args->replica;
-    return args->now_ms - session->created_ms > s->args.eviction_ms && session->partition_count < args->ask_count;
+    return args->now_ms - session->created_ms > s->args.eviction_ms &&
+           session->partition_count < args->ask_count;
 }
 
 /* Room for one more, by the rules in the header. */
@@ -235,7 +239,8 @@ static int32_t sessions_new_id(struct fetch_sessions *s, uint32_t random)
 }
 
 /* NULL: no room; the fetch goes on without a session. */
-static struct fetch_session *sessions_make(struct fetch_sessions *s, const struct fetch_context_args *args)
+static struct fetch_session *sessions_make(struct fetch_sessions *s,
+                                           const struct fetch_context_args *args)
 {
     struct fetch_session *session;
 
@@ -351,7 +356,8 @@ int64_t fetch_cached_log_start(const struct fetch_cached *p)
     return p->told_log_start;
 }
 
-bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p, const struct fetch_news *news)
+bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p,
+                       const struct fetch_news *news)
 {
     bool tell = news->has_records || news->has_diverging_epoch || news->code != KERR_NONE ||
                 news->preferred_replica != -1 || news->high_watermark != p->told_high_watermark ||
@@ -359,7 +365,8 @@ bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p, co
 
     p->told_high_watermark = news->high_watermark;
     p->told_log_start = news->log_start_offset;
-    /* Told again until it is mended; and a replica that is told to cut its log reads nothing else of that answer. */
+    /* Told again until it is mended; and a replica that is told to cut its log reads nothing else
+     * of that answer. */
     if (news->code != KERR_NONE || news->has_diverging_epoch)
         p->told_high_watermark = -1;
     if (news->has_records) {
@@ -369,7 +376,8 @@ bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p, co
     return tell;
 }
 
-void fetch_session_told_full(struct fetch_session *session, size_t position, const struct fetch_news *news)
+void fetch_session_told_full(struct fetch_session *session, size_t position,
+                             const struct fetch_news *news)
 {
     fetch_cached_told(session, session->first_asks[position], news);
 }

@@ -10,13 +10,14 @@
  *   id n,  epoch 0               as the first, and session n ends
  *   id n,  epoch e > 0           the partitions that changed; e is one more than the last time
  *
- * A session remembers, partition by partition in fetch order, what is asked and what was last told; an
- * incremental answer holds only partitions with news. Those with records go to the end of the order, so
- * that a full answer does not starve the rest.
+ * A session remembers, partition by partition in fetch order, what is asked and what was last told;
+ * an incremental answer holds only partitions with news. Those with records go to the end of the
+ * order, so that a full answer does not starve the rest.
  *
- * Sessions live in the cache of one shard. Bound: `slots`; when full a session unused for eviction_ms goes,
- * or one with fewer partitions than the new one that has lived so long; else the new fetch stays without session.
- * A replica's session yields to no consumer while it is used, and a new one takes a consumer's place at once. */
+ * Sessions live in the cache of one shard. Bound: `slots`; when full a session unused for
+ * eviction_ms goes, or one with fewer partitions than the new one that has lived so long; else the
+ * new fetch stays without session. A replica's session yields to no consumer while it is used, and
+ * a new one takes a consumer's place at once. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -81,8 +82,9 @@ struct fetch_context {
     bool incremental;
 };
 
-/* NONE, or for the whole request FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, FETCH_SESSION_TOPIC_ID_ERROR,
- * INVALID_REQUEST (a negative or impossible epoch). Without memory for a session the fetch goes on without. */
+/* NONE, or for the whole request FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH,
+ * FETCH_SESSION_TOPIC_ID_ERROR, INVALID_REQUEST (a negative or impossible epoch). Without memory
+ * for a session the fetch goes on without. */
 enum kerr fetch_sessions_begin(struct fetch_sessions *s, const struct fetch_context_args *args,
                                struct fetch_context *out);
 
@@ -109,12 +111,14 @@ struct fetch_news {
 };
 
 /* Whether an incremental answer must hold this partition; remembers what is told. */
-bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p, const struct fetch_news *news);
+bool fetch_cached_told(struct fetch_session *session, struct fetch_cached *p,
+                       const struct fetch_news *news);
 /* As fetch_cached_told, for a full answer that starts the session. By position in args.asks. */
-void fetch_session_told_full(struct fetch_session *session, size_t position, const struct fetch_news *news);
+void fetch_session_told_full(struct fetch_session *session, size_t position,
+                             const struct fetch_news *news);
 
-/* A session that is being answered cannot be evicted or ended; between begin and this its `busy` is set.
- * Every begin that gave a session is followed by one. */
+/* A session that is being answered cannot be evicted or ended; between begin and this its `busy` is
+ * set. Every begin that gave a session is followed by one. */
 void fetch_session_end_request(struct fetch_session *session, int64_t now_ms);
 
 #endif

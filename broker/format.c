@@ -11,18 +11,21 @@ static const struct {
     const char *name;
     int16_t level;
 } default_features[] = {
-    {"metadata.version", 33}, {"eligible.leader.replicas.version", 1}, {"group.version", 1},
-    {"share.version", 2},     {"streams.version", 1},                  {"transaction.version", 2},
+    {"metadata.version", 33}, {"eligible.leader.replicas.version", 1},
+    {"group.version", 1},     {"share.version", 2},
+    {"streams.version", 1},   {"transaction.version", 2},
 };
 
-#define FEATURE_COUNT    (sizeof default_features / sizeof default_features[0])
-#define FRAME_VERSION    1
-#define FRAME_BYTES_MAX  1024
+#define FEATURE_COUNT   (sizeof default_features / sizeof default_features[0])
+#define FRAME_VERSION   1
+#define FRAME_BYTES_MAX 1024
 
 struct raft_voter format_voter(struct raft_replica_key key, const struct raft_endpoint *endpoint)
 {
-    return (struct raft_voter){
-        .key = key, .endpoints = endpoint, .endpoint_count = 1, .kraft_version_max = KRAFT_VERSION_MAX};
+    return (struct raft_voter){.key = key,
+                               .endpoints = endpoint,
+                               .endpoint_count = 1,
+                               .kraft_version_max = KRAFT_VERSION_MAX};
 }
 
 struct status format_metadata(struct files *files, struct clock *clock, const char *directory,
@@ -40,7 +43,8 @@ struct status format_metadata(struct files *files, struct clock *clock, const ch
     struct status st;
 
     for (size_t i = 0; i < FEATURE_COUNT; i++) {
-        struct feature_level_record record = {str_from(default_features[i].name), default_features[i].level};
+        struct feature_level_record record = {str_from(default_features[i].name),
+                                              default_features[i].level};
         struct writer *w = &writers[i];
 
         writer_init(w, FRAME_BYTES_MAX);

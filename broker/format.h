@@ -8,8 +8,9 @@
 #include "replication/voter_set.h"
 #include "storage/files.h"
 
-/* [blocks] Writes the 0-0 snapshot of an empty metadata directory: these voters (none: kraft.version 0, they are in the
- * settings), and the default level of every feature. As raft_node_format. */
+/* [blocks] Writes the 0-0 snapshot of an empty metadata directory: these voters (none:
+ * kraft.version 0, they are in the settings), and the default level of every feature. As
+ * raft_node_format. */
 struct status format_metadata(struct files *files, struct clock *clock, const char *directory,
                               const struct raft_voter *voters, size_t voter_count);
 

@@ -22,10 +22,11 @@
 #include "protocol/messages/update_features.h"
 #include "protocol/writer.h"
 
-#define RETRY_US           (20 * 1000)
-#define TIME_MS_MIN        1000 /* a request that gives no time is tried all the same */
-#define TIME_MS_MAX        60000
-#define ATTEMPT_US         (5 * 1000 * 1000)  /* a controller that is cut off is given up before the request is */
+#define RETRY_US    (20 * 1000)
+#define TIME_MS_MIN 1000 /* a request that gives no time is tried all the same */
+#define TIME_MS_MAX 60000
+/* a controller that is cut off is given up before the request is */
+#define ATTEMPT_US         (5 * 1000 * 1000)
 #define ANSWER_ARENA_BYTES (64 * 1024)
 #define ENVELOPE_BYTES_MAX ((size_t)128 << 20)
 
@@ -40,8 +41,10 @@ static const struct {
     {API_DELETE_TOPICS, offsetof(struct delete_topics_request, timeout_ms)},
     {API_CREATE_PARTITIONS, offsetof(struct create_partitions_request, timeout_ms)},
     {API_ELECT_LEADERS, offsetof(struct elect_leaders_request, timeout_ms)},
-    {API_ALTER_PARTITION_REASSIGNMENTS, offsetof(struct alter_partition_reassignments_request, timeout_ms)},
-    {API_LIST_PARTITION_REASSIGNMENTS, offsetof(struct list_partition_reassignments_request, timeout_ms)},
+    {API_ALTER_PARTITION_REASSIGNMENTS,
+     offsetof(struct alter_partition_reassignments_request, timeout_ms)},
+    {API_LIST_PARTITION_REASSIGNMENTS,
+     offsetof(struct list_partition_reassignments_request, timeout_ms)},
     {API_UPDATE_FEATURES, offsetof(struct update_features_request, timeout_ms)},
     {API_ADD_RAFT_VOTER, offsetof(struct add_raft_voter_request, timeout_ms)},
 };
@@ -143,7 +146,8 @@ static void attempt(struct forward *f)
         go_home(f);
         return;
     }
-    if (controller.id < 0 || !controller.host.data || !n->env.peers || n->forwards_stopped || left_us <= 0) {
+    if (controller.id < 0 || !controller.host.data || !n->env.peers || n->forwards_stopped ||
+        left_us <= 0) {
         try_again(f);
         return;
     }
@@ -156,7 +160,8 @@ static void attempt(struct forward *f)
     }
     f->asking = true;
     f->request = (struct transport_request){.answered = answered, .api_key = ENVELOPE_REQUEST_KEY};
-    transport_send(n->env.peers, &controller, &f->request, writer_take(&w), left_us < ATTEMPT_US ? left_us : ATTEMPT_US);
+    transport_send(n->env.peers, &controller, &f->request, writer_take(&w),
+                   left_us < ATTEMPT_US ? left_us : ATTEMPT_US);
 }
 
 static void retry_fired(struct timer *t)
@@ -201,7 +206,8 @@ void forward_controller_changed(struct node *n)
 {
     struct forward *f, *next;
 
-    DL_FOREACH_SAFE(n->forwards, f, next) {
+    DL_FOREACH_SAFE(n->forwards, f, next)
+    {
         if (f->asking)
             transport_cancel(n->env.peers, &f->request);
         f->asking = false;
@@ -215,7 +221,8 @@ void forward_stop(struct node *n)
     struct forward *f, *next;
 
     n->forwards_stopped = true;
-    DL_FOREACH_SAFE(n->forwards, f, next) {
+    DL_FOREACH_SAFE(n->forwards, f, next)
+    {
         if (f->asking)
             transport_cancel(n->env.peers, &f->request);
         go_home(f);
@@ -243,7 +250,8 @@ static int64_t time_us_of(const struct request *rq)
 
     for (size_t i = 0; i < sizeof timeouts / sizeof timeouts[0]; i++)
         if (timeouts[i].key == rq->api_key)
-            time_ms = *(const int32_t *)(const void *)((const uint8_t *)rq->message + timeouts[i].at);
+            time_ms =
+                *(const int32_t *)(const void *)((const uint8_t *)rq->message + timeouts[i].at);
     if (time_ms < TIME_MS_MIN)
         time_ms = TIME_MS_MIN;
     return (time_ms < TIME_MS_MAX ? time_ms : TIME_MS_MAX) * 1000;

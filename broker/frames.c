@@ -6,8 +6,8 @@
 
 #define SIZE_FIRST ((size_t)64 << 10)
 
-/* Which size a frame has; FRAMES_SIZES: none that is kept. By its bytes alone, so that it is the same when it is
- * taken and when it is given back. */
+/* Which size a frame has; FRAMES_SIZES: none that is kept. By its bytes alone, so that it is the
+ * same when it is taken and when it is given back. */
 static size_t size_class(size_t bytes)
 {
     size_t class = 0;
@@ -15,7 +15,7 @@ static size_t size_class(size_t bytes)
     if (bytes <= SIZE_FIRST / 2)
         return FRAMES_SIZES;
     while (class < FRAMES_SIZES && bytes > SIZE_FIRST << class)
-        class++;
+        class ++;
     return class;
 }
 
@@ -75,7 +75,7 @@ static void free_some(struct frames *f, size_t class, size_t count)
 
 void frames_trim(struct frames *f)
 {
-    for (size_t class = 0; class < FRAMES_SIZES; class++) {
+    for (size_t class = 0; class < FRAMES_SIZES; class ++) {
         free_some(f, class, f->spare[class].unneeded);
         f->spare[class].unneeded = f->spare[class].count;
     }
@@ -83,7 +83,7 @@ void frames_trim(struct frames *f)
 
 void frames_free_spare(struct frames *f)
 {
-    for (size_t class = 0; class < FRAMES_SIZES; class++)
+    for (size_t class = 0; class < FRAMES_SIZES; class ++)
         free_some(f, class, f->spare[class].count);
     CHECK(f->bytes == 0);
 }

@@ -16,8 +16,9 @@
 #include "replication/partition_clean.h"
 
 #define LOOK_AGAIN_US 1000
-#define SYNC_AT_ONCE_LEAST 16 /* dirty logs from which one sync of their file system is cheaper than one for each */
-#define OPENS_A_JOB 64 /* enough to make posting cheap, few enough that all pool threads get some */
+/* dirty logs from which one sync of their file system is cheaper than one for each */
+#define SYNC_AT_ONCE_LEAST 16
+#define OPENS_A_JOB        64 /* makes posting cheap, and leaves some for all threads */
 
 struct hosted_key {
     struct uuid topic_id;
@@ -31,7 +32,8 @@ struct hosted_partition {
     struct partition *partition;
     struct verify_entry verify;
     bool removed; /* the topic is gone, or moved to others: its log is deleted once it is free */
-    struct log_config *config; /* then: what its settings were, since the image goes that had them */
+    struct log_config *config; /* then: what its settings were, since the image goes that had
+                                * them */
 };
 
 struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t index)
@@ -60,15 +62,17 @@ static struct hosted_partition *hosting_find(struct shard *s, struct uuid topic_
 
 /* ---- what the metadata says ---- */
 
-/* Nothing is led before the metadata knows of this run of the node. What the last run asked for may have been granted
- * after its end: a leader that knows only the ISR from before would take for committed what a member of the new one lacks.
- * Once we are registered anew, the controller grants the last run nothing more. */
+/* Nothing is led before the metadata knows of this run of the node. What the last run asked for may
+ * have been granted after its end: a leader that knows only the ISR from before would take for
+ * committed what a member of the new one lacks. Once we are registered anew, the controller grants
+ * the last run nothing more. */
 static int32_t leader_of(const struct shard *s, const struct metadata_partition *mp)
 {
     return mp->leader == s->node->options->node_id && !s->registered ? NO_LEADER : mp->leader;
 }
 
-static struct partition_assignment assignment_of(const struct shard *s, const struct metadata_topic *topic,
+static struct partition_assignment assignment_of(const struct shard *s,
+                                                 const struct metadata_topic *topic,
                                                  const struct metadata_partition *mp)
 {
     return (struct partition_assignment){
@@ -150,8 +154,9 @@ static void log_end_done(struct task *t)
     struct shard *s = e->shard;
 
     if (status_failed(e->result))
-        logger_event(s->logger, LOGGER_ERROR, e->remove ? "log_deletion_failed" : "log_close_failed",
-                     "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
+        logger_event(
+            s->logger, LOGGER_ERROR, e->remove ? "log_deletion_failed" : "log_close_failed",
+            "where=\"%s\" errno=%d", e->result.where ? e->result.where : "", e->result.sys_errno);
     if (e->remove) {
         storage_dirs_release(s->node->dirs, str_from(e->topic), e->index);
         atomic_store(&s->node->sweep_wanted, true);
@@ -180,7 +185,8 @@ static void hosted_end(struct hosted_partition *h)
                               .index = h->partition->index,
                               .remove = h->removed,
                               .clean = s->closing_clean,
-                              .settle = s->closing_many && h->partition->log && !log_offline(h->partition->log),
+                              .settle = s->closing_many && h->partition->log &&
+                                        !log_offline(h->partition->log),
                               .dir = h->partition->log_dir};
     e->config = h->config;
     if (h->removed) {
@@ -292,7 +298,8 @@ static void item_open(struct shard *s, struct open_item *item)
         return;
     item->result = storage_dirs_set_aside(s->node->dirs, p->topic, p->index, &item->place);
     if (!status_failed(item->result))
-        item->result = status_error(KERR_OPERATION_NOT_ATTEMPTED, "another topic's folder was in its place");
+        item->result =
+            status_error(KERR_OPERATION_NOT_ATTEMPTED, "another topic's folder was in its place");
 }
 
 static void log_recovery(struct shard *s, const struct open_item *item)
@@ -301,9 +308,9 @@ static void log_recovery(struct shard *s, const struct open_item *item)
 
     if (item->report.truncated_bytes > 0 || item->report.damaged)
         logger_event(s->logger, LOGGER_WARN, "log_recovered",
-                     "topic=\"%s\" partition=%d truncated_bytes=%lld log_end=%lld damaged=%d", p->topic.data,
-                     p->index, (long long)item->report.truncated_bytes, (long long)item->report.truncated_to,
-                     item->report.damaged);
+                     "topic=\"%s\" partition=%d truncated_bytes=%lld log_end=%lld damaged=%d",
+                     p->topic.data, p->index, (long long)item->report.truncated_bytes,
+                     (long long)item->report.truncated_to, item->report.damaged);
 }
 
 /* The log was cut below what had been flushed, or its files are no log any more. */
@@ -352,7 +359,8 @@ static void hosted_opened(struct open_item *item)
     if (has_lost_something(item))
         node_damaged(s->node);
     p->log_dir = item->place.dir;
-    partition_opened(p, item->log, item->result, item->place.high_watermark, s->flushers[item->place.dir]);
+    partition_opened(p, item->log, item->result, item->place.high_watermark,
+                     s->flushers[item->place.dir]);
     if (h->removed || s->closing)
         hosted_stop(h, KERR_UNKNOWN_TOPIC_OR_PARTITION);
     else
@@ -470,8 +478,8 @@ static void hosting_topic_changed(struct shard *s, const struct metadata_topic *
     }
 }
 
-/* The metadata of a node that starts is of the past at first, when partitions may have been others': what it hosts it
- * keeps until it serves, and then looks at once. */
+/* The metadata of a node that starts is of the past at first, when partitions may have been
+ * others': what it hosts it keeps until it serves, and then looks at once. */
 static bool hosting_serves_now(struct shard *s)
 {
     if (s->served || !atomic_load(&s->node->serving))
@@ -488,8 +496,8 @@ static bool hosting_registered_now(struct shard *s)
     return true;
 }
 
-/* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): all topics are looked at
- * again in a moment, which finds what is not hosted yet. Rare. */
+/* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): all
+ * topics are looked at again in a moment, which finds what is not hosted yet. Rare. */
 static void on_look_again(struct timer *t)
 {
     struct shard *s = CONTAINER_OF(t, struct shard, look_again);
@@ -539,7 +547,8 @@ void hosting_image_changed(struct shard *s, const struct metadata_delta *delta)
         for (size_t i = 0; i < delta->removed_topic_count; i++)
             hosting_topic_removed(s, delta->removed_topics[i].id);
         for (size_t i = 0; i < delta->changed_topic_count; i++)
-            hosting_topic_changed(s, metadata_image_topic_by_id(s->image, delta->changed_topics[i]));
+            hosting_topic_changed(s,
+                                  metadata_image_topic_by_id(s->image, delta->changed_topics[i]));
     }
     if (delta->brokers_changed || delta->snapshot)
         hosting_each(s, partition_brokers_changed);
@@ -621,7 +630,8 @@ static void on_storage_failed(void *arg, struct partition *p, struct status why)
     struct shard *s = arg;
 
     replica_fetcher_forget(s, p);
-    if (why.sys_errno != 0) /* damaged files, or a directory that was offline already, say nothing of the disk */
+    if (why.sys_errno != 0) /* damaged files, or a directory that was offline already, say
+                             * nothing of the disk */
         node_dir_failed(s->node, p->log_dir, why);
     else if (why.code == KERR_CORRUPT_MESSAGE) /* the background check */
         node_damaged(s->node);
@@ -669,7 +679,8 @@ void hosting_init(struct shard *s)
     isr_changes_init(s);
 }
 
-/* Whether its clean close has something to write. What a log is cut to has; until then it is the pool's. */
+/* Whether its clean close has something to write. What a log is cut to has; until then it is the
+ * pool's. */
 static bool is_dirty(const struct partition *p)
 {
     return p->log && (p->state == PARTITION_TRUNCATING || !log_settled(p->log));

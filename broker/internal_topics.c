@@ -13,7 +13,10 @@ static uint32_t next_code_point(struct str *rest)
 {
     const unsigned char *at = (const unsigned char *)rest->data;
     size_t more = at[0] >= 0xf0 ? 3 : at[0] >= 0xe0 ? 2 : at[0] >= 0xc0 ? 1 : 0;
-    uint32_t point = more == 3 ? at[0] & 7u : more == 2 ? at[0] & 15u : more == 1 ? at[0] & 31u : at[0];
+    uint32_t point = more == 3   ? at[0] & 7u
+                     : more == 2 ? at[0] & 15u
+                     : more == 1 ? at[0] & 31u
+                                 : at[0];
 
     if (more >= rest->size)
         more = rest->size - 1;
@@ -61,12 +64,14 @@ bool internal_topic_creation(const struct config_values *config, struct str name
     segment_bytes = arena_alloc(a, 16);
     if (!entries || !segment_bytes)
         return false;
-    snprintf(segment_bytes, 16, "%d", (int)config_values_integer(config, "offsets.topic.segment.bytes"));
+    snprintf(segment_bytes, 16, "%d",
+             (int)config_values_integer(config, "offsets.topic.segment.bytes"));
     entries[0] = (struct config_entry){STR("cleanup.policy"), STR("compact")};
     entries[1] = (struct config_entry){STR("compression.type"), STR("producer")};
     entries[2] = (struct config_entry){STR("segment.bytes"), str_from(segment_bytes)};
     out->partition_count = (int32_t)config_values_integer(config, "offsets.topic.num.partitions");
-    out->replication_factor = (int16_t)config_values_integer(config, "offsets.topic.replication.factor");
+    out->replication_factor =
+        (int16_t)config_values_integer(config, "offsets.topic.replication.factor");
     out->configs = entries;
     out->config_count = 3;
     return true;

@@ -9,10 +9,11 @@
 #include "protocol/base/check.h"
 #include "protocol/messages/alter_partition.h"
 
-#define TICK_SOON_US       (ISR_HOLD_MS * 1000 / 4)
-#define RETRY_US           (50 * 1000)
-#define TIMEOUT_US         (5 * 1000 * 1000)
-#define REQUEST_PARTITIONS 2000 /* the rest waits for the next one: an answer stays below a megabyte or so */
+#define TICK_SOON_US (ISR_HOLD_MS * 1000 / 4)
+#define RETRY_US     (50 * 1000)
+#define TIMEOUT_US   (5 * 1000 * 1000)
+/* the rest waits for the next one: an answer stays below a megabyte or so */
+#define REQUEST_PARTITIONS 2000
 #define BODY_BYTES_MAX     ((size_t)64 << 20)
 
 struct change_key {
@@ -82,13 +83,15 @@ static void on_propose(void *arg, struct partition *p)
     loop_post(s->node->env.control_loop, &c->task);
 }
 
-/* KIP-841, KIP-903: in step with what the controller checks, so that it refuses only what is news to us. */
+/* KIP-841, KIP-903: in step with what the controller checks, so that it refuses only what is news
+ * to us. */
 static bool on_eligible(void *arg, int32_t broker_id, int64_t broker_epoch)
 {
     const struct shard *s = arg;
     const struct metadata_broker *b = metadata_image_broker(s->image, broker_id);
 
-    return b && !b->fenced && !b->in_controlled_shutdown && (broker_epoch == -1 || broker_epoch == b->epoch);
+    return b && !b->fenced && !b->in_controlled_shutdown &&
+           (broker_epoch == -1 || broker_epoch == b->epoch);
 }
 
 static bool on_alive(void *arg, int32_t broker_id)
@@ -188,7 +191,8 @@ static void changes_queue(struct isr_changes *c, struct isr_change *change)
     HASH_ADD(hh, c->waiting, key, sizeof change->key, change);
 }
 
-/* What waits of an older proposal of the partition is not asked any more: the metadata has overtaken it. */
+/* What waits of an older proposal of the partition is not asked any more: the metadata has
+ * overtaken it. */
 static void change_submit(struct task *t)
 {
     struct isr_change *change = (struct isr_change *)t, *older;
@@ -224,7 +228,8 @@ static void changes_again(struct isr_changes *c)
 }
 
 /* False: no memory, it is asked again. */
-static bool change_take_answer(struct isr_change *change, const struct alter_partition_response_partition_data *p)
+static bool change_take_answer(struct isr_change *change,
+                               const struct alter_partition_response_partition_data *p)
 {
     int32_t *isr = malloc((p->isr_count + 1) * sizeof *isr);
 
@@ -238,7 +243,8 @@ static bool change_take_answer(struct isr_change *change, const struct alter_par
                                          .isr = isr,
                                          .isr_count = p->isr_count};
     if (p->error_code == KERR_NONE && p->leader_epoch != change->leader_epoch)
-        change->answer.code = KERR_FENCED_LEADER_EPOCH; /* of another leadership: the metadata will tell */
+        /* of another leadership: the metadata will tell */
+        change->answer.code = KERR_FENCED_LEADER_EPOCH;
     return true;
 }
 
@@ -254,7 +260,8 @@ static void changes_take_answer(struct isr_changes *c, const struct alter_partit
             key.topic_id = m->topics[i].topic_id;
             key.index = p->partition_index;
             HASH_FIND(hh, c->under_way, &key, sizeof key, change);
-            if (!change || !isr_answer_is_final((enum kerr)p->error_code) || !change_take_answer(change, p))
+            if (!change || !isr_answer_is_final((enum kerr)p->error_code) ||
+                !change_take_answer(change, p))
                 continue;
             HASH_DEL(c->under_way, change);
             change_go_home(change);
@@ -281,13 +288,14 @@ static enum kerr changes_read_answer(struct isr_changes *c, struct bytes body)
 static void changes_answered(struct transport_request *r, struct status result, struct bytes body)
 {
     struct isr_changes *c = CONTAINER_OF(r, struct isr_changes, request);
-    bool older = result.code == KERR_UNSUPPORTED_VERSION && c->version > ALTER_PARTITION_REQUEST_VERSION_MIN;
+    bool older =
+        result.code == KERR_UNSUPPORTED_VERSION && c->version > ALTER_PARTITION_REQUEST_VERSION_MIN;
     enum kerr code = status_failed(result) ? result.code : changes_read_answer(c, body);
 
     c->asking = false;
     if (code && !older && !c->failing)
-        logger_event(c->node->env.logger, LOGGER_WARN, "isr_changes_failed", "partitions=%u reason=%s",
-                     HASH_COUNT(c->under_way), kerr_name(code));
+        logger_event(c->node->env.logger, LOGGER_WARN, "isr_changes_failed",
+                     "partitions=%u reason=%s", HASH_COUNT(c->under_way), kerr_name(code));
     c->failing = code && !older;
     if (older)
         c->version--;
@@ -303,18 +311,20 @@ static int by_topic(const void *a, const void *b)
 {
     const struct isr_change *const *x = a, *const *y = b;
 
-    return memcmp((*x)->key.topic_id.bytes, (*y)->key.topic_id.bytes, sizeof (*x)->key.topic_id.bytes);
+    return memcmp((*x)->key.topic_id.bytes, (*y)->key.topic_id.bytes,
+                  sizeof(*x)->key.topic_id.bytes);
 }
 
-static void fill_partition(struct alter_partition_request_partition_data *p, const struct isr_change *change,
-                           struct arena *arena, int64_t own_epoch)
+static void fill_partition(struct alter_partition_request_partition_data *p,
+                           const struct isr_change *change, struct arena *arena, int64_t own_epoch)
 {
     alter_partition_request_partition_data_init(p);
     p->partition_index = change->key.index;
     p->leader_epoch = change->leader_epoch;
     p->partition_epoch = change->partition_epoch;
     p->new_isr = arena_array(arena, int32_t, change->count);
-    p->new_isr_with_epochs = arena_array(arena, struct alter_partition_request_broker_state, change->count);
+    p->new_isr_with_epochs =
+        arena_array(arena, struct alter_partition_request_broker_state, change->count);
     CHECK(p->new_isr && p->new_isr_with_epochs);
     p->new_isr_count = p->new_isr_with_epochs_count = change->count;
     for (size_t i = 0; i < change->count; i++) {
@@ -361,7 +371,8 @@ static struct bytes_mut changes_encode(struct isr_changes *c, int64_t own_epoch)
             topic = &m.topics[m.topics_count++];
             alter_partition_request_topic_data_init(topic);
             topic->topic_id = sorted[i]->key.topic_id;
-            topic->partitions = arena_array(&arena, struct alter_partition_request_partition_data, count - i);
+            topic->partitions =
+                arena_array(&arena, struct alter_partition_request_partition_data, count - i);
             CHECK(topic->partitions);
         }
         fill_partition(&topic->partitions[topic->partitions_count], sorted[i], &arena, own_epoch);
@@ -393,9 +404,11 @@ static void changes_send(struct isr_changes *c)
         HASH_ADD(hh, c->under_way, key, sizeof change->key, change);
     }
     c->asking = true;
-    c->request = (struct transport_request){
-        .answered = changes_answered, .api_key = ALTER_PARTITION_REQUEST_KEY, .api_version = c->version};
-    transport_send(c->transport, &controller, &c->request, changes_encode(c, own_epoch), TIMEOUT_US);
+    c->request = (struct transport_request){.answered = changes_answered,
+                                            .api_key = ALTER_PARTITION_REQUEST_KEY,
+                                            .api_version = c->version};
+    transport_send(c->transport, &controller, &c->request, changes_encode(c, own_epoch),
+                   TIMEOUT_US);
 }
 
 static void on_retry(struct timer *t)

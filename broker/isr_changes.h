@@ -3,10 +3,12 @@
 
 /* Changes of ISRs, from the leaders of partitions on all shards to the controller and back.
  *
- *   shard: isr_core proposes -> control loop: one AlterPartition for all that wait, one under way at a time, tried again
- *   until each has a final answer or a newer proposal of its partition takes its place -> shard: isr_core is told
+ *   shard: isr_core proposes -> control loop: one AlterPartition for all that wait, one under way
+ *   at a time, tried again until each has a final answer or a newer proposal of its partition takes
+ *   its place -> shard: isr_core is told
  *
- * The shard's part also calls the cores back by time: every ISR_TICK_MS, and soon where one asked. */
+ * The shard's part also calls the cores back by time: every ISR_TICK_MS, and soon where one
+ * asked. */
 
 #include "broker/shard.h"
 #include "replication/transport.h"

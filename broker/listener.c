@@ -13,10 +13,10 @@
 #include "broker/connection.h"
 #include "broker/shard.h"
 
-#define BACKLOG         1024
-#define ACCEPTS_A_TURN  64
-#define PAUSE_US        100000 /* when descriptors have run out */
-#define LOCAL_CONTROL   "reno" /* in every kernel, and open to every user */
+#define BACKLOG        1024
+#define ACCEPTS_A_TURN 64
+#define PAUSE_US       100000 /* when descriptors have run out */
+#define LOCAL_CONTROL  "reno" /* in every kernel, and open to every user */
 
 struct listener {
     struct listener_args args;
@@ -48,7 +48,8 @@ static struct shard *listener_pick_shard(const struct listener *l)
     struct shard *best = l->args.shards[0];
 
     for (size_t i = 1; i < l->args.shard_count; i++)
-        if (atomic_load(&l->args.shards[i]->connection_count) < atomic_load(&best->connection_count))
+        if (atomic_load(&l->args.shards[i]->connection_count) <
+            atomic_load(&best->connection_count))
             best = l->args.shards[i];
     return best;
 }
@@ -64,8 +65,9 @@ bool listener_is_local(const struct sockaddr_storage *own, const struct sockaddr
                                             ((const struct sockaddr_in *)peer)->sin_addr.s_addr;
 }
 
-/* Where the machine's congestion control paces (BBR), the kernel sets a timer for each 64 KiB it sends, even from a
- * process to its neighbour: a third of what a fetch costs. Within one machine there is no path to be fair on. */
+/* Where the machine's congestion control paces (BBR), the kernel sets a timer for each 64 KiB it
+ * sends, even from a process to its neighbour: a third of what a fetch costs. Within one machine
+ * there is no path to be fair on. */
 static void prepare_socket(int fd, const struct sockaddr_storage *peer)
 {
     struct sockaddr_storage own;
@@ -86,8 +88,11 @@ static void listener_deal(struct listener *l, int fd, const struct sockaddr_stor
         return;
     }
     prepare_socket(fd, peer);
-    *a = (struct arrival){.task = {.run = arrival_run}, .shard = listener_pick_shard(l), .listener = l,
-                          .fd = fd, .peer = *peer};
+    *a = (struct arrival){.task = {.run = arrival_run},
+                          .shard = listener_pick_shard(l),
+                          .listener = l,
+                          .fd = fd,
+                          .peer = *peer};
     atomic_fetch_add(&a->shard->connection_count, 1);
     loop_post(a->shard->loop, &a->task);
 }
@@ -107,8 +112,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            logger_event(l->args.logger, LOGGER_WARN, "accept_paused", "listener=%s errno=%d", l->args.name,
-                         errno);
+            logger_event(l->args.logger, LOGGER_WARN, "accept_paused", "listener=%s errno=%d",
+                         l->args.name, errno);
             event_del(l->acceptable);
             timer_start(l->args.loop, &l->pause, PAUSE_US);
         }

@@ -41,13 +41,14 @@ uint16_t listener_port(const struct listener *l);
 struct str listener_name(const struct listener *l);
 enum api_listener listener_apis(const struct listener *l);
 
-/* The port is free again; who was accepted may still be on the way to a shard, and names this listener there. On the loop. */
+/* The port is free again; who was accepted may still be on the way to a shard, and names this
+ * listener there. On the loop. */
 void listener_stop(struct listener *l);
 /* When no loop runs any more. */
 void listener_close(struct listener *l);
 
-/* Whether a connection between the two addresses stays within this machine: the kernel gives both ends the same one,
- * as long as the client asks for none. Ports do not matter. */
+/* Whether a connection between the two addresses stays within this machine: the kernel gives both
+ * ends the same one, as long as the client asks for none. Ports do not matter. */
 bool listener_is_local(const struct sockaddr_storage *own, const struct sockaddr_storage *peer);
 
 #endif

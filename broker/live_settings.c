@@ -10,7 +10,8 @@
 struct str live_setting(const struct shard *s, const char *name, struct config_resolved *resolved)
 {
     const struct node_options *o = s->node->options;
-    const struct config_layers layers = metadata_image_layers(s->image, o->node_id, o->config, NULL);
+    const struct config_layers layers =
+        metadata_image_layers(s->image, o->node_id, o->config, NULL);
     const struct config_def *def = config_def_find(CONFIG_OF_BROKER, str_from(name));
 
     CHECK(def);

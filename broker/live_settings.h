@@ -1,8 +1,8 @@
 #ifndef BROKER_LIVE_SETTINGS_H
 #define BROKER_LIVE_SETTINGS_H
 
-/* Settings of this broker that can change while it runs, as the newest image of a shard has them. Values were checked
- * when they were set. */
+/* Settings of this broker that can change while it runs, as the newest image of a shard has them.
+ * Values were checked when they were set. */
 
 #include "broker/shard.h"
 #include "replication/config_defs.h"

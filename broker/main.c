@@ -18,21 +18,24 @@
 #include "storage/files_real.h"
 
 #define FAREWELL_MS 200 /* what clients are told of a failure is on its way to them */
-#define SETS_MAX 256
+#define SETS_MAX    256
 
 const char *argp_program_version = "trivetd " TRIVET_VERSION;
 
-static const char doc[] =
-    "A Kafka-protocol broker.\v"
-    "Settings are those of Apache Kafka's server.properties. Without any it is a whole single-node cluster on "
-    "127.0.0.1:9092 with its data in ./trivet-data, formatted at the first start. CLUSTER_ID in the "
-    "environment names a new cluster. With --env so are settings taken from it: KAFKA_LOG_DIRS for log.dirs, __ for _, ___ "
-    "for -; stronger than the file.";
+static const char doc[] = "A Kafka-protocol broker.\v"
+                          "Settings are those of Apache Kafka's server.properties. Without any it "
+                          "is a whole single-node cluster on "
+                          "127.0.0.1:9092 with its data in ./trivet-data, formatted at the first "
+                          "start. CLUSTER_ID in the "
+                          "environment names a new cluster. With --env so are settings taken from "
+                          "it: KAFKA_LOG_DIRS for log.dirs, __ for _, ___ "
+                          "for -; stronger than the file.";
 
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "Read settings from FILE", 0},
     {"set", 's', "KEY=VALUE", 0, "Set one; stronger than the file, may be repeated", 0},
-    {"env", 'e', NULL, 0, "Take KAFKA_* variables of the environment, as Apache Kafka's image does", 0},
+    {"env", 'e', NULL, 0, "Take KAFKA_* variables of the environment, as Apache Kafka's image does",
+     0},
     {"log-level", 'l', "LEVEL", 0, "debug, info (default), warn or error", 0},
     {0},
 };
@@ -97,7 +100,8 @@ static void stderr_write(struct logger *l, enum logger_level level, const char *
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &parts);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
-    length = snprintf(out, sizeof out, "ts=%s.%03ldZ %.*s\n", stamp, now.tv_nsec / 1000000, (int)size, line);
+    length = snprintf(out, sizeof out, "ts=%s.%03ldZ %.*s\n", stamp, now.tv_nsec / 1000000,
+                      (int)size, line);
     if (length > 0) {
         ssize_t written = write(STDERR_FILENO, out, (size_t)length);
 
@@ -107,12 +111,13 @@ static void stderr_write(struct logger *l, enum logger_level level, const char *
 
 static void say_started(const struct server *s, const struct node_options *o, struct logger *logger)
 {
-    logger_event(logger, LOGGER_INFO, "broker_started", "node_id=%d port=%u pid=%d version=%s", o->node_id,
-                 server_port(s), getpid(), TRIVET_VERSION);
+    logger_event(logger, LOGGER_INFO, "broker_started", "node_id=%d port=%u pid=%d version=%s",
+                 o->node_id, server_port(s), getpid(), TRIVET_VERSION);
 }
 
 /* Until a signal or the node's failure, whether or not it ever serves clients. True: a signal. */
-static bool wait_for_end(const struct server *s, const struct node_options *o, struct logger *logger, int signals)
+static bool wait_for_end(const struct server *s, const struct node_options *o,
+                         struct logger *logger, int signals)
 {
     enum { SIGNALS, FAILURE, READY };
     struct pollfd fds[] = {[SIGNALS] = {.fd = signals, .events = POLLIN},
@@ -167,8 +172,9 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static struct status load(const struct arguments *a, struct logger *logger, struct config_values **config,
-                          struct arena *arena, struct node_options *o)
+static struct status load(const struct arguments *a, struct logger *logger,
+                          struct config_values **config, struct arena *arena,
+                          struct node_options *o)
 {
     struct config_sources sources = {a->path, a->sets, a->set_count, getenv("CLUSTER_ID"),
                                      a->environment ? (const char *const *)environ : NULL};

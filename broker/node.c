@@ -47,7 +47,8 @@ static struct status node_open_dirs(struct node *n)
     return st;
 }
 
-struct status node_create(const struct node_env *env, const struct node_options *options, struct node **out)
+struct status node_create(const struct node_env *env, const struct node_options *options,
+                          struct node **out)
 {
     struct node *n = calloc(1, sizeof *n);
     struct status st;
@@ -61,8 +62,9 @@ struct status node_create(const struct node_env *env, const struct node_options 
     n->request_bytes_max = (size_t)options->request_bytes_max;
     atomic_store(&n->strays_wanted, true);
     atomic_store(&n->sweep_wanted, true); /* a run before may have left some */
-    atomic_store(&n->heartbeat_interval_ms, heartbeat_pace(0, 1, HEARTBEAT_INTERVAL_MS_MIN,
-                                                           options->coordinator.group.consumer_heartbeat_interval_ms));
+    atomic_store(&n->heartbeat_interval_ms,
+                 heartbeat_pace(0, 1, HEARTBEAT_INTERVAL_MS_MIN,
+                                options->coordinator.group.consumer_heartbeat_interval_ms));
     dispatch_init(n->handlers);
     st = node_open_dirs(n);
     if (status_failed(st)) {
@@ -74,15 +76,17 @@ struct status node_create(const struct node_env *env, const struct node_options 
     n->shards = calloc(n->shard_count, sizeof(struct shard *));
     CHECK(n->closing && n->state_home && n->shards);
     for (size_t i = 0; i < n->shard_count; i++) {
-        n->shards[i] = shard_create(n, i, env->shard_loops[i], env->shard_events ? env->shard_events[i] : NULL);
+        n->shards[i] = shard_create(n, i, env->shard_loops[i],
+                                    env->shard_events ? env->shard_events[i] : NULL);
         CHECK(n->shards[i]);
     }
     st = control_create(n, &n->control);
     if (status_failed(st)) {
         if (st.sys_errno != 0)
             storage_dirs_distrust_metadata(n->dirs);
-        logger_event(env->logger, LOGGER_ERROR, "metadata_log_refused", "where=\"%s\" errno=%d reason=%s",
-                     st.where ? st.where : "", st.sys_errno, kerr_name(st.code));
+        logger_event(env->logger, LOGGER_ERROR, "metadata_log_refused",
+                     "where=\"%s\" errno=%d reason=%s", st.where ? st.where : "", st.sys_errno,
+                     kerr_name(st.code));
         node_free(n);
         return st;
     }
@@ -133,7 +137,8 @@ static void start_run(struct task *t)
 void node_start(struct node *n)
 {
     for (size_t i = 0; i < n->shard_count; i++)
-        node_post_to(n, n->shards[i]->loop, start_shard_run, &(struct node_post){.shard = n->shards[i]});
+        node_post_to(n, n->shards[i]->loop, start_shard_run,
+                     &(struct node_post){.shard = n->shards[i]});
     node_post_to(n, n->env.control_loop, start_run, &(struct node_post){0});
 }
 
@@ -147,7 +152,8 @@ static void stop_run(struct task *t)
 
 void node_stop(struct node *n, void (*stopped)(void *arg), void *arg)
 {
-    node_post_to(n, n->env.control_loop, stop_run, &(struct node_post){.stopped = stopped, .arg = arg});
+    node_post_to(n, n->env.control_loop, stop_run,
+                 &(struct node_post){.stopped = stopped, .arg = arg});
 }
 
 static void dir_failed_shard_run(struct task *t)
@@ -166,7 +172,8 @@ static void dir_failed_run(struct task *t)
     free(post);
 }
 
-/* The directory's own mark of it, in the pool: the disk has just failed, and may take long over this too. */
+/* The directory's own mark of it, in the pool: the disk has just failed, and may take long over
+ * this too. */
 struct distrust_job {
     struct job job;
     struct node *node;
@@ -190,7 +197,8 @@ static void node_distrust(struct node *n, size_t dir)
     struct distrust_job *d = calloc(1, sizeof *d);
 
     CHECK(d);
-    d->job = (struct job){.home = n->env.control_loop, .run = distrust_run, .done = {.run = distrust_done}};
+    d->job = (struct job){
+        .home = n->env.control_loop, .run = distrust_run, .done = {.run = distrust_done}};
     d->node = n;
     d->dir = dir;
     pool_submit(n->env.pool, &d->job);
@@ -201,12 +209,14 @@ void node_dir_failed(struct node *n, size_t dir, struct status why)
     if (!storage_dirs_fail(n->dirs, dir))
         return;
     node_distrust(n, dir);
-    logger_event(n->env.logger, LOGGER_ERROR, "log_dir_offline", "path=\"%s\" where=\"%s\" errno=%d",
-                 storage_dirs_path(n->dirs, dir), why.where ? why.where : "", why.sys_errno);
+    logger_event(n->env.logger, LOGGER_ERROR, "log_dir_offline",
+                 "path=\"%s\" where=\"%s\" errno=%d", storage_dirs_path(n->dirs, dir),
+                 why.where ? why.where : "", why.sys_errno);
     for (size_t i = 0; i < n->shard_count; i++)
         node_post_to(n, n->shards[i]->loop, dir_failed_shard_run,
                      &(struct node_post){.shard = n->shards[i], .dir = dir, .why = why});
-    node_post_to(n, n->env.control_loop, dir_failed_run, &(struct node_post){.dir = dir, .why = why});
+    node_post_to(n, n->env.control_loop, dir_failed_run,
+                 &(struct node_post){.dir = dir, .why = why});
 }
 
 static void damaged_run(struct task *t)

@@ -1,7 +1,8 @@
 #ifndef BROKER_PAYLOAD_H
 #define BROKER_PAYLOAD_H
 
-/* Bytes that an answer carries without copying them into itself: what a splice of the writer points at. */
+/* Bytes that an answer carries without copying them into itself: what a splice of the writer points
+ * at. */
 
 #include <stdint.h>
 

@@ -19,12 +19,12 @@
 #include "protocol/frame.h"
 #include "protocol/messages/api_versions.h"
 
-#define HOST_BYTES_MAX    255
-#define FIRST_BYTES       4096
-#define KEPT_BYTES_MAX    ((size_t)2 << 20) /* of a link's buffer, between answers */
-#define GREETING_VERSION  0                 /* every node has it, and it answers what it speaks */
-#define ARENA_BYTES_MAX   ((size_t)64 << 10)
-#define HEAD_BYTES        512
+#define HOST_BYTES_MAX   255
+#define FIRST_BYTES      4096
+#define KEPT_BYTES_MAX   ((size_t)2 << 20) /* of a link's buffer, between answers */
+#define GREETING_VERSION 0                 /* every node has it, and it answers what it speaks */
+#define ARENA_BYTES_MAX  ((size_t)64 << 10)
+#define HEAD_BYTES       512
 
 enum link_state { LINK_RESOLVING, LINK_CONNECTING, LINK_GREETING, LINK_IDLE, LINK_BUSY };
 
@@ -37,7 +37,7 @@ struct call {
     struct transport_request *request; /* NULL: cancelled, or answered */
     int16_t api_key, api_version;
     struct bytes_mut body; /* owned */
-    bool waiting; /* in the peer's list */
+    bool waiting;          /* in the peer's list */
     struct event deadline;
     struct task answered; /* failures are told from the loop, never from within send */
     struct status result;
@@ -69,7 +69,7 @@ struct peer {
     struct link *links;
     size_t link_count;
     struct call *waiting; /* in order */
-    bool held;  /* peer_pump is at work, or an answer is looked at: nothing starts, the peer stays */
+    bool held; /* peer_pump is at work, or an answer is looked at: nothing starts, the peer stays */
     bool known; /* the versions below */
     int16_t version_min[API_KEY_COUNT], version_max[API_KEY_COUNT];
 };
@@ -151,7 +151,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 static bool link_frame(struct link *l, const struct api *api, int16_t version, struct bytes body)
 {
-    struct request_head head = {api->key, version, ++l->correlation_id, l->peer->transport->args.client_id};
+    struct request_head head = {api->key, version, ++l->correlation_id,
+                                l->peer->transport->args.client_id};
     struct frame_start start;
     struct writer w;
 
@@ -237,7 +238,8 @@ static void link_start(struct link *l)
 
     if (c && !peer_speaks(l->peer, c->api_key, c->api_version)) {
         l->call = NULL;
-        call_fail(c, status_error(KERR_UNSUPPORTED_VERSION, "the peer does not speak this version"));
+        call_fail(c,
+                  status_error(KERR_UNSUPPORTED_VERSION, "the peer does not speak this version"));
         c = NULL;
     }
     if (!c) {
@@ -257,7 +259,8 @@ static bool take_versions(struct peer *p, struct reader *r)
     bool good;
 
     arena_init(&arena, ARENA_BYTES_MAX);
-    good = api_versions_response_decode(&response, r, &arena, GREETING_VERSION) && response.error_code == KERR_NONE;
+    good = api_versions_response_decode(&response, r, &arena, GREETING_VERSION) &&
+           response.error_code == KERR_NONE;
     for (int16_t key = 0; good && key < API_KEY_COUNT; key++) {
         p->version_min[key] = 0;
         p->version_max[key] = -1;
@@ -283,7 +286,8 @@ static void link_answered(struct link *l, struct reader *r)
 
     l->call = NULL;
     c->link = NULL;
-    /* What is sent from within waits a moment: the body is in the link's buffer, and this link takes the next one. */
+    /* What is sent from within waits a moment: the body is in the link's buffer, and this link
+     * takes the next one. */
     p->held = true;
     call_tell(c, STATUS_OK, body);
     p->held = false;
@@ -302,11 +306,13 @@ static void link_answered(struct link *l, struct reader *r)
 static void link_handle(struct link *l)
 {
     struct reader r = reader_of(l->in + FRAME_LENGTH_BYTES, l->in_size - FRAME_LENGTH_BYTES);
-    const struct api *api = api_find(l->state == LINK_GREETING ? API_API_VERSIONS : l->call->api_key);
+    const struct api *api =
+        api_find(l->state == LINK_GREETING ? API_API_VERSIONS : l->call->api_key);
     int16_t version = l->state == LINK_GREETING ? GREETING_VERSION : l->call->api_version;
     int32_t correlation_id;
 
-    if (!frame_read_response_head(&r, api, version, &correlation_id) || correlation_id != l->correlation_id) {
+    if (!frame_read_response_head(&r, api, version, &correlation_id) ||
+        correlation_id != l->correlation_id) {
         link_close(l, status_error(KERR_NETWORK_EXCEPTION, "a peer's answer makes no sense"));
         return;
     }
@@ -418,8 +424,8 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
     link_close(l, why);
 }
 
-/* A peer that is cut off is found out while its answer is awaited; one that is only slow is not, for its kernel answers
- * the probes. */
+/* A peer that is cut off is found out while its answer is awaited; one that is only slow is not,
+ * for its kernel answers the probes. */
 static void link_watch(const struct link *l)
 {
     const int on = 1, first_s = 1, every_s = 1, probes = 3, unheard_ms = 4000;
@@ -483,14 +489,15 @@ static void on_resolved(int failed, struct evutil_addrinfo *found, void *arg)
 static struct evdns_base *transport_dns(struct peer_transport *t)
 {
     if (!t->dns)
-        t->dns = evdns_base_new(t->args.events,
-                                EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        t->dns = evdns_base_new(t->args.events, EVDNS_BASE_INITIALIZE_NAMESERVERS |
+                                                    EVDNS_BASE_DISABLE_WHEN_INACTIVE);
     return t->dns;
 }
 
 static void link_resolve(struct link *l)
 {
-    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+    struct evutil_addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(l->peer->port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(l->peer->port)};
     struct evdns_base *dns;
@@ -509,7 +516,8 @@ static void link_resolve(struct link *l)
         link_close(l, status_error(KERR_NETWORK_EXCEPTION, "no name server for a peer's name"));
         return;
     }
-    /* What /etc/hosts has is told from within the call, which may close the link: it is not touched then. */
+    /* What /etc/hosts has is told from within the call, which may close the link: it is not touched
+     * then. */
     lookup = evdns_getaddrinfo(dns, l->peer->host, NULL, &hints, on_resolved, l);
     if (lookup)
         l->lookup = lookup;
@@ -566,8 +574,9 @@ static void link_close(struct link *l, struct status why)
     struct call *c = l->call;
 
     if (l->state != LINK_IDLE || c)
-        logger_event(p->transport->args.logger, LOGGER_DEBUG, "peer_link_closed", "peer=%d host=%s port=%u reason=\"%s\" errno=%d",
-                     p->id, p->host, p->port, why.where, why.sys_errno);
+        logger_event(p->transport->args.logger, LOGGER_DEBUG, "peer_link_closed",
+                     "peer=%d host=%s port=%u reason=\"%s\" errno=%d", p->id, p->host, p->port,
+                     why.where, why.sys_errno);
     link_free(l);
     if (!p->links)
         p->known = false; /* another program may answer there next */
@@ -637,16 +646,19 @@ static struct peer *peer_of(struct peer_transport *t, const struct transport_nod
 
 /* ---- the interface ---- */
 
-static void peer_send(struct transport *base, const struct transport_node *node, struct transport_request *r,
-                      struct bytes_mut body, int64_t timeout_us)
+static void peer_send(struct transport *base, const struct transport_node *node,
+                      struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct peer_transport *t = (struct peer_transport *)base;
     struct timeval timeout = {.tv_sec = timeout_us / 1000000, .tv_usec = timeout_us % 1000000};
     struct call *c = calloc(1, sizeof *c);
 
     CHECK(c);
-    *c = (struct call){
-        .transport = t, .request = r, .api_key = r->api_key, .api_version = r->api_version, .body = body};
+    *c = (struct call){.transport = t,
+                       .request = r,
+                       .api_key = r->api_key,
+                       .api_version = r->api_version,
+                       .body = body};
     r->link = c;
     event_assign(&c->deadline, t->args.events, -1, 0, on_deadline, c);
     if (!node->host.data || node->host.size == 0 || node->host.size > HOST_BYTES_MAX) {

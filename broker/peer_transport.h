@@ -3,14 +3,16 @@
 
 /* Requests to other nodes over sockets (replication/transport.h): one of these a loop.
  *
- *   link:  resolving -> connecting -> greeting (ApiVersions) -> idle <-> busy -> closed, on any failure
+ *   link:  resolving -> connecting -> greeting (ApiVersions) -> idle <-> busy -> closed, on any
+ *          failure
  *
- * A link carries one request at a time, so that a fetch that waits for half a second holds up no vote: a request
- * takes an idle link of its node, or opens another one, or waits its turn when the node has PEER_LINKS_MAX. The link of a
- * request that was cancelled is closed when another one is opened: links do not become more by that. What a node
- * speaks is asked once and known as long as it has a link. A request that runs out of time closes its link, for its
- * answer could still come. Idle links are closed after PEER_IDLE_US, and those whose peer's kernel has not been heard of
- * for four seconds.
+ * A link carries one request at a time, so that a fetch that waits for half a second holds up no
+ * vote: a request takes an idle link of its node, or opens another one, or waits its turn when the
+ * node has PEER_LINKS_MAX. The link of a request that was cancelled is closed when another one is
+ * opened: links do not become more by that. What a node speaks is asked once and known as long as
+ * it has a link. A request that runs out of time closes its link, for its answer could still come.
+ * Idle links are closed after PEER_IDLE_US, and those whose peer's kernel has not been heard of for
+ * four seconds.
  *
  * Runs on its loop. */
 
@@ -23,15 +25,16 @@
 struct event_base;
 struct peer_transport;
 
-#define PEER_LINKS_MAX 8                      /* to one node */
+#define PEER_LINKS_MAX 8 /* to one node */
 #define PEER_IDLE_US   (60 * 1000 * 1000)
-#define PEER_CONNECT_US (2 * 1000 * 1000) /* then it is tried again: a lost SYN is sent ever more rarely */
+/* then it is tried again: a lost SYN is sent ever more rarely */
+#define PEER_CONNECT_US (2 * 1000 * 1000)
 
 struct peer_transport_args {
     struct event_base *events;
     struct loop *loop;
-    struct logger *logger; /* may be NULL */
-    struct str client_id;  /* borrowed; how we name ourselves to peers */
+    struct logger *logger;    /* may be NULL */
+    struct str client_id;     /* borrowed; how we name ourselves to peers */
     int32_t answer_bytes_max; /* a longer answer closes the link */
 };
 

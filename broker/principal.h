@@ -1,8 +1,8 @@
 #ifndef BROKER_PRINCIPAL_H
 #define BROKER_PRINCIPAL_H
 
-/* Who a request is from, as brokers tell it to one another in an Envelope: the bytes of Apache Kafka's
- * DefaultKafkaPrincipalBuilder, that is DefaultPrincipalData behind its version. Pure. */
+/* Who a request is from, as brokers tell it to one another in an Envelope: the bytes of Apache
+ * Kafka's DefaultKafkaPrincipalBuilder, that is DefaultPrincipalData behind its version. Pure. */
 
 #include <stdbool.h>
 

@@ -47,7 +47,8 @@ static enum kerr part_verdict(const struct produce_part *part, enum kerr code)
 {
     const struct shard *s = part->owner;
 
-    if (code == KERR_OUT_OF_ORDER_SEQUENCE_NUMBER && node_in_doubt(s->node, clock_monotonic_us(s->loop->clock)))
+    if (code == KERR_OUT_OF_ORDER_SEQUENCE_NUMBER &&
+        node_in_doubt(s->node, clock_monotonic_us(s->loop->clock)))
         return KERR_NOT_LEADER_OR_FOLLOWER;
     return code;
 }

@@ -3,11 +3,12 @@
 
 /* A produce request on its way through the shards.
  *
- *   home: split by owning shard -> owner: append each partition -> (acks=all: wait for the high watermark,
- *   or the deadline) -> home: all parts are back, answer
+ *   home: split by owning shard -> owner: append each partition -> (acks=all: wait for the high
+ *   watermark, or the deadline) -> home: all parts are back, answer
  *
- * The batches stay in the request's frame: owners validate, stamp and write the very bytes received. All
- * memory is in the request's arena; an owner touches a part only between the two posts. */
+ * The batches stay in the request's frame: owners validate, stamp and write the very bytes
+ * received. All memory is in the request's arena; an owner touches a part only between the two
+ * posts. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,16 +41,18 @@ struct produce_entry {
 
 struct produce_call {
     struct request *rq;
-    struct produce_entry *entries; /* filled by the handler; code != NONE: refused already, not to be sent */
+    struct produce_entry *entries; /* filled by the handler; code != NONE: refused already, not
+                                    * to be sent */
     size_t entry_count;
     int16_t acks;
     int32_t timeout_ms;
     void (*finished)(struct produce_call *call); /* at home; answers the request */
-    struct produce_part *parts; /* one a shard */
+    struct produce_part *parts;                  /* one a shard */
     size_t parts_left;
 };
 
-/* Starts it; finished() may run before this returns. False: the arena's budget is spent, nothing done. */
+/* Starts it; finished() may run before this returns. False: the arena's budget is spent, nothing
+ * done. */
 bool produce_start(struct produce_call *call);
 
 /* Prepares a shard; on its loop or before it runs. */

@@ -123,7 +123,8 @@ static void ids_ask(struct producer_ids *p)
     m.broker_epoch = control_broker_epoch(p->node->control);
     writer_init(&w, 1024);
     allocate_producer_ids_request_encode(&m, &w, 0);
-    p->request = (struct transport_request){.answered = ids_answered, .api_key = API_ALLOCATE_PRODUCER_IDS};
+    p->request =
+        (struct transport_request){.answered = ids_answered, .api_key = API_ALLOCATE_PRODUCER_IDS};
     transport_send(p->transport, &controller, &p->request, writer_take(&w), ALLOCATE_TIMEOUT_US);
 }
 

@@ -1,8 +1,9 @@
 #ifndef BROKER_PRODUCER_IDS_H
 #define BROKER_PRODUCER_IDS_H
 
-/* Producer ids for clients out of this broker's block, which the controller hands out a thousand at a time
- * (AllocateProducerIds). An id is never given twice, also not after a crash: what is left of a block is lost. */
+/* Producer ids for clients out of this broker's block, which the controller hands out a thousand at
+ * a time (AllocateProducerIds). An id is never given twice, also not after a crash: what is left of
+ * a block is lost. */
 
 #include <stdint.h>
 

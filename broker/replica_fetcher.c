@@ -11,10 +11,12 @@
 #include "replication/partition_follow.h"
 #include "replication/transport.h"
 
-#define FETCH_VERSION        17 /* what Apache Kafka 4.0 speaks: 18 brings nothing for partitions of topics */
+/* what Apache Kafka 4.0 speaks: 18 brings nothing for partitions of topics */
+#define FETCH_VERSION        17
 #define LIST_OFFSETS_VERSION 7
 #define REQUEST_BYTES_MAX    ((size_t)64 << 20)
-#define ANSWER_ARENA_BYTES   ((size_t)64 << 20) /* of structs; their number is bounded by the answer's bytes */
+/* of structs; their number is bounded by the answer's bytes */
+#define ANSWER_ARENA_BYTES ((size_t)64 << 20)
 
 #define TIMESTAMP_LATEST   (-1)
 #define TIMESTAMP_EARLIEST (-2)
@@ -24,8 +26,8 @@ struct replica_fetcher {
     struct replica_fetcher *prev, *next;
     struct replica_fetchers *all;
     struct fetcher core;
-    int64_t leader_broker_epoch; /* of its registration; -1: not known yet */
-    bool lost; /* the metadata has no address of it, and that was said */
+    int64_t leader_broker_epoch;      /* of its registration; -1: not known yet */
+    bool lost;                        /* the metadata has no address of it, and that was said */
     struct transport_request request; /* the fetch in flight */
     struct offset_question *questions;
     struct timer timer;
@@ -87,7 +89,8 @@ static int64_t broker_epoch(const struct replica_fetchers *all, int32_t id)
 
 static bool leader_address(const struct replica_fetcher *f, struct transport_node *out)
 {
-    const struct metadata_broker *b = metadata_image_broker(f->all->shard->image, f->core.leader_id);
+    const struct metadata_broker *b =
+        metadata_image_broker(f->all->shard->image, f->core.leader_id);
     const struct metadata_listener *l = b ? metadata_broker_listener(b, f->all->listener) : NULL;
 
     if (!l)
@@ -158,7 +161,8 @@ static bool fetch_encode(const struct replica_fetcher *f, struct arena *a, struc
 {
     const struct replica_fetchers *all = f->all;
     const size_t count = count_changed(&f->core), forgotten = f->core.forgotten_count;
-    struct fetch_request_partition *partitions = arena_array(a, struct fetch_request_partition, count);
+    struct fetch_request_partition *partitions =
+        arena_array(a, struct fetch_request_partition, count);
     int32_t *indexes = arena_array(a, int32_t, forgotten);
     struct fetch_request m;
     struct writer w;
@@ -195,11 +199,13 @@ static bool is_throttled(const struct replica_fetchers *all, const struct fetche
     const int32_t id = s->node->options->node_id;
 
     return mp && !id_list_contains(mp->isr, id) &&
-           throttled_replicas_name(
-               config_set_find(topic->config->overrides, STR("follower.replication.throttled.replicas")), fp->index, id);
+           throttled_replicas_name(config_set_find(topic->config->overrides,
+                                                   STR("follower.replication.throttled.replicas")),
+                                   fp->index, id);
 }
 
-static void record_throttled(const struct replica_fetchers *all, const struct fetcher_partition *fp, size_t bytes)
+static void record_throttled(const struct replica_fetchers *all, const struct fetcher_partition *fp,
+                             size_t bytes)
 {
     struct replica_throttle *throttle = &all->shard->node->follower_throttle;
 
@@ -231,8 +237,8 @@ static void fetch_send(struct replica_fetcher *f)
 
     if (!leader_address(f, &leader)) { /* the metadata will have it */
         if (!f->lost)
-            logger_event(all->shard->logger, LOGGER_WARN, "replica_leader_unknown", "leader=%d listener=%.*s",
-                         f->core.leader_id, STR_ARG(all->listener));
+            logger_event(all->shard->logger, LOGGER_WARN, "replica_leader_unknown",
+                         "leader=%d listener=%.*s", f->core.leader_id, STR_ARG(all->listener));
         f->lost = true;
         return;
     }
@@ -289,12 +295,14 @@ static void tell_refused(const struct replica_fetcher *f, const struct partition
                          const char *why)
 {
     /* A new leader that is behind the metadata by a message is no news. */
-    bool news = p->fetching.failures == 3 || p->fetching.failures % 100 == 99 || code == KERR_CORRUPT_MESSAGE;
+    bool news = p->fetching.failures == 3 || p->fetching.failures % 100 == 99 ||
+                code == KERR_CORRUPT_MESSAGE;
 
-    logger_event(f->all->shard->logger, news ? LOGGER_WARN : LOGGER_DEBUG, "replica_fetch_refused",
-                 "topic=\"%s\" partition=%d leader=%d leader_epoch=%d offset=%lld error=%s reason=\"%s\"",
-                 p->topic.data, p->index, f->core.leader_id, p->fetching.leader_epoch,
-                 (long long)p->fetching.at.end_offset, kerr_name(code), why);
+    logger_event(
+        f->all->shard->logger, news ? LOGGER_WARN : LOGGER_DEBUG, "replica_fetch_refused",
+        "topic=\"%s\" partition=%d leader=%d leader_epoch=%d offset=%lld error=%s reason=\"%s\"",
+        p->topic.data, p->index, f->core.leader_id, p->fetching.leader_epoch,
+        (long long)p->fetching.at.end_offset, kerr_name(code), why);
 }
 
 static void partition_delay(struct replica_fetcher *f, struct partition *p, struct status why)
@@ -303,19 +311,25 @@ static void partition_delay(struct replica_fetcher *f, struct partition *p, stru
     tell_refused(f, p, why.code, why.where ? why.where : "");
 }
 
-/* After a start the metadata may be old, and the leader that it names deposed and cut off: its word does not count against
- * records of a newer epoch, which may be committed. The metadata to come names another one. */
+/* After a start the metadata may be old, and the leader that it names deposed and cut off: its word
+ * does not count against records of a newer epoch, which may be committed. The metadata to come
+ * names another one. */
 static bool leader_is_outdated(const struct partition *p)
 {
     return log_latest_epoch(p->log) > p->leader_epoch;
 }
 
-static void partition_cut(struct replica_fetcher *f, struct partition *p, const struct fetcher_cut *cut)
+static void partition_cut(struct replica_fetcher *f, struct partition *p,
+                          const struct fetcher_cut *cut)
 {
     if (leader_is_outdated(p))
-        partition_delay(f, p, status_error(KERR_FENCED_LEADER_EPOCH, "our log is of a newer epoch than its leader"));
+        partition_delay(
+            f, p,
+            status_error(KERR_FENCED_LEADER_EPOCH, "our log is of a newer epoch than its leader"));
     else if (cut->offset < 0)
-        partition_delay(f, p, status_error(KERR_UNKNOWN_SERVER_ERROR, "the leader's log parts from ours nowhere"));
+        partition_delay(
+            f, p,
+            status_error(KERR_UNKNOWN_SERVER_ERROR, "the leader's log parts from ours nowhere"));
     else if (!partition_truncate(p, cut))
         partition_delay(f, p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory to truncate"));
 }
@@ -363,7 +377,8 @@ static void ask_offsets(struct replica_fetcher *f, struct partition *p);
 static void partition_answered(struct replica_fetcher *f, struct partition *p,
                                const struct fetch_response_partition_data *d)
 {
-    struct fetcher_answer answer = {.code = (enum kerr)d->error_code, .diverging = d->diverging_epoch.epoch >= 0};
+    struct fetcher_answer answer = {.code = (enum kerr)d->error_code,
+                                    .diverging = d->diverging_epoch.epoch >= 0};
 
     switch (fetcher_partition_answered(&p->fetching, &answer, now_ms(f->all))) {
     case FETCHER_IGNORE:
@@ -402,7 +417,8 @@ static void response_take(struct replica_fetcher *f, const struct fetch_response
         const struct fetch_response_fetchable_topic_response *topic = &m->responses[i];
 
         for (size_t j = 0; j < topic->partitions_count; j++) {
-            struct partition *p = shard_partition(s, topic->topic_id, topic->partitions[j].partition_index);
+            struct partition *p =
+                shard_partition(s, topic->topic_id, topic->partitions[j].partition_index);
 
             if (p && p->fetching.fetcher == &f->core)
                 partition_answered(f, p, &topic->partitions[j]);
@@ -413,9 +429,9 @@ static void response_take(struct replica_fetcher *f, const struct fetch_response
 
 static void tell_failed(const struct replica_fetcher *f, struct status why)
 {
-    logger_event(f->all->shard->logger, f->core.failures == 1 ? LOGGER_WARN : LOGGER_DEBUG, "replica_fetch_failed",
-                 "leader=%d error=%s where=\"%s\" errno=%d", f->core.leader_id, kerr_name(why.code),
-                 why.where ? why.where : "", why.sys_errno);
+    logger_event(f->all->shard->logger, f->core.failures == 1 ? LOGGER_WARN : LOGGER_DEBUG,
+                 "replica_fetch_failed", "leader=%d error=%s where=\"%s\" errno=%d",
+                 f->core.leader_id, kerr_name(why.code), why.where ? why.where : "", why.sys_errno);
 }
 
 static void fetch_answered(struct transport_request *r, struct status result, struct bytes body)
@@ -450,11 +466,14 @@ static void question_free(struct offset_question *q)
     free(q);
 }
 
-static bool question_encode(const struct offset_question *q, struct str topic, struct bytes_mut *out)
+static bool question_encode(const struct offset_question *q, struct str topic,
+                            struct bytes_mut *out)
 {
-    struct list_offsets_request_partition partition = {
-        .partition_index = q->index, .current_leader_epoch = q->leader_epoch, .timestamp = q->timestamp};
-    struct list_offsets_request_topic t = {.name = topic, .partitions = &partition, .partitions_count = 1};
+    struct list_offsets_request_partition partition = {.partition_index = q->index,
+                                                       .current_leader_epoch = q->leader_epoch,
+                                                       .timestamp = q->timestamp};
+    struct list_offsets_request_topic t = {
+        .name = topic, .partitions = &partition, .partitions_count = 1};
     struct list_offsets_request m;
     struct writer w;
 
@@ -502,11 +521,14 @@ static void ask_offsets(struct replica_fetcher *f, struct partition *p)
         DL_APPEND(f->questions, q);
     }
     if (!q || !question_send(q, p, TIMESTAMP_LATEST))
-        partition_delay(f, p, status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader cannot be asked for its offsets"));
+        partition_delay(
+            f, p,
+            status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader cannot be asked for its offsets"));
 }
 
 /* The offset; negative on any error, and when no log can have it. */
-static int64_t question_read(const struct offset_question *q, struct status result, struct bytes body)
+static int64_t question_read(const struct offset_question *q, struct status result,
+                             struct bytes body)
 {
     struct reader reader = reader_of(body.data, body.size);
     struct list_offsets_response m;
@@ -514,16 +536,20 @@ static int64_t question_read(const struct offset_question *q, struct status resu
     struct arena a;
 
     arena_init(&a, ANSWER_ARENA_BYTES);
-    if (!status_failed(result) && list_offsets_response_decode(&m, &reader, &a, LIST_OFFSETS_VERSION) &&
+    if (!status_failed(result) &&
+        list_offsets_response_decode(&m, &reader, &a, LIST_OFFSETS_VERSION) &&
         m.topics_count == 1 && m.topics[0].partitions_count == 1 &&
-        m.topics[0].partitions[0].partition_index == q->index && m.topics[0].partitions[0].error_code == KERR_NONE)
+        m.topics[0].partitions[0].partition_index == q->index &&
+        m.topics[0].partitions[0].error_code == KERR_NONE)
         offset = m.topics[0].partitions[0].offset;
     arena_free(&a);
     return offset > LOG_OFFSET_MAX ? -1 : offset;
 }
 
-/* Both offsets are known, or the second one does not matter: an end beyond the leader's is cut to it. */
-static void question_settled(struct replica_fetcher *f, struct partition *p, const struct fetcher_range *range)
+/* Both offsets are known, or the second one does not matter: an end beyond the leader's is cut to
+ * it. */
+static void question_settled(struct replica_fetcher *f, struct partition *p,
+                             const struct fetcher_range *range)
 {
     struct fetcher_cut cut = fetcher_out_of_range(range);
     struct fetcher_position at = partition_follow_position(p);
@@ -550,11 +576,13 @@ static void question_answered(struct transport_request *r, struct status result,
     range.own_end_offset = log_end_offset(p->log);
     if (offset < 0) {
         question_free(q);
-        partition_delay(f, p, status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader does not tell its offsets"));
+        partition_delay(
+            f, p, status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader does not tell its offsets"));
     } else if (q->timestamp == TIMESTAMP_LATEST && offset >= range.own_end_offset) {
         q->leader_end_offset = offset;
         if (!question_send(q, p, TIMESTAMP_EARLIEST))
-            partition_delay(f, p, status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader cannot be asked again"));
+            partition_delay(
+                f, p, status_error(KERR_OFFSET_OUT_OF_RANGE, "the leader cannot be asked again"));
     } else {
         if (q->timestamp == TIMESTAMP_LATEST)
             range.leader_end_offset = offset;
@@ -658,7 +686,8 @@ void replica_fetcher_assign(struct shard *s, struct partition *p)
     }
     at = partition_follow_position(p);
     fetcher_add(&f->core, &p->fetching, p->leader_epoch, &at, partition_follow_flushed(p));
-    /* Without epochs nobody can say where the logs part: what is not committed goes, as in Apache Kafka. */
+    /* Without epochs nobody can say where the logs part: what is not committed goes, as in Apache
+     * Kafka. */
     if (at.last_epoch < 0 && at.end_offset > p->high_watermark) {
         const struct fetcher_cut cut = {.offset = p->high_watermark};
 
@@ -749,7 +778,8 @@ struct replica_fetchers *replica_fetchers_create(struct shard *s)
         .own_broker_epoch = -1,
         .look = {.run = on_look},
     };
-    all->timeout_us = (config_values_integer(config, "replica.socket.timeout.ms") + all->wait_ms) * 1000;
+    all->timeout_us =
+        (config_values_integer(config, "replica.socket.timeout.ms") + all->wait_ms) * 1000;
     return all;
 }
 

@@ -21,7 +21,8 @@ void replica_throttle_set_rate(struct replica_throttle *t, int64_t bytes_per_sec
 
 bool replica_throttle_is_on(const struct replica_throttle *t)
 {
-    return atomic_load_explicit(&t->bytes_per_second, memory_order_relaxed) != REPLICA_THROTTLE_NONE;
+    return atomic_load_explicit(&t->bytes_per_second, memory_order_relaxed) !=
+           REPLICA_THROTTLE_NONE;
 }
 
 bool replica_throttle_exceeded(const struct replica_throttle *t, int64_t now_us)

@@ -2,9 +2,11 @@
 #define BROKER_REPLICA_THROTTLE_H
 
 /* How many bytes a second go to replicas that catch up, or come here for ours that do (KIP-73,
- * leader.replication.throttled.rate, follower.replication.throttled.rate). Shared by all shards of a node; any thread.
+ * leader.replication.throttled.rate, follower.replication.throttled.rate). Shared by all shards of
+ * a node; any thread.
  *
- * What was sent is paid for in time: the throttle is exceeded until so many bytes at that rate would be through. */
+ * What was sent is paid for in time: the throttle is exceeded until so many bytes at that rate
+ * would be through. */
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -127,8 +127,9 @@ void request_answer(struct request *rq, const void *message)
     start = frame_begin_response(w, rq->handler->api, version, rq->correlation_id);
     rq->handler->response->encode(message, w, version);
     if (!frame_end(w, start)) {
-        logger_event(rq->shard->logger, LOGGER_ERROR, "response_not_encodable", "api=%s version=%d reason=%s",
-                     rq->handler->api->name, version, kerr_name(w->failure));
+        logger_event(rq->shard->logger, LOGGER_ERROR, "response_not_encodable",
+                     "api=%s version=%d reason=%s", rq->handler->api->name, version,
+                     kerr_name(w->failure));
         rq->refusal = "the answer could not be encoded";
     }
     request_finish(rq);
@@ -163,7 +164,8 @@ static const char *request_identify(struct request *rq, struct reader *r)
     struct request_head head;
 
     if (!frame_read_request_head(r, &head))
-        return r->failure == KERR_UNSUPPORTED_VERSION ? "unknown api key" : "malformed request header";
+        return r->failure == KERR_UNSUPPORTED_VERSION ? "unknown api key"
+                                                      : "malformed request header";
     rq->api_key = head.api_key;
     rq->version = head.api_version;
     rq->correlation_id = head.correlation_id;
@@ -173,7 +175,8 @@ static const char *request_identify(struct request *rq, struct reader *r)
         return "api not served";
     if (!(rq->handler->api->listeners & rq->api_listener))
         return "api not served on this listener";
-    if (rq->version >= rq->handler->api->version_min && rq->version <= rq->handler->api->version_max)
+    if (rq->version >= rq->handler->api->version_min &&
+        rq->version <= rq->handler->api->version_max)
         return NULL;
     if (rq->api_key != API_API_VERSIONS)
         return "unsupported version of an api";
@@ -208,13 +211,15 @@ void request_dispatch(struct request *rq)
         refusal = request_decode(rq, &r);
     if (!refusal) {
         rq->arena.budget += ANSWER_ARENA_BYTES;
-        if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER && forward_needed(rq->shard->node))
+        if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER &&
+            forward_needed(rq->shard->node))
             forward_request(rq);
         else
             rq->handler->handle(rq);
         return;
     }
-    logger_event(rq->shard->logger, LOGGER_WARN, "request_refused", "peer=%s api_key=%d version=%d reason=\"%s\"",
-                 rq->client->host, rq->api_key, rq->version, refusal);
+    logger_event(rq->shard->logger, LOGGER_WARN, "request_refused",
+                 "peer=%s api_key=%d version=%d reason=\"%s\"", rq->client->host, rq->api_key,
+                 rq->version, refusal);
     request_refuse(rq, refusal);
 }

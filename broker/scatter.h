@@ -1,8 +1,9 @@
 #ifndef BROKER_SCATTER_H
 #define BROKER_SCATTER_H
 
-/* Asks the owners of partitions something: each entry goes to its shard, run() fills in the answer there,
- * finished() is called at home when all are back. What cannot be answered at once is held, and let go when it is. */
+/* Asks the owners of partitions something: each entry goes to its shard, run() fills in the answer
+ * there, finished() is called at home when all are back. What cannot be answered at once is held,
+ * and let go when it is. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,12 +36,13 @@ struct scatter {
     size_t away;
 };
 
-/* On the owning shard, from within run(): the entry's answer comes later. Followed by one scatter_let_go, on that
- * shard too, maybe within run(). */
+/* On the owning shard, from within run(): the entry's answer comes later. Followed by one
+ * scatter_let_go, on that shard too, maybe within run(). */
 void scatter_hold(struct scatter_entry *e);
 void scatter_let_go(struct scatter_entry *e);
 
-/* How large a handler's call is, which begins with its scatter, and each of its entries; and what it does. */
+/* How large a handler's call is, which begins with its scatter, and each of its entries; and what
+ * it does. */
 struct scatter_kind {
     size_t call_size;
     size_t entry_size;
@@ -48,7 +50,8 @@ struct scatter_kind {
     void (*finished)(struct scatter *s);
 };
 
-/* A call with room for `count` entries, all zeroed but the scatter, in the request's arena. NULL: the request is refused. */
+/* A call with room for `count` entries, all zeroed but the scatter, in the request's arena. NULL:
+ * the request is refused. */
 void *scatter_create(struct request *rq, const struct scatter_kind *kind, size_t count);
 
 /* False: the arena's budget is spent, nothing done. */

@@ -12,8 +12,8 @@ struct self_transport {
     int32_t correlation_id;
 };
 
-/* One request on its way: control loop, shard 0, control loop. Outlives the transport_request when that is
- * cancelled. */
+/* One request on its way: control loop, shard 0, control loop. Outlives the transport_request when
+ * that is cancelled. */
 struct self_call {
     struct task task;
     struct client client;
@@ -22,7 +22,7 @@ struct self_call {
     int16_t api_key, api_version;
     struct bytes_mut body;
     struct status result;
-    struct request *rq; /* answered; holds the answer's bytes */
+    struct request *rq;            /* answered; holds the answer's bytes */
     struct transport_request peer; /* the same request, when it is for another node */
     bool remote;
 };
@@ -156,8 +156,8 @@ static void peer_send(struct self_call *call, const struct transport_node *node,
 
 /* ---- the interface ---- */
 
-static void self_send(struct transport *base, const struct transport_node *node, struct transport_request *r,
-                      struct bytes_mut body, int64_t timeout_us)
+static void self_send(struct transport *base, const struct transport_node *node,
+                      struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct self_transport *t = (struct self_transport *)base;
     struct self_call *call = calloc(1, sizeof *call);

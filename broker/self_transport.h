@@ -1,8 +1,8 @@
 #ifndef BROKER_SELF_TRANSPORT_H
 #define BROKER_SELF_TRANSPORT_H
 
-/* Requests to any node by one interface. To this node itself: the same frames, dispatch and handlers as over a
- * socket, without one. To others: node_env.peers. */
+/* Requests to any node by one interface. To this node itself: the same frames, dispatch and
+ * handlers as over a socket, without one. To others: node_env.peers. */
 
 #include "replication/transport.h"
 

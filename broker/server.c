@@ -35,7 +35,7 @@ struct server {
     size_t shard_count;
     char (*names)[16];
     char boot_id[BOOT_ID_BYTES];
-    struct peer_transport *peers; /* of the control loop */
+    struct peer_transport *peers;      /* of the control loop */
     struct peer_transport **followers; /* of the shards */
     struct transport **shard_peers;
     char client_id[32]; /* as other nodes hear it */
@@ -219,7 +219,8 @@ static struct status server_make_peers(struct server *s)
             break;
         s->shard_peers[i] = peer_transport_base(s->followers[i]);
     }
-    return s->peers && s->followers[s->shard_count - 1] ? STATUS_OK : status_errno(ENOMEM, "peer transport");
+    return s->peers && s->followers[s->shard_count - 1] ? STATUS_OK
+                                                        : status_errno(ENOMEM, "peer transport");
 }
 
 static struct status server_make_node(struct server *s)
@@ -267,15 +268,17 @@ static struct status server_open_listeners(struct server *s)
         struct status st = listener_open(&args, &s->listeners[i]);
 
         if (status_failed(st)) {
-            logger_event(s->logger, LOGGER_ERROR, "listener_refused", "listener=%s host=\"%s\" port=%u reason=\"%s: %s\"",
-                         o->name, o->host, o->port, st.where, strerror(st.sys_errno));
+            logger_event(s->logger, LOGGER_ERROR, "listener_refused",
+                         "listener=%s host=\"%s\" port=%u reason=\"%s: %s\"", o->name, o->host,
+                         o->port, st.where, strerror(st.sys_errno));
             return st;
         }
     }
     return STATUS_OK;
 }
 
-/* The quorum is made over the controller listeners: clients wait until there is one, other nodes do not. */
+/* The quorum is made over the controller listeners: clients wait until there is one, other nodes do
+ * not. */
 static void accept_controllers(struct task *t)
 {
     struct server *s = CONTAINER_OF(t, struct server, accept_task);
@@ -373,7 +376,8 @@ static struct server *server_create(const struct node_options *options, struct l
     return s;
 }
 
-struct status server_start(const struct node_options *options, struct logger *logger, struct server **out)
+struct status server_start(const struct node_options *options, struct logger *logger,
+                           struct server **out)
 {
     struct server *s = server_create(options, logger);
     struct status st = files_real_create(0, &s->files);

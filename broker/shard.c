@@ -17,9 +17,11 @@
 #include "broker/unsure.h"
 #include "broker/verify.h"
 
-#define CONNECTION_TICK_US     (1000 * 1000)
-#define SESSION_EVICTION_MS    120000 /* min.incremental.fetch.session.eviction.ms of Kafka, a constant there */
-#define LAZY_FLUSH_DELAY_US    (1000 * 1000) /* with log.flush.before.ack=false nobody waits for a flush */
+#define CONNECTION_TICK_US (1000 * 1000)
+/* min.incremental.fetch.session.eviction.ms of Kafka, a constant there */
+#define SESSION_EVICTION_MS 120000
+/* with log.flush.before.ack=false nobody waits for a flush */
+#define LAZY_FLUSH_DELAY_US (1000 * 1000)
 
 /* ---- the node's budget ---- */
 
@@ -30,7 +32,8 @@ void shard_charge_bytes(struct shard *s, size_t size)
 
 bool shard_over_budget(const struct shard *s)
 {
-    return atomic_load_explicit(&s->node->request_bytes, memory_order_relaxed) > s->node->request_bytes_max;
+    return atomic_load_explicit(&s->node->request_bytes, memory_order_relaxed) >
+           s->node->request_bytes_max;
 }
 
 void shard_count_stall(struct shard *s)
@@ -92,7 +95,8 @@ static void on_upkeep(struct timer *t)
     timer_start(s->loop, &s->upkeep, s->node->options->retention_check_ms * 1000);
 }
 
-void shard_image_changed(struct shard *s, const struct metadata_image *image, const struct metadata_delta *delta)
+void shard_image_changed(struct shard *s, const struct metadata_image *image,
+                         const struct metadata_delta *delta)
 {
     const struct metadata_image *old = s->image;
 
@@ -100,8 +104,10 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image, co
         return;
     s->image = metadata_image_acquire(image);
     if (s->index == 0 && (delta->configs_changed || delta->snapshot || !old)) {
-        replica_throttle_set_rate(&s->node->leader_throttle, live_integer(s, "leader.replication.throttled.rate"));
-        replica_throttle_set_rate(&s->node->follower_throttle, live_integer(s, "follower.replication.throttled.rate"));
+        replica_throttle_set_rate(&s->node->leader_throttle,
+                                  live_integer(s, "leader.replication.throttled.rate"));
+        replica_throttle_set_rate(&s->node->follower_throttle,
+                                  live_integer(s, "follower.replication.throttled.rate"));
     }
     hosting_image_changed(s, delta);
     replica_fetchers_image_changed(s, delta);
@@ -157,7 +163,8 @@ static void shard_fill(struct shard *s)
     };
 }
 
-struct shard *shard_create(struct node *node, size_t index, struct loop *loop, struct event_base *events)
+struct shard *shard_create(struct node *node, size_t index, struct loop *loop,
+                           struct event_base *events)
 {
     struct shard *s = calloc(1, sizeof *s);
     struct fetch_sessions_args sessions = {
@@ -184,7 +191,8 @@ struct shard *shard_create(struct node *node, size_t index, struct loop *loop, s
     s->replica_fetchers = replica_fetchers_create(s);
     s->coordinators = coordinators_create(s);
     s->fetch_sessions = fetch_sessions_create(&sessions);
-    if (!s->scratch || !s->replica_fetchers || !s->coordinators || !s->fetch_sessions || !shard_create_flushers(s)) {
+    if (!s->scratch || !s->replica_fetchers || !s->coordinators || !s->fetch_sessions ||
+        !shard_create_flushers(s)) {
         shard_free(s);
         return NULL;
     }

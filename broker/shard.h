@@ -1,10 +1,11 @@
 #ifndef BROKER_SHARD_H
 #define BROKER_SHARD_H
 
-/* One shard: a loop with its own connections and partitions. What a shard owns, only its thread touches.
+/* One shard: a loop with its own connections and partitions. What a shard owns, only its thread
+ * touches.
  *
- * The owner of a partition is a function of topic id and index and of the number of shards, so every
- * shard knows it without asking; see node_shard_of. */
+ * The owner of a partition is a function of topic id and index and of the number of shards, so
+ * every shard knows it without asking; see node_shard_of. */
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -38,7 +39,8 @@ struct shard {
     struct loop *loop;
     struct event_base *events; /* NULL in the simulator */
     struct logger *logger;
-    const struct metadata_image *image; /* the newest this shard has heard of; a reference is held */
+    const struct metadata_image *image; /* the newest this shard has heard of; a reference is
+                                         * held */
     bool registered; /* the image has, or had, this run of the node as a broker */
     bool leads;      /* hosting has acted on that */
 
@@ -49,14 +51,14 @@ struct shard {
     struct flusher **flushers;           /* one a log directory */
     struct timer upkeep;
     struct timer look_again;
-    struct timer isr_timer;      /* isr_changes.h */
+    struct timer isr_timer; /* isr_changes.h */
     struct timer isr_soon_timer;
-    struct partition *isr_soon;  /* partitions that want to be called soon */
-    struct open_job *open_job; /* being filled */
-    size_t opening;            /* partitions whose logs are being opened */
-    size_t log_jobs;           /* logs being closed or deleted */
-    bool served;               /* has seen that clients are served */
-    struct verify *verify;     /* checks logs in the background */
+    struct partition *isr_soon;       /* partitions that want to be called soon */
+    struct open_job *open_job;        /* being filled */
+    size_t opening;                   /* partitions whose logs are being opened */
+    size_t log_jobs;                  /* logs being closed or deleted */
+    bool served;                      /* has seen that clients are served */
+    struct verify *verify;            /* checks logs in the background */
     void (*opened)(struct shard *s);  /* nothing is being opened any more; may be called again */
     void (*emptied)(struct shard *s); /* after hosting_close_all: every log is closed */
     bool closing, closing_clean, closing_many, emptied_posted;
@@ -74,7 +76,7 @@ struct shard {
 
     struct replica_fetchers *replica_fetchers; /* never NULL */
     struct topic_creation *topic_creations; /* made by the controller, and not yet in the image */
-    struct coordinators *coordinators; /* of groups; never NULL */
+    struct coordinators *coordinators;      /* of groups; never NULL */
 
     /* questions that wait for the controller's word: unsure.h */
     struct unsure_question *unsure;
@@ -94,17 +96,20 @@ struct shard {
     uint8_t read_scratch[SHARD_READ_SCRATCH_BYTES];
 };
 
-struct shard *shard_create(struct node *node, size_t index, struct loop *loop, struct event_base *events);
+struct shard *shard_create(struct node *node, size_t index, struct loop *loop,
+                           struct event_base *events);
 
 /* On the loop. Starts its timers. */
 void shard_start(struct shard *s);
-/* On the loop. Stops serving: connections and partitions go; s->emptied is called when all logs are closed. */
+/* On the loop. Stops serving: connections and partitions go; s->emptied is called when all logs are
+ * closed. */
 void shard_stop(struct shard *s, bool clean);
 /* When its loop has ended. */
 void shard_free(struct shard *s);
 
 /* A newer image, with what changed since the last one. On the loop. */
-void shard_image_changed(struct shard *s, const struct metadata_image *image, const struct metadata_delta *delta);
+void shard_image_changed(struct shard *s, const struct metadata_image *image,
+                         const struct metadata_delta *delta);
 
 /* The partition if this node hosts it on this shard; NULL otherwise. */
 struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t index);

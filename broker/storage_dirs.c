@@ -161,7 +161,8 @@ static void describe(const struct storage_dirs *d, const struct storage_entry *e
     CHECK((size_t)used < sizeof out->path); /* paths were measured when they were opened */
 }
 
-/* Whether the files on the disk have offsets of that name: of an earlier topic, when there is no folder. */
+/* Whether the files on the disk have offsets of that name: of an earlier topic, when there is no
+ * folder. */
 static bool is_checkpointed(const struct storage_dir *dir, struct str topic, int32_t partition)
 {
     int64_t offset;
@@ -173,8 +174,8 @@ static bool is_checkpointed(const struct storage_dir *dir, struct str topic, int
 }
 
 /* With the mutex held. */
-static struct status take(struct storage_dirs *d, const char *name, struct str topic, int32_t partition,
-                          bool created, struct storage_entry **out)
+static struct status take(struct storage_dirs *d, const char *name, struct str topic,
+                          int32_t partition, bool created, struct storage_entry **out)
 {
     struct storage_entry *entry = storage_dirs_find(d, name);
 
@@ -300,8 +301,8 @@ void storage_dirs_end_round(struct storage_dirs *d, size_t dir)
     d->all[dir].rewritten = true;
     if (d->gone_count > 0 && d->all[dir].online)
         HASH_ITER(hh, d->entries, entry, next)
-            if (entry->gone && entry->dir == dir && entry->gone_round < d->round)
-                forget(d, entry);
+    if (entry->gone && entry->dir == dir && entry->gone_round < d->round)
+        forget(d, entry);
     pthread_mutex_unlock(&d->mutex);
 }
 
@@ -341,10 +342,12 @@ struct status storage_dirs_write_checkpoints(struct storage_dirs *d, size_t dir,
         }
         if (!is_online(d, dir))
             continue;
-        st = log_dir_write_checkpoint(&d->all[dir].dir, (enum log_dir_checkpoint)which, &maps[which], &written);
+        st = log_dir_write_checkpoint(&d->all[dir].dir, (enum log_dir_checkpoint)which,
+                                      &maps[which], &written);
         any = any || written;
     }
-    /* The names of what was let go: a round makes them durable, also one with nothing new to say. */
+    /* The names of what was let go: a round makes them durable, also one with nothing new to
+     * say. */
     if (!any && !status_failed(st) && is_online(d, dir) && has_gone(d))
         st = d->files->ops->sync_directory(d->files, d->all[dir].path);
     return st;
@@ -456,10 +459,10 @@ static void take_strays(struct storage_dirs *d, size_t dir, struct name_list *li
     pthread_mutex_lock(&d->mutex);
     if (d->all[dir].online)
         HASH_ITER(hh, d->entries, entry, next)
-            if (entry->exists && !entry->taken && entry->dir == dir) {
-                entry->taken = true;
-                name_list_add(list, entry->name);
-            }
+    if (entry->exists && !entry->taken && entry->dir == dir) {
+        entry->taken = true;
+        name_list_add(list, entry->name);
+    }
     pthread_mutex_unlock(&d->mutex);
 }
 

@@ -29,7 +29,8 @@ struct storage_dir {
     bool online; /* guarded by the mutex once threads run; false also while not opened */
     struct log_dir_history history;
     bool distrusted; /* guarded by the run mutex */
-    bool recovered; /* nothing in it waits for the recovery that a restart of the machine asks for */
+    bool recovered;  /* nothing in it waits for the recovery that a restart of the machine asks
+                     * for */
     struct offset_map checkpoints[LOG_DIR_CHECKPOINT_COUNT]; /* as they were at the start */
     bool rewritten; /* the checkpoints on the disk are of this run */
     size_t partition_count;
@@ -37,8 +38,10 @@ struct storage_dir {
 };
 
 struct storage_dirs {
-    pthread_mutex_t mutex; /* guards random, online, recovered, entries, round, partition_count and checkpoints */
-    pthread_mutex_t run; /* taken before `mutex`, by who changes what a directory says of this run; held over its writes */
+    pthread_mutex_t mutex; /* guards random, online, recovered, entries, round, partition_count
+                            * and checkpoints */
+    pthread_mutex_t run;   /* taken before `mutex`, by who changes what a directory says of this
+                          * run; held over its writes */
     struct storage_dir all[STORAGE_DIRS_MAX];
     struct files *files;
     struct random *random;
@@ -60,6 +63,7 @@ struct storage_dirs {
 struct storage_entry *storage_dirs_add(struct storage_dirs *d, const char *name, size_t dir);
 /* The boot to be recorded in a directory. Before threads run, or with both mutexes held. */
 struct str storage_dirs_boot(const struct storage_dirs *d, size_t dir);
-struct storage_entry *storage_dirs_find(struct storage_dirs *d, const char *name); /* NULL: not there */
+/* NULL: not there */
+struct storage_entry *storage_dirs_find(struct storage_dirs *d, const char *name);
 
 #endif

@@ -163,7 +163,8 @@ static struct status read_checkpoints(struct opener *o, size_t dir)
         struct status st = log_dir_read_checkpoint(&sd->dir, (enum log_dir_checkpoint)which,
                                                    &sd->checkpoints[which], &error);
 
-        sd->has_cleaned |= which == LOG_DIR_CLEANED && offset_map_count(&sd->checkpoints[which]) > 0;
+        sd->has_cleaned |=
+            which == LOG_DIR_CLEANED && offset_map_count(&sd->checkpoints[which]) > 0;
         if (status_failed(st) && st.sys_errno != 0)
             return st;
         if (status_failed(st)) /* costs a longer recovery, nothing else */
@@ -251,7 +252,8 @@ static struct status begin_one(struct opener *o, size_t dir)
 {
     struct storage_dir *sd = &o->dirs->all[dir];
     sd->recovered = sd->history.trust != LOG_TRUST_OTHER_BOOT;
-    struct status st = log_dir_begin_run(&sd->dir, storage_dirs_boot(o->dirs, dir), sd->history.broker_epoch);
+    struct status st =
+        log_dir_begin_run(&sd->dir, storage_dirs_boot(o->dirs, dir), sd->history.broker_epoch);
 
     return status_failed(st) ? step_failed(o, dir, st) : st;
 }

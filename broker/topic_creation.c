@@ -69,19 +69,21 @@ static bool fill(struct topic_creation *t, struct create_topics_request *m)
         to->num_partitions = from->partition_count;
         to->replication_factor = from->replication_factor;
         to->configs_count = from->config_count;
-        to->configs = arena_array(a, struct create_topics_request_creatable_topic_config, from->config_count);
+        to->configs =
+            arena_array(a, struct create_topics_request_creatable_topic_config, from->config_count);
         if (!to->configs)
             return false;
         for (size_t k = 0; k < from->config_count; k++)
-            to->configs[k] = (struct create_topics_request_creatable_topic_config){from->configs[k].name,
-                                                                                  from->configs[k].value};
+            to->configs[k] = (struct create_topics_request_creatable_topic_config){
+                from->configs[k].name, from->configs[k].value};
     }
     return m->topics != NULL;
 }
 
 static bool make_frame(struct topic_creation *t)
 {
-    const struct request_head head = {API_CREATE_TOPICS, CREATE_VERSION, t->rq->correlation_id, t->rq->client_id};
+    const struct request_head head = {API_CREATE_TOPICS, CREATE_VERSION, t->rq->correlation_id,
+                                      t->rq->client_id};
     struct create_topics_request m;
     struct frame_start start;
     struct writer w;
@@ -108,11 +110,13 @@ static enum kerr read_answer(struct topic_creation *t)
     struct create_topics_response m;
     int32_t correlation_id;
 
-    if (!frame_read_response_head(&r, api_find(API_CREATE_TOPICS), CREATE_VERSION, &correlation_id) ||
+    if (!frame_read_response_head(&r, api_find(API_CREATE_TOPICS), CREATE_VERSION,
+                                  &correlation_id) ||
         !create_topics_response_decode(&m, &r, &t->rq->arena, CREATE_VERSION))
         return KERR_UNKNOWN_SERVER_ERROR;
     for (size_t i = 0; i < m.topics_count; i++)
-        if (m.topics[i].error_code != KERR_NONE && m.topics[i].error_code != KERR_TOPIC_ALREADY_EXISTS)
+        if (m.topics[i].error_code != KERR_NONE &&
+            m.topics[i].error_code != KERR_TOPIC_ALREADY_EXISTS)
             return (enum kerr)m.topics[i].error_code;
     return KERR_NONE;
 }
@@ -177,8 +181,8 @@ void topic_creation_image_changed(struct shard *s)
     struct topic_creation *t, *next;
 
     DL_FOREACH_SAFE(s->topic_creations, t, next)
-        if (all_there(t))
-            tell(t);
+    if (all_there(t))
+        tell(t);
 }
 
 void topic_creation_stop(struct shard *s)

@@ -1,8 +1,9 @@
 #ifndef BROKER_TOPIC_CREATION_H
 #define BROKER_TOPIC_CREATION_H
 
-/* Topics that a request of a client needs and that are made for it: by this node when it is the active controller,
- * else by a CreateTopics that is forwarded in the client's name, as Apache Kafka's AutoTopicCreationManager does. */
+/* Topics that a request of a client needs and that are made for it: by this node when it is the
+ * active controller, else by a CreateTopics that is forwarded in the client's name, as Apache
+ * Kafka's AutoTopicCreationManager does. */
 
 #include "broker/control_calls.h"
 #include "broker/forward.h"
@@ -14,7 +15,8 @@ struct topic_creation {
     struct request *rq;
     const struct create_topic *topics;
     size_t count;
-    /* At home, when the shard's image has them all, one of them is refused, or it takes too long. */
+    /* At home, when the shard's image has them all, one of them is refused, or it takes too
+     * long. */
     void (*finished)(struct topic_creation *t);
     enum kerr code; /* of the first topic that was refused */
     /* its own */

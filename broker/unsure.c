@@ -72,7 +72,8 @@ void unsure_answer(struct request *rq, void (*answer)(struct request *rq))
 {
     struct shard *s = rq->shard;
     int64_t wait_us = unsure_until_us(s) - now_us(s);
-    struct unsure_question *q = wait_us > 0 ? arena_array(&rq->arena, struct unsure_question, 1) : NULL;
+    struct unsure_question *q =
+        wait_us > 0 ? arena_array(&rq->arena, struct unsure_question, 1) : NULL;
 
     if (!q) {
         answer(rq);

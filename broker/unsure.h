@@ -3,10 +3,11 @@
 
 /* Who asks where partitions are led while a broker has just gone.
  *
- * A broker whose connection broke off is most likely dead, and the controller is about to say so: its leaders move within
- * tens of milliseconds. A client that asks in between would be sent to the dead, and librdkafka then looks again only
- * after a second. So such questions wait until the brokers of the image change, at most UNSURE_US. A false alarm, which
- * anybody can raise who calls himself a broker, is followed by UNSURE_QUIET_US without any waiting.
+ * A broker whose connection broke off is most likely dead, and the controller is about to say so:
+ * its leaders move within tens of milliseconds. A client that asks in between would be sent to the
+ * dead, and librdkafka then looks again only after a second. So such questions wait until the
+ * brokers of the image change, at most UNSURE_US. A false alarm, which anybody can raise who calls
+ * himself a broker, is followed by UNSURE_QUIET_US without any waiting.
  *
  * Everything runs on the shard given, or the request's. */
 

@@ -7,10 +7,10 @@
 #include "protocol/base/check.h"
 #include "replication/partition.h"
 
-#define STEP_BYTES    (4 << 20)
-#define PAUSE_FACTOR  3    /* a quarter of one pool thread at most */
+#define STEP_BYTES     (4 << 20)
+#define PAUSE_FACTOR   3 /* a quarter of one pool thread at most */
 #define PAUSE_US_LEAST 1000
-#define TURN_US       20000 /* another shard is at work in that directory: look again */
+#define TURN_US        20000 /* another shard is at work in that directory: look again */
 
 /* What this shard checks in one log directory. */
 struct verify_lane {
@@ -61,7 +61,8 @@ static void lane_give_turn(struct verify_lane *lane)
     lane->has_turn = false;
 }
 
-/* The next log that has something to check; false when there is none, or it is another shard's turn. */
+/* The next log that has something to check; false when there is none, or it is another shard's
+ * turn. */
 static bool lane_choose(struct verify_lane *lane)
 {
     struct verify_entry *e;

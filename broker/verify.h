@@ -1,14 +1,15 @@
 #ifndef BROKER_VERIFY_H
 #define BROKER_VERIFY_H
 
-/* Checks in the background what a quick start left unchecked: the batches of a shard's logs between the recovery
- * point and the newest ones (DESIGN: recovery; storage/NOTES-recovery.md).
+/* Checks in the background what a quick start left unchecked: the batches of a shard's logs between
+ * the recovery point and the newest ones (DESIGN: recovery; storage/NOTES-recovery.md).
  *
  *     waiting --(the directory's turn)--> stepping --(pause)--> stepping … --> checked, or offline
  *
- * One log at a time in each log directory, over all shards; a few MiB a step, in the pool; after each step a pause
- * that grows with the time the step took, so that clients have the disk and the pool most of the time. A damaged
- * batch takes its partition offline, with a logged reason; its directory and its neighbours go on.
+ * One log at a time in each log directory, over all shards; a few MiB a step, in the pool; after
+ * each step a pause that grows with the time the step took, so that clients have the disk and the
+ * pool most of the time. A damaged batch takes its partition offline, with a logged reason; its
+ * directory and its neighbours go on.
  *
  * Runs on the shard's loop. */
 
@@ -31,7 +32,8 @@ struct verify_entry {
 struct verify_args {
     struct loop *loop;
     struct pool *pool;
-    _Atomic bool *turns; /* one a log directory, of the node: somebody is checking there. Borrowed */
+    _Atomic bool *turns; /* one a log directory, of the node: somebody is checking there.
+                          * Borrowed */
     size_t dir_count;
     /* No step is under way any more, see verify_idle. Called after each step. */
     void (*idled)(void *arg);

@@ -1,12 +1,13 @@
-/* Records of __consumer_offsets to and from bytes: one row per type, made from the list in the header. */
+/* Records of __consumer_offsets to and from bytes: one row per type, made from the list in the
+ * header. */
 
 #include "protocol/group_record.h"
 
 #include "protocol/base/check.h"
 #include "protocol/reader.h"
 
-#define KEY_VERSION                        0 /* every key has one; another would be another type */
-#define OFFSET_COMMIT_VERSION_WITH_EXPIRY  1 /* the only one that has an expire timestamp */
+#define KEY_VERSION                         0 /* every key has one; another would be another type */
+#define OFFSET_COMMIT_VERSION_WITH_EXPIRY   1 /* the only one that has an expire timestamp */
 #define OFFSET_COMMIT_EXPIRE_TIMESTAMP_NONE (-1)
 
 struct row {
@@ -53,8 +54,8 @@ struct row {
 GROUP_RECORD_LIST(DEFINE_ACCESS)
 
 /* The key of a legacy commit reads as that of a newer one does; its value is another message. */
-static bool legacy_offset_commit_read_value(struct group_record *r, struct reader *in, struct arena *a,
-                                            int16_t version)
+static bool legacy_offset_commit_read_value(struct group_record *r, struct reader *in,
+                                            struct arena *a, int16_t version)
 {
     struct legacy_offset_commit_value legacy;
 
@@ -67,7 +68,8 @@ static bool legacy_offset_commit_read_value(struct group_record *r, struct reade
     return true;
 }
 
-static bool legacy_offset_commit_write_value(const struct group_record *r, struct writer *w, int16_t version)
+static bool legacy_offset_commit_write_value(const struct group_record *r, struct writer *w,
+                                             int16_t version)
 {
     const struct legacy_offset_commit_value legacy = {
         .offset = r->value.offset_commit.offset,
@@ -81,8 +83,8 @@ static bool legacy_offset_commit_write_value(const struct group_record *r, struc
 static const struct row rows[GROUP_RECORD_TYPE_COUNT] = {
     [GROUP_RECORD_LEGACY_OFFSET_COMMIT] = {"LegacyOffsetCommit", 0, offset_commit_init,
                                            offset_commit_read_key, legacy_offset_commit_read_value,
-                                           offset_commit_write_key, legacy_offset_commit_write_value,
-                                           offset_commit_group},
+                                           offset_commit_write_key,
+                                           legacy_offset_commit_write_value, offset_commit_group},
 #define ROW(number, NAME, member, Name, group, version)                                            \
     [number] = {#Name,                                                                             \
                 version,                                                                           \
@@ -124,7 +126,8 @@ void group_record_init(struct group_record *r, enum group_record_type type)
     row->init(r);
 }
 
-enum kerr group_record_decode(struct group_record *r, struct bytes key, struct bytes value, struct arena *a)
+enum kerr group_record_decode(struct group_record *r, struct bytes key, struct bytes value,
+                              struct arena *a)
 {
     struct reader in = reader_of(key.data, key.data ? key.size : 0);
     int16_t number = read_int16(&in);

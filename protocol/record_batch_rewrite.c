@@ -43,7 +43,8 @@ void record_batch_rewrite_begin(struct record_batch_rewrite *w, struct bytes bat
     w->out_of_memory = false;
 }
 
-void record_batch_rewrite_keep(struct record_batch_rewrite *w, const struct record *r, struct bytes encoded)
+void record_batch_rewrite_keep(struct record_batch_rewrite *w, const struct record *r,
+                               struct bytes encoded)
 {
     if (w->out_of_memory || !reserve(&w->data, &w->capacity, w->size + encoded.size)) {
         w->out_of_memory = true;
@@ -91,9 +92,10 @@ static uint8_t *write_record(uint8_t *p, const struct record *r, int64_t timesta
     return p + r->headers.size;
 }
 
-/* Writes the kept records anew, their timestamps relative to base_ms. A record grows by the length of its own
- * delta and of its own size at most. */
-static struct status shift_timestamps(struct record_batch_rewrite *w, int64_t base_ms, struct bytes *records)
+/* Writes the kept records anew, their timestamps relative to base_ms. A record grows by the length
+ * of its own delta and of its own size at most. */
+static struct status shift_timestamps(struct record_batch_rewrite *w, int64_t base_ms,
+                                      struct bytes *records)
 {
     const size_t most = w->size + (size_t)w->count * (VARINT64_BYTES_MAX + VARINT32_BYTES_MAX);
     struct record_iter it = {
@@ -123,7 +125,8 @@ static struct status shift_timestamps(struct record_batch_rewrite *w, int64_t ba
 
 /* ---- the header ---- */
 
-static void finish_header(const struct record_batch_rewrite *w, struct bytes_mut batch, int64_t horizon_ms)
+static void finish_header(const struct record_batch_rewrite *w, struct bytes_mut batch,
+                          int64_t horizon_ms)
 {
     uint8_t *p = batch.data;
 
@@ -151,7 +154,8 @@ struct status record_batch_rewrite_finish(struct record_batch_rewrite *w, int64_
     if (w->out_of_memory)
         return status_error(KERR_UNKNOWN_SERVER_ERROR, "rewrite of a batch: no memory");
     CHECK(w->count > 0);
-    records = (struct bytes){w->data + RECORD_BATCH_HEADER_BYTES, w->size - RECORD_BATCH_HEADER_BYTES};
+    records =
+        (struct bytes){w->data + RECORD_BATCH_HEADER_BYTES, w->size - RECORD_BATCH_HEADER_BYTES};
     if (delete_horizon_ms != NO_TIMESTAMP)
         st = shift_timestamps(w, delete_horizon_ms, &records);
     if (status_failed(st))
@@ -176,10 +180,11 @@ void record_batch_write_empty(const uint8_t *head, uint8_t out[RECORD_BATCH_HEAD
 {
     const uint16_t attributes =
         record_batch_attributes(head) &
-        (uint16_t)~(RECORD_BATCH_COMPRESSION_MASK | RECORD_BATCH_DELETE_HORIZON);
+        (uint16_t) ~(RECORD_BATCH_COMPRESSION_MASK | RECORD_BATCH_DELETE_HORIZON);
 
     memcpy(out, head, RECORD_BATCH_HEADER_BYTES);
-    store_be32(out + RECORD_BATCH_AT_LENGTH, RECORD_BATCH_HEADER_BYTES - RECORD_BATCH_OVERHEAD_BYTES);
+    store_be32(out + RECORD_BATCH_AT_LENGTH,
+               RECORD_BATCH_HEADER_BYTES - RECORD_BATCH_OVERHEAD_BYTES);
     store_be16(out + RECORD_BATCH_AT_ATTRIBUTES, attributes);
     store_be64(out + RECORD_BATCH_AT_BASE_TIMESTAMP, (uint64_t)NO_TIMESTAMP);
     store_be32(out + RECORD_BATCH_AT_RECORD_COUNT, 0);

@@ -54,16 +54,20 @@ static void send_registration(struct broker_lifecycle *l)
     const struct broker_lifecycle_args *a = &l->args;
     size_t feature_count;
     const struct metadata_feature_range *ranges = supported_features(&feature_count);
-    struct broker_registration_request_listener *listeners = memory_zalloc(a->listener_count, sizeof *listeners);
-    struct broker_registration_request_feature *features = memory_zalloc(feature_count, sizeof *features);
+    struct broker_registration_request_listener *listeners =
+        memory_zalloc(a->listener_count, sizeof *listeners);
+    struct broker_registration_request_feature *features =
+        memory_zalloc(feature_count, sizeof *features);
     struct broker_registration_request m;
     struct writer w;
 
     for (size_t i = 0; i < a->listener_count; i++)
         listeners[i] = (struct broker_registration_request_listener){
-            a->listeners[i].name, a->listeners[i].host, a->listeners[i].port, a->listeners[i].security_protocol};
+            a->listeners[i].name, a->listeners[i].host, a->listeners[i].port,
+            a->listeners[i].security_protocol};
     for (size_t i = 0; i < feature_count; i++)
-        features[i] = (struct broker_registration_request_feature){ranges[i].name, ranges[i].min, ranges[i].max};
+        features[i] = (struct broker_registration_request_feature){ranges[i].name, ranges[i].min,
+                                                                   ranges[i].max};
     broker_registration_request_init(&m);
     m.broker_id = a->node_id;
     m.cluster_id = a->cluster_id;
@@ -105,7 +109,8 @@ static void send_heartbeat(struct broker_lifecycle *l)
 
 static void give_up(struct broker_lifecycle *l, enum kerr code, const char *why)
 {
-    logger_event(l->args.logger, LOGGER_ERROR, "broker_not_registered", "reason=%s", kerr_name(code));
+    logger_event(l->args.logger, LOGGER_ERROR, "broker_not_registered", "reason=%s",
+                 kerr_name(code));
     l->args.on_failed(l->args.arg, status_error(code, why));
 }
 
@@ -130,8 +135,9 @@ static void advance(struct broker_lifecycle *l)
         send_heartbeat(l);
         break;
     case LIFECYCLE_GIVE_UP:
-        give_up(l, KERR_REQUEST_TIMED_OUT, "no controller took this broker in within "
-                                           "initial.broker.registration.timeout.ms");
+        give_up(l, KERR_REQUEST_TIMED_OUT,
+                "no controller took this broker in within "
+                "initial.broker.registration.timeout.ms");
         return;
     case LIFECYCLE_NOTHING:
         break;
@@ -161,15 +167,18 @@ static void note_image(struct broker_lifecycle *l)
 
 static void on_registration(struct broker_lifecycle *l, struct status result, struct bytes body)
 {
-    struct broker_registration_response m = {.error_code = (int16_t)result.code, .broker_epoch = -1};
+    struct broker_registration_response m = {.error_code = (int16_t)result.code,
+                                             .broker_epoch = -1};
     struct reader r = reader_of(body.data, body.size);
     struct arena a;
 
     arena_init(&a, ANSWER_ARENA_BYTES);
-    if (!status_failed(result) && !broker_registration_response_decode(&m, &r, &a, REGISTRATION_VERSION))
+    if (!status_failed(result) &&
+        !broker_registration_response_decode(&m, &r, &a, REGISTRATION_VERSION))
         m.error_code = KERR_NETWORK_EXCEPTION;
     arena_free(&a);
-    /* The transport's UNSUPPORTED_VERSION is of the request, not of our features: an old controller may go. */
+    /* The transport's UNSUPPORTED_VERSION is of the request, not of our features: an old controller
+     * may go. */
     if (status_failed(result))
         m.error_code = KERR_NETWORK_EXCEPTION;
     if (!lifecycle_registered(&l->core, (enum kerr)m.error_code, m.broker_epoch, now_us(l))) {
@@ -279,7 +288,8 @@ void broker_lifecycle_image(struct broker_lifecycle *l, const struct metadata_im
     note_image(l);
     if (l->core.image_has_us && self->fenced)
         lifecycle_seen_fenced(&l->core);
-    if (count_leaving(image) > l->leaving_count) /* it may go once all others have seen that it does */
+    if (count_leaving(image) > l->leaving_count) /* it may go once all others have seen that it
+                                                  * does */
         lifecycle_hurry(&l->core);
     l->leaving_count = count_leaving(image);
     advance(l);
@@ -293,7 +303,8 @@ void broker_lifecycle_ready(struct broker_lifecycle *l)
 
 void broker_lifecycle_offline_dir(struct broker_lifecycle *l, struct uuid directory)
 {
-    l->offline_dirs = memory_resize(l->offline_dirs, l->offline_dir_count + 1, sizeof *l->offline_dirs);
+    l->offline_dirs =
+        memory_resize(l->offline_dirs, l->offline_dir_count + 1, sizeof *l->offline_dirs);
     l->offline_dirs[l->offline_dir_count++] = directory;
     l->core.now = true;
     advance(l);
@@ -314,7 +325,8 @@ void broker_lifecycle_damaged(struct broker_lifecycle *l, struct uuid incarnatio
 void broker_lifecycle_leave(struct broker_lifecycle *l)
 {
     lifecycle_leave(&l->core, now_us(l));
-    if (l->core.state == LIFECYCLE_GONE && l->core.in_flight) { /* who is gone wants no epoch any more */
+    /* who is gone wants no epoch any more */
+    if (l->core.state == LIFECYCLE_GONE && l->core.in_flight) {
         transport_cancel(l->args.transport, &l->request);
         l->core.in_flight = false;
     }

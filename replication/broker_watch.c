@@ -11,8 +11,8 @@
 #define ASK_VERSION 0
 #define ASK_US      (1000 * 1000)
 
-/* A process that dies closes its sockets one after the other: for a moment its listener may still take a connection,
- * only to drop it. */
+/* A process that dies closes its sockets one after the other: for a moment its listener may still
+ * take a connection, only to drop it. */
 #define AGAIN_US (20 * 1000)
 #define TRIES    10
 
@@ -63,8 +63,8 @@ static void answered(struct transport_request *r, struct status result, struct b
 
     (void)body;
     l->asking = false;
-    if (status_failed(result) && result.code == KERR_NETWORK_EXCEPTION && result.sys_errno != ECONNREFUSED &&
-        ++l->tries < TRIES) {
+    if (status_failed(result) && result.code == KERR_NETWORK_EXCEPTION &&
+        result.sys_errno != ECONNREFUSED && ++l->tries < TRIES) {
         timer_start(w->args.loop, &l->again, AGAIN_US);
         return;
     }
@@ -116,7 +116,7 @@ void broker_watch_stop(struct broker_watch *w)
     struct look *l, *next;
 
     DL_FOREACH_SAFE(w->looks, l, next)
-        look_free(l);
+    look_free(l);
 }
 
 void broker_watch_free(struct broker_watch *w)

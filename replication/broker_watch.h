@@ -1,8 +1,9 @@
 #ifndef REPLICATION_BROKER_WATCH_H
 #define REPLICATION_BROKER_WATCH_H
 
-/* Looks whether somebody listens where a broker is registered: a hint of its end is not enough to fence it, a refused
- * connection is. Whoever accepts it lives, even when it is too slow to say a word; no answer at all says nothing.
+/* Looks whether somebody listens where a broker is registered: a hint of its end is not enough to
+ * fence it, a refused connection is. Whoever accepts it lives, even when it is too slow to say a
+ * word; no answer at all says nothing.
  *
  * On the control loop. */
 

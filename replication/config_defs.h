@@ -1,10 +1,10 @@
 #ifndef REPLICATION_CONFIG_DEFS_H
 #define REPLICATION_CONFIG_DEFS_H
 
-/* The one table of settings: what exists, its type, default and range, who may change it while running.
- * Names, defaults and ranges are those of Apache Kafka 4.4; our additions and the defaults that differ are
- * marked in config_table.c. The command line, server.properties, CreateTopics, IncrementalAlterConfigs and
- * DescribeConfigs all go by it.
+/* The one table of settings: what exists, its type, default and range, who may change it while
+ * running. Names, defaults and ranges are those of Apache Kafka 4.4; our additions and the defaults
+ * that differ are marked in config_table.c. The command line, server.properties, CreateTopics,
+ * IncrementalAlterConfigs and DescribeConfigs all go by it.
  *
  * Which value counts, strongest first (config_resolve):
  *
@@ -71,15 +71,17 @@ struct config_def {
     /* Numbers: both ends inclusive; no range when both are 0. */
     double min;
     double max;
-    const char *choices;  /* "compact,delete": what a string may be, or a list may hold; NULL: anything */
-    bool any_case;        /* choices in capitals and small letters alike */
+    const char
+        *choices;  /* "compact,delete": what a string may be, or a list may hold; NULL: anything */
+    bool any_case; /* choices in capitals and small letters alike */
     bool not_empty;
     bool only_running; /* a quota of brokers: set while they run, and shown only where it is */
     enum config_format format;
-    /* Topic, group: broker settings that stand behind it, strongest first, by comma. Broker: the family it
-     * belongs to, when that has several members (log.retention.ms, .minutes, .hours). NULL: none. */
+    /* Topic, group: broker settings that stand behind it, strongest first, by comma. Broker: the
+     * family it belongs to, when that has several members (log.retention.ms, .minutes, .hours).
+     * NULL: none. */
     const char *synonyms;
-    const char *doc;      /* one line, or "" */
+    const char *doc; /* one line, or "" */
 };
 
 /* All settings of a kind, in name order. */
@@ -99,7 +101,8 @@ struct config_error {
 /* Whether `value` fits: type, range, choices. False with error->text (error may be NULL). */
 bool config_check(const struct config_def *def, struct str value, struct config_error *error);
 
-/* Parse text of the given type as Kafka does (blanks around it, true/false in any case). False: not one. */
+/* Parse text of the given type as Kafka does (blanks around it, true/false in any case). False: not
+ * one. */
 bool config_parse_boolean(struct str text, bool *out);
 bool config_parse_integer(struct str text, enum config_type type, int64_t *out);
 bool config_parse_double(struct str text, double *out);
@@ -121,7 +124,8 @@ void config_values_free(struct config_values *v); /* NULL is fine */
 struct status config_values_set(struct config_values *v, struct str name, struct str value,
                                 struct config_error *error);
 
-/* Another default for this process, which still counts as a default (an embedded single node). Same errors. */
+/* Another default for this process, which still counts as a default (an embedded single node). Same
+ * errors. */
 struct status config_values_set_default(struct config_values *v, struct str name, struct str value,
                                         struct config_error *error);
 
@@ -130,7 +134,8 @@ struct status config_values_set_default(struct config_values *v, struct str name
 const char *config_values_text(const struct config_values *v, const char *name);
 /* INT, SHORT and LONG. A null gives `if_null`. */
 int64_t config_values_integer(const struct config_values *v, const char *name);
-/* The same of a period: -1 for all that is below 0, and no more than can be counted in microseconds, now included. */
+/* The same of a period: -1 for all that is below 0, and no more than can be counted in
+ * microseconds, now included. */
 int64_t config_values_period_ms(const struct config_values *v, const char *name);
 int64_t config_values_integer_or(const struct config_values *v, const char *name, int64_t if_null);
 bool config_values_boolean(const struct config_values *v, const char *name);
@@ -171,8 +176,8 @@ struct config_resolved {
 void config_resolve(enum config_kind kind, const struct config_def *def,
                     const struct config_layers *layers, struct config_resolved *out);
 
-/* One setting as DescribeConfigs tells it. Of a broker resource "" (broker and given are NULL) only what has the source
- * CONFIG_SOURCE_DEFAULT_BROKER is shown: the caller leaves out the rest. */
+/* One setting as DescribeConfigs tells it. Of a broker resource "" (broker and given are NULL) only
+ * what has the source CONFIG_SOURCE_DEFAULT_BROKER is shown: the caller leaves out the rest. */
 struct config_described {
     struct str value; /* printed as Apache Kafka prints it; NULL data: null, or secret */
     enum config_source source;
@@ -182,7 +187,8 @@ struct config_described {
     size_t synonym_count;
 };
 
-/* Resolves one setting; text and synonyms come from the arena and the layers. False: the arena is spent. */
+/* Resolves one setting; text and synonyms come from the arena and the layers. False: the arena is
+ * spent. */
 bool config_describe(enum config_kind kind, const struct config_def *def,
                      const struct config_layers *layers, struct arena *arena,
                      struct config_described *out);
@@ -194,14 +200,16 @@ struct topic_settings {
     bool unclean_leader_election;
 };
 
-/* Fills *out from checked layers; an override that cannot be parsed all the same counts as unset. */
+/* Fills *out from checked layers; an override that cannot be parsed all the same counts as
+ * unset. */
 void config_topic_settings(const struct config_layers *layers, struct topic_settings *out);
 
-/* Whether the settings of a group lie where the broker's min and max let them, and agree with each other, given all that
- * is set for it. False with error->text. */
+/* Whether the settings of a group lie where the broker's min and max let them, and agree with each
+ * other, given all that is set for it. False with error->text. */
 bool config_check_group(const struct config_layers *layers, struct config_error *error);
 
-/* Whether the settings of a topic agree with each other, given all of its overrides. False with error->text. */
+/* Whether the settings of a topic agree with each other, given all of its overrides. False with
+ * error->text. */
 bool config_check_topic(const struct config_layers *layers, struct config_error *error);
 
 #endif

@@ -4,7 +4,8 @@
 #include "protocol/base/check.h"
 #include "replication/config_internal.h"
 
-/* Whether the settings of a group agree with each other and with what the broker allows groups to have. */
+/* Whether the settings of a group agree with each other and with what the broker allows groups to
+ * have. */
 
 /* A setting of groups lies between two of the broker's. */
 static const struct {
@@ -12,21 +13,26 @@ static const struct {
 } bounds[] = {
     {"consumer.heartbeat.interval.ms", "group.consumer.min.heartbeat.interval.ms",
      "group.consumer.max.heartbeat.interval.ms"},
-    {"consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"},
+    {"consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms",
+     "group.consumer.max.session.timeout.ms"},
     {"consumer.assignment.interval.ms", "group.consumer.min.assignment.interval.ms",
      "group.consumer.max.assignment.interval.ms"},
-    {"share.heartbeat.interval.ms", "group.share.min.heartbeat.interval.ms", "group.share.max.heartbeat.interval.ms"},
-    {"share.session.timeout.ms", "group.share.min.session.timeout.ms", "group.share.max.session.timeout.ms"},
+    {"share.heartbeat.interval.ms", "group.share.min.heartbeat.interval.ms",
+     "group.share.max.heartbeat.interval.ms"},
+    {"share.session.timeout.ms", "group.share.min.session.timeout.ms",
+     "group.share.max.session.timeout.ms"},
     {"share.assignment.interval.ms", "group.share.min.assignment.interval.ms",
      "group.share.max.assignment.interval.ms"},
     {"share.record.lock.duration.ms", "group.share.min.record.lock.duration.ms",
      "group.share.max.record.lock.duration.ms"},
-    {"share.delivery.count.limit", "group.share.min.delivery.count.limit", "group.share.max.delivery.count.limit"},
+    {"share.delivery.count.limit", "group.share.min.delivery.count.limit",
+     "group.share.max.delivery.count.limit"},
     {"share.partition.max.record.locks", "group.share.min.partition.max.record.locks",
      "group.share.max.partition.max.record.locks"},
     {"streams.heartbeat.interval.ms", "group.streams.min.heartbeat.interval.ms",
      "group.streams.max.heartbeat.interval.ms"},
-    {"streams.session.timeout.ms", "group.streams.min.session.timeout.ms", "group.streams.max.session.timeout.ms"},
+    {"streams.session.timeout.ms", "group.streams.min.session.timeout.ms",
+     "group.streams.max.session.timeout.ms"},
     {"streams.assignment.interval.ms", "group.streams.min.assignment.interval.ms",
      "group.streams.max.assignment.interval.ms"},
 };
@@ -60,17 +66,19 @@ bool config_check_group(const struct config_layers *layers, struct config_error 
         int64_t most = resolve(layers, CONFIG_OF_BROKER, bounds[i].most);
 
         /* The broker's own default is the operator's business. */
-        if (!config_set_find(layers->resource, str_from(bounds[i].name)).data || (value >= least && value <= most))
+        if (!config_set_find(layers->resource, str_from(bounds[i].name)).data ||
+            (value >= least && value <= most))
             continue;
-        snprintf(error->text, sizeof error->text, "%s must be in the range %" PRId64 " to %" PRId64 " inclusive.",
-                 bounds[i].name, least, most);
+        snprintf(error->text, sizeof error->text,
+                 "%s must be in the range %" PRId64 " to %" PRId64 " inclusive.", bounds[i].name,
+                 least, most);
         return false;
     }
     for (size_t i = 0; i < sizeof sessions / sizeof sessions[0]; i++) {
         if (resolve(layers, CONFIG_OF_GROUP, sessions[i].session) <=
             resolve(layers, CONFIG_OF_GROUP, sessions[i].heartbeat)) {
-            snprintf(error->text, sizeof error->text, "%s must be greater than %s", sessions[i].session,
-                     sessions[i].heartbeat);
+            snprintf(error->text, sizeof error->text, "%s must be greater than %s",
+                     sessions[i].session, sessions[i].heartbeat);
             return false;
         }
     }

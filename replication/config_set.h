@@ -1,8 +1,8 @@
 #ifndef REPLICATION_CONFIG_SET_H
 #define REPLICATION_CONFIG_SET_H
 
-/* The settings stored for one resource (a topic, a broker, a group): name and value as text, in name
- * order. Immutable and shared by reference count: any thread may read, acquire and release. */
+/* The settings stored for one resource (a topic, a broker, a group): name and value as text, in
+ * name order. Immutable and shared by reference count: any thread may read, acquire and release. */
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -20,8 +20,8 @@ struct config_set {
     struct config_entry entries[]; /* in name order; the text follows them */
 };
 
-/* A set of `count` entries in any order; of equal names the last counts, and entries whose value is NULL are
- * left out. Owned by the caller. An empty set is a set like others. */
+/* A set of `count` entries in any order; of equal names the last counts, and entries whose value is
+ * NULL are left out. Owned by the caller. An empty set is a set like others. */
 struct config_set *config_set_create(const struct config_entry *entries, size_t count);
 
 /* `set` (NULL: empty) with one entry set, or without it when value is NULL. Owned by the caller. */

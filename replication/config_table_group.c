@@ -67,5 +67,4 @@ const struct config_def config_table_group[] = {
      .doc = "Silence after which a member of a streams group is removed."},
 };
 
-const size_t config_table_group_count =
-    sizeof(config_table_group) / sizeof(config_table_group[0]);
+const size_t config_table_group_count = sizeof(config_table_group) / sizeof(config_table_group[0]);

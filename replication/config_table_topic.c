@@ -114,5 +114,4 @@ const struct config_def config_table_topic[] = {
             "acknowledged records."},
 };
 
-const size_t config_table_topic_count =
-    sizeof(config_table_topic) / sizeof(config_table_topic[0]);
+const size_t config_table_topic_count = sizeof(config_table_topic) / sizeof(config_table_topic[0]);

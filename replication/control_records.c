@@ -1,4 +1,5 @@
-/* Maps the generated codecs of protocol/schemas/raft_records.schema to the values that Raft works with. */
+/* Maps the generated codecs of protocol/schemas/raft_records.schema to the values that Raft works
+ * with. */
 
 #include "replication/control_records.h"
 
@@ -24,9 +25,11 @@ static struct bytes finish(struct writer *w, struct arena *a)
     return value;
 }
 
-static struct leader_change_message_voter *leader_voters(struct arena *a, const int32_t *ids, size_t count)
+static struct leader_change_message_voter *leader_voters(struct arena *a, const int32_t *ids,
+                                                         size_t count)
 {
-    struct leader_change_message_voter *voters = arena_array(a, struct leader_change_message_voter, count);
+    struct leader_change_message_voter *voters =
+        arena_array(a, struct leader_change_message_voter, count);
 
     for (size_t i = 0; voters && i < count; i++) {
         leader_change_message_voter_init(&voters[i]);
@@ -36,8 +39,9 @@ static struct leader_change_message_voter *leader_voters(struct arena *a, const 
 }
 
 /* Version 0 also under kraft.version 1, as Kafka 4.4 writes it. */
-struct bytes control_leader_change(struct arena *a, int32_t leader_id, const int32_t *voters, size_t voter_count,
-                                   const int32_t *granting, size_t granting_count)
+struct bytes control_leader_change(struct arena *a, int32_t leader_id, const int32_t *voters,
+                                   size_t voter_count, const int32_t *granting,
+                                   size_t granting_count)
 {
     struct leader_change_message m;
     struct writer w;
@@ -164,7 +168,8 @@ static bool take_voter(struct arena *a, const struct voters_record_voter *v, str
     if (!endpoints)
         return false;
     for (size_t i = 0; i < v->endpoints_count; i++)
-        endpoints[i] = (struct raft_endpoint){v->endpoints[i].name, v->endpoints[i].host, v->endpoints[i].port};
+        endpoints[i] = (struct raft_endpoint){v->endpoints[i].name, v->endpoints[i].host,
+                                              v->endpoints[i].port};
     *out = (struct raft_voter){
         .key = {v->voter_id, v->voter_directory_id},
         .endpoints = endpoints,

@@ -25,7 +25,8 @@ struct controller {
     struct broker_watch *watch; /* NULL: no transport */
     struct timer tick;
     int64_t tick_at_ms; /* when it fires; INT64_MAX: it does not */
-    /* Requests that wait for their offset to be committed, in order; then those that have their answer. */
+    /* Requests that wait for their offset to be committed, in order; then those that have their
+     * answer. */
     struct controller_request *waiting, **waiting_end;
     struct controller_request *answered, **answered_end;
     struct task answer_task;
@@ -38,7 +39,7 @@ struct controller {
     struct raft_snapshot_id loading; /* the one that is being delivered */
     int64_t loading_timestamp_ms;
     int64_t bytes_since_snapshot;
-    int64_t snapshot_ms; /* when the last one was begun */
+    int64_t snapshot_ms;        /* when the last one was begun */
     struct metadata_dump *dump; /* NULL: none is being written */
 };
 
@@ -95,7 +96,8 @@ static void answer_run(struct task *t)
 }
 
 /* Answers later: the caller of controller_submit is not to be called back from within it. */
-static void answer(struct controller *c, struct controller_request *r, struct controller_result result)
+static void answer(struct controller *c, struct controller_request *r,
+                   struct controller_result result)
 {
     r->answer = result;
     list_add(&c->answered_end, r);
@@ -130,8 +132,8 @@ static void drop_results(struct controller_request *r)
 
 static void stop_leading(struct controller *c)
 {
-    static const struct controller_result not_controller = {KERR_NOT_CONTROLLER,
-                                                            "This node is not the active controller."};
+    static const struct controller_result not_controller = {
+        KERR_NOT_CONTROLLER, "This node is not the active controller."};
 
     if (!c->core)
         return;
@@ -159,7 +161,8 @@ static void fail(struct controller *c, struct status why)
 }
 
 /* Appends what the core decided. False: we do not lead any more, and the core is gone. */
-static bool append(struct controller *c, const struct controller_output *out, int64_t expected_offset)
+static bool append(struct controller *c, const struct controller_output *out,
+                   int64_t expected_offset)
 {
     int64_t last_offset;
     struct status st;
@@ -171,8 +174,9 @@ static bool append(struct controller *c, const struct controller_output *out, in
         CHECK(last_offset == expected_offset + (int64_t)out->count - 1);
         return true;
     }
-    logger_event(c->args.logger, LOGGER_WARN, "controller_append_failed", "epoch=%d reason=%s where=\"%s\"",
-                 c->epoch, kerr_name(st.code), st.where ? st.where : "");
+    logger_event(c->args.logger, LOGGER_WARN, "controller_append_failed",
+                 "epoch=%d reason=%s where=\"%s\"", c->epoch, kerr_name(st.code),
+                 st.where ? st.where : "");
     /* The core reckons with records that are not in the log. */
     stop_leading(c);
     raft_node_resign(c->raft, c->epoch);
@@ -232,7 +236,8 @@ static void look_at_suspects(struct controller *c)
     size_t count = controller_core_suspects(c->core, now_ms(c), suspects, SUSPECTS_MAX);
 
     for (size_t i = 0; i < count && c->watch; i++)
-        broker_watch_look(c->watch, metadata_image_broker(controller_core_image(c->core), suspects[i].id));
+        broker_watch_look(c->watch,
+                          metadata_image_broker(controller_core_image(c->core), suspects[i].id));
 }
 
 void controller_retire(struct controller *c, void (*retired)(void *arg), void *arg)
@@ -246,7 +251,9 @@ void controller_retire(struct controller *c, void (*retired)(void *arg), void *a
 void controller_node_lost(struct controller *c, int32_t id)
 {
     const struct metadata_broker *b =
-        c->core && c->watch && id != c->args.node_id ? metadata_image_broker(controller_core_image(c->core), id) : NULL;
+        c->core && c->watch && id != c->args.node_id
+            ? metadata_image_broker(controller_core_image(c->core), id)
+            : NULL;
 
     if (b && !b->fenced)
         broker_watch_look(c->watch, b);
@@ -300,7 +307,8 @@ static void start_leading(struct controller *c, int32_t epoch)
     c->epoch = epoch;
     c->core = controller_core_create(&args, c->image, at.now_ms);
     controller_core_activate(c->core, &c->args.self, at, &out);
-    logger_event(c->args.logger, LOGGER_INFO, "controller_active", "epoch=%d records=%zu", epoch, out.count);
+    logger_event(c->args.logger, LOGGER_INFO, "controller_active", "epoch=%d records=%zu", epoch,
+                 out.count);
     if (append(c, &out, at.next_offset))
         arm_tick(c);
 }
@@ -320,16 +328,19 @@ static void snapshot_done(void *arg, struct status result)
     struct controller *c = arg;
 
     if (status_failed(result))
-        logger_event(c->args.logger, LOGGER_ERROR, "metadata_snapshot_failed", "reason=%s where=\"%s\" errno=%d",
-                     kerr_name(result.code), result.where ? result.where : "", result.sys_errno);
+        logger_event(c->args.logger, LOGGER_ERROR, "metadata_snapshot_failed",
+                     "reason=%s where=\"%s\" errno=%d", kerr_name(result.code),
+                     result.where ? result.where : "", result.sys_errno);
     metadata_dump_free(c->dump);
     c->dump = NULL;
 }
 
 static bool snapshot_due(const struct controller *c)
 {
-    int64_t bytes_max = config_values_integer(c->args.given, "metadata.log.max.record.bytes.between.snapshots");
-    int64_t interval_ms = config_values_integer(c->args.given, "metadata.log.max.snapshot.interval.ms");
+    int64_t bytes_max =
+        config_values_integer(c->args.given, "metadata.log.max.record.bytes.between.snapshots");
+    int64_t interval_ms =
+        config_values_integer(c->args.given, "metadata.log.max.snapshot.interval.ms");
 
     if (c->dump || c->bytes_since_snapshot == 0)
         return false;
@@ -364,14 +375,17 @@ static void publish(struct controller *c)
         return;
     metadata_image_release(c->image);
     c->image = image;
-    /* Once all that the core put out is committed, its state is this very one: let them share memory. */
-    if (c->core && metadata_image_offset(controller_core_image(c->core)) == metadata_image_offset(image))
+    /* Once all that the core put out is committed, its state is this very one: let them share
+     * memory. */
+    if (c->core &&
+        metadata_image_offset(controller_core_image(c->core)) == metadata_image_offset(image))
         controller_core_rebase(c->core, image);
     c->args.on_publish(c->args.arg, image, delta);
     metadata_delta_release(delta);
 }
 
-static void on_snapshot_begin(void *arg, struct raft_snapshot_id id, int64_t last_contained_timestamp_ms)
+static void on_snapshot_begin(void *arg, struct raft_snapshot_id id,
+                              int64_t last_contained_timestamp_ms)
 {
     struct controller *c = arg;
 
@@ -483,7 +497,9 @@ void controller_submit(struct controller *c, struct controller_request *r)
     struct controller_moment at;
 
     if (!c->core || c->retiring) {
-        answer(c, r, (struct controller_result){KERR_NOT_CONTROLLER, "This node is not the active controller."});
+        answer(c, r,
+               (struct controller_result){KERR_NOT_CONTROLLER,
+                                          "This node is not the active controller."});
         return;
     }
     at = moment(c);

@@ -12,11 +12,12 @@
 #define LOG_DIRS_MAX 1000 /* of a broker: each is compared with all others */
 
 /* What a node says of itself becomes one record, which every node keeps. */
-#define LISTENERS_MAX 1000
-#define FEATURES_MAX  1000
+#define LISTENERS_MAX  1000
+#define FEATURES_MAX   1000
 #define TEXT_BYTES_MAX ((size_t)1024 * 1024)
 
-const struct metadata_broker *core_broker_of_epoch(const struct controller_core *c, int32_t id, int64_t epoch)
+const struct metadata_broker *core_broker_of_epoch(const struct controller_core *c, int32_t id,
+                                                   int64_t epoch)
 {
     const struct metadata_broker *b = metadata_image_broker(c->image, id);
 
@@ -40,7 +41,8 @@ static bool has_dir(const struct metadata_broker *b, struct uuid dir)
     return false;
 }
 
-/* Whoever has a directory has its lock: the process that had it before is gone, whatever its session says. */
+/* Whoever has a directory has its lock: the process that had it before is gone, whatever its
+ * session says. */
 static bool holds_directory_of(const struct register_broker *q, const struct metadata_broker *b)
 {
     for (size_t i = 0; i < q->log_dir_count; i++)
@@ -68,7 +70,8 @@ static struct controller_result check_dirs(const struct controller_core *c, stru
             return core_refuse(a, KERR_INVALID_REGISTRATION, "Reserved directory ID in request");
         for (size_t j = 0; j < i; j++)
             if (uuid_equal(q->log_dirs[i], q->log_dirs[j]))
-                return core_refuse(a, KERR_INVALID_REGISTRATION, "Duplicate directory ID in request");
+                return core_refuse(a, KERR_INVALID_REGISTRATION,
+                                   "Duplicate directory ID in request");
         for (size_t j = 0; j < metadata_image_broker_count(c->image); j++) {
             const struct metadata_broker *b = metadata_image_broker_at(c->image, j);
             char text[UUID_TEXT_CHARS + 1];
@@ -97,7 +100,8 @@ bool core_registration_fits(const struct metadata_listener *listeners, size_t li
     return text_bytes <= TEXT_BYTES_MAX;
 }
 
-static const struct metadata_feature_range *claimed(const struct register_broker *q, struct str name)
+static const struct metadata_feature_range *claimed(const struct register_broker *q,
+                                                    struct str name)
 {
     for (size_t i = 0; i < q->feature_count; i++)
         if (str_equal(q->features[i].name, name))
@@ -117,10 +121,11 @@ static struct controller_result check_features(const struct controller_core *c, 
         int min = range ? range->min : 0, max = range ? range->max : 0;
 
         if (f->level < min || f->level > max)
-            return core_refuse(a, KERR_UNSUPPORTED_VERSION,
-                               "Unable to register because the broker does not support finalized version %d "
-                               "of %.*s. The broker wants a version between %d and %d, inclusive.",
-                               f->level, STR_ARG(f->name), min, max);
+            return core_refuse(
+                a, KERR_UNSUPPORTED_VERSION,
+                "Unable to register because the broker does not support finalized version %d "
+                "of %.*s. The broker wants a version between %d and %d, inclusive.",
+                f->level, STR_ARG(f->name), min, max);
     }
     return CORE_OK;
 }
@@ -132,12 +137,14 @@ static struct controller_result check_registration(const struct controller_core 
     struct controller_result result = CORE_OK;
 
     if (!str_equal(q->cluster_id, c->cluster_id))
-        return core_refuse(a, KERR_INCONSISTENT_CLUSTER_ID, "Expected cluster ID %.*s, but got cluster ID %.*s",
+        return core_refuse(a, KERR_INCONSISTENT_CLUSTER_ID,
+                           "Expected cluster ID %.*s, but got cluster ID %.*s",
                            STR_ARG(c->cluster_id), STR_ARG(q->cluster_id));
     if (q->id < 0)
         return core_refuse(a, KERR_INVALID_REGISTRATION, "Invalid broker id %d", q->id);
     if (!core_registration_fits(q->listeners, q->listener_count, q->features, q->feature_count))
-        return core_refuse(a, KERR_INVALID_REGISTRATION, "Too many listeners or features in request");
+        return core_refuse(a, KERR_INVALID_REGISTRATION,
+                           "Too many listeners or features in request");
     if (before && !uuid_equal(before->incarnation, q->incarnation) && session_valid(c, before) &&
         !holds_directory_of(q, before))
         return core_refuse(a, KERR_DUPLICATE_BROKER_REGISTRATION,
@@ -166,7 +173,8 @@ static void emit_predecessor_gone(struct controller_core *c, const struct regist
     core_reelect(c, &why);
 }
 
-struct controller_result core_register_broker(struct controller_core *c, struct controller_request *r)
+struct controller_result core_register_broker(struct controller_core *c,
+                                              struct controller_request *r)
 {
     const struct register_broker *q = &r->registration.broker;
     const struct metadata_broker *before = metadata_image_broker(c->image, q->id);
@@ -205,7 +213,8 @@ struct controller_result core_register_broker(struct controller_core *c, struct 
     return CORE_OK;
 }
 
-struct controller_result core_unregister_broker(struct controller_core *c, struct controller_request *r)
+struct controller_result core_unregister_broker(struct controller_core *c,
+                                                struct controller_request *r)
 {
     int32_t id = r->unregistration.broker_id;
     const struct metadata_broker *b = metadata_image_broker(c->image, id);
@@ -249,7 +258,8 @@ static int64_t lowest_active_offset(const struct controller_core *c)
     return lowest;
 }
 
-static enum broker_state next_state(const struct controller_core *c, const struct broker_heartbeat *q,
+static enum broker_state next_state(const struct controller_core *c,
+                                    const struct broker_heartbeat *q,
                                     const struct metadata_broker *b, const struct broker_session *s)
 {
     switch (current_state(b)) {
@@ -272,7 +282,8 @@ static enum broker_state next_state(const struct controller_core *c, const struc
 }
 
 /* The lowest record version that carries the fields which are set. */
-static void emit_registration_change(struct controller_core *c, int32_t id, int8_t fenced, bool leaving)
+static void emit_registration_change(struct controller_core *c, int32_t id, int8_t fenced,
+                                     bool leaving)
 {
     const struct metadata_broker *b = metadata_image_broker(c->image, id);
     struct metadata_record r;
@@ -285,9 +296,11 @@ static void emit_registration_change(struct controller_core *c, int32_t id, int8
     core_emit(c, &r);
 }
 
-struct controller_result core_broker_refuses(struct controller_core *c, struct controller_request *r)
+struct controller_result core_broker_refuses(struct controller_core *c,
+                                             struct controller_request *r)
 {
-    const struct metadata_broker *b = core_broker_of_epoch(c, r->refusing.broker_id, r->refusing.broker_epoch);
+    const struct metadata_broker *b =
+        core_broker_of_epoch(c, r->refusing.broker_id, r->refusing.broker_epoch);
     struct broker_session *s = core_session_find(c, r->refusing.broker_id);
 
     /* A heartbeat that came after the question knows better. */
@@ -305,7 +318,8 @@ void core_fence_broker(struct controller_core *c, int32_t id)
     c->atomic = false; /* there may be many partitions; the fence comes last */
     core_reelect(c, &why);
     emit_registration_change(c, id, 1, false);
-    /* Back from a pause or a cut it may still think that it leads: Apache Kafka would take it in at once. */
+    /* Back from a pause or a cut it may still think that it leads: Apache Kafka would take it in at
+     * once. */
     if (s)
         s->registration_offset = core_next_offset(c) - 1;
 }
@@ -342,8 +356,8 @@ static void enter_state(struct controller_core *c, struct broker_session *s, enu
 
 /* ---- directories ---- */
 
-static void emit_dirs(struct controller_core *c, const struct metadata_broker *b, const struct uuid *dirs,
-                      size_t count)
+static void emit_dirs(struct controller_core *c, const struct metadata_broker *b,
+                      const struct uuid *dirs, size_t count)
 {
     struct metadata_record r;
 
@@ -363,8 +377,8 @@ static bool reported(const struct broker_heartbeat *q, struct uuid dir)
     return false;
 }
 
-/* Directories that went offline since the last time take their replicas out of ISRs. A broker whose last
- * directory went stops by itself: a record cannot say "none". */
+/* Directories that went offline since the last time take their replicas out of ISRs. A broker whose
+ * last directory went stops by itself: a record cannot say "none". */
 static void take_dirs_offline(struct controller_core *c, const struct broker_heartbeat *q)
 {
     const struct metadata_broker *b = metadata_image_broker(c->image, q->id);
@@ -404,7 +418,8 @@ static void cordon_dirs(struct controller_core *c, const struct broker_heartbeat
     static const struct uuid none[1]; /* NULL would be "unchanged" */
     struct metadata_record r;
 
-    if (!q->cordoned_known || core_metadata_version(c) < METADATA_VERSION_CORDONED_DIRS || same_dirs(b, q))
+    if (!q->cordoned_known || core_metadata_version(c) < METADATA_VERSION_CORDONED_DIRS ||
+        same_dirs(b, q))
         return;
     metadata_record_init(&r, BROKER_REGISTRATION_CHANGE_RECORD_KEY, 3);
     r.broker_registration_change.broker_id = b->id;
@@ -423,8 +438,9 @@ struct controller_result core_heartbeat(struct controller_core *c, struct contro
     enum broker_state from, to;
 
     if (!b || !s)
-        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH, "Broker %d is not registered with epoch %lld.",
-                           q->id, (long long)q->epoch);
+        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH,
+                           "Broker %d is not registered with epoch %lld.", q->id,
+                           (long long)q->epoch);
     if (q->offline_log_dir_count > LOG_DIRS_MAX || q->cordoned_log_dir_count > LOG_DIRS_MAX)
         return core_refuse(r->arena, KERR_INVALID_REQUEST, "Too many directories in request");
     c->atomic = false;

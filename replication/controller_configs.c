@@ -1,5 +1,5 @@
-/* Settings of topics, brokers and groups: checked, then written as records. A resource changes as a whole or
- * not at all. */
+/* Settings of topics, brokers and groups: checked, then written as records. A resource changes as a
+ * whole or not at all. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 
 /* Of one request, as in Apache Kafka. */
 #define CHANGES_MAX 10000
-/* Of one resource: a few times what there is. Every record copies the settings of its resource, so that more would hold
- * up whoever reads the log. */
+/* Of one resource: a few times what there is. Every record copies the settings of its resource, so
+ * that more would hold up whoever reads the log. */
 #define SETTINGS_MAX 1000
 
 static enum config_kind kind_of(int8_t type)
@@ -33,7 +33,8 @@ struct controller_result core_check_topic_configs(struct controller_core *c, str
         const struct config_def *def = config_def_find(CONFIG_OF_TOPIC, name);
 
         if (!def)
-            return core_refuse(a, KERR_INVALID_CONFIG, "Unknown topic config name: %.*s", STR_ARG(name));
+            return core_refuse(a, KERR_INVALID_CONFIG, "Unknown topic config name: %.*s",
+                               STR_ARG(name));
         if (!config_check(def, set->entries[i].value, &error))
             return core_refuse(a, KERR_INVALID_CONFIG, "%s", error.text);
     }
@@ -78,12 +79,13 @@ static struct controller_result check_resource(struct controller_core *c, struct
         if (q->name.size == 0)
             return core_refuse(a, KERR_INVALID_REQUEST, "Default topic resources are not allowed.");
         if (!metadata_image_topic(c->image, q->name))
-            return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.",
-                               STR_ARG(q->name));
+            return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION,
+                               "The topic '%.*s' does not exist.", STR_ARG(q->name));
         return CORE_OK;
     case CONFIG_RESOURCE_BROKER:
         if (q->name.size > 0 && !is_broker_id(q->name))
-            return core_refuse(a, KERR_INVALID_REQUEST, "Unable to parse broker name as a base 10 number.");
+            return core_refuse(a, KERR_INVALID_REQUEST,
+                               "Unable to parse broker name as a base 10 number.");
         return CORE_OK;
     case CONFIG_RESOURCE_GROUP:
         if (q->name.size == 0)
@@ -155,19 +157,20 @@ static struct controller_result value_after(struct arena *a, const struct alter_
     case CONFIG_APPEND:
     case CONFIG_SUBTRACT:
         if (!def || def->type != CONFIG_LIST)
-            return core_refuse(a, KERR_INVALID_CONFIG,
-                               "Can't %s to key %.*s because its type is not LIST.",
-                               change->operation == CONFIG_APPEND ? "APPEND" : "SUBTRACT",
-                               STR_ARG(change->name));
+            return core_refuse(
+                a, KERR_INVALID_CONFIG, "Can't %s to key %.*s because its type is not LIST.",
+                change->operation == CONFIG_APPEND ? "APPEND" : "SUBTRACT", STR_ARG(change->name));
         if (!after->data)
             return core_refuse(a, KERR_INVALID_CONFIG, "Null value not supported for %.*s.",
                                STR_ARG(change->name));
-        *after = list_change(scratch, list_before(def, before), *after, change->operation == CONFIG_APPEND);
+        *after = list_change(scratch, list_before(def, before), *after,
+                             change->operation == CONFIG_APPEND);
         if (after->size > WIRE_STRING_BYTES_MAX) /* no record could carry it */
-            return core_refuse(a, KERR_INVALID_CONFIG,
-                               "The configuration value cannot be added because it exceeds the maximum value size "
-                               "of %d bytes.",
-                               WIRE_STRING_BYTES_MAX);
+            return core_refuse(
+                a, KERR_INVALID_CONFIG,
+                "The configuration value cannot be added because it exceeds the maximum value size "
+                "of %d bytes.",
+                WIRE_STRING_BYTES_MAX);
         break;
     default:
         return core_refuse(a, KERR_INVALID_REQUEST, "Unknown operation type %d for config %.*s",
@@ -176,7 +179,8 @@ static struct controller_result value_after(struct arena *a, const struct alter_
     return CORE_OK;
 }
 
-/* All changes of a resource, each of another name. *after is the caller's when the answer is NONE. */
+/* All changes of a resource, each of another name. *after is the caller's when the answer is
+ * NONE. */
 static struct controller_result change_all(struct arena *a, const struct alter_config *q,
                                            const struct config_set *before, struct arena *scratch,
                                            const struct config_set **after)
@@ -191,31 +195,37 @@ static struct controller_result change_all(struct arena *a, const struct alter_c
         const struct config_change *change = &q->changes[i];
 
         entries[kept + i].name = change->name;
-        result = value_after(a, q, change, q->replace ? STR_NULL : config_set_find(before, change->name), scratch,
-                             &entries[kept + i].value);
+        result =
+            value_after(a, q, change, q->replace ? STR_NULL : config_set_find(before, change->name),
+                        scratch, &entries[kept + i].value);
     }
     if (result.code == KERR_NONE)
         *after = config_set_create(entries, kept + q->change_count);
     free(entries);
     if (result.code == KERR_NONE && (*after)->count > SETTINGS_MAX && (*after)->count > kept) {
         config_set_release(*after);
-        result = core_refuse(a, KERR_INVALID_CONFIG, "A resource may have %d settings at most.", SETTINGS_MAX);
+        result = core_refuse(a, KERR_INVALID_CONFIG, "A resource may have %d settings at most.",
+                             SETTINGS_MAX);
     }
     return result;
 }
 
-/* KIP-966: the minimum must be one for all brokers, or replicas would be taken for safe that are not. */
+/* KIP-966: the minimum must be one for all brokers, or replicas would be taken for safe that are
+ * not. */
 static struct controller_result check_elr(const struct controller_core *c, struct arena *a,
-                                          const struct alter_config *q, const struct config_set *after)
+                                          const struct alter_config *q,
+                                          const struct config_set *after)
 {
     if (!core_elr_enabled(c) || q->type != CONFIG_RESOURCE_BROKER)
         return CORE_OK;
     if (q->name.size > 0 && config_set_find(after, MIN_ISR).data)
-        return core_refuse(a, KERR_INVALID_CONFIG,
-                           "Broker-level min.insync.replicas cannot be altered while ELR is enabled.");
+        return core_refuse(
+            a, KERR_INVALID_CONFIG,
+            "Broker-level min.insync.replicas cannot be altered while ELR is enabled.");
     if (q->name.size == 0 && !config_set_find(after, MIN_ISR).data)
-        return core_refuse(a, KERR_INVALID_CONFIG,
-                           "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.");
+        return core_refuse(
+            a, KERR_INVALID_CONFIG,
+            "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.");
     return CORE_OK;
 }
 
@@ -231,7 +241,8 @@ static struct controller_result check_group(const struct controller_core *c, str
 }
 
 static struct controller_result check_after(struct controller_core *c, struct arena *a,
-                                            const struct alter_config *q, const struct config_set *after)
+                                            const struct alter_config *q,
+                                            const struct config_set *after)
 {
     struct controller_result result = check_elr(c, a, q, after);
 
@@ -243,13 +254,14 @@ static struct controller_result check_after(struct controller_core *c, struct ar
         const struct config_def *def = config_def_find(CONFIG_OF_BROKER, q->changes[i].name);
 
         if (def && def->update == CONFIG_READ_ONLY)
-            return core_refuse(a, KERR_INVALID_REQUEST, "Cannot update these configs dynamically: Set(%s)",
-                               def->name);
-        if (def && def->update == CONFIG_PER_BROKER && q->name.size == 0)
             return core_refuse(a, KERR_INVALID_REQUEST,
-                               "Cannot update these configs at default cluster level, broker id must be "
-                               "specified: Set(%s)",
-                               def->name);
+                               "Cannot update these configs dynamically: Set(%s)", def->name);
+        if (def && def->update == CONFIG_PER_BROKER && q->name.size == 0)
+            return core_refuse(
+                a, KERR_INVALID_REQUEST,
+                "Cannot update these configs at default cluster level, broker id must be "
+                "specified: Set(%s)",
+                def->name);
     }
     result = check_values(a, kind_of(q->type), after);
     if (result.code == KERR_NONE && q->type == CONFIG_RESOURCE_GROUP)
@@ -272,24 +284,29 @@ static void emit_config(struct controller_core *c, const struct alter_config *q,
     core_emit(c, &r);
 }
 
-static void emit_claim(struct controller_core *c, struct uuid topic_id, const struct metadata_partition *p, int32_t index)
+static void emit_claim(struct controller_core *c, struct uuid topic_id,
+                       const struct metadata_partition *p, int32_t index)
 {
     struct metadata_record r;
     struct partition_change_record *rec = &r.partition_change;
 
-    metadata_record_init(&r, PARTITION_CHANGE_RECORD_KEY, partition_record_version(core_metadata_version(c)));
+    metadata_record_init(&r, PARTITION_CHANGE_RECORD_KEY,
+                         partition_record_version(core_metadata_version(c)));
     rec->topic_id = topic_id;
     rec->partition_id = index;
     rec->eligible_leader_replicas = (int32_t *)(uintptr_t)(p->elr.count ? p->elr.ids : NULL);
     rec->eligible_leader_replicas_count = p->elr.count;
-    rec->last_known_elr = (int32_t *)(uintptr_t)(p->last_known_elr.count ? p->last_known_elr.ids : NULL);
+    rec->last_known_elr =
+        (int32_t *)(uintptr_t)(p->last_known_elr.count ? p->last_known_elr.ids : NULL);
     rec->last_known_elr_count = p->last_known_elr.count;
     core_emit(c, &r);
 }
 
-/* Where nobody is in sync, nothing has been committed since: whoever was eligible still is, and without a name to go by the
- * partition would never have a leader again (Apache Kafka lets it come to that). */
-static void emit_claims_again(struct controller_core *c, const struct alter_config *q, const struct metadata_image *before)
+/* Where nobody is in sync, nothing has been committed since: whoever was eligible still is, and
+ * without a name to go by the partition would never have a leader again (Apache Kafka lets it come
+ * to that). */
+static void emit_claims_again(struct controller_core *c, const struct alter_config *q,
+                              const struct metadata_image *before)
 {
     struct metadata_topic_cursor cursor;
     const struct metadata_topic *t;
@@ -299,7 +316,8 @@ static void emit_claims_again(struct controller_core *c, const struct alter_conf
         if (q->type == CONFIG_RESOURCE_TOPIC && !str_equal(t->name, q->name))
             continue;
         for (size_t i = 0; i < t->partition_count; i++)
-            if (t->partitions[i]->isr.count == 0 && t->partitions[i]->elr.count + t->partitions[i]->last_known_elr.count > 0)
+            if (t->partitions[i]->isr.count == 0 &&
+                t->partitions[i]->elr.count + t->partitions[i]->last_known_elr.count > 0)
                 emit_claim(c, t->id, t->partitions[i], (int32_t)i);
     }
 }
@@ -337,12 +355,13 @@ static void emit_implied_deletions(struct controller_core *c, const struct alter
             emit_config(c, q, before->entries[i].name, STR_NULL);
 }
 
-/* Brokers reload a setting (certificates, say) when it is set again to what it was: those always get a
- * record. */
+/* Brokers reload a setting (certificates, say) when it is set again to what it was: those always
+ * get a record. */
 static void emit_changes(struct controller_core *c, const struct alter_config *q,
                          const struct config_set *before, const struct config_set *after)
 {
-    bool min_isr_changed = !str_equal(config_set_find(before, MIN_ISR), config_set_find(after, MIN_ISR));
+    bool min_isr_changed =
+        !str_equal(config_set_find(before, MIN_ISR), config_set_find(after, MIN_ISR));
 
     for (size_t i = 0; i < q->change_count; i++) {
         struct str name = q->changes[i].name;
@@ -371,7 +390,8 @@ static const char *null_names(const struct alter_config *q, struct arena *a)
     text = arena_alloc(a, size);
     for (size_t i = 0; text && i < q->change_count; i++)
         if (!q->changes[i].value.data)
-            used += (size_t)sprintf(text + used, "%s%.*s", used ? ", " : "", STR_ARG(q->changes[i].name));
+            used += (size_t)sprintf(text + used, "%s%.*s", used ? ", " : "",
+                                    STR_ARG(q->changes[i].name));
     return text ? text : "";
 }
 
@@ -405,7 +425,8 @@ static struct controller_result alter_one(struct controller_core *c, struct aren
     nulls = q->replace ? null_names(q, a) : NULL;
     if (nulls)
         return core_refuse(a, KERR_INVALID_REQUEST, "Null value not supported for : %s", nulls);
-    before = config_set_acquire(metadata_image_configs(c->image, (enum config_resource)q->type, q->name));
+    before = config_set_acquire(
+        metadata_image_configs(c->image, (enum config_resource)q->type, q->name));
     arena_reset(&c->scratch);
     result = change_all(a, q, before, &c->scratch, &after);
     if (result.code == KERR_NONE) {
@@ -434,7 +455,8 @@ struct controller_result core_alter_configs(struct controller_core *c, struct co
     bool *twice;
 
     if (count_changes(r) > CHANGES_MAX)
-        return (struct controller_result){KERR_POLICY_VIOLATION, "Unable to perform excessively large batch operation."};
+        return (struct controller_result){KERR_POLICY_VIOLATION,
+                                          "Unable to perform excessively large batch operation."};
     r->alter.results = arena_array(r->arena, struct controller_result, count);
     if (!r->alter.results)
         return (struct controller_result){KERR_POLICY_VIOLATION, "The request is too large."};

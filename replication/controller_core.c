@@ -75,8 +75,9 @@ static void emit_mark(struct controller_core *c, int16_t type)
     core_emit(c, &r);
 }
 
-/* What is too much for one batch becomes a metadata transaction. Its first record goes to the front, which moves
- * the offsets of the others up by one: operations that tell somebody an offset are not atomic. */
+/* What is too much for one batch becomes a metadata transaction. Its first record goes to the
+ * front, which moves the offsets of the others up by one: operations that tell somebody an offset
+ * are not atomic. */
 static void wrap_in_transaction(struct controller_core *c, struct controller_output *out)
 {
     size_t end = c->writer.size;
@@ -99,7 +100,8 @@ static void wrap_in_transaction(struct controller_core *c, struct controller_out
 
 static void finish(struct controller_core *c, struct controller_output *out)
 {
-    bool too_much = c->count > CONTROLLER_BATCH_RECORDS_MAX || c->writer.size > CONTROLLER_BATCH_BYTES_MAX;
+    bool too_much =
+        c->count > CONTROLLER_BATCH_RECORDS_MAX || c->writer.size > CONTROLLER_BATCH_BYTES_MAX;
 
     if (c->count > 0)
         c->last_append_ms = c->at.now_ms;
@@ -148,7 +150,8 @@ void core_find_duplicates(struct core_key *keys, size_t count, bool *twice)
 
 static bool may_collide(struct str name)
 {
-    return name.size > 0 && (memchr(name.data, '.', name.size) || memchr(name.data, '_', name.size));
+    return name.size > 0 &&
+           (memchr(name.data, '.', name.size) || memchr(name.data, '_', name.size));
 }
 
 static struct collision *collision_create(struct str name)
@@ -205,7 +208,8 @@ void core_collision_remove(struct controller_core *c, struct str name)
 /* ---- life ---- */
 
 struct controller_core *controller_core_create(const struct controller_core_args *args,
-                                               const struct metadata_image *committed, int64_t now_ms)
+                                               const struct metadata_image *committed,
+                                               int64_t now_ms)
 {
     struct controller_core *c = memory_zalloc(1, sizeof *c);
     struct metadata_topic_cursor cursor;
@@ -236,7 +240,7 @@ void controller_core_free(struct controller_core *c)
     if (!c)
         return;
     HASH_ITER(hh, c->collisions, e, next)
-        collision_free(c, e);
+    collision_free(c, e);
     core_sessions_free(c);
     metadata_image_release(c->image);
     writer_free(&c->writer);
@@ -282,7 +286,8 @@ static void emit_formatted(struct controller_core *c, const struct metadata_imag
     const struct bytes *values;
     size_t count;
 
-    for (metadata_dump_next(dump, &values, &count); count > 0; metadata_dump_next(dump, &values, &count))
+    for (metadata_dump_next(dump, &values, &count); count > 0;
+         metadata_dump_next(dump, &values, &count))
         for (size_t i = 0; i < count; i++) {
             struct metadata_record r;
 
@@ -293,7 +298,8 @@ static void emit_formatted(struct controller_core *c, const struct metadata_imag
     metadata_dump_free(dump);
 }
 
-/* Once in a cluster's life: what it was formatted with becomes records, as one metadata transaction. */
+/* Once in a cluster's life: what it was formatted with becomes records, as one metadata
+ * transaction. */
 static void emit_bootstrap(struct controller_core *c)
 {
     const struct metadata_image *formatted = metadata_image_acquire(c->image);
@@ -357,19 +363,23 @@ void controller_core_activate(struct controller_core *c, const struct register_c
     finish(c, out);
 }
 
-struct controller_result core_register_controller(struct controller_core *c, struct controller_request *r)
+struct controller_result core_register_controller(struct controller_core *c,
+                                                  struct controller_request *r)
 {
     if (core_metadata_version(c) < METADATA_VERSION_CONTROLLERS)
-        return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION,
-                           "The current metadata.version is too old to support controller registrations.");
-    if (!core_registration_fits(r->controller.listeners, r->controller.listener_count, r->controller.features,
-                                r->controller.feature_count))
-        return core_refuse(r->arena, KERR_INVALID_REQUEST, "Too many listeners or features in request");
+        return core_refuse(
+            r->arena, KERR_UNSUPPORTED_VERSION,
+            "The current metadata.version is too old to support controller registrations.");
+    if (!core_registration_fits(r->controller.listeners, r->controller.listener_count,
+                                r->controller.features, r->controller.feature_count))
+        return core_refuse(r->arena, KERR_INVALID_REQUEST,
+                           "Too many listeners or features in request");
     emit_controller(c, &r->controller);
     return CORE_OK;
 }
 
-struct controller_result core_unregister_controller(struct controller_core *c, struct controller_request *r)
+struct controller_result core_unregister_controller(struct controller_core *c,
+                                                    struct controller_request *r)
 {
     int32_t id = r->controller_unregistration.controller_id;
     struct metadata_record rec;
@@ -378,8 +388,9 @@ struct controller_result core_unregister_controller(struct controller_core *c, s
         return core_refuse(r->arena, KERR_INVALID_REQUEST,
                            "Controller cannot unregister itself while it is active.");
     if (core_metadata_version(c) < METADATA_VERSION_CONTROLLERS_GO)
-        return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION,
-                           "The current MetadataVersion is too old to support controller unregistration.");
+        return core_refuse(
+            r->arena, KERR_UNSUPPORTED_VERSION,
+            "The current MetadataVersion is too old to support controller unregistration.");
     if (!metadata_image_controller(c->image, id))
         return core_refuse(r->arena, KERR_CONTROLLER_ID_NOT_REGISTERED,
                            "Controller ID %d is not currently registered.", id);
@@ -393,16 +404,19 @@ struct controller_result core_unregister_controller(struct controller_core *c, s
 
 #define PRODUCER_ID_BLOCK 1000
 
-struct controller_result core_allocate_producer_ids(struct controller_core *c, struct controller_request *r)
+struct controller_result core_allocate_producer_ids(struct controller_core *c,
+                                                    struct controller_request *r)
 {
     int64_t first = c->image->next_producer_id;
     struct metadata_record rec;
 
     if (!core_broker_of_epoch(c, r->producer_ids.broker_id, r->producer_ids.broker_epoch))
-        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH, "Broker %d is not registered with epoch %lld.",
+        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH,
+                           "Broker %d is not registered with epoch %lld.",
                            r->producer_ids.broker_id, (long long)r->producer_ids.broker_epoch);
     if (first > INT64_MAX - PRODUCER_ID_BLOCK)
-        return core_refuse(r->arena, KERR_UNKNOWN_SERVER_ERROR, "All producer ids were given away.");
+        return core_refuse(r->arena, KERR_UNKNOWN_SERVER_ERROR,
+                           "All producer ids were given away.");
     metadata_record_init(&rec, PRODUCER_IDS_RECORD_KEY, 0);
     rec.producer_ids.broker_id = r->producer_ids.broker_id;
     rec.producer_ids.broker_epoch = r->producer_ids.broker_epoch;
@@ -415,8 +429,8 @@ struct controller_result core_allocate_producer_ids(struct controller_core *c, s
 
 /* ---- the table ---- */
 
-static struct controller_result (*const operations[CONTROLLER_OPERATION_COUNT])(struct controller_core *c,
-                                                                                struct controller_request *r) = {
+static struct controller_result (*const operations[CONTROLLER_OPERATION_COUNT])(
+    struct controller_core *c, struct controller_request *r) = {
     [CONTROLLER_CREATE_TOPICS] = core_create_topics,
     [CONTROLLER_DELETE_TOPICS] = core_delete_topics,
     [CONTROLLER_GROW_TOPICS] = core_grow_topics,
@@ -436,8 +450,10 @@ static struct controller_result (*const operations[CONTROLLER_OPERATION_COUNT])(
     [CONTROLLER_UPDATE_FEATURES] = core_update_features,
 };
 
-struct controller_result controller_core_step(struct controller_core *c, struct controller_request *r,
-                                              struct controller_moment at, struct controller_output *out)
+struct controller_result controller_core_step(struct controller_core *c,
+                                              struct controller_request *r,
+                                              struct controller_moment at,
+                                              struct controller_output *out)
 {
     struct controller_result result;
 
@@ -458,13 +474,15 @@ static int64_t idle_ms(const struct controller_core *c)
     return config_values_integer(c->given, "metadata.max.idle.interval.ms");
 }
 
-void controller_core_tick(struct controller_core *c, struct controller_moment at, struct controller_output *out)
+void controller_core_tick(struct controller_core *c, struct controller_moment at,
+                          struct controller_output *out)
 {
     struct broker_session *s, *next;
 
     begin(c, at);
     c->atomic = false; /* nobody waits for all of it at once */
-    HASH_ITER(hh, c->sessions, s, next) {
+    HASH_ITER(hh, c->sessions, s, next)
+    {
         const struct metadata_broker *b = metadata_image_broker(c->image, s->id);
 
         if (b && !b->fenced && at.now_ms - s->last_contact_ms >= core_session_ms(c, s))

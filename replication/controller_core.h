@@ -1,14 +1,15 @@
 #ifndef REPLICATION_CONTROLLER_CORE_H
 #define REPLICATION_CONTROLLER_CORE_H
 
-/* The active controller's decisions: requests in, metadata records and answers out. Pure; time comes in, and
- * chance through the `random` it is given.
+/* The active controller's decisions: requests in, metadata records and answers out. Pure; time
+ * comes in, and chance through the `random` it is given.
  *
  *   activate (with the committed image) --> step … step --> freed on resignation
  *
- * It decides on the newest state: the committed image plus the records of its own that are not committed
- * yet. So an answer holds only once everything appended before it is committed; the driver
- * (controller.h) keeps it until then, and answers NOT_CONTROLLER when leadership ends first. */
+ * It decides on the newest state: the committed image plus the records of its own that are not
+ * committed yet. So an answer holds only once everything appended before it is committed; the
+ * driver (controller.h) keeps it until then, and answers NOT_CONTROLLER when leadership ends
+ * first. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,9 +28,10 @@ struct controller_core;
 
 /* ---- requests ----
  *
- * Everything in a request is borrowed until it is answered. Results are in the request's arena, one for each
- * element asked about, in that order; code NONE, or the error that a client is told with `message` (NULL: none).
- * They are written at once but mean something only when `done` says NONE. */
+ * Everything in a request is borrowed until it is answered. Results are in the request's arena, one
+ * for each element asked about, in that order; code NONE, or the error that a client is told with
+ * `message` (NULL: none). They are written at once but mean something only when `done` says
+ * NONE. */
 
 struct controller_result {
     enum kerr code;
@@ -43,9 +45,10 @@ struct controller_assignment {
 
 struct create_topic {
     struct str name;
-    int32_t partition_count;    /* -1: num.partitions */
-    int16_t replication_factor; /* -1: default.replication.factor */
-    const struct controller_assignment *assignments; /* none: the controller places; else count and factor are -1 */
+    int32_t partition_count;                         /* -1: num.partitions */
+    int16_t replication_factor;                      /* -1: default.replication.factor */
+    const struct controller_assignment *assignments; /* none: the controller places; else count
+                                                      * and factor are -1 */
     size_t assignment_count;
     const struct config_entry *configs; /* a NULL value is refused */
     size_t config_count;
@@ -56,7 +59,8 @@ struct create_topic_result {
     struct uuid topic_id;
     int32_t partition_count;
     int16_t replication_factor;
-    const struct config_set *configs; /* what was set for it; a reference that the caller releases. NULL on error */
+    const struct config_set *configs; /* what was set for it; a reference that the caller
+                                       * releases. NULL on error */
 };
 
 struct delete_topic {
@@ -72,8 +76,9 @@ struct delete_topic_result {
 
 struct grow_topic {
     struct str name;
-    int32_t partition_count; /* in all, afterwards */
-    const struct controller_assignment *assignments; /* of the new ones, in order; `partition` is not read. NULL: none */
+    int32_t partition_count;                         /* in all, afterwards */
+    const struct controller_assignment *assignments; /* of the new ones, in order; `partition` is
+                                                      * not read. NULL: none */
     size_t assignment_count;
 };
 
@@ -90,7 +95,8 @@ struct alter_config {
     struct str name;
     const struct config_change *changes;
     size_t change_count;
-    bool replace; /* AlterConfigs of old: all are CONFIG_SET, and what is not named goes back to its default */
+    bool replace; /* AlterConfigs of old: all are CONFIG_SET, and what is not named goes back to
+                   * its default */
 };
 
 struct register_broker {
@@ -136,7 +142,7 @@ struct alter_partition {
     const struct isr_member {
         int32_t id;
         int64_t epoch; /* broker epoch; -1: not checked */
-    } *isr;
+    } * isr;
     size_t isr_count;
 };
 
@@ -187,7 +193,11 @@ struct feature_update {
     int8_t upgrade_type; /* enum feature_upgrade, unchecked */
 };
 
-enum feature_upgrade { FEATURE_UPGRADE = 1, FEATURE_SAFE_DOWNGRADE = 2, FEATURE_UNSAFE_DOWNGRADE = 3 };
+enum feature_upgrade {
+    FEATURE_UPGRADE = 1,
+    FEATURE_SAFE_DOWNGRADE = 2,
+    FEATURE_UNSAFE_DOWNGRADE = 3
+};
 
 enum leader_election { ELECT_PREFERRED = 0, ELECT_UNCLEAN = 1 };
 
@@ -227,8 +237,9 @@ struct controller_request {
     struct controller_request *next;
     int64_t wait_offset;
     struct controller_result answer;
-    /* On the control loop, never from within controller_submit. `result` NONE: the results below hold. Else
-     * nothing is known to have happened: NOT_CONTROLLER (it may have), or what the whole request was refused with. */
+    /* On the control loop, never from within controller_submit. `result` NONE: the results below
+     * hold. Else nothing is known to have happened: NOT_CONTROLLER (it may have), or what the whole
+     * request was refused with. */
     void (*done)(struct controller_request *r, struct controller_result result);
     struct arena *arena; /* the results'; a bounded one that runs out gives POLICY_VIOLATION */
     enum controller_operation operation;
@@ -268,7 +279,8 @@ struct controller_request {
         struct {
             int32_t broker_id;
             int64_t broker_epoch;
-            int64_t asked_ms; /* when its listener was asked, which refused: fenced unless it was heard of since */
+            int64_t asked_ms; /* when its listener was asked, which refused: fenced unless it was
+                               * heard of since */
         } refusing;
         struct {
             int32_t broker_id;
@@ -296,7 +308,8 @@ struct controller_request {
         } controller_unregistration;
         struct {
             int8_t type; /* enum leader_election, unchecked */
-            bool all;    /* all partitions; those that have the leader they should have are not in the results */
+            bool all;    /* all partitions; those that have the leader they should have are not in
+                       * the results */
             const struct topic_partition *partitions;
             size_t count;
             struct elect_leader_result *results;
@@ -318,9 +331,10 @@ struct controller_request {
         struct {
             const struct feature_update *updates;
             size_t count;
-            const struct voter_set *voters; /* the driver's: all of them must have registered. NULL: not checked */
-            int16_t kraft_version;          /* the driver's: it lives in control records of the log */
-        } features; /* all or none: the answer to the whole request says */
+            const struct voter_set *voters; /* the driver's: all of them must have registered.
+                                             * NULL: not checked */
+            int16_t kraft_version; /* the driver's: it lives in control records of the log */
+        } features;                /* all or none: the answer to the whole request says */
     };
 };
 
@@ -338,12 +352,13 @@ struct controller_core_args {
     const struct config_values *given; /* borrowed for the core's life */
     struct random *random;             /* for topic ids and placement; borrowed likewise */
     struct controller_deposed deposed;
-    bool transaction_open;             /* the log ends within a metadata transaction, which is to be aborted */
+    bool transaction_open; /* the log ends within a metadata transaction, which is to be aborted */
 };
 
 /* Takes over with the committed state (a reference is taken). */
 struct controller_core *controller_core_create(const struct controller_core_args *args,
-                                               const struct metadata_image *committed, int64_t now_ms);
+                                               const struct metadata_image *committed,
+                                               int64_t now_ms);
 void controller_core_free(struct controller_core *c); /* NULL is fine */
 
 /* When it is, and where the next record will land. */
@@ -359,37 +374,44 @@ struct controller_output {
     bool atomic; /* in one batch; a longer output brings its own metadata transaction along */
 };
 
-/* Partitions that one request may ask for: POLICY_VIOLATION beyond, before anything is sized by it. */
+/* Partitions that one request may ask for: POLICY_VIOLATION beyond, before anything is sized by
+ * it. */
 #define CONTROLLER_REQUEST_PARTITIONS_MAX 100000
 
 /* Records that one atomic batch may hold; more of them are wrapped in a metadata transaction. */
 #define CONTROLLER_BATCH_RECORDS_MAX 10000
-#define CONTROLLER_BATCH_BYTES_MAX   (4 * 1024 * 1024) /* well below RAFT_BATCH_BYTES_MAX, batch heads included */
+/* well below RAFT_BATCH_BYTES_MAX, batch heads included */
+#define CONTROLLER_BATCH_BYTES_MAX (4 * 1024 * 1024)
 
-/* The first output of a new leader: bootstrap records when the cluster has none, an abort of a transaction its
- * predecessor left open, the registration of this controller (may be NULL). */
+/* The first output of a new leader: bootstrap records when the cluster has none, an abort of a
+ * transaction its predecessor left open, the registration of this controller (may be NULL). */
 void controller_core_activate(struct controller_core *c, const struct register_controller *self,
                               struct controller_moment at, struct controller_output *out);
 
 /* Decides one request. Its results are filled in; the answer to the whole request is returned. The
  * output is to be appended before anything else happens; the core already reckons with it. */
-struct controller_result controller_core_step(struct controller_core *c, struct controller_request *r,
-                                              struct controller_moment at, struct controller_output *out);
+struct controller_result controller_core_step(struct controller_core *c,
+                                              struct controller_request *r,
+                                              struct controller_moment at,
+                                              struct controller_output *out);
 
 /* Time went by: fences brokers whose session ended, writes a no-op record when the log was idle for
  * metadata.max.idle.interval.ms. */
-void controller_core_tick(struct controller_core *c, struct controller_moment at, struct controller_output *out);
+void controller_core_tick(struct controller_core *c, struct controller_moment at,
+                          struct controller_output *out);
 
 /* When to tick next, at the latest. */
 int64_t controller_core_next_tick_ms(const struct controller_core *c);
 
-/* A broker that is silent, or that a new controller has not heard of: the caller is to ask its listener, and hand in
- * CONTROLLER_BROKER_REFUSES if nobody listens there. Each is named once in a while only. Answers how many. */
+/* A broker that is silent, or that a new controller has not heard of: the caller is to ask its
+ * listener, and hand in CONTROLLER_BROKER_REFUSES if nobody listens there. Each is named once in a
+ * while only. Answers how many. */
 struct controller_suspect {
     int32_t id;
     int64_t epoch;
 };
-size_t controller_core_suspects(struct controller_core *c, int64_t now_ms, struct controller_suspect *out, size_t room);
+size_t controller_core_suspects(struct controller_core *c, int64_t now_ms,
+                                struct controller_suspect *out, size_t room);
 
 /* Everything the core put out is in `committed`: it takes this image in place of its own, so that
  * the two share memory. The caller makes sure that it is so. */

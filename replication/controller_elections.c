@@ -6,10 +6,12 @@
 #define ELECTIONS_AT_ONCE_MAX 1000
 #define ELECTIONS_PAUSE_MS    10
 
-/* As in Apache Kafka, where this is unclean.leader.election.interval.ms, which nobody is told of. */
+/* As in Apache Kafka, where this is unclean.leader.election.interval.ms, which nobody is told
+ * of. */
 #define UNCLEAN_INTERVAL_MS (5 * 60 * 1000)
 
-static const struct controller_result too_large = {KERR_POLICY_VIOLATION, "The request is too large."};
+static const struct controller_result too_large = {KERR_POLICY_VIOLATION,
+                                                   "The request is too large."};
 
 static bool has_preferred_leader(const struct metadata_partition *p)
 {
@@ -23,7 +25,8 @@ static bool election_needed(const struct metadata_partition *p, int8_t type)
     return type == ELECT_PREFERRED ? !has_preferred_leader(p) : p->leader == NO_LEADER;
 }
 
-static bool elect(struct controller_core *c, const struct metadata_topic *t, int32_t index, int8_t type)
+static bool elect(struct controller_core *c, const struct metadata_topic *t, int32_t index,
+                  int8_t type)
 {
     struct core_change change;
 
@@ -32,22 +35,26 @@ static bool elect(struct controller_core *c, const struct metadata_topic *t, int
     return core_change_emit(c, &change);
 }
 
-static struct controller_result elect_one(struct controller_core *c, struct arena *a, const struct metadata_topic *t,
+static struct controller_result elect_one(struct controller_core *c, struct arena *a,
+                                          const struct metadata_topic *t,
                                           const struct topic_partition *q, int8_t type)
 {
     const struct metadata_partition *p = metadata_topic_partition(t, q->partition);
 
     if (!t)
-        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "No such topic as %.*s", STR_ARG(q->topic));
+        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "No such topic as %.*s",
+                           STR_ARG(q->topic));
     if (!p)
-        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "No such partition as %.*s-%d", STR_ARG(q->topic),
-                           q->partition);
+        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "No such partition as %.*s-%d",
+                           STR_ARG(q->topic), q->partition);
     if (!election_needed(p, type))
-        return core_refuse(a, KERR_ELECTION_NOT_NEEDED, "Leader election not needed for topic partition.");
+        return core_refuse(a, KERR_ELECTION_NOT_NEEDED,
+                           "Leader election not needed for topic partition.");
     if (elect(c, t, q->partition, type))
         return CORE_OK;
     return type == ELECT_PREFERRED
-               ? core_refuse(a, KERR_PREFERRED_LEADER_NOT_AVAILABLE, "The preferred leader was not available.")
+               ? core_refuse(a, KERR_PREFERRED_LEADER_NOT_AVAILABLE,
+                             "The preferred leader was not available.")
                : core_refuse(a, KERR_ELIGIBLE_LEADERS_NOT_AVAILABLE,
                              "Eligible topic partition leaders are not available.");
 }
@@ -82,8 +89,8 @@ static size_t count_needed(const struct metadata_image *img, int8_t type)
 }
 
 /* The topic as it was before: its records so far concern its other partitions. */
-static void elect_needed_of(struct controller_core *c, struct controller_request *r, const struct metadata_topic *t,
-                            struct str name)
+static void elect_needed_of(struct controller_core *c, struct controller_request *r,
+                            const struct metadata_topic *t, struct str name)
 {
     for (size_t i = 0; i < t->partition_count; i++) {
         const struct topic_partition q = {name, (int32_t)i};
@@ -122,7 +129,8 @@ static struct controller_result elect_all(struct controller_core *c, struct cont
 struct controller_result core_elect_leaders(struct controller_core *c, struct controller_request *r)
 {
     if (r->election.type != ELECT_PREFERRED && r->election.type != ELECT_UNCLEAN)
-        return core_refuse(r->arena, KERR_INVALID_REQUEST, "Unknown election type %d", r->election.type);
+        return core_refuse(r->arena, KERR_INVALID_REQUEST, "Unknown election type %d",
+                           r->election.type);
     c->atomic = false;
     return r->election.all ? elect_all(c, r) : elect_named(c, r);
 }
@@ -143,7 +151,8 @@ static bool wants_preferred(const struct metadata_topic *t, const struct metadat
 
 /* Whether there may be more of them. */
 static bool elect_wanted(struct controller_core *c, int8_t type,
-                         bool (*wanted)(const struct metadata_topic *t, const struct metadata_partition *p))
+                         bool (*wanted)(const struct metadata_topic *t,
+                                        const struct metadata_partition *p))
 {
     const struct metadata_image *before = metadata_image_acquire(c->image);
     struct metadata_topic_cursor cursor;
@@ -188,8 +197,10 @@ void core_elections_tick(struct controller_core *c)
 
     if (now_ms >= c->unclean_ms)
         c->unclean_ms =
-            now_ms + (elect_wanted(c, ELECT_UNCLEAN, wants_unclean) ? ELECTIONS_PAUSE_MS : UNCLEAN_INTERVAL_MS);
+            now_ms + (elect_wanted(c, ELECT_UNCLEAN, wants_unclean) ? ELECTIONS_PAUSE_MS
+                                                                    : UNCLEAN_INTERVAL_MS);
     if (now_ms >= c->balance_ms)
-        c->balance_ms = now_ms + (elect_wanted(c, ELECT_PREFERRED, wants_preferred) ? ELECTIONS_PAUSE_MS
-                                                                                    : balance_interval_ms(c));
+        c->balance_ms =
+            now_ms + (elect_wanted(c, ELECT_PREFERRED, wants_preferred) ? ELECTIONS_PAUSE_MS
+                                                                        : balance_interval_ms(c));
 }

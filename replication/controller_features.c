@@ -8,20 +8,24 @@
 #define KRAFT_VERSION_FEATURE STR("kraft.version")
 #define ELR_FEATURE           STR("eligible.leader.replicas.version")
 
-static struct controller_result invalid(struct arena *a, const struct feature_update *u, const char *why)
+static struct controller_result invalid(struct arena *a, const struct feature_update *u,
+                                        const char *why)
 {
-    return core_refuse(a, KERR_INVALID_UPDATE_VERSION, "Invalid update version %d for feature %.*s. %s", u->level,
-                       STR_ARG(u->name), why);
+    return core_refuse(a, KERR_INVALID_UPDATE_VERSION,
+                       "Invalid update version %d for feature %.*s. %s", u->level, STR_ARG(u->name),
+                       why);
 }
 
-static int16_t current_level(const struct controller_core *c, const struct controller_request *r, struct str name)
+static int16_t current_level(const struct controller_core *c, const struct controller_request *r,
+                             struct str name)
 {
     return str_equal(name, KRAFT_VERSION_FEATURE) ? r->features.kraft_version
                                                   : metadata_image_feature_level(c->image, name);
 }
 
 /* What the cluster would have if all updates came true. */
-static int16_t proposed_level(const struct controller_core *c, const struct controller_request *r, struct str name)
+static int16_t proposed_level(const struct controller_core *c, const struct controller_request *r,
+                              struct str name)
 {
     for (size_t i = 0; i < r->features.count; i++)
         if (str_equal(r->features.updates[i].name, name))
@@ -29,8 +33,10 @@ static int16_t proposed_level(const struct controller_core *c, const struct cont
     return current_level(c, r, name);
 }
 
-/* A node's word for the levels of one feature that it speaks; NONE when the wanted one is among them. */
-static struct controller_result speaks(struct arena *a, const struct feature_update *u, const char *kind, int32_t id,
+/* A node's word for the levels of one feature that it speaks; NONE when the wanted one is among
+ * them. */
+static struct controller_result speaks(struct arena *a, const struct feature_update *u,
+                                       const char *kind, int32_t id,
                                        const struct metadata_feature_range *ranges, size_t count)
 {
     char why[128];
@@ -39,7 +45,8 @@ static struct controller_result speaks(struct arena *a, const struct feature_upd
         if (str_equal(ranges[i].name, u->name) && ranges[i].max > 0) {
             if (u->level >= ranges[i].min && u->level <= ranges[i].max)
                 return CORE_OK;
-            snprintf(why, sizeof why, "%s %d only supports versions %d-%d", kind, id, ranges[i].min, ranges[i].max);
+            snprintf(why, sizeof why, "%s %d only supports versions %d-%d", kind, id, ranges[i].min,
+                     ranges[i].max);
             return invalid(a, u, why);
         }
     if (u->level == 0)
@@ -50,7 +57,8 @@ static struct controller_result speaks(struct arena *a, const struct feature_upd
 
 /* One that was never here may be of an older version, and vote with it tomorrow. */
 static struct controller_result voters_are_known(const struct controller_core *c, struct arena *a,
-                                                 const struct feature_update *u, const struct voter_set *voters)
+                                                 const struct feature_update *u,
+                                                 const struct voter_set *voters)
 {
     char why[128];
 
@@ -59,14 +67,16 @@ static struct controller_result voters_are_known(const struct controller_core *c
 
         if (id == c->node_id || metadata_image_controller(c->image, id))
             continue;
-        snprintf(why, sizeof why, "controller %d has not registered, and may not support this feature", id);
+        snprintf(why, sizeof why,
+                 "controller %d has not registered, and may not support this feature", id);
         return invalid(a, u, why);
     }
     return CORE_OK;
 }
 
 static struct controller_result everybody_speaks(const struct controller_core *c, struct arena *a,
-                                                 const struct feature_update *u, const struct voter_set *voters)
+                                                 const struct feature_update *u,
+                                                 const struct voter_set *voters)
 {
     size_t count;
     const struct metadata_feature_range *ranges = supported_features(&count);
@@ -77,7 +87,8 @@ static struct controller_result everybody_speaks(const struct controller_core *c
 
         result = speaks(a, u, "Broker", b->id, b->features, b->feature_count);
     }
-    for (size_t i = 0; result.code == KERR_NONE && i < metadata_image_controller_count(c->image); i++) {
+    for (size_t i = 0; result.code == KERR_NONE && i < metadata_image_controller_count(c->image);
+         i++) {
         const struct metadata_controller *other = metadata_image_controller_at(c->image, i);
 
         if (other->id != c->node_id)
@@ -88,7 +99,8 @@ static struct controller_result everybody_speaks(const struct controller_core *c
     return result;
 }
 
-static struct controller_result check_direction(const struct controller_core *c, const struct controller_request *r,
+static struct controller_result check_direction(const struct controller_core *c,
+                                                const struct controller_request *r,
                                                 const struct feature_update *u)
 {
     int16_t current = current_level(c, r, u->name);
@@ -99,31 +111,36 @@ static struct controller_result check_direction(const struct controller_core *c,
     if (u->level < 0)
         return invalid(a, u, "A feature version cannot be less than 0.");
     if (u->level < current && u->upgrade_type == FEATURE_UPGRADE)
-        return invalid(a, u, "Can't downgrade the version of this feature without setting the upgrade type to "
-                             "either safe or unsafe downgrade.");
+        return invalid(
+            a, u,
+            "Can't downgrade the version of this feature without setting the upgrade type to "
+            "either safe or unsafe downgrade.");
     if (u->level > current && u->upgrade_type != FEATURE_UPGRADE)
         return invalid(a, u, "Can't downgrade to a newer version.");
     return CORE_OK;
 }
 
-static struct controller_result check_metadata_version(const struct controller_core *c, struct arena *a,
+static struct controller_result check_metadata_version(const struct controller_core *c,
+                                                       struct arena *a,
                                                        const struct feature_update *u)
 {
     int16_t current = core_metadata_version(c);
 
     for (int16_t level = current; level > u->level; level--)
         if (metadata_version_changes_records(level))
-            return core_refuse(a, KERR_INVALID_UPDATE_VERSION,
-                               "Unsupported metadata.version downgrade from %s to %s. %s",
-                               metadata_version_name(current), metadata_version_name(u->level),
-                               u->upgrade_type == FEATURE_UNSAFE_DOWNGRADE
-                                   ? "Unsafe metadata downgrade is not supported in this version."
-                                   : "Refusing to perform the requested downgrade because it might delete "
-                                     "metadata information.");
+            return core_refuse(
+                a, KERR_INVALID_UPDATE_VERSION,
+                "Unsupported metadata.version downgrade from %s to %s. %s",
+                metadata_version_name(current), metadata_version_name(u->level),
+                u->upgrade_type == FEATURE_UNSAFE_DOWNGRADE
+                    ? "Unsafe metadata downgrade is not supported in this version."
+                    : "Refusing to perform the requested downgrade because it might delete "
+                      "metadata information.");
     return CORE_OK;
 }
 
-static struct controller_result check_update(const struct controller_core *c, const struct controller_request *r,
+static struct controller_result check_update(const struct controller_core *c,
+                                             const struct controller_request *r,
                                              const struct feature_update *u)
 {
     struct arena *a = r->arena;
@@ -139,8 +156,10 @@ static struct controller_result check_update(const struct controller_core *c, co
         return invalid(a, u, "Can't downgrade the version of this feature.");
     if (str_equal(u->name, ELR_FEATURE) && u->level > 0 &&
         proposed_level(c, r, METADATA_VERSION_FEATURE) < METADATA_VERSION_ELR)
-        return invalid(a, u, "eligible.leader.replicas.version could not be set to 1 because it depends on "
-                             "metadata.version level 23");
+        return invalid(
+            a, u,
+            "eligible.leader.replicas.version could not be set to 1 because it depends on "
+            "metadata.version level 23");
     return CORE_OK;
 }
 
@@ -161,7 +180,8 @@ static void emit_level(struct controller_core *c, const struct feature_update *u
     core_emit(c, &rec);
 }
 
-struct controller_result core_update_features(struct controller_core *c, struct controller_request *r)
+struct controller_result core_update_features(struct controller_core *c,
+                                              struct controller_request *r)
 {
     bool elr_before = core_elr_enabled(c);
 
@@ -172,7 +192,8 @@ struct controller_result core_update_features(struct controller_core *c, struct 
             return result;
         for (size_t j = 0; j < i; j++)
             if (str_equal(r->features.updates[j].name, r->features.updates[i].name))
-                return core_refuse(r->arena, KERR_INVALID_REQUEST, "Feature %.*s is there more than once.",
+                return core_refuse(r->arena, KERR_INVALID_REQUEST,
+                                   "Feature %.*s is there more than once.",
                                    STR_ARG(r->features.updates[i].name));
     }
     if (elr_stranded(c, r))

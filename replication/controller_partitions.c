@@ -1,5 +1,5 @@
-/* Leaders, ISRs and directories: what happens to partitions when brokers come and go, and what their leaders
- * and hosts report. */
+/* Leaders, ISRs and directories: what happens to partitions when brokers come and go, and what
+ * their leaders and hosts report. */
 
 #include "replication/controller_core_internal.h"
 
@@ -48,8 +48,9 @@ static bool may_lead(void *arg, int32_t id)
 
 static const struct core_reelection nobody = {NO_LEADER, NO_LEADER, NO_LEADER, NULL};
 
-void core_change_begin(struct controller_core *c, struct core_change *out, const struct metadata_topic *t,
-                       int32_t index, const struct core_reelection *why)
+void core_change_begin(struct controller_core *c, struct core_change *out,
+                       const struct metadata_topic *t, int32_t index,
+                       const struct core_reelection *why)
 {
     const struct metadata_partition *before = t->partitions[index];
     int32_t min_isr = t->config->settings.min_insync_replicas;
@@ -63,8 +64,10 @@ void core_change_begin(struct controller_core *c, struct core_change *out, const
     change->index = index;
     change->metadata_version = core_metadata_version(c);
     change->elr_enabled = core_elr_enabled(c);
-    change->min_isr = (size_t)min_isr < before->replicas.count ? min_isr : (int32_t)before->replicas.count;
-    change->election = t->config->settings.unclean_leader_election ? ELECTION_UNCLEAN : ELECTION_ONLINE;
+    change->min_isr =
+        (size_t)min_isr < before->replicas.count ? min_isr : (int32_t)before->replicas.count;
+    change->election =
+        t->config->settings.unclean_leader_election ? ELECTION_UNCLEAN : ELECTION_ONLINE;
     change->may_lead = may_lead;
     change->arg = out;
     change->unclean_id = out->why.unclean_id;
@@ -95,7 +98,8 @@ static bool concerns(const struct core_reelection *why, const struct metadata_pa
     return !why->directory || uuid_equal(*why->directory, directory_of(p, why->removed_id));
 }
 
-static struct id_list without(struct arena *a, struct id_list list, const struct core_reelection *why)
+static struct id_list without(struct arena *a, struct id_list list,
+                              const struct core_reelection *why)
 {
     int32_t *ids = arena_array(a, int32_t, list.count);
     size_t count = 0;
@@ -162,7 +166,8 @@ static bool eligible(const struct controller_core *c, const struct isr_member *m
 {
     const struct metadata_broker *b = metadata_image_broker(c->image, m->id);
 
-    return b && !b->fenced && !b->in_controlled_shutdown && (m->epoch == -1 || m->epoch == b->epoch);
+    return b && !b->fenced && !b->in_controlled_shutdown &&
+           (m->epoch == -1 || m->epoch == b->epoch);
 }
 
 static enum kerr check_alter(const struct controller_core *c, int32_t broker_id,
@@ -180,7 +185,8 @@ static enum kerr check_alter(const struct controller_core *c, int32_t broker_id,
         return KERR_INVALID_UPDATE_VERSION;
     if (!valid_isr(p, isr))
         return KERR_INVALID_REQUEST;
-    if (q->leader_recovery_state != LEADER_RECOVERED && q->leader_recovery_state != LEADER_RECOVERING)
+    if (q->leader_recovery_state != LEADER_RECOVERED &&
+        q->leader_recovery_state != LEADER_RECOVERING)
         return KERR_INVALID_REQUEST;
     if (q->leader_recovery_state == LEADER_RECOVERING &&
         (isr.count > 1 || p->leader_recovery_state == LEADER_RECOVERED))
@@ -230,7 +236,8 @@ static void alter_one(struct controller_core *c, const struct controller_request
     change.change.leader_recovery_state = q->leader_recovery_state;
     core_change_emit(c, &change);
     p = metadata_topic_partition(metadata_image_topic_by_id(c->image, q->topic_id), q->partition);
-    if (p->leader != r->isr.broker_id) { /* the ISR completed a reassignment that took its leader out */
+    /* the ISR completed a reassignment that took its leader out */
+    if (p->leader != r->isr.broker_id) {
         result->code = KERR_NEW_LEADER_ELECTED;
         return;
     }
@@ -243,11 +250,13 @@ static void alter_one(struct controller_core *c, const struct controller_request
         result->code = KERR_UNKNOWN_SERVER_ERROR; /* it learns of it from the metadata */
 }
 
-struct controller_result core_alter_partitions(struct controller_core *c, struct controller_request *r)
+struct controller_result core_alter_partitions(struct controller_core *c,
+                                               struct controller_request *r)
 {
     if (!core_broker_of_epoch(c, r->isr.broker_id, r->isr.broker_epoch))
-        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH, "Broker %d is not registered with epoch %lld.",
-                           r->isr.broker_id, (long long)r->isr.broker_epoch);
+        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH,
+                           "Broker %d is not registered with epoch %lld.", r->isr.broker_id,
+                           (long long)r->isr.broker_epoch);
     r->isr.results = arena_array(r->arena, struct alter_partition_result, r->isr.count);
     if (!r->isr.results)
         return (struct controller_result){KERR_POLICY_VIOLATION, "The request is too large."};
@@ -295,16 +304,19 @@ static enum kerr assign_one(struct controller_core *c, const struct metadata_bro
     return KERR_NONE;
 }
 
-struct controller_result core_assign_replicas(struct controller_core *c, struct controller_request *r)
+struct controller_result core_assign_replicas(struct controller_core *c,
+                                              struct controller_request *r)
 {
     const struct metadata_broker *b =
         core_broker_of_epoch(c, r->directories.broker_id, r->directories.broker_epoch);
 
     if (!b)
-        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH, "Broker %d is not registered with epoch %lld.",
-                           r->directories.broker_id, (long long)r->directories.broker_epoch);
+        return core_refuse(r->arena, KERR_STALE_BROKER_EPOCH,
+                           "Broker %d is not registered with epoch %lld.", r->directories.broker_id,
+                           (long long)r->directories.broker_epoch);
     if (core_metadata_version(c) < METADATA_VERSION_DIRECTORIES)
-        return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION, "Directory assignment is not supported yet.");
+        return core_refuse(r->arena, KERR_UNSUPPORTED_VERSION,
+                           "Directory assignment is not supported yet.");
     r->directories.results = arena_array(r->arena, enum kerr, r->directories.count);
     if (!r->directories.results)
         return (struct controller_result){KERR_POLICY_VIOLATION, "The request is too large."};

@@ -2,10 +2,13 @@
 
 #include "replication/controller_core_internal.h"
 
-static const struct controller_result too_large = {KERR_POLICY_VIOLATION, "The request is too large."};
+static const struct controller_result too_large = {KERR_POLICY_VIOLATION,
+                                                   "The request is too large."};
 
-/* Where the replicas of the change lie: those that were there stay, new ones go where their broker has room. */
-static bool place_replicas(const struct controller_core *c, struct core_change *change, struct arena *a)
+/* Where the replicas of the change lie: those that were there stay, new ones go where their broker
+ * has room. */
+static bool place_replicas(const struct controller_core *c, struct core_change *change,
+                           struct arena *a)
 {
     const struct metadata_partition *before = change->change.before;
     struct id_list replicas = change->change.assignment.replicas;
@@ -21,8 +24,8 @@ static bool place_replicas(const struct controller_core *c, struct core_change *
     return directories != NULL;
 }
 
-static struct controller_result cancel(struct controller_core *c, struct arena *a, const struct metadata_topic *t,
-                                       int32_t index)
+static struct controller_result cancel(struct controller_core *c, struct arena *a,
+                                       const struct metadata_topic *t, int32_t index)
 {
     const struct metadata_partition *p = t->partitions[index];
     struct core_change change;
@@ -30,7 +33,8 @@ static struct controller_result cancel(struct controller_core *c, struct arena *
     int32_t first;
 
     if (!reassignment_under_way(p))
-        return core_refuse(a, KERR_NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.");
+        return core_refuse(a, KERR_NO_REASSIGNMENT_IN_PROGRESS,
+                           "No partition reassignment is in progress.");
     core_change_begin(c, &change, t, index, NULL);
     if (!reassignment_revert(p, &c->scratch, &to->assignment, &to->isr) ||
         !place_replicas(c, &change, &c->scratch))
@@ -39,10 +43,11 @@ static struct controller_result cancel(struct controller_core *c, struct arena *
         return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
                            "Invalid replica assignment: addingReplicas contains all replicas.");
     if (to->isr.count == 0 && to->election != ELECTION_UNCLEAN)
-        return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                           "Unable to revert partition assignment for %.*s:%d because it would require an "
-                           "unclean leader election.",
-                           STR_ARG(t->name), index);
+        return core_refuse(
+            a, KERR_INVALID_REPLICA_ASSIGNMENT,
+            "Unable to revert partition assignment for %.*s:%d because it would require an "
+            "unclean leader election.",
+            STR_ARG(t->name), index);
     if (to->isr.count == 0) {
         first = to->assignment.replicas.ids[0];
         to->isr = (struct id_list){&first, 1};
@@ -51,8 +56,9 @@ static struct controller_result cancel(struct controller_core *c, struct arena *
     return CORE_OK;
 }
 
-static struct controller_result move(struct controller_core *c, struct arena *a, const struct metadata_topic *t,
-                                     int32_t index, const struct reassign_partition *q, bool keep_count)
+static struct controller_result move(struct controller_core *c, struct arena *a,
+                                     const struct metadata_topic *t, int32_t index,
+                                     const struct reassign_partition *q, bool keep_count)
 {
     const struct metadata_partition *p = t->partitions[index];
     struct controller_result result = core_check_replicas(c, a, q->replicas);
@@ -61,7 +67,8 @@ static struct controller_result move(struct controller_core *c, struct arena *a,
     if (result.code != KERR_NONE)
         return result;
     if (keep_count && q->replicas.count != reassignment_target_count(p))
-        return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR, "The replication factor is changed from %zu to %zu",
+        return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR,
+                           "The replication factor is changed from %zu to %zu",
                            reassignment_target_count(p), q->replicas.count);
     core_change_begin(c, &change, t, index, NULL);
     change.change.election = ELECTION_ONLINE; /* to move a partition is no reason to lose records */
@@ -83,10 +90,12 @@ static struct controller_result reassign_one(struct controller_core *c, struct a
     if (!metadata_topic_partition(t, q->partition))
         return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "Unable to find partition %.*s:%d.",
                            STR_ARG(q->topic), q->partition);
-    return q->replicas.ids ? move(c, a, t, q->partition, q, keep_count) : cancel(c, a, t, q->partition);
+    return q->replicas.ids ? move(c, a, t, q->partition, q, keep_count)
+                           : cancel(c, a, t, q->partition);
 }
 
-struct controller_result core_alter_reassignments(struct controller_core *c, struct controller_request *r)
+struct controller_result core_alter_reassignments(struct controller_core *c,
+                                                  struct controller_request *r)
 {
     if (r->reassign.count > CONTROLLER_REQUEST_PARTITIONS_MAX)
         return too_large;
@@ -94,8 +103,8 @@ struct controller_result core_alter_reassignments(struct controller_core *c, str
     if (!r->reassign.results)
         return too_large;
     for (size_t i = 0; i < r->reassign.count; i++)
-        r->reassign.results[i] =
-            reassign_one(c, r->arena, &r->reassign.partitions[i], r->reassign.keep_replication_factor);
+        r->reassign.results[i] = reassign_one(c, r->arena, &r->reassign.partitions[i],
+                                              r->reassign.keep_replication_factor);
     return CORE_OK;
 }
 
@@ -112,7 +121,8 @@ static bool copy_ids(struct arena *a, struct id_list from, struct id_list *to)
 }
 
 /* Nothing, when nothing is under way there. False: the arena is spent. */
-static bool list_one(struct controller_request *r, struct str topic, int32_t index, const struct metadata_partition *p)
+static bool list_one(struct controller_request *r, struct str topic, int32_t index,
+                     const struct metadata_partition *p)
 {
     struct reassigning_partition *out = &r->reassigning.results[r->reassigning.result_count];
 
@@ -121,7 +131,8 @@ static bool list_one(struct controller_request *r, struct str topic, int32_t ind
     r->reassigning.result_count++;
     out->topic = topic;
     out->partition = index;
-    return copy_ids(r->arena, p->replicas, &out->replicas) && copy_ids(r->arena, p->adding, &out->adding) &&
+    return copy_ids(r->arena, p->replicas, &out->replicas) &&
+           copy_ids(r->arena, p->adding, &out->adding) &&
            copy_ids(r->arena, p->removing, &out->removing);
 }
 
@@ -154,7 +165,8 @@ static size_t count_under_way(const struct metadata_image *img)
     return count;
 }
 
-struct controller_result core_list_reassignments(struct controller_core *c, struct controller_request *r)
+struct controller_result core_list_reassignments(struct controller_core *c,
+                                                 struct controller_request *r)
 {
     size_t room = r->reassigning.all ? count_under_way(c->image) : r->reassigning.count;
     struct metadata_topic_cursor cursor;
@@ -167,8 +179,9 @@ struct controller_result core_list_reassignments(struct controller_core *c, stru
     for (size_t i = 0; listed && !r->reassigning.all && i < r->reassigning.count; i++) {
         const struct topic_partition *q = &r->reassigning.partitions[i];
 
-        listed = list_one(r, q->topic, q->partition,
-                          metadata_topic_partition(metadata_image_topic(c->image, q->topic), q->partition));
+        listed = list_one(
+            r, q->topic, q->partition,
+            metadata_topic_partition(metadata_image_topic(c->image, q->topic), q->partition));
     }
     metadata_topics_begin(&cursor, c->image);
     while (listed && r->reassigning.all && (t = metadata_topics_next(&cursor)))

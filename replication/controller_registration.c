@@ -17,7 +17,7 @@ struct controller_registration {
     struct controller_registration_args args;
     struct transport_request request;
     struct timer retry;
-    int32_t leader_id; /* -1: unknown */
+    int32_t leader_id;      /* -1: unknown */
     struct str leader_host; /* owned */
     uint16_t leader_port;
     bool wanted; /* the newest image lacks us, and may have controllers */
@@ -29,7 +29,8 @@ static struct bytes_mut encode(const struct register_controller *self)
 {
     struct controller_registration_request_listener *listeners =
         memory_zalloc(self->listener_count, sizeof *listeners);
-    struct controller_registration_request_feature *features = memory_zalloc(self->feature_count, sizeof *features);
+    struct controller_registration_request_feature *features =
+        memory_zalloc(self->feature_count, sizeof *features);
     struct controller_registration_request m;
     struct writer w;
 
@@ -59,7 +60,8 @@ static void tell(struct controller_registration *r)
 {
     struct transport_node node = {r->leader_id, r->leader_host, r->leader_port};
 
-    if (!r->wanted || r->asking || r->pausing || r->leader_id < 0 || r->leader_id == r->args.self.id || !r->leader_host.data)
+    if (!r->wanted || r->asking || r->pausing || r->leader_id < 0 ||
+        r->leader_id == r->args.self.id || !r->leader_host.data)
         return;
     r->asking = true;
     r->request.api_key = CONTROLLER_REGISTRATION_REQUEST_KEY;
@@ -81,17 +83,19 @@ static enum kerr read_answer(struct bytes body)
     return code;
 }
 
-/* Taken: the image will say so, or, had it been lost with its leader, will not, and then it is told again. */
+/* Taken: the image will say so, or, had it been lost with its leader, will not, and then it is told
+ * again. */
 static void answered(struct transport_request *request, struct status result, struct bytes body)
 {
-    struct controller_registration *r = CONTAINER_OF(request, struct controller_registration, request);
+    struct controller_registration *r =
+        CONTAINER_OF(request, struct controller_registration, request);
     enum kerr code = status_failed(result) ? result.code : read_answer(body);
 
     r->asking = false;
     r->pausing = true;
     if (code != KERR_NONE)
-        logger_event(r->args.logger, LOGGER_WARN, "controller_registration_failed", "leader=%d reason=%s",
-                     r->leader_id, kerr_name(code));
+        logger_event(r->args.logger, LOGGER_WARN, "controller_registration_failed",
+                     "leader=%d reason=%s", r->leader_id, kerr_name(code));
     timer_start(r->args.loop, &r->retry, RETRY_US);
 }
 
@@ -103,7 +107,8 @@ static void retry_fired(struct timer *t)
     tell(r);
 }
 
-struct controller_registration *controller_registration_create(const struct controller_registration_args *args)
+struct controller_registration *
+controller_registration_create(const struct controller_registration_args *args)
 {
     struct controller_registration *r = memory_zalloc(1, sizeof *r);
 
@@ -131,7 +136,8 @@ void controller_registration_free(struct controller_registration *r)
     free(r);
 }
 
-void controller_registration_leader(struct controller_registration *r, const struct transport_node *node)
+void controller_registration_leader(struct controller_registration *r,
+                                    const struct transport_node *node)
 {
     struct str host = memory_str(node->host);
 
@@ -144,7 +150,8 @@ void controller_registration_leader(struct controller_registration *r, const str
     tell(r);
 }
 
-void controller_registration_image(struct controller_registration *r, const struct metadata_image *image)
+void controller_registration_image(struct controller_registration *r,
+                                   const struct metadata_image *image)
 {
     const struct metadata_controller *known = metadata_image_controller(image, r->args.self.id);
     int16_t version = metadata_image_feature_level(image, METADATA_VERSION_FEATURE);

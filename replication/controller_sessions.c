@@ -1,36 +1,40 @@
-/* How long a broker may be silent, and when its silence is a reason to look whether somebody still listens there. */
+/* How long a broker may be silent, and when its silence is a reason to look whether somebody still
+ * listens there. */
 
 #include <stdlib.h>
 
 #include "replication/controller_core_internal.h"
 
-/* Heartbeats that may get lost before a broker is given up, and the least time for that: shorter than
- * Apache Kafka's fixed session, for brokers that beat faster. */
+/* Heartbeats that may get lost before a broker is given up, and the least time for that: shorter
+ * than Apache Kafka's fixed session, for brokers that beat faster. */
 #define SESSION_BEATS  5
 #define SESSION_MS_MIN 2000
 
-/* Brokers are watched in windows of this length, the longest gap in them not counted. Fewer beats in one say nothing of a
- * broker that beats fast: with its default interval of 2 s, an Apache Kafka broker has none of these windows.
+/* Brokers are watched in windows of this length, the longest gap in them not counted. Fewer beats
+ * in one say nothing of a broker that beats fast: with its default interval of 2 s, an Apache Kafka
+ * broker has none of these windows.
  *
- * Its pace is the second longest gap. A machine that is slow is so again and again; one long gap is what a cut that healed
- * or a short pause leaves, and with it a cut right after another would go unnoticed for five times as long. A heartbeat
- * that comes after the session's end says nothing of the pace either: the broker was away. It does when it happens twice
- * in a row: then we were wrong about that broker. */
+ * Its pace is the second longest gap. A machine that is slow is so again and again; one long gap is
+ * what a cut that healed or a short pause leaves, and with it a cut right after another would go
+ * unnoticed for five times as long. A heartbeat that comes after the session's end says nothing of
+ * the pace either: the broker was away. It does when it happens twice in a row: then we were wrong
+ * about that broker. */
 #define WINDOW_MS    2500
 #define WINDOW_BEATS 6
 
-/* Brokers that a new controller takes over are past the burst of their start: their pace shows sooner. */
+/* Brokers that a new controller takes over are past the burst of their start: their pace shows
+ * sooner. */
 #define TAKEN_OVER_WINDOW_MS 1000
 
-/* A new controller knows nobody's pace. Who lives hears of it and beats at once; Apache Kafka's brokers within their
- * interval. The leader before it was already silent when it was replaced. */
+/* A new controller knows nobody's pace. Who lives hears of it and beats at once; Apache Kafka's
+ * brokers within their interval. The leader before it was already silent when it was replaced. */
 #define UNHEARD_MS 4000
 #define DEPOSED_MS 2500
 
 /* Silence that is worth a look. A look at a broker that lives costs next to nothing. */
-#define SILENCE_MS_MIN   500
-#define SILENCE_MS       2500 /* of one whose pace is not known */
-#define LOOK_AGAIN_MS    1000
+#define SILENCE_MS_MIN 500
+#define SILENCE_MS     2500 /* of one whose pace is not known */
+#define LOOK_AGAIN_MS  1000
 
 struct broker_session *core_session_find(const struct controller_core *c, int32_t id)
 {
@@ -62,7 +66,8 @@ static void begin_window(struct broker_session *s, int64_t now_ms, int64_t windo
     s->overdue = false;
 }
 
-struct broker_session *core_session_renew(struct controller_core *c, int32_t id, int64_t registration_offset)
+struct broker_session *core_session_renew(struct controller_core *c, int32_t id,
+                                          int64_t registration_offset)
 {
     struct broker_session *s = core_session_find(c, id);
 
@@ -108,7 +113,7 @@ void core_sessions_free(struct controller_core *c)
     struct broker_session *s, *next;
 
     HASH_ITER(hh, c->sessions, s, next)
-        core_session_end(c, s);
+    core_session_end(c, s);
 }
 
 int64_t core_session_ms(const struct controller_core *c, const struct broker_session *s)
@@ -149,7 +154,8 @@ static void maybe_end_window(struct broker_session *s, int64_t now_ms)
     begin_window(s, now_ms, WINDOW_MS);
 }
 
-void core_session_touch(struct controller_core *c, struct broker_session *s, int64_t metadata_offset)
+void core_session_touch(struct controller_core *c, struct broker_session *s,
+                        int64_t metadata_offset)
 {
     int64_t gap_ms = c->at.now_ms - s->last_contact_ms;
 
@@ -178,7 +184,8 @@ static bool worth_a_look(const struct controller_core *c, const struct broker_se
     return b && !b->fenced && s->id != c->node_id;
 }
 
-size_t controller_core_suspects(struct controller_core *c, int64_t now_ms, struct controller_suspect *out, size_t room)
+size_t controller_core_suspects(struct controller_core *c, int64_t now_ms,
+                                struct controller_suspect *out, size_t room)
 {
     size_t count = 0;
 
@@ -186,7 +193,8 @@ size_t controller_core_suspects(struct controller_core *c, int64_t now_ms, struc
         if (now_ms < s->look_ms || !worth_a_look(c, s))
             continue;
         s->look_ms = now_ms + LOOK_AGAIN_MS;
-        out[count++] = (struct controller_suspect){s->id, metadata_image_broker(c->image, s->id)->epoch};
+        out[count++] =
+            (struct controller_suspect){s->id, metadata_image_broker(c->image, s->id)->epoch};
     }
     return count;
 }

@@ -6,7 +6,8 @@
 #include "replication/placement.h"
 #include "replication/topic_name.h"
 
-static const struct controller_result too_large = {KERR_POLICY_VIOLATION, "The request is too large."};
+static const struct controller_result too_large = {KERR_POLICY_VIOLATION,
+                                                   "The request is too large."};
 
 static struct controller_result too_many_partitions(struct arena *a)
 {
@@ -16,10 +17,11 @@ static struct controller_result too_many_partitions(struct arena *a)
 
 static struct controller_result none_active(struct arena *a, size_t replica_count)
 {
-    return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR,
-                       "Unable to replicate the partition %zu time(s): All brokers are currently fenced, or have "
-                       "all their log directories cordoned.",
-                       replica_count);
+    return core_refuse(
+        a, KERR_INVALID_REPLICATION_FACTOR,
+        "Unable to replicate the partition %zu time(s): All brokers are currently fenced, or have "
+        "all their log directories cordoned.",
+        replica_count);
 }
 
 /* ---- where partitions go ---- */
@@ -78,7 +80,8 @@ static struct placement *placement_of(const struct controller_core *c)
     return p;
 }
 
-/* Placed by us. l->partition_count and replica_count say how many; replicas come from the scratch arena. */
+/* Placed by us. l->partition_count and replica_count say how many; replicas come from the scratch
+ * arena. */
 static struct controller_result place(struct controller_core *c, struct arena *a, struct layout *l)
 {
     size_t broker_count = brokers_with_room(c);
@@ -86,11 +89,12 @@ static struct controller_result place(struct controller_core *c, struct arena *a
     bool placed = true;
 
     if (l->replica_count > broker_count)
-        return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR,
-                           "Unable to replicate the partition %zu time(s): The target replication factor of "
-                           "%zu cannot be reached because only %zu broker(s) are registered or some brokers have "
-                           "all their log directories cordoned.",
-                           l->replica_count, l->replica_count, broker_count);
+        return core_refuse(
+            a, KERR_INVALID_REPLICATION_FACTOR,
+            "Unable to replicate the partition %zu time(s): The target replication factor of "
+            "%zu cannot be reached because only %zu broker(s) are registered or some brokers have "
+            "all their log directories cordoned.",
+            l->replica_count, l->replica_count, broker_count);
     l->replicas = arena_array(&c->scratch, int32_t, l->partition_count * l->replica_count);
     if (!l->replicas)
         return too_large;
@@ -109,19 +113,22 @@ struct controller_result core_check_replicas(const struct controller_core *c, st
                            "The manual partition assignment includes an empty replica list.");
     for (size_t i = 0; i < brokers.count; i++) {
         if (!metadata_image_broker(c->image, brokers.ids[i]))
-            return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                               "The manual partition assignment includes broker %d, but no such broker is "
-                               "registered.",
-                               brokers.ids[i]);
+            return core_refuse(
+                a, KERR_INVALID_REPLICA_ASSIGNMENT,
+                "The manual partition assignment includes broker %d, but no such broker is "
+                "registered.",
+                brokers.ids[i]);
         if (!has_room(metadata_image_broker(c->image, brokers.ids[i])))
-            return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                               "The manual partition assignment includes broker %d, but all its log directories "
-                               "are cordoned.",
-                               brokers.ids[i]);
+            return core_refuse(
+                a, KERR_INVALID_REPLICA_ASSIGNMENT,
+                "The manual partition assignment includes broker %d, but all its log directories "
+                "are cordoned.",
+                brokers.ids[i]);
         if (id_list_contains((struct id_list){brokers.ids, i}, brokers.ids[i]))
-            return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                               "The manual partition assignment includes the broker %d more than once.",
-                               brokers.ids[i]);
+            return core_refuse(
+                a, KERR_INVALID_REPLICA_ASSIGNMENT,
+                "The manual partition assignment includes the broker %d more than once.",
+                brokers.ids[i]);
     }
     return CORE_OK;
 }
@@ -134,19 +141,22 @@ static struct controller_result check_replicas(const struct controller_core *c, 
     if (result.code != KERR_NONE)
         return result;
     if (brokers.count != replica_count)
-        return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                           "The manual partition assignment includes a partition with %zu replica(s), but this "
-                           "is not consistent with previous partitions, which have %zu replica(s).",
-                           brokers.count, replica_count);
+        return core_refuse(
+            a, KERR_INVALID_REPLICA_ASSIGNMENT,
+            "The manual partition assignment includes a partition with %zu replica(s), but this "
+            "is not consistent with previous partitions, which have %zu replica(s).",
+            brokers.count, replica_count);
     for (size_t i = 0; i < brokers.count; i++)
         if (core_broker_active(c, brokers.ids[i]))
             return CORE_OK;
-    return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                       "All brokers specified in the manual partition assignment are fenced or in controlled "
-                       "shutdown.");
+    return core_refuse(
+        a, KERR_INVALID_REPLICA_ASSIGNMENT,
+        "All brokers specified in the manual partition assignment are fenced or in controlled "
+        "shutdown.");
 }
 
-/* Placed by the client. in_order: the n-th assignment is for the n-th partition, else each names its own. */
+/* Placed by the client. in_order: the n-th assignment is for the n-th partition, else each names
+ * its own. */
 static struct controller_result take_assignments(struct controller_core *c, struct arena *a,
                                                  const struct controller_assignment *assignments,
                                                  bool in_order, struct layout *l)
@@ -159,7 +169,8 @@ static struct controller_result take_assignments(struct controller_core *c, stru
         return too_large;
     for (size_t i = 0; i < l->partition_count; i++) {
         size_t index = in_order ? i : (size_t)assignments[i].partition;
-        struct controller_result result = check_replicas(c, a, assignments[i].brokers, l->replica_count);
+        struct controller_result result =
+            check_replicas(c, a, assignments[i].brokers, l->replica_count);
 
         if (result.code != KERR_NONE)
             return result;
@@ -168,7 +179,8 @@ static struct controller_result take_assignments(struct controller_core *c, stru
                                "partitions should be a consecutive 0-based integer sequence");
         if (seen[index])
             return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                               "Found multiple manual partition assignments for partition %zu", index);
+                               "Found multiple manual partition assignments for partition %zu",
+                               index);
         seen[index] = true;
         memcpy(&l->replicas[index * l->replica_count], assignments[i].brokers.ids,
                l->replica_count * sizeof(int32_t));
@@ -185,7 +197,8 @@ static void emit_partitions(struct controller_core *c, struct uuid topic_id, siz
 
     CHECK(isr && directories);
     for (size_t i = 0; i < l->partition_count; i++) {
-        struct metadata_partition p = {.replicas = {layout_at(l, i), l->replica_count}, .directories = directories};
+        struct metadata_partition p = {.replicas = {layout_at(l, i), l->replica_count},
+                                       .directories = directories};
         struct metadata_record r;
 
         p.isr.ids = isr;
@@ -202,7 +215,8 @@ static void emit_partitions(struct controller_core *c, struct uuid topic_id, siz
 
 /* ---- create ---- */
 
-static struct controller_result check_name(struct controller_core *c, struct arena *a, struct str name)
+static struct controller_result check_name(struct controller_core *c, struct arena *a,
+                                           struct str name)
 {
     const char *fault = topic_name_error(name);
     struct str collides;
@@ -210,13 +224,16 @@ static struct controller_result check_name(struct controller_core *c, struct are
     if (fault)
         return core_refuse(a, KERR_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s", fault);
     if (str_equal(name, STR("__cluster_metadata")))
-        return core_refuse(a, KERR_INVALID_REQUEST, "Creation of internal topic __cluster_metadata is prohibited.");
+        return core_refuse(a, KERR_INVALID_REQUEST,
+                           "Creation of internal topic __cluster_metadata is prohibited.");
     if (metadata_image_topic(c->image, name))
-        return core_refuse(a, KERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.", STR_ARG(name));
+        return core_refuse(a, KERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+                           STR_ARG(name));
     collides = core_collision_find(c, name);
     if (collides.data)
-        return core_refuse(a, KERR_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
-                           STR_ARG(name), STR_ARG(collides));
+        return core_refuse(a, KERR_INVALID_TOPIC_EXCEPTION,
+                           "Topic '%.*s' collides with existing topic: %.*s", STR_ARG(name),
+                           STR_ARG(collides));
     return CORE_OK;
 }
 
@@ -224,16 +241,19 @@ static struct controller_result check_counts(struct arena *a, const struct creat
 {
     if (q->assignment_count > 0) {
         if (q->replication_factor != -1)
-            return core_refuse(a, KERR_INVALID_REQUEST, "A manual partition assignment was specified, but "
-                                                        "replication factor was not set to -1.");
+            return core_refuse(a, KERR_INVALID_REQUEST,
+                               "A manual partition assignment was specified, but "
+                               "replication factor was not set to -1.");
         if (q->partition_count != -1)
-            return core_refuse(a, KERR_INVALID_REQUEST, "A manual partition assignment was specified, but "
-                                                        "numPartitions was not set to -1.");
+            return core_refuse(a, KERR_INVALID_REQUEST,
+                               "A manual partition assignment was specified, but "
+                               "numPartitions was not set to -1.");
         return CORE_OK;
     }
     if (q->replication_factor < -1 || q->replication_factor == 0)
-        return core_refuse(a, KERR_INVALID_REPLICATION_FACTOR,
-                           "Replication factor must be larger than 0, or -1 to use the default value.");
+        return core_refuse(
+            a, KERR_INVALID_REPLICATION_FACTOR,
+            "Replication factor must be larger than 0, or -1 to use the default value.");
     if (q->partition_count < -1 || q->partition_count == 0)
         return core_refuse(a, KERR_INVALID_PARTITIONS,
                            "Number of partitions was set to an invalid non-positive value.");
@@ -252,8 +272,9 @@ static struct controller_result lay_out(struct controller_core *c, struct arena 
         l->replica_count = q->assignments[0].brokers.count;
         return take_assignments(c, a, q->assignments, false, l);
     }
-    l->partition_count = (size_t)(q->partition_count == -1 ? config_values_integer(c->given, "num.partitions")
-                                                           : q->partition_count);
+    l->partition_count =
+        (size_t)(q->partition_count == -1 ? config_values_integer(c->given, "num.partitions")
+                                          : q->partition_count);
     l->replica_count = (size_t)(q->replication_factor == -1
                                     ? config_values_integer(c->given, "default.replication.factor")
                                     : q->replication_factor);
@@ -262,13 +283,15 @@ static struct controller_result lay_out(struct controller_core *c, struct arena 
 
 /* *set is owned by the caller when the answer is NONE. */
 static struct controller_result take_configs(struct controller_core *c, struct arena *a,
-                                             const struct create_topic *q, const struct config_set **set)
+                                             const struct create_topic *q,
+                                             const struct config_set **set)
 {
     struct controller_result result;
 
     for (size_t i = 0; i < q->config_count; i++)
         if (!q->configs[i].value.data)
-            return core_refuse(a, KERR_INVALID_CONFIG, "Null value not supported for topic configs: %.*s",
+            return core_refuse(a, KERR_INVALID_CONFIG,
+                               "Null value not supported for topic configs: %.*s",
                                STR_ARG(q->configs[i].name));
     *set = config_set_create(q->configs, q->config_count);
     result = core_check_topic_configs(c, a, *set);
@@ -322,7 +345,8 @@ static void create_one(struct controller_core *c, struct arena *a, const struct 
     out->result = check_name(c, a, q->name);
     if (out->result.code != KERR_NONE)
         return;
-    if ((q->partition_count > 0 && (size_t)q->partition_count > *budget) || q->assignment_count > *budget) {
+    if ((q->partition_count > 0 && (size_t)q->partition_count > *budget) ||
+        q->assignment_count > *budget) {
         out->result = too_many_partitions(a);
         return;
     }
@@ -361,7 +385,8 @@ struct controller_result core_create_topics(struct controller_core *c, struct co
     core_find_duplicates(keys, count, twice);
     for (size_t i = 0; i < count; i++)
         if (twice[i])
-            r->create.results[i].result = core_refuse(r->arena, KERR_INVALID_REQUEST, "Duplicate topic name.");
+            r->create.results[i].result =
+                core_refuse(r->arena, KERR_INVALID_REQUEST, "Duplicate topic name.");
         else
             create_one(c, r->arena, &r->create.topics[i], &budget, &r->create.results[i]);
     free(keys);
@@ -372,7 +397,8 @@ struct controller_result core_create_topics(struct controller_core *c, struct co
 /* ---- delete ---- */
 
 static struct controller_result delete_one(struct controller_core *c, struct arena *a,
-                                           const struct delete_topic *q, struct delete_topic_result *out)
+                                           const struct delete_topic *q,
+                                           struct delete_topic_result *out)
 {
     const struct metadata_topic *t;
     struct metadata_record r;
@@ -383,10 +409,13 @@ static struct controller_result delete_one(struct controller_core *c, struct are
     if (!q->name.data && uuid_is_zero(q->id))
         return core_refuse(a, KERR_INVALID_REQUEST, "Neither topic name nor id were specified.");
     if (q->name.data && !uuid_is_zero(q->id))
-        return core_refuse(a, KERR_INVALID_REQUEST, "You may not specify both topic name and topic id.");
-    t = q->name.data ? metadata_image_topic(c->image, q->name) : metadata_image_topic_by_id(c->image, q->id);
+        return core_refuse(a, KERR_INVALID_REQUEST,
+                           "You may not specify both topic name and topic id.");
+    t = q->name.data ? metadata_image_topic(c->image, q->name)
+                     : metadata_image_topic_by_id(c->image, q->id);
     if (!t && q->name.data)
-        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.");
+        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION,
+                           "This server does not host this topic-partition.");
     if (!t)
         return core_refuse(a, KERR_UNKNOWN_TOPIC_ID, "This server does not host this topic ID.");
     name = arena_strdup(a, t->name);
@@ -408,22 +437,25 @@ struct controller_result core_delete_topics(struct controller_core *c, struct co
     bool *twice;
 
     if (!config_values_boolean(c->given, "delete.topic.enable"))
-        return (struct controller_result){KERR_TOPIC_DELETION_DISABLED, "Topic deletion is disabled."};
+        return (struct controller_result){KERR_TOPIC_DELETION_DISABLED,
+                                          "Topic deletion is disabled."};
     r->remove.results = arena_array(r->arena, struct delete_topic_result, count);
     if (!r->remove.results)
         return too_large;
     keys = memory_zalloc(count, sizeof *keys);
     twice = memory_zalloc(count, sizeof *twice);
     for (size_t i = 0; i < count; i++)
-        keys[i] = (struct core_key){.name = r->remove.topics[i].name, .id = r->remove.topics[i].id, .index = i};
+        keys[i] = (struct core_key){
+            .name = r->remove.topics[i].name, .id = r->remove.topics[i].id, .index = i};
     core_find_duplicates(keys, count, twice);
     for (size_t i = 0; i < count; i++) {
         struct delete_topic_result *out = &r->remove.results[i];
 
         out->name = r->remove.topics[i].name;
         out->id = r->remove.topics[i].id;
-        out->result = twice[i] ? core_refuse(r->arena, KERR_INVALID_REQUEST, "Duplicate topic name or id.")
-                               : delete_one(c, r->arena, &r->remove.topics[i], out);
+        out->result =
+            twice[i] ? core_refuse(r->arena, KERR_INVALID_REQUEST, "Duplicate topic name or id.")
+                     : delete_one(c, r->arena, &r->remove.topics[i], out);
     }
     free(keys);
     free(twice);
@@ -432,22 +464,24 @@ struct controller_result core_delete_topics(struct controller_core *c, struct co
 
 /* ---- grow ---- */
 
-static struct controller_result check_growth(struct arena *a, const struct grow_topic *q, size_t has,
-                                             size_t budget)
+static struct controller_result check_growth(struct arena *a, const struct grow_topic *q,
+                                             size_t has, size_t budget)
 {
     if (q->partition_count >= 0 && (size_t)q->partition_count == has)
         return core_refuse(a, KERR_INVALID_PARTITIONS, "Topic already has %zu partition(s).", has);
     if (q->partition_count < 0 || (size_t)q->partition_count < has)
-        return core_refuse(a, KERR_INVALID_PARTITIONS,
-                           "The topic %.*s currently has %zu partition(s); %d would not be an increase.",
-                           STR_ARG(q->name), has, q->partition_count);
+        return core_refuse(
+            a, KERR_INVALID_PARTITIONS,
+            "The topic %.*s currently has %zu partition(s); %d would not be an increase.",
+            STR_ARG(q->name), has, q->partition_count);
     if ((size_t)q->partition_count - has > budget)
         return too_many_partitions(a);
     if (q->assignments && q->assignment_count != (size_t)q->partition_count - has)
-        return core_refuse(a, KERR_INVALID_REPLICA_ASSIGNMENT,
-                           "Attempted to add %zu additional partition(s), but only %zu assignment(s) were "
-                           "specified.",
-                           (size_t)q->partition_count - has, q->assignment_count);
+        return core_refuse(
+            a, KERR_INVALID_REPLICA_ASSIGNMENT,
+            "Attempted to add %zu additional partition(s), but only %zu assignment(s) were "
+            "specified.",
+            (size_t)q->partition_count - has, q->assignment_count);
     return CORE_OK;
 }
 
@@ -460,7 +494,8 @@ static struct controller_result grow_one(struct controller_core *c, struct arena
     size_t has;
 
     if (!t)
-        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.");
+        return core_refuse(a, KERR_UNKNOWN_TOPIC_OR_PARTITION,
+                           "This server does not host this topic-partition.");
     has = t->partition_count;
     result = check_growth(a, q, has, *budget);
     if (result.code != KERR_NONE)
@@ -492,8 +527,9 @@ struct controller_result core_grow_topics(struct controller_core *c, struct cont
         keys[i] = (struct core_key){.name = r->grow.topics[i].name, .index = i};
     core_find_duplicates(keys, count, twice);
     for (size_t i = 0; i < count; i++)
-        r->grow.results[i] = twice[i] ? core_refuse(r->arena, KERR_INVALID_REQUEST, "Duplicate topic name.")
-                                      : grow_one(c, r->arena, &r->grow.topics[i], &budget);
+        r->grow.results[i] =
+            twice[i] ? core_refuse(r->arena, KERR_INVALID_REQUEST, "Duplicate topic name.")
+                     : grow_one(c, r->arena, &r->grow.topics[i], &budget);
     free(keys);
     free(twice);
     return CORE_OK;

@@ -2,7 +2,10 @@
 
 #include "replication/metadata_encode.h"
 
-#define RANGE(name, min, max) {{name, sizeof(name) - 1}, min, max}
+#define RANGE(name, min, max)                                                                      \
+    {                                                                                              \
+        {name, sizeof(name) - 1}, min, max                                                         \
+    }
 
 static const struct metadata_feature_range supported[] = {
     RANGE("eligible.leader.replicas.version", 0, 1),
@@ -40,33 +43,13 @@ static const struct {
     const char *name;
     bool changes_records;
 } metadata_versions[] = {
-    {"3.3-IV3", true},
-    {"3.4-IV0", true},
-    {"3.5-IV0", false},
-    {"3.5-IV1", false},
-    {"3.5-IV2", true},
-    {"3.6-IV0", false},
-    {"3.6-IV1", true},
-    {"3.6-IV2", true},
-    {"3.7-IV0", true},
-    {"3.7-IV1", false},
-    {"3.7-IV2", true},
-    {"3.7-IV3", false},
-    {"3.7-IV4", false},
-    {"3.8-IV0", false},
-    {"3.9-IV0", false},
-    {"4.0-IV0", false},
-    {"4.0-IV1", true},
-    {"4.0-IV2", false},
-    {"4.0-IV3", false},
-    {"4.1-IV0", false},
-    {"4.1-IV1", false},
-    {"4.2-IV0", false},
-    {"4.2-IV1", false},
-    {"4.3-IV0", true},
-    {"4.4-IV0", false},
-    {"4.4-IV1", true},
-    {"4.4-IV2", true},
+    {"3.3-IV3", true},  {"3.4-IV0", true},  {"3.5-IV0", false}, {"3.5-IV1", false},
+    {"3.5-IV2", true},  {"3.6-IV0", false}, {"3.6-IV1", true},  {"3.6-IV2", true},
+    {"3.7-IV0", true},  {"3.7-IV1", false}, {"3.7-IV2", true},  {"3.7-IV3", false},
+    {"3.7-IV4", false}, {"3.8-IV0", false}, {"3.9-IV0", false}, {"4.0-IV0", false},
+    {"4.0-IV1", true},  {"4.0-IV2", false}, {"4.0-IV3", false}, {"4.1-IV0", false},
+    {"4.1-IV1", false}, {"4.2-IV0", false}, {"4.2-IV1", false}, {"4.3-IV0", true},
+    {"4.4-IV0", false}, {"4.4-IV1", true},  {"4.4-IV2", true},
 };
 
 _Static_assert(sizeof metadata_versions / sizeof metadata_versions[0] ==

@@ -1,7 +1,8 @@
 #ifndef REPLICATION_FEATURE_LEVELS_H
 #define REPLICATION_FEATURE_LEVELS_H
 
-/* The features of Apache Kafka 4.4: what levels this software speaks, and at which a cluster is formatted. */
+/* The features of Apache Kafka 4.4: what levels this software speaks, and at which a cluster is
+ * formatted. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,8 +18,8 @@ struct feature_default {
     int16_t level;
 };
 
-/* What a fresh cluster is formatted with, in the order in which Apache Kafka writes it: metadata.version, then by
- * name. kraft.version is not a record of its own there. */
+/* What a fresh cluster is formatted with, in the order in which Apache Kafka writes it:
+ * metadata.version, then by name. kraft.version is not a record of its own there. */
 const struct feature_default *feature_defaults(size_t *count);
 
 /* As Apache Kafka calls a level of metadata.version: "4.4-IV2"; "?" for one that is not known. */

@@ -5,10 +5,11 @@
 
 #include "protocol/base/check.h"
 
-/* The first error waits this long, each further one twice as long up to replica.fetch.backoff.ms. Most pass soon: a new
- * leader that has not heard of it yet is behind by a message. */
+/* The first error waits this long, each further one twice as long up to replica.fetch.backoff.ms.
+ * Most pass soon: a new leader that has not heard of it yet is behind by a message. */
 #define BACKOFF_MS_FIRST 5
-/* A partition that failed so often in a row waits for the next fetch, and no longer costs the one in flight. */
+/* A partition that failed so often in a row waits for the next fetch, and no longer costs the one
+ * in flight. */
 #define FAILURES_HURRIED 6
 
 static const bool in_session_states[FETCHER_STATE_COUNT] = {
@@ -60,11 +61,11 @@ static void session_restart(struct fetcher *f)
     f->forgotten_count = 0;
     for (size_t state = 0; state < FETCHER_STATE_COUNT; state++)
         DL_FOREACH(f->lists[state], p)
-            p->in_session = false;
+    p->in_session = false;
     DL_CONCAT(f->lists[FETCHER_CHANGED], f->lists[FETCHER_TOLD]);
     f->lists[FETCHER_TOLD] = NULL;
     DL_FOREACH(f->lists[FETCHER_CHANGED], p)
-        p->state = FETCHER_CHANGED;
+    p->state = FETCHER_CHANGED;
 }
 
 static bool forgotten_reserve(struct fetcher *f)
@@ -100,7 +101,8 @@ static bool session_forget(struct fetcher *f, struct fetcher_partition *p)
 static void session_remember(struct fetcher *f, struct fetcher_partition *p)
 {
     for (size_t i = 0; i < f->forgotten_count; i++)
-        if (f->forgotten[i].index == p->index && uuid_equal(f->forgotten[i].topic_id, p->topic_id)) {
+        if (f->forgotten[i].index == p->index &&
+            uuid_equal(f->forgotten[i].topic_id, p->topic_id)) {
             f->forgotten[i] = f->forgotten[--f->forgotten_count];
             p->in_session = true;
             return;
@@ -159,7 +161,8 @@ bool fetcher_due(struct fetcher *f, int64_t now_ms, int64_t *wake_ms)
         else
             wake_earlier(wake_ms, p->retry_ms);
     }
-    if (f->in_flight || f->lists[FETCHER_FLUSHING] || (!f->lists[FETCHER_CHANGED] && !f->lists[FETCHER_TOLD]))
+    if (f->in_flight || f->lists[FETCHER_FLUSHING] ||
+        (!f->lists[FETCHER_CHANGED] && !f->lists[FETCHER_TOLD]))
         return false;
     if (now_ms < f->retry_ms) {
         wake_earlier(wake_ms, f->retry_ms);
@@ -175,8 +178,8 @@ bool fetcher_hurried(const struct fetcher *f)
     if (!f->in_flight || f->lists[FETCHER_FLUSHING])
         return false;
     DL_FOREACH(f->lists[FETCHER_CHANGED], p)
-        if (p->failures <= FAILURES_HURRIED && !p->held)
-            return true;
+    if (p->failures <= FAILURES_HURRIED && !p->held)
+        return true;
     return false;
 }
 
@@ -191,7 +194,8 @@ void fetcher_prepare(struct fetcher *f)
 {
     CHECK(!f->in_flight);
     if (f->session_epoch == 0) {
-        session_restart(f); /* also where the leader has no room for one: every fetch is full then */
+        session_restart(f); /* also where the leader has no room for one: every fetch is full
+                             * then */
         return;
     }
     for (size_t state = 0; state < FETCHER_STATE_COUNT; state++) {
@@ -200,8 +204,8 @@ void fetcher_prepare(struct fetcher *f)
         if (in_session_states[state])
             continue;
         DL_FOREACH(f->lists[state], p)
-            if (!session_forget(f, p))
-                return;
+        if (!session_forget(f, p))
+            return;
     }
 }
 
@@ -271,8 +275,8 @@ static bool epoch_is_over(enum kerr code)
     return code == KERR_FENCED_LEADER_EPOCH;
 }
 
-enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p, const struct fetcher_answer *a,
-                                                int64_t now_ms)
+enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,
+                                                const struct fetcher_answer *a, int64_t now_ms)
 {
     if (p->state != FETCHER_TOLD)
         return FETCHER_IGNORE;
@@ -297,7 +301,8 @@ enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p, con
 
 static bool position_equal(const struct fetcher_position *a, const struct fetcher_position *b)
 {
-    return a->last_epoch == b->last_epoch && a->end_offset == b->end_offset && a->start_offset == b->start_offset;
+    return a->last_epoch == b->last_epoch && a->end_offset == b->end_offset &&
+           a->start_offset == b->start_offset;
 }
 
 void fetcher_appended(struct fetcher_partition *p, const struct fetcher_position *at, bool flushed)
@@ -321,7 +326,8 @@ void fetcher_cut_first(struct fetcher_partition *p)
     fetcher_move(p, FETCHER_TRUNCATING);
 }
 
-void fetcher_truncated(struct fetcher_partition *p, const struct fetcher_position *at, bool flushed, int64_t now_ms)
+void fetcher_truncated(struct fetcher_partition *p, const struct fetcher_position *at, bool flushed,
+                       int64_t now_ms)
 {
     CHECK(p->state == FETCHER_TRUNCATING || p->state == FETCHER_ASKING);
     if (position_equal(&p->at, at)) {

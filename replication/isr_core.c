@@ -53,7 +53,8 @@ bool isr_enough(const struct isr *s)
     return isr_size(s) >= (size_t)s->min_isr;
 }
 
-int64_t isr_low_watermark(const struct isr *s, int64_t own_start, bool (*alive)(void *arg, int32_t id), void *arg)
+int64_t isr_low_watermark(const struct isr *s, int64_t own_start,
+                          bool (*alive)(void *arg, int32_t id), void *arg)
 {
     int64_t lowest = own_start;
 
@@ -100,7 +101,8 @@ static void advance_high_watermark(struct isr *s, int64_t now_ms, struct isr_eff
 
 static bool has_all(const struct isr *s, const struct isr_replica *r)
 {
-    return r->flushed_end_offset >= s->high_watermark && r->flushed_end_offset >= s->epoch_start_offset;
+    return r->flushed_end_offset >= s->high_watermark &&
+           r->flushed_end_offset >= s->epoch_start_offset;
 }
 
 static bool may_join(const struct isr *s, const struct isr_replica *r, int64_t now_ms)
@@ -109,7 +111,8 @@ static bool may_join(const struct isr *s, const struct isr_replica *r, int64_t n
            now_ms - r->fetched_ms <= ISR_FRESH_MS && has_all(s, r);
 }
 
-static bool fell_behind(const struct isr *s, const struct isr_replica *r, int64_t leader_end_offset, int64_t now_ms)
+static bool fell_behind(const struct isr *s, const struct isr_replica *r, int64_t leader_end_offset,
+                        int64_t now_ms)
 {
     return r->in_isr && r->id != s->self_id && r->flushed_end_offset != leader_end_offset &&
            now_ms - r->caught_up_ms > s->lag_ms_max;
@@ -120,7 +123,8 @@ static int64_t latest(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static bool is_silent(const struct isr *s, const struct isr_replica *r, int64_t leader_end_offset, int64_t now_ms)
+static bool is_silent(const struct isr *s, const struct isr_replica *r, int64_t leader_end_offset,
+                      int64_t now_ms)
 {
     int64_t since_ms = latest(s->attentive_ms, latest(r->fetched_ms, r->joined_ms));
     int64_t limit_ms = now_ms - r->joined_ms < ISR_PATIENT_MS ? r->patience_ms : s->silence_ms_max;
@@ -129,7 +133,8 @@ static bool is_silent(const struct isr *s, const struct isr_replica *r, int64_t 
            now_ms - since_ms >= latest(limit_ms, r->wait_ms + ISR_ROUND_MS);
 }
 
-/* Whoever may join is in the maximal ISR from here on: the controller may accept it before we hear of it. */
+/* Whoever may join is in the maximal ISR from here on: the controller may accept it before we hear
+ * of it. */
 static void maybe_expand(struct isr *s, int64_t now_ms, struct isr_effects *fx)
 {
     if (s->proposed || now_ms < s->propose_from_ms)
@@ -148,7 +153,8 @@ static void maybe_expand(struct isr *s, int64_t now_ms, struct isr_effects *fx)
 }
 
 /* Who fell behind stays in the maximal ISR until the controller has taken it out. */
-static void maybe_shrink(struct isr *s, int64_t leader_end_offset, int64_t now_ms, struct isr_effects *fx)
+static void maybe_shrink(struct isr *s, int64_t leader_end_offset, int64_t now_ms,
+                         struct isr_effects *fx)
 {
     size_t left = 0;
 
@@ -196,8 +202,13 @@ static void settle(struct isr *s, int64_t now_ms, struct isr_effects *fx)
 static struct isr_replica replica_of(const struct isr *s, int32_t id, bool in_isr, int64_t now_ms)
 {
     const struct isr_replica *known = isr_find(s, id);
-    struct isr_replica r = {.id = id, .flushed_end_offset = -1, .log_start_offset = -1, .broker_epoch = -1,
-                            .leader_end_offset = -1, .caught_up_ms = now_ms, .joined_ms = now_ms,
+    struct isr_replica r = {.id = id,
+                            .flushed_end_offset = -1,
+                            .log_start_offset = -1,
+                            .broker_epoch = -1,
+                            .leader_end_offset = -1,
+                            .caught_up_ms = now_ms,
+                            .joined_ms = now_ms,
                             .patience_ms = s->silence_ms_max};
 
     if (known)
@@ -207,7 +218,8 @@ static struct isr_replica replica_of(const struct isr *s, int32_t id, bool in_is
         r.joined_ms = now_ms;
     }
     if (!in_isr && r.in_isr)
-        r.patience_ms = r.fetched_ms - r.joined_ms < ISR_SETTLE_MS ? 2 * r.patience_ms : s->silence_ms_max;
+        r.patience_ms =
+            r.fetched_ms - r.joined_ms < ISR_SETTLE_MS ? 2 * r.patience_ms : s->silence_ms_max;
     r.in_isr = r.in_maximal_isr = in_isr;
     r.in_proposal = false;
     return r;
@@ -215,12 +227,14 @@ static struct isr_replica replica_of(const struct isr *s, int32_t id, bool in_is
 
 static bool set_members(struct isr *s, const struct isr_membership *m, int64_t now_ms)
 {
-    struct isr_replica *replicas = calloc(m->replica_count ? m->replica_count : 1, sizeof *replicas);
+    struct isr_replica *replicas =
+        calloc(m->replica_count ? m->replica_count : 1, sizeof *replicas);
 
     if (!replicas)
         return false;
     for (size_t i = 0; i < m->replica_count; i++)
-        replicas[i] = replica_of(s, m->replicas[i], contains(m->isr, m->isr_count, m->replicas[i]), now_ms);
+        replicas[i] =
+            replica_of(s, m->replicas[i], contains(m->isr, m->isr_count, m->replicas[i]), now_ms);
     free(s->replicas);
     s->replicas = replicas;
     s->replica_count = m->replica_count;
@@ -250,7 +264,8 @@ bool isr_init(struct isr *s, const struct isr_membership *m, const struct isr_st
     if (!set_members(s, m, at->now_ms))
         return false;
     for (size_t i = 0; i < s->replica_count; i++)
-        s->replicas[i].joined_ms -= ISR_PATIENT_MS; /* before our time: it is not this that makes them come and go */
+        s->replicas[i].joined_ms -= ISR_PATIENT_MS; /* before our time: it is not this that makes
+                                                     * them come and go */
     set_minimum(s, m->min_insync_replicas);
     isr_check(s);
     return true;
@@ -262,7 +277,8 @@ void isr_free(struct isr *s)
     *s = (struct isr){0};
 }
 
-bool isr_set_membership(struct isr *s, const struct isr_membership *m, int64_t now_ms, struct isr_effects *fx)
+bool isr_set_membership(struct isr *s, const struct isr_membership *m, int64_t now_ms,
+                        struct isr_effects *fx)
 {
     *fx = (struct isr_effects){0};
     /* The same epoch again says nothing new of the members, and an open proposal stays open. */
@@ -286,7 +302,8 @@ void isr_flushed(struct isr *s, int64_t end, int64_t now_ms, struct isr_effects 
     settle(s, now_ms, fx);
 }
 
-/* Whether it has all that we had at its fetch before: it is no more than one fetch behind, however much comes in. */
+/* Whether it has all that we had at its fetch before: it is no more than one fetch behind, however
+ * much comes in. */
 static bool keeps_up(const struct isr_replica *r, const struct isr_fetch *f)
 {
     return r->leader_end_offset >= 0 && f->offset >= r->leader_end_offset;
@@ -326,7 +343,8 @@ void isr_note_eligible(struct isr *s, int32_t replica_id, bool eligible)
         r->hold_until_ms = 0;
 }
 
-void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms, struct isr_effects *fx)
+void isr_set_eligible(struct isr *s, int32_t replica_id, bool eligible, int64_t now_ms,
+                      struct isr_effects *fx)
 {
     *fx = (struct isr_effects){0};
     isr_note_eligible(s, replica_id, eligible);
@@ -369,7 +387,8 @@ static void commit(struct isr *s, const struct isr_answer *a, int64_t now_ms)
     s->partition_epoch = a->partition_epoch;
     s->proposed = false;
     for (size_t i = 0; i < s->replica_count; i++)
-        s->replicas[i] = replica_of(s, s->replicas[i].id, contains(a->isr, a->isr_count, s->replicas[i].id), now_ms);
+        s->replicas[i] = replica_of(s, s->replicas[i].id,
+                                    contains(a->isr, a->isr_count, s->replicas[i].id), now_ms);
 }
 
 /* The controller knows our partition epoch and did not do it: no controller can have. */

@@ -5,8 +5,8 @@
 /* After a failure on the way, or a refusal that only time can mend. */
 #define BACKOFF_US (100 * 1000)
 
-/* How long who leaves waits for a controller to be found: elections take less, and the last of a quorum that goes all
- * at once finds none any more. */
+/* How long who leaves waits for a controller to be found: elections take less, and the last of a
+ * quorum that goes all at once finds none any more. */
 #define ORPHAN_US (1000 * 1000)
 
 void lifecycle_init(struct lifecycle_core *c, int64_t now_us)
@@ -115,14 +115,16 @@ bool lifecycle_registered(struct lifecycle_core *c, enum kerr code, int64_t epoc
     return true;
 }
 
-/* Our registration is not the one that counts: register anew. Who leaves has nothing to leave any more. */
+/* Our registration is not the one that counts: register anew. Who leaves has nothing to leave any
+ * more. */
 static void lose_registration(struct lifecycle_core *c, int64_t now_us)
 {
     c->state = c->state == LIFECYCLE_LEAVING ? LIFECYCLE_GONE : LIFECYCLE_STARTING;
     c->next_us = now_us + BACKOFF_US;
 }
 
-void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, bool may_go, int64_t now_us)
+void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, bool may_go,
+                      int64_t now_us)
 {
     c->in_flight = false;
     if (code == KERR_STALE_BROKER_EPOCH || code == KERR_BROKER_ID_NOT_REGISTERED) {

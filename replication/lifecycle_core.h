@@ -1,11 +1,11 @@
 #ifndef REPLICATION_LIFECYCLE_CORE_H
 #define REPLICATION_LIFECYCLE_CORE_H
 
-/* What a broker is to tell the controller next, and when. Pure; broker_lifecycle.h has the states, and
- * does what this decides.
+/* What a broker is to tell the controller next, and when. Pure; broker_lifecycle.h has the states,
+ * and does what this decides.
  *
- * Whoever changes a field (an answer, an image, a wish) calls lifecycle_next until it says NOTHING, and again at
- * wake_us at the latest. One request is under way at a time. */
+ * Whoever changes a field (an answer, an image, a wish) calls lifecycle_next until it says NOTHING,
+ * and again at wake_us at the latest. One request is under way at a time. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,7 +26,7 @@ struct lifecycle_core {
     int64_t heartbeat_us;
     int64_t registration_us_max;
     int64_t shutdown_us_max;
-    int64_t session_us;       /* the shortest silence after which a controller fences us */
+    int64_t session_us; /* the shortest silence after which a controller fences us */
     /* state */
     enum lifecycle_state state;
     int64_t epoch;            /* -1: not registered */
@@ -36,13 +36,14 @@ struct lifecycle_core {
     int64_t next_us;          /* not before that, unless `now` */
     bool now;                 /* something changed that the controller should hear of at once */
     int64_t asked_us;         /* when the heartbeat under way, or the last one, was sent */
-    int64_t trusted_until_us; /* silence has not fenced us before that: a session from the last heartbeat that was heard */
+    int64_t trusted_until_us; /* silence has not fenced us before that: a session from the last
+                               * heartbeat that was heard */
     bool in_flight;
     bool failed;
     /* what is known */
     bool controller_known;
     bool logs_ready;
-    bool image_has_us;        /* the image that the shards act on has our registration */
+    bool image_has_us; /* the image that the shards act on has our registration */
 };
 
 enum lifecycle_action {
@@ -54,22 +55,25 @@ enum lifecycle_action {
 
 void lifecycle_init(struct lifecycle_core *c, int64_t now_us);
 
-/* The next thing to do; with NOTHING, *wake_us is when to ask again (INT64_MAX: only after an event). */
+/* The next thing to do; with NOTHING, *wake_us is when to ask again (INT64_MAX: only after an
+ * event). */
 enum lifecycle_action lifecycle_next(struct lifecycle_core *c, int64_t now_us, int64_t *wake_us);
 
 /* What the next heartbeat says. */
 bool lifecycle_wants_fence(const struct lifecycle_core *c);
 bool lifecycle_wants_shutdown(const struct lifecycle_core *c);
 
-/* Answers. A request that failed on its way has NETWORK_EXCEPTION or the like. False: refused for good. */
+/* Answers. A request that failed on its way has NETWORK_EXCEPTION or the like. False: refused for
+ * good. */
 bool lifecycle_registered(struct lifecycle_core *c, enum kerr code, int64_t epoch, int64_t now_us);
-void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, bool may_go, int64_t now_us);
+void lifecycle_beaten(struct lifecycle_core *c, enum kerr code, bool fenced, bool may_go,
+                      int64_t now_us);
 
 /* Wishes and news. */
 void lifecycle_leave(struct lifecycle_core *c, int64_t now_us);
 void lifecycle_controller(struct lifecycle_core *c, bool known, int64_t now_us);
-/* What the registration said, or is saying, of the run before is not true: it is made again. A request under way was
- * taken back. No more than that once it may serve. */
+/* What the registration said, or is saying, of the run before is not true: it is made again. A
+ * request under way was taken back. No more than that once it may serve. */
 void lifecycle_start_over(struct lifecycle_core *c, int64_t now_us);
 /* The controller is to hear of our newest image without waiting for the next heartbeat's time. */
 void lifecycle_hurry(struct lifecycle_core *c);

@@ -1,8 +1,8 @@
 #ifndef REPLICATION_MEMORY_H
 #define REPLICATION_MEMORY_H
 
-/* Memory for the cluster's metadata. A node that cannot hold it can serve nobody, and half an image is
- * worse than none: when the heap is exhausted here, the process stops with a message. */
+/* Memory for the cluster's metadata. A node that cannot hold it can serve nobody, and half an image
+ * is worse than none: when the heap is exhausted here, the process stops with a message. */
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -35,11 +35,12 @@ static inline void *memory_resize(void *old, size_t count, size_t size)
     return p;
 }
 
-/* Copies a struct of `size` bytes that begins with its count of references, all but that count: other threads may be at
- * it, and to read it with the rest would be a race. */
+/* Copies a struct of `size` bytes that begins with its count of references, all but that count:
+ * other threads may be at it, and to read it with the rest would be a race. */
 static inline void memory_copy_counted(void *to, const void *from, size_t size)
 {
-    memcpy((char *)to + sizeof(atomic_int), (const char *)from + sizeof(atomic_int), size - sizeof(atomic_int));
+    memcpy((char *)to + sizeof(atomic_int), (const char *)from + sizeof(atomic_int),
+           size - sizeof(atomic_int));
 }
 
 /* A NUL-terminated copy; null stays null. Freed with free((void *)s.data). */

@@ -40,7 +40,8 @@ static struct status apply_topic(struct metadata_image *img, const struct metada
     put_name(img, t->name, t->topic_id);
     overrides = metadata_image_configs(img, CONFIG_RESOURCE_TOPIC, t->name);
     if (!overrides) {
-        map_put(&img->topics, &metadata_topic_create(t->topic_id, t->name, img->default_config)->value);
+        map_put(&img->topics,
+                &metadata_topic_create(t->topic_id, t->name, img->default_config)->value);
         return STATUS_OK;
     }
     config = metadata_topic_config_create(img, config_set_acquire(overrides));
@@ -82,7 +83,8 @@ static struct metadata_topic *edit_topic(struct metadata_image *img, struct uuid
 }
 
 /* Puts p in place of what was there; takes over the reference. */
-static void set_partition(struct metadata_topic *t, size_t index, const struct metadata_partition *p)
+static void set_partition(struct metadata_topic *t, size_t index,
+                          const struct metadata_partition *p)
 {
     metadata_partition_release(t->partitions[index]);
     t->partitions[index] = p;
@@ -94,7 +96,8 @@ static struct id_list ids(const int32_t *items, size_t count)
 }
 
 /* Directories of replicas of whom the record says nothing: as they were, else to be found out. */
-static struct uuid *carry_directories(const struct metadata_partition *before, struct id_list replicas)
+static struct uuid *carry_directories(const struct metadata_partition *before,
+                                      struct id_list replicas)
 {
     struct uuid *out = memory_zalloc(replicas.count, sizeof *out);
 
@@ -108,8 +111,8 @@ static struct uuid *carry_directories(const struct metadata_partition *before, s
 }
 
 /* `p` is complete but for directories that the record may have left out. */
-static struct status place_partition(struct metadata_topic *t, size_t index, struct metadata_partition *p,
-                                     size_t directory_count)
+static struct status place_partition(struct metadata_topic *t, size_t index,
+                                     struct metadata_partition *p, size_t directory_count)
 {
     const struct metadata_partition *before = t->partitions[index];
     struct uuid *carried = NULL;
@@ -157,7 +160,8 @@ static struct status apply_partition(struct metadata_image *img, const struct me
     return place_partition(t, index, &p, r->version >= 1 ? rec->directories_count : 0);
 }
 
-static struct status apply_partition_change(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_partition_change(struct metadata_image *img,
+                                            const struct metadata_record *r)
 {
     const struct partition_change_record *rec = &r->partition_change;
     struct metadata_topic *t = edit_topic(img, rec->topic_id);
@@ -270,8 +274,8 @@ static const struct metadata_topic_config *acquire_default(struct metadata_image
     return img->default_config;
 }
 
-/* A broker's settings changed: those of topics that lie over them are worked out again, where that makes
- * a difference. */
+/* A broker's settings changed: those of topics that lie over them are worked out again, where that
+ * makes a difference. */
 static void refresh_topic_configs(struct metadata_image *img)
 {
     const struct metadata_topic_config *fresh =
@@ -298,7 +302,8 @@ static void refresh_topic_configs(struct metadata_image *img)
 }
 
 /* Takes over the reference on set. */
-static void put_config(struct metadata_image *img, struct resource_key key, const struct config_set *set)
+static void put_config(struct metadata_image *img, struct resource_key key,
+                       const struct config_set *set)
 {
     struct resource_config *c;
 
@@ -334,15 +339,17 @@ static struct status apply_config(struct metadata_image *img, const struct metad
     put_config(img, key, config_set_acquire(set));
     if (key.type == CONFIG_RESOURCE_TOPIC && (t = metadata_image_topic(img, key.name)))
         set_topic_config(img, t->id,
-                         set->count == 0 ? acquire_default(img)
-                                         : metadata_topic_config_create(img, config_set_acquire(set)));
+                         set->count == 0
+                             ? acquire_default(img)
+                             : metadata_topic_config_create(img, config_set_acquire(set)));
     else if (lies_behind_topics(img, key))
         refresh_topic_configs(img);
     config_set_release(set);
     return STATUS_OK;
 }
 
-static struct status apply_feature_level(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_feature_level(struct metadata_image *img,
+                                         const struct metadata_record *r)
 {
     feature_table_set(&img->features, r->feature_level.name, r->feature_level.feature_level);
     return STATUS_OK;
@@ -361,7 +368,8 @@ static int compare_uuids(const void *a, const void *b)
     return memcmp(a, b, sizeof(struct uuid));
 }
 
-static struct status apply_register_broker(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_register_broker(struct metadata_image *img,
+                                           const struct metadata_record *r)
 {
     const struct register_broker_record *rec = &r->register_broker;
     struct metadata_listener *listeners = memory_zalloc(rec->end_points_count, sizeof *listeners);
@@ -408,7 +416,8 @@ static const struct metadata_broker *broker_of_epoch(const struct metadata_image
     return b && b->epoch == epoch ? b : NULL;
 }
 
-static struct status apply_unregister_broker(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_unregister_broker(struct metadata_image *img,
+                                             const struct metadata_record *r)
 {
     const struct unregister_broker_record *rec = &r->unregister_broker;
 
@@ -436,7 +445,8 @@ static struct status apply_fence_broker(struct metadata_image *img, const struct
     return set_fenced(img, r->fence_broker.id, r->fence_broker.epoch, true);
 }
 
-static struct status apply_unfence_broker(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_unfence_broker(struct metadata_image *img,
+                                          const struct metadata_record *r)
 {
     return set_fenced(img, r->unfence_broker.id, r->unfence_broker.epoch, false);
 }
@@ -468,7 +478,8 @@ static struct status apply_broker_registration_change(struct metadata_image *img
     return STATUS_OK;
 }
 
-static struct status apply_register_controller(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_register_controller(struct metadata_image *img,
+                                               const struct metadata_record *r)
 {
     const struct register_controller_record *rec = &r->register_controller;
     struct metadata_listener *listeners = memory_zalloc(rec->end_points_count, sizeof *listeners);
@@ -497,7 +508,8 @@ static struct status apply_register_controller(struct metadata_image *img, const
     return STATUS_OK;
 }
 
-static struct status apply_unregister_controller(struct metadata_image *img, const struct metadata_record *r)
+static struct status apply_unregister_controller(struct metadata_image *img,
+                                                 const struct metadata_record *r)
 {
     if (!metadata_image_controller(img, r->unregister_controller.controller_id))
         return contradiction("UnregisterControllerRecord: no such controller");
@@ -600,8 +612,8 @@ static struct status apply_nothing(struct metadata_image *img, const struct meta
 }
 
 /* Types without a row are kept as they are. */
-static struct status (*const apply_table[METADATA_RECORD_TYPE_COUNT])(struct metadata_image *img,
-                                                                      const struct metadata_record *r) = {
+static struct status (*const apply_table[METADATA_RECORD_TYPE_COUNT])(
+    struct metadata_image *img, const struct metadata_record *r) = {
     [REGISTER_BROKER_RECORD_KEY] = apply_register_broker,
     [UNREGISTER_BROKER_RECORD_KEY] = apply_unregister_broker,
     [TOPIC_RECORD_KEY] = apply_topic,

@@ -1,6 +1,6 @@
-/* An image back into records, in the order of Apache Kafka's snapshots: features, brokers and controllers,
- * topics, settings, producer ids, and what is kept for others. Record versions are those that the cluster's
- * metadata.version allows. */
+/* An image back into records, in the order of Apache Kafka's snapshots: features, brokers and
+ * controllers, topics, settings, producer ids, and what is kept for others. Record versions are
+ * those that the cluster's metadata.version allows. */
 
 #include <stdlib.h>
 
@@ -209,9 +209,9 @@ static void dump_other(struct metadata_dump *d)
 
 /* Each puts at most two records, or moves on. */
 static void (*const dump_stage[])(struct metadata_dump *d) = {
-    [STAGE_FEATURES] = dump_feature,         [STAGE_BROKERS] = dump_broker,
-    [STAGE_CONTROLLERS] = dump_controller,   [STAGE_TOPICS] = dump_topic,
-    [STAGE_CONFIGS] = dump_config,           [STAGE_PRODUCER_IDS] = dump_producer_ids,
+    [STAGE_FEATURES] = dump_feature,       [STAGE_BROKERS] = dump_broker,
+    [STAGE_CONTROLLERS] = dump_controller, [STAGE_TOPICS] = dump_topic,
+    [STAGE_CONFIGS] = dump_config,         [STAGE_PRODUCER_IDS] = dump_producer_ids,
     [STAGE_OTHERS] = dump_other,
 };
 

@@ -58,19 +58,21 @@ void record_of_partition(struct metadata_record *r, struct uuid topic_id, int32_
     }
 }
 
-void record_of_broker(struct metadata_record *r, const struct metadata_broker *b, int16_t metadata_version,
-                      struct arena *a)
+void record_of_broker(struct metadata_record *r, const struct metadata_broker *b,
+                      int16_t metadata_version, struct arena *a)
 {
     struct register_broker_record *rec = &r->register_broker;
 
-    metadata_record_init(r, REGISTER_BROKER_RECORD_KEY, register_broker_record_version(metadata_version));
+    metadata_record_init(r, REGISTER_BROKER_RECORD_KEY,
+                         register_broker_record_version(metadata_version));
     rec->broker_id = b->id;
     rec->incarnation_id = b->incarnation;
     rec->broker_epoch = b->epoch;
     rec->rack = b->rack;
     rec->fenced = b->fenced;
     rec->in_controlled_shutdown = b->in_controlled_shutdown;
-    rec->end_points = arena_array(a, struct register_broker_record_broker_endpoint, b->listener_count);
+    rec->end_points =
+        arena_array(a, struct register_broker_record_broker_endpoint, b->listener_count);
     rec->end_points_count = b->listener_count;
     rec->features = arena_array(a, struct register_broker_record_broker_feature, b->feature_count);
     rec->features_count = b->feature_count;
@@ -92,7 +94,8 @@ void record_of_broker(struct metadata_record *r, const struct metadata_broker *b
     }
 }
 
-void record_of_controller(struct metadata_record *r, const struct metadata_controller *c, struct arena *a)
+void record_of_controller(struct metadata_record *r, const struct metadata_controller *c,
+                          struct arena *a)
 {
     struct register_controller_record *rec = &r->register_controller;
 
@@ -100,9 +103,11 @@ void record_of_controller(struct metadata_record *r, const struct metadata_contr
     rec->controller_id = c->id;
     rec->incarnation_id = c->incarnation;
     rec->zk_migration_ready = c->zk_migration_ready;
-    rec->end_points = arena_array(a, struct register_controller_record_controller_endpoint, c->listener_count);
+    rec->end_points =
+        arena_array(a, struct register_controller_record_controller_endpoint, c->listener_count);
     rec->end_points_count = c->listener_count;
-    rec->features = arena_array(a, struct register_controller_record_controller_feature, c->feature_count);
+    rec->features =
+        arena_array(a, struct register_controller_record_controller_feature, c->feature_count);
     rec->features_count = c->feature_count;
     CHECK(rec->end_points && rec->features);
     for (size_t i = 0; i < c->listener_count; i++)

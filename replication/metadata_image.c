@@ -28,7 +28,8 @@ void metadata_image_release(const struct metadata_image *img)
     map_clear(&m->others);
     id_table_release(m->brokers);
     id_table_release(m->controllers);
-    if (m->features && atomic_fetch_sub_explicit(&m->features->references, 1, memory_order_acq_rel) == 1)
+    if (m->features &&
+        atomic_fetch_sub_explicit(&m->features->references, 1, memory_order_acq_rel) == 1)
         free(m->features);
     metadata_topic_config_release(m->default_config);
     free(m);
@@ -65,8 +66,9 @@ struct metadata_image *metadata_image_copy(const struct metadata_image *img)
     id_table_acquire(m->controllers);
     if (m->features)
         atomic_fetch_add_explicit(&m->features->references, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&((struct metadata_topic_config *)(uintptr_t)m->default_config)->references,
-                              1, memory_order_relaxed);
+    atomic_fetch_add_explicit(
+        &((struct metadata_topic_config *)(uintptr_t)m->default_config)->references, 1,
+        memory_order_relaxed);
     return m;
 }
 
@@ -92,7 +94,8 @@ int64_t metadata_image_next_producer_id(const struct metadata_image *img)
 
 /* ---- topics ---- */
 
-const struct metadata_topic *metadata_image_topic_by_id(const struct metadata_image *img, struct uuid id)
+const struct metadata_topic *metadata_image_topic_by_id(const struct metadata_image *img,
+                                                        struct uuid id)
 {
     return (const struct metadata_topic *)(const void *)map_find(&img->topics, &id);
 }
@@ -104,7 +107,8 @@ const struct metadata_topic *metadata_image_topic(const struct metadata_image *i
     return n ? metadata_image_topic_by_id(img, n->id) : NULL;
 }
 
-const struct metadata_partition *metadata_topic_partition(const struct metadata_topic *topic, int32_t index)
+const struct metadata_partition *metadata_topic_partition(const struct metadata_topic *topic,
+                                                          int32_t index)
 {
     if (!topic || index < 0 || (size_t)index >= topic->partition_count)
         return NULL;
@@ -143,7 +147,8 @@ size_t metadata_image_broker_count(const struct metadata_image *img)
     return img->brokers ? img->brokers->count : 0;
 }
 
-const struct metadata_broker *metadata_image_broker_at(const struct metadata_image *img, size_t index)
+const struct metadata_broker *metadata_image_broker_at(const struct metadata_image *img,
+                                                       size_t index)
 {
     CHECK(index < metadata_image_broker_count(img));
     return (const void *)img->brokers->entries[index];
@@ -154,7 +159,8 @@ const struct metadata_broker *metadata_image_broker(const struct metadata_image 
     return (const void *)id_table_find(img->brokers, id);
 }
 
-const struct metadata_listener *metadata_broker_listener(const struct metadata_broker *b, struct str name)
+const struct metadata_listener *metadata_broker_listener(const struct metadata_broker *b,
+                                                         struct str name)
 {
     for (size_t i = 0; i < b->listener_count; i++)
         if (str_equal(b->listeners[i].name, name))
@@ -167,13 +173,15 @@ size_t metadata_image_controller_count(const struct metadata_image *img)
     return img->controllers ? img->controllers->count : 0;
 }
 
-const struct metadata_controller *metadata_image_controller_at(const struct metadata_image *img, size_t index)
+const struct metadata_controller *metadata_image_controller_at(const struct metadata_image *img,
+                                                               size_t index)
 {
     CHECK(index < metadata_image_controller_count(img));
     return (const void *)img->controllers->entries[index];
 }
 
-const struct metadata_controller *metadata_image_controller(const struct metadata_image *img, int32_t id)
+const struct metadata_controller *metadata_image_controller(const struct metadata_image *img,
+                                                            int32_t id)
 {
     return (const void *)id_table_find(img->controllers, id);
 }
@@ -185,7 +193,8 @@ size_t metadata_image_feature_count(const struct metadata_image *img)
     return img->features ? img->features->count : 0;
 }
 
-const struct metadata_feature *metadata_image_feature_at(const struct metadata_image *img, size_t index)
+const struct metadata_feature *metadata_image_feature_at(const struct metadata_image *img,
+                                                         size_t index)
 {
     CHECK(index < metadata_image_feature_count(img));
     return &img->features->features[index];
@@ -213,7 +222,8 @@ void metadata_configs_begin(struct metadata_config_cursor *c, const struct metad
     map_cursor_init(&c->cursor, &img->configs);
 }
 
-bool metadata_configs_next(struct metadata_config_cursor *c, enum config_resource *type, struct str *name)
+bool metadata_configs_next(struct metadata_config_cursor *c, enum config_resource *type,
+                           struct str *name)
 {
     const struct resource_config *r = (const void *)map_cursor_next(&c->cursor);
 
@@ -362,7 +372,9 @@ static void other_free(struct map_value *v)
 }
 
 /* Only topics are changed in place; the other values are small and replaced. */
-const struct map_type metadata_topic_map = {hash_uuid, topic_key, equal_uuid, topic_free, topic_clone};
+const struct map_type metadata_topic_map = {hash_uuid, topic_key, equal_uuid, topic_free,
+                                            topic_clone};
 const struct map_type metadata_name_map = {hash_str, name_key, equal_str, name_free, NULL};
-const struct map_type metadata_config_map = {hash_resource, config_key, equal_resource, config_free, NULL};
+const struct map_type metadata_config_map = {hash_resource, config_key, equal_resource, config_free,
+                                             NULL};
 const struct map_type metadata_other_map = {hash_bytes, other_key, equal_bytes, other_free, NULL};

@@ -1,12 +1,14 @@
 #ifndef REPLICATION_METADATA_IMAGE_H
 #define REPLICATION_METADATA_IMAGE_H
 
-/* The cluster at one offset of the metadata log: topics, brokers, settings. Immutable once published;
- * any thread may read it, acquire and release it. Successive images share all that did not change.
+/* The cluster at one offset of the metadata log: topics, brokers, settings. Immutable once
+ * published; any thread may read it, acquire and release it. Successive images share all that did
+ * not change.
  *
- * Everything found in an image is borrowed from it: valid as long as a reference to it is held. What did not
- * change between two images is the very same object in both, so a shard that holds the newer one may go on
- * using pointers that it took from the older one for topics that metadata_delta does not name. */
+ * Everything found in an image is borrowed from it: valid as long as a reference to it is held.
+ * What did not change between two images is the very same object in both, so a shard that holds the
+ * newer one may go on using pointers that it took from the older one for topics that metadata_delta
+ * does not name. */
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -72,7 +74,8 @@ struct metadata_topic {
     const struct metadata_topic_config *config;
 };
 
-/* Security protocols as the records number them: PLAINTEXT 0, SSL 1, SASL_PLAINTEXT 2, SASL_SSL 3. */
+/* Security protocols as the records number them: PLAINTEXT 0, SSL 1, SASL_PLAINTEXT 2, SASL_SSL
+ * 3. */
 struct metadata_listener {
     struct str name;
     struct str host;
@@ -133,12 +136,16 @@ int64_t metadata_image_timestamp_ms(const struct metadata_image *img);
 /* ---- topics ---- */
 
 /* NULL when there is none. */
-const struct metadata_topic *metadata_image_topic(const struct metadata_image *img, struct str name);
-const struct metadata_topic *metadata_image_topic_by_id(const struct metadata_image *img, struct uuid id);
+const struct metadata_topic *metadata_image_topic(const struct metadata_image *img,
+                                                  struct str name);
+const struct metadata_topic *metadata_image_topic_by_id(const struct metadata_image *img,
+                                                        struct uuid id);
 /* NULL when topic (may be NULL) has no such partition. */
-const struct metadata_partition *metadata_topic_partition(const struct metadata_topic *topic, int32_t index);
+const struct metadata_partition *metadata_topic_partition(const struct metadata_topic *topic,
+                                                          int32_t index);
 size_t metadata_image_topic_count(const struct metadata_image *img);
-/* No topic came or went between the two images. At once; may be false for images that were loaded from snapshots. */
+/* No topic came or went between the two images. At once; may be false for images that were loaded
+ * from snapshots. */
 bool metadata_image_same_topics(const struct metadata_image *a, const struct metadata_image *b);
 size_t metadata_image_partition_count(const struct metadata_image *img);
 
@@ -147,25 +154,31 @@ struct metadata_topic_cursor {
     struct map_cursor cursor;
 };
 void metadata_topics_begin(struct metadata_topic_cursor *c, const struct metadata_image *img);
-const struct metadata_topic *metadata_topics_next(struct metadata_topic_cursor *c); /* NULL at the end */
+/* NULL at the end */
+const struct metadata_topic *metadata_topics_next(struct metadata_topic_cursor *c);
 
 /* ---- brokers and controllers, in rising id order ---- */
 
 size_t metadata_image_broker_count(const struct metadata_image *img);
-const struct metadata_broker *metadata_image_broker_at(const struct metadata_image *img, size_t index);
+const struct metadata_broker *metadata_image_broker_at(const struct metadata_image *img,
+                                                       size_t index);
 /* NULL when no broker of that id is registered. */
 const struct metadata_broker *metadata_image_broker(const struct metadata_image *img, int32_t id);
 /* NULL when it has no listener of that name. */
-const struct metadata_listener *metadata_broker_listener(const struct metadata_broker *b, struct str name);
+const struct metadata_listener *metadata_broker_listener(const struct metadata_broker *b,
+                                                         struct str name);
 
 size_t metadata_image_controller_count(const struct metadata_image *img);
-const struct metadata_controller *metadata_image_controller_at(const struct metadata_image *img, size_t index);
-const struct metadata_controller *metadata_image_controller(const struct metadata_image *img, int32_t id);
+const struct metadata_controller *metadata_image_controller_at(const struct metadata_image *img,
+                                                               size_t index);
+const struct metadata_controller *metadata_image_controller(const struct metadata_image *img,
+                                                            int32_t id);
 
 /* ---- features: finalised levels in name order; kraft.version is not among them ---- */
 
 size_t metadata_image_feature_count(const struct metadata_image *img);
-const struct metadata_feature *metadata_image_feature_at(const struct metadata_image *img, size_t index);
+const struct metadata_feature *metadata_image_feature_at(const struct metadata_image *img,
+                                                         size_t index);
 /* 0 when the feature is not finalised. */
 int16_t metadata_image_feature_level(const struct metadata_image *img, struct str name);
 
@@ -189,8 +202,10 @@ struct metadata_config_cursor {
 };
 void metadata_configs_begin(struct metadata_config_cursor *c, const struct metadata_image *img);
 /* False at the end. */
-bool metadata_configs_next(struct metadata_config_cursor *c, enum config_resource *type, struct str *name);
-/* The layers that count for a topic, a group or a broker itself (resource then NULL) on broker node_id. */
+bool metadata_configs_next(struct metadata_config_cursor *c, enum config_resource *type,
+                           struct str *name);
+/* The layers that count for a topic, a group or a broker itself (resource then NULL) on broker
+ * node_id. */
 struct config_layers metadata_image_layers(const struct metadata_image *img, int32_t node_id,
                                            const struct config_values *given,
                                            const struct config_set *resource);
@@ -208,15 +223,17 @@ struct metadata_removed_topic {
 /* From one published image to the next. Reference counted; immutable. */
 struct metadata_delta {
     atomic_int references;
-    const struct uuid *changed_topics; /* new, or anything in struct metadata_topic changed; all are in the image */
+    const struct uuid *changed_topics; /* new, or anything in struct metadata_topic changed; all
+                                        * are in the image */
     size_t changed_topic_count;
-    const struct metadata_removed_topic *removed_topics; /* a name may be there again with another id */
+    /* a name may be there again with another id */
+    const struct metadata_removed_topic *removed_topics;
     size_t removed_topic_count;
-    bool brokers_changed;     /* registered, changed, gone */
+    bool brokers_changed; /* registered, changed, gone */
     bool controllers_changed;
-    bool configs_changed;     /* of brokers, groups or client metrics; topics' are in changed_topics */
+    bool configs_changed; /* of brokers, groups or client metrics; topics' are in changed_topics */
     bool features_changed;
-    bool snapshot;            /* the image was loaded as a whole: anything not named may have changed too */
+    bool snapshot; /* the image was loaded as a whole: anything not named may have changed too */
 };
 
 const struct metadata_delta *metadata_delta_acquire(const struct metadata_delta *d);

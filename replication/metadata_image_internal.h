@@ -1,9 +1,9 @@
 #ifndef REPLICATION_METADATA_IMAGE_INTERNAL_H
 #define REPLICATION_METADATA_IMAGE_INTERNAL_H
 
-/* How an image is made: what metadata_image.c, metadata_apply.c, metadata_loader.c, metadata_dump.c and the
- * controller share. An image is changed only by the one who holds its only reference; what it shares with
- * others is copied first. */
+/* How an image is made: what metadata_image.c, metadata_apply.c, metadata_loader.c, metadata_dump.c
+ * and the controller share. An image is changed only by the one who holds its only reference; what
+ * it shares with others is copied first. */
 
 #include "protocol/base/status.h"
 #include "replication/metadata_image.h"
@@ -48,8 +48,8 @@ struct resource_config {
     const struct config_set *set;
 };
 
-/* A value of image->others: a record that this node keeps but does not act on, in the frame it came in.
- * The key says what it replaces: its type and what identifies it. */
+/* A value of image->others: a record that this node keeps but does not act on, in the frame it came
+ * in. The key says what it replaces: its type and what identifies it. */
 struct other_record {
     struct map_value value;
     struct bytes key;
@@ -82,8 +82,8 @@ struct metadata_image *metadata_image_create(int32_t node_id, const struct confi
 /* A copy to change, with one reference. */
 struct metadata_image *metadata_image_copy(const struct metadata_image *img);
 
-/* Applies a record that lies at `offset`. The image's own offset, epoch and timestamp are the caller's to
- * move. Transaction records change nothing here.
+/* Applies a record that lies at `offset`. The image's own offset, epoch and timestamp are the
+ * caller's to move. Transaction records change nothing here.
  * CORRUPT_MESSAGE  It contradicts the image, of which no use can be made any more. */
 struct status metadata_image_apply(struct metadata_image *img, const struct metadata_record *r,
                                    struct bytes frame);
@@ -95,8 +95,8 @@ void metadata_partition_release(const struct metadata_partition *p);
 struct metadata_broker *metadata_broker_create(const struct metadata_broker *from);
 struct metadata_controller *metadata_controller_create(const struct metadata_controller *from);
 /* Takes over the reference on overrides. */
-const struct metadata_topic_config *metadata_topic_config_create(const struct metadata_image *img,
-                                                                 const struct config_set *overrides);
+const struct metadata_topic_config *
+metadata_topic_config_create(const struct metadata_image *img, const struct config_set *overrides);
 void metadata_topic_config_release(const struct metadata_topic_config *c);
 
 struct metadata_topic *metadata_topic_create(struct uuid id, struct str name,

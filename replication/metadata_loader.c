@@ -68,19 +68,22 @@ static struct status apply_value(struct metadata_loader *l, struct bytes value)
     switch (r.type) {
     case BEGIN_TRANSACTION_RECORD_KEY:
         if (l->stable)
-            return status_error(KERR_CORRUPT_MESSAGE, "a metadata transaction begins within another");
+            return status_error(KERR_CORRUPT_MESSAGE,
+                                "a metadata transaction begins within another");
         l->stable = working(l);
         l->working = metadata_image_copy(l->stable);
         return STATUS_OK;
     case END_TRANSACTION_RECORD_KEY:
         if (!l->stable)
-            return status_error(KERR_CORRUPT_MESSAGE, "a metadata transaction ends that never began");
+            return status_error(KERR_CORRUPT_MESSAGE,
+                                "a metadata transaction ends that never began");
         metadata_image_release(l->stable);
         l->stable = NULL;
         return STATUS_OK;
     case ABORT_TRANSACTION_RECORD_KEY:
         if (!l->stable)
-            return status_error(KERR_CORRUPT_MESSAGE, "a metadata transaction is aborted that never began");
+            return status_error(KERR_CORRUPT_MESSAGE,
+                                "a metadata transaction is aborted that never began");
         metadata_image_release(l->working);
         l->working = l->stable;
         l->stable = NULL;
@@ -99,7 +102,8 @@ void metadata_loader_begin_snapshot(struct metadata_loader *l)
     l->snapshot = true;
 }
 
-struct status metadata_loader_apply_snapshot(struct metadata_loader *l, const struct bytes *values, size_t count)
+struct status metadata_loader_apply_snapshot(struct metadata_loader *l, const struct bytes *values,
+                                             size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct status st = apply_value(l, values[i]);
@@ -187,8 +191,9 @@ static void note_removed(void *arg, struct map_value *v)
 /* A delta with the lists copied into its own block. */
 static struct metadata_delta *delta_with(const struct topic_changes *c)
 {
-    struct metadata_delta *d = memory_zalloc(1, sizeof *d + c->removed_count * sizeof(struct metadata_removed_topic) +
-                                                    c->changed_count * sizeof(struct uuid) + c->name_bytes);
+    struct metadata_delta *d =
+        memory_zalloc(1, sizeof *d + c->removed_count * sizeof(struct metadata_removed_topic) +
+                             c->changed_count * sizeof(struct uuid) + c->name_bytes);
     struct metadata_removed_topic *removed = (struct metadata_removed_topic *)(d + 1);
     struct uuid *changed = (struct uuid *)(removed + c->removed_count);
     char *text = (char *)(changed + c->changed_count);

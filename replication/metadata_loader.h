@@ -3,8 +3,8 @@
 
 /* Turns the committed records of the metadata log into images, and images into records again.
  *
- * Records of a metadata transaction (Begin … End) show only in the images after its end; an Abort forgets
- * them. Runs on one thread; the images and deltas it gives out may go anywhere. */
+ * Records of a metadata transaction (Begin … End) show only in the images after its end; an Abort
+ * forgets them. Runs on one thread; the images and deltas it gives out may go anywhere. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,7 +24,8 @@ void metadata_loader_free(struct metadata_loader *l); /* NULL is fine */
 /* Forgets everything; the records of a snapshot follow. */
 void metadata_loader_begin_snapshot(struct metadata_loader *l);
 /* CORRUPT_MESSAGE, UNSUPPORTED_VERSION: as metadata_loader_apply. */
-struct status metadata_loader_apply_snapshot(struct metadata_loader *l, const struct bytes *values, size_t count);
+struct status metadata_loader_apply_snapshot(struct metadata_loader *l, const struct bytes *values,
+                                             size_t count);
 
 struct snapshot_position {
     int64_t last_offset; /* of the last record it stands for; -1 for the 0-0 snapshot */
@@ -44,15 +45,18 @@ struct metadata_batch {
 
 /* Applies committed records.
  *
- * UNSUPPORTED_VERSION  A record of a type or version we do not know.   \ The loader is of no use any more;
- * CORRUPT_MESSAGE      A damaged record, or one that makes no sense.   / a node must stop. `where` says why. */
+ * UNSUPPORTED_VERSION  A record of a type or version we do not know.   \ The loader is of no use
+ *                      any more;
+ * CORRUPT_MESSAGE      A damaged record, or one that makes no sense.   / a node must stop. `where`
+ *                      says why. */
 struct status metadata_loader_apply(struct metadata_loader *l, const struct metadata_batch *batch);
 
 /* Whether the records so far end within a metadata transaction. */
 bool metadata_loader_in_transaction(const struct metadata_loader *l);
 
-/* What changed since the last time: a new image and its delta, both owned by the caller (a reference each).
- * False when there is nothing new. While a transaction is open: the state before it. */
+/* What changed since the last time: a new image and its delta, both owned by the caller (a
+ * reference each). False when there is nothing new. While a transaction is open: the state before
+ * it. */
 bool metadata_loader_publish(struct metadata_loader *l, const struct metadata_image **image,
                              const struct metadata_delta **delta);
 
@@ -60,7 +64,8 @@ bool metadata_loader_publish(struct metadata_loader *l, const struct metadata_im
 
 struct metadata_dump;
 
-/* Walks the records that make up an image, which it holds a reference of. Any thread, one at a time. */
+/* Walks the records that make up an image, which it holds a reference of. Any thread, one at a
+ * time. */
 struct metadata_dump *metadata_dump_create(const struct metadata_image *img);
 /* The next records (values borrowed until the following call); a count of 0 ends it. */
 void metadata_dump_next(struct metadata_dump *d, const struct bytes **values, size_t *count);

@@ -1,4 +1,5 @@
-/* Partitions, brokers, controllers and tables of an image: each in one block of memory, reference counted. */
+/* Partitions, brokers, controllers and tables of an image: each in one block of memory, reference
+ * counted. */
 
 #include <stdlib.h>
 
@@ -7,8 +8,8 @@
 
 /* ---- blocks ----
  *
- * A piece with all it points to is laid out in one block: first measured, then filled. Pointers and integers of 8
- * bytes come first, then ids of 4, then text and uuids, so nothing needs padding. */
+ * A piece with all it points to is laid out in one block: first measured, then filled. Pointers and
+ * integers of 8 bytes come first, then ids of 4, then text and uuids, so nothing needs padding. */
 
 static size_t listeners_bytes(const struct metadata_listener *l, size_t count)
 {
@@ -177,7 +178,8 @@ struct metadata_topic *metadata_topic_create(struct uuid id, struct str name,
     return t;
 }
 
-/* What room there is for a count: the next power of two, so that growing one by one is linear in all. */
+/* What room there is for a count: the next power of two, so that growing one by one is linear in
+ * all. */
 static size_t room_for(size_t count)
 {
     size_t room = 1;
@@ -243,7 +245,8 @@ void id_table_release(struct id_table *t)
     free(t);
 }
 
-/* A copy without the entry of that id, with room for one more and a gap of `gap` where it belongs. */
+/* A copy without the entry of that id, with room for one more and a gap of `gap` where it
+ * belongs. */
 static struct id_table *id_table_without(const struct id_table *t, int32_t id, size_t gap)
 {
     size_t count = t ? t->count : 0;
@@ -303,7 +306,8 @@ void feature_table_set(struct feature_table **t, struct str name, int16_t level)
             placed = true;
         }
         if (str_compare(name, f.name) != 0)
-            copy->features[copy->count++] = (struct metadata_feature){take_str(&at, f.name), f.level};
+            copy->features[copy->count++] =
+                (struct metadata_feature){take_str(&at, f.name), f.level};
     }
     if (!placed)
         copy->features[copy->count++] = (struct metadata_feature){take_str(&at, name), level};

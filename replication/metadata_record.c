@@ -32,7 +32,8 @@ METADATA_RECORD_LIST(RECORD_FUNCTIONS)
 
 static const struct record_type record_types[METADATA_RECORD_TYPE_COUNT] = {
 #define RECORD_ROW(name, NAME)                                                                     \
-    [NAME##_RECORD_KEY] = {#name, NAME##_RECORD_VERSION_MAX, name##_init, name##_decode, name##_encode},
+    [NAME##_RECORD_KEY] = {#name, NAME##_RECORD_VERSION_MAX, name##_init, name##_decode,           \
+                           name##_encode},
     METADATA_RECORD_LIST(RECORD_ROW)
 #undef RECORD_ROW
 };
@@ -44,7 +45,8 @@ static const struct record_type *find_type(uint32_t type)
     return &record_types[type];
 }
 
-struct status metadata_record_decode(struct bytes frame, struct arena *a, struct metadata_record *out)
+struct status metadata_record_decode(struct bytes frame, struct arena *a,
+                                     struct metadata_record *out)
 {
     struct reader r = reader_of(frame.data, frame.size);
     uint32_t frame_version = read_unsigned_varint(&r);
@@ -55,7 +57,8 @@ struct status metadata_record_decode(struct bytes frame, struct arena *a, struct
     if (!reader_ok(&r))
         return status_error(KERR_CORRUPT_MESSAGE, "metadata record cut short");
     if (frame_version != FRAME_VERSION)
-        return status_error(KERR_UNSUPPORTED_VERSION, "metadata record of an unknown frame version");
+        return status_error(KERR_UNSUPPORTED_VERSION,
+                            "metadata record of an unknown frame version");
     t = find_type(type);
     if (!t)
         return status_error(KERR_UNSUPPORTED_VERSION, "metadata record of an unknown type");

@@ -1,8 +1,8 @@
 #ifndef REPLICATION_METADATA_RECORD_H
 #define REPLICATION_METADATA_RECORD_H
 
-/* Values of records in `__cluster_metadata`: unsigned varints frame version 1, record type, record version,
- * then the body. One table says which types there are. */
+/* Values of records in `__cluster_metadata`: unsigned varints frame version 1, record type, record
+ * version, then the body. One table says which types there are. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -58,7 +58,8 @@ struct metadata_record {
 /* Decodes a frame; strings point into it, arrays into the arena.
  * UNSUPPORTED_VERSION  A frame version, type or version that we do not know.
  * CORRUPT_MESSAGE      Cut short, or with bytes left over. */
-struct status metadata_record_decode(struct bytes frame, struct arena *a, struct metadata_record *out);
+struct status metadata_record_decode(struct bytes frame, struct arena *a,
+                                     struct metadata_record *out);
 
 /* Appends the frame of a record. False when the writer fails. */
 bool metadata_record_encode(struct writer *w, const struct metadata_record *r);

@@ -9,8 +9,8 @@
 
 static void partition_flushed(struct flusher_entry *e, struct status result);
 
-struct partition *partition_create(struct partition_env *env, struct str topic, struct uuid topic_id,
-                                   int32_t index)
+struct partition *partition_create(struct partition_env *env, struct str topic,
+                                   struct uuid topic_id, int32_t index)
 {
     struct partition *p = calloc(1, sizeof *p + topic.size + 1);
     char *name;
@@ -121,8 +121,8 @@ void partition_went_offline(struct partition *p, struct status why)
     if (p->state == PARTITION_OFFLINE)
         return;
     logger_event(p->env->logger, LOGGER_ERROR, "partition_offline",
-                 "topic=\"%s\" partition=%d where=\"%s\" errno=%d reason=\"%s\"", p->topic.data, p->index,
-                 why.where ? why.where : "", why.sys_errno, kerr_name(why.code));
+                 "topic=\"%s\" partition=%d where=\"%s\" errno=%d reason=\"%s\"", p->topic.data,
+                 p->index, why.where ? why.where : "", why.sys_errno, kerr_name(why.code));
     partition_leave_leading(p, PARTITION_OFFLINE);
     partition_clean_abort(p);
     partition_fail_waiters(p, KERR_KAFKA_STORAGE_ERROR);
@@ -130,8 +130,8 @@ void partition_went_offline(struct partition *p, struct status why)
     p->env->storage_failed(p->env->arg, p, why);
 }
 
-void partition_opened(struct partition *p, struct log *log, struct status result, int64_t high_watermark,
-                      struct flusher *flusher)
+void partition_opened(struct partition *p, struct log *log, struct status result,
+                      int64_t high_watermark, struct flusher *flusher)
 {
     CHECK(p->state == PARTITION_OPENING);
     p->flusher = flusher;

@@ -49,9 +49,10 @@ static struct id_list one_id(struct arena *a, int32_t id)
     return (struct id_list){ids, 1};
 }
 
-/* Those of ELR and old ISR who are still replicas, not in the new ISR, and lost nothing, while it is below the
- * minimum. */
-static struct id_list next_elr(const struct partition_change *c, const struct outcome *o, struct arena *a)
+/* Those of ELR and old ISR who are still replicas, not in the new ISR, and lost nothing, while it
+ * is below the minimum. */
+static struct id_list next_elr(const struct partition_change *c, const struct outcome *o,
+                               struct arena *a)
 {
     const struct metadata_partition *p = c->before;
     int32_t *ids;
@@ -64,7 +65,8 @@ static struct id_list next_elr(const struct partition_change *c, const struct ou
     for (size_t i = 0; i < p->elr.count + p->isr.count; i++) {
         int32_t id = i < p->elr.count ? p->elr.ids[i] : p->isr.ids[i - p->elr.count];
 
-        if (!id_list_contains(o->isr, id) && id != c->unclean_id && id_list_contains(o->assignment.replicas, id) &&
+        if (!id_list_contains(o->isr, id) && id != c->unclean_id &&
+            id_list_contains(o->assignment.replicas, id) &&
             !id_list_contains((struct id_list){ids, count}, id))
             ids[count++] = id;
     }
@@ -73,7 +75,8 @@ static struct id_list next_elr(const struct partition_change *c, const struct ou
 
 static bool may_lead_cleanly(const struct partition_change *c, const struct outcome *o, int32_t id)
 {
-    bool has_all = id_list_contains(o->isr, id) || (o->isr.count == 0 && id_list_contains(o->elr, id));
+    bool has_all =
+        id_list_contains(o->isr, id) || (o->isr.count == 0 && id_list_contains(o->elr, id));
 
     return has_all && c->may_lead(c->arg, id);
 }
@@ -92,7 +95,8 @@ static int32_t elect(const struct partition_change *c, struct outcome *o)
     const struct metadata_partition *p = c->before;
     struct id_list replicas = o->assignment.replicas;
 
-    if (c->election == ELECTION_PREFERRED && replicas.count > 0 && may_lead_cleanly(c, o, replicas.ids[0]))
+    if (c->election == ELECTION_PREFERRED && replicas.count > 0 &&
+        may_lead_cleanly(c, o, replicas.ids[0]))
         return replicas.ids[0];
     if (p->leader != NO_LEADER && may_lead_cleanly(c, o, p->leader))
         return p->leader;
@@ -117,7 +121,8 @@ static void hold_election(const struct partition_change *c, struct outcome *o, s
         o->unclean = false;
         return;
     }
-    if (id_list_contains(o->elr, o->leader)) { /* it becomes the ISR; the others may still follow it there */
+    /* it becomes the ISR; the others may still follow it there */
+    if (id_list_contains(o->elr, o->leader)) {
         int32_t *rest = arena_array(a, int32_t, o->elr.count);
         size_t count = 0;
 
@@ -152,8 +157,8 @@ static bool contains_all(struct id_list list, struct id_list wanted)
     return true;
 }
 
-/* Followers that are taken away learn of it by a new epoch; before metadata.version 3.6-IV0 they needed one to learn
- * of a smaller ISR too. */
+/* Followers that are taken away learn of it by a new epoch; before metadata.version 3.6-IV0 they
+ * needed one to learn of a smaller ISR too. */
 static bool needs_epoch(const struct partition_change *c, const struct outcome *o)
 {
     return !contains_all(o->assignment.replicas, c->before->replicas) ||
@@ -176,7 +181,8 @@ static void record_last_known_leader(const struct partition_change *c, const str
 }
 
 /* The directories that are left with the replicas. */
-static const struct uuid *directories_of(const struct partition_change *c, struct id_list replicas, struct arena *a)
+static const struct uuid *directories_of(const struct partition_change *c, struct id_list replicas,
+                                         struct arena *a)
 {
     struct uuid *out = arena_array(a, struct uuid, replicas.count);
 
@@ -201,7 +207,8 @@ static void record_assignment(const struct partition_change *c, const struct out
     if (!same_ids(o->assignment.removing, p->removing))
         set_ids(&rec->removing_replicas, &rec->removing_replicas_count, o->assignment.removing);
     if (version >= 1 && count > 0 &&
-        (count != p->replicas.count || memcmp(o->directories, p->directories, count * sizeof *o->directories) != 0)) {
+        (count != p->replicas.count ||
+         memcmp(o->directories, p->directories, count * sizeof *o->directories) != 0)) {
         rec->directories = (struct uuid *)(uintptr_t)o->directories;
         rec->directories_count = count;
     }
@@ -209,20 +216,25 @@ static void record_assignment(const struct partition_change *c, const struct out
 
 static bool changes_anything(const struct partition_change_record *rec)
 {
-    return rec->leader != LEADER_UNCHANGED || rec->leader_recovery_state != RECOVERY_STATE_UNCHANGED || rec->isr ||
-           rec->eligible_leader_replicas || rec->last_known_elr || rec->replicas || rec->adding_replicas ||
-           rec->removing_replicas || rec->directories;
+    return rec->leader != LEADER_UNCHANGED ||
+           rec->leader_recovery_state != RECOVERY_STATE_UNCHANGED || rec->isr ||
+           rec->eligible_leader_replicas || rec->last_known_elr || rec->replicas ||
+           rec->adding_replicas || rec->removing_replicas || rec->directories;
 }
 
-bool partition_change_record(const struct partition_change *c, struct arena *a, struct metadata_record *out)
+bool partition_change_record(const struct partition_change *c, struct arena *a,
+                             struct metadata_record *out)
 {
     const struct metadata_partition *p = c->before;
     struct partition_change_record *rec = &out->partition_change;
-    struct outcome o = {
-        .isr = c->isr, .leader = p->leader, .assignment = c->assignment, .directories = c->directories};
+    struct outcome o = {.isr = c->isr,
+                        .leader = p->leader,
+                        .assignment = c->assignment,
+                        .directories = c->directories};
     int8_t recovery_state = c->leader_recovery_state;
 
-    metadata_record_init(out, PARTITION_CHANGE_RECORD_KEY, partition_record_version(c->metadata_version));
+    metadata_record_init(out, PARTITION_CHANGE_RECORD_KEY,
+                         partition_record_version(c->metadata_version));
     if (reassignment_complete(&o.assignment, &o.isr, a))
         o.directories = directories_of(c, o.assignment.replicas, a);
     o.elr = next_elr(c, &o, a);

@@ -6,9 +6,9 @@
 #include "protocol/base/check.h"
 #include "replication/partition_internal.h"
 
-#define STEP_BYTES        (1 << 20)
-#define STEP_BYTES_LEAST  (64 << 10) /* when little is allowed in a second */
-#define STEPS_A_SECOND    4          /* at least, then */
+#define STEP_BYTES       (1 << 20)
+#define STEP_BYTES_LEAST (64 << 10) /* when little is allowed in a second */
+#define STEPS_A_SECOND   4          /* at least, then */
 
 struct partition_cleaning {
     struct partition *partition;
@@ -72,8 +72,9 @@ static int64_t pause_us(const struct partition_cleaning *c)
 static void tell_failure(const struct partition *p, struct status why)
 {
     logger_event(p->env->logger, LOGGER_ERROR, "log_cleaning_failed",
-                 "topic=\"%s\" partition=%d reason=%s where=\"%s\" errno=%d uncleanable=%d", p->topic.data, p->index,
-                 kerr_name(why.code), why.where ? why.where : "", why.sys_errno, p->uncleanable);
+                 "topic=\"%s\" partition=%d reason=%s where=\"%s\" errno=%d uncleanable=%d",
+                 p->topic.data, p->index, kerr_name(why.code), why.where ? why.where : "",
+                 why.sys_errno, p->uncleanable);
 }
 
 static void tell(const struct partition_cleaning *c)
@@ -87,7 +88,8 @@ static void tell(const struct partition_cleaning *c)
         tell_failure(p, c->result);
     else if (!log_compaction_aborted(c->compaction))
         logger_event(logger, LOGGER_INFO, "log_cleaned",
-                     "topic=\"%s\" partition=%d dirty_from=%lld clean_to=%lld bytes_read=%lld bytes_written=%lld "
+                     "topic=\"%s\" partition=%d dirty_from=%lld clean_to=%lld bytes_read=%lld "
+                     "bytes_written=%lld "
                      "records_read=%lld records_written=%lld",
                      p->topic.data, p->index, (long long)s.start_offset, (long long)s.end_offset,
                      (long long)s.bytes_read, (long long)s.bytes_written, (long long)s.records_read,
@@ -180,8 +182,8 @@ static void ask_times(struct partition *p)
 
 bool partition_clean_due(struct partition *p, struct compaction_range *out)
 {
-    if (!p->log || p->state == PARTITION_OFFLINE || p->state == PARTITION_TRUNCATING || p->stopping || p->cleaning || p->uncleanable || !p->config ||
-        !p->config->cleanup_compact)
+    if (!p->log || p->state == PARTITION_OFFLINE || p->state == PARTITION_TRUNCATING ||
+        p->stopping || p->cleaning || p->uncleanable || !p->config || !p->config->cleanup_compact)
         return false;
     log_compaction_look(p->log, partition_last_stable_offset(p), clock_wall_ms(p->env->clock), out);
     if (out->times_unknown) {
@@ -203,7 +205,8 @@ static int64_t step_bytes(double bytes_per_second)
 bool partition_clean_begin(struct partition *p, const struct partition_clean_args *args)
 {
     const struct log_compaction_args compaction = {
-        .stable_end_offset = p->log && p->state != PARTITION_TRUNCATING ? partition_last_stable_offset(p) : 0,
+        .stable_end_offset =
+            p->log && p->state != PARTITION_TRUNCATING ? partition_last_stable_offset(p) : 0,
         .now_ms = clock_wall_ms(p->env->clock),
         .map_bytes_max = args->map_bytes_max,
         .map_load = args->map_load,

@@ -7,8 +7,9 @@
  *                                 ├── new segments adopted on the loop ── step …
  *                                 └── done
  *
- * A partition that stops, or goes offline, aborts it, and waits for the step that is under way. One whose compaction
- * failed is not tried again before it is reopened, except when the disk was full. */
+ * A partition that stops, or goes offline, aborts it, and waits for the step that is under way. One
+ * whose compaction failed is not tried again before it is reopened, except when the disk was
+ * full. */
 
 #include <stdbool.h>
 
@@ -25,8 +26,9 @@ struct partition_clean_args {
     void *arg;
 };
 
-/* What there is to do, when the partition can be cleaned at all. True: enough is dirty, or it has waited long enough.
- * False also when the disk has to be asked for timestamps first, which happens then: look again later. */
+/* What there is to do, when the partition can be cleaned at all. True: enough is dirty, or it has
+ * waited long enough. False also when the disk has to be asked for timestamps first, which happens
+ * then: look again later. */
 bool partition_clean_due(struct partition *p, struct compaction_range *out);
 
 /* False: nothing to do, done will not be called. */

@@ -1,4 +1,5 @@
-/* Following: appends as the leader has them, the leader's offsets, and cutting what the leader does not have. */
+/* Following: appends as the leader has them, the leader's offsets, and cutting what the leader does
+ * not have. */
 
 #include "replication/partition_follow.h"
 
@@ -51,7 +52,9 @@ struct status partition_follow_append(struct partition *p, struct bytes_mut reco
         return status_error(KERR_CORRUPT_MESSAGE, "a batch of an epoch to come");
     if (log_starts_within(p->log, (struct bytes){records.data, records.size}) &&
         (p->cleaning || !flusher_remove(p->flusher, &p->flush_entry)))
-        return status_error(KERR_UNKNOWN_SERVER_ERROR, "the log is to begin anew, and is being flushed"); /* the next time */
+        /* the next time */
+        return status_error(KERR_UNKNOWN_SERVER_ERROR,
+                            "the log is to begin anew, and is being flushed");
     st = log_append_as_follower(p->log, records, LOG_ORIGIN_COORDINATOR, &appended);
     if (status_failed(st) && log_offline(p->log))
         partition_went_offline(p, st);
@@ -90,8 +93,8 @@ struct partition_truncation {
     struct job job;
     struct partition *partition;
     struct fetcher_cut cut;
-    struct log_config config;          /* the log's meanwhile: the metadata's may go */
-    struct partition_offsets offsets;  /* for the checkpoints meanwhile */
+    struct log_config config;         /* the log's meanwhile: the metadata's may go */
+    struct partition_offsets offsets; /* for the checkpoints meanwhile */
     bool running;
     struct status result;
     struct status failure; /* found elsewhere meanwhile */
@@ -102,7 +105,8 @@ static void truncation_run(struct job *j)
     struct partition_truncation *t = (struct partition_truncation *)j;
     struct log *log = t->partition->log;
 
-    t->result = t->cut.fully ? log_truncate_fully(log, t->cut.offset) : log_truncate_to(log, t->cut.offset);
+    t->result =
+        t->cut.fully ? log_truncate_fully(log, t->cut.offset) : log_truncate_to(log, t->cut.offset);
 }
 
 static int64_t within(int64_t offset, int64_t least, int64_t most)
@@ -145,7 +149,8 @@ void partition_truncation_step(struct partition *p)
     t->running = true;
     t->config = *p->config;
     log_set_config(p->log, &t->config);
-    t->job = (struct job){.home = p->env->loop, .run = truncation_run, .done = {.run = truncation_done}};
+    t->job =
+        (struct job){.home = p->env->loop, .run = truncation_run, .done = {.run = truncation_done}};
     pool_submit(p->env->pool, &t->job);
 }
 
@@ -160,7 +165,8 @@ struct partition_offsets partition_truncation_offsets(const struct partition *p)
 }
 
 /* What holds whether the cut is through or not. */
-static struct partition_offsets offsets_while(const struct partition *p, const struct fetcher_cut *cut)
+static struct partition_offsets offsets_while(const struct partition *p,
+                                              const struct fetcher_cut *cut)
 {
     struct partition_offsets o = partition_offsets(p);
     int64_t end = cut->fully ? 0 : cut->offset;
@@ -181,14 +187,15 @@ bool partition_truncate(struct partition *p, const struct fetcher_cut *cut)
     if (!t)
         return false;
     if (cut->offset != log_end_offset(p->log)) /* else only an epoch goes that wrote nothing */
-        logger_event(p->env->logger, LOGGER_INFO, "log_truncated",
-                     "topic=\"%s\" partition=%d from=%lld to=%lld fully=%d leader=%d leader_epoch=%d", p->topic.data,
-                     p->index, (long long)log_end_offset(p->log), (long long)cut->offset, cut->fully, p->leader_id,
-                     p->leader_epoch);
+        logger_event(
+            p->env->logger, LOGGER_INFO, "log_truncated",
+            "topic=\"%s\" partition=%d from=%lld to=%lld fully=%d leader=%d leader_epoch=%d",
+            p->topic.data, p->index, (long long)log_end_offset(p->log), (long long)cut->offset,
+            cut->fully, p->leader_id, p->leader_epoch);
     if (cut->offset < p->high_watermark || cut->fully)
         logger_event(p->env->logger, LOGGER_WARN, "log_truncated_below_high_watermark",
-                     "topic=\"%s\" partition=%d high_watermark=%lld to=%lld", p->topic.data, p->index,
-                     (long long)p->high_watermark, (long long)cut->offset);
+                     "topic=\"%s\" partition=%d high_watermark=%lld to=%lld", p->topic.data,
+                     p->index, (long long)p->high_watermark, (long long)cut->offset);
     t->partition = p;
     t->cut = *cut;
     t->offsets = offsets_while(p, cut);

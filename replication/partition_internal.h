@@ -1,7 +1,8 @@
 #ifndef REPLICATION_PARTITION_INTERNAL_H
 #define REPLICATION_PARTITION_INTERNAL_H
 
-/* What the files of the partition share: partition.c, partition_lead.c, partition_follow.c, partition_clean.c. */
+/* What the files of the partition share: partition.c, partition_lead.c, partition_follow.c,
+ * partition_clean.c. */
 
 #include "replication/partition.h"
 

@@ -20,7 +20,8 @@ static void partition_watermark_moved(struct partition *p)
         if (w->offset > watermark)
             break;
         DL_DELETE(p->waiters, w);
-        w->reached(w, KERR_NONE); /* never with too few replicas: then the watermark stands still (KIP-966) */
+        w->reached(w, KERR_NONE); /* never with too few replicas: then the watermark stands still
+                                   * (KIP-966) */
     }
     partition_wake_watchers(p);
 }
@@ -46,7 +47,8 @@ static void print_proposal(const struct isr *isr, char out[IDS_TEXT_BYTES])
     out[0] = '\0';
     for (size_t i = 0; i < isr->replica_count && at + 16 < IDS_TEXT_BYTES; i++)
         if (isr->replicas[i].in_proposal)
-            at += (size_t)snprintf(out + at, IDS_TEXT_BYTES - at, "%s%d", at ? "," : "", isr->replicas[i].id);
+            at += (size_t)snprintf(out + at, IDS_TEXT_BYTES - at, "%s%d", at ? "," : "",
+                                   isr->replicas[i].id);
 }
 
 static void partition_propose(struct partition *p)
@@ -54,8 +56,9 @@ static void partition_propose(struct partition *p)
     char ids[IDS_TEXT_BYTES];
 
     print_proposal(&p->isr, ids);
-    logger_event(p->env->logger, LOGGER_INFO, "isr_proposed", "topic=\"%s\" partition=%d isr=%s epoch=%d",
-                 p->topic.data, p->index, ids, p->isr.partition_epoch);
+    logger_event(p->env->logger, LOGGER_INFO, "isr_proposed",
+                 "topic=\"%s\" partition=%d isr=%s epoch=%d", p->topic.data, p->index, ids,
+                 p->isr.partition_epoch);
     p->env->propose_isr(p->env->arg, p);
 }
 
@@ -116,13 +119,16 @@ void partition_set_membership(struct partition *p, const struct isr_membership *
     for (size_t i = 0; i < p->isr.replica_count; i++) {
         const struct isr_replica *r = &p->isr.replicas[i];
 
-        isr_note_eligible(&p->isr, r->id, p->env->replica_eligible(p->env->arg, r->id, r->broker_epoch));
+        isr_note_eligible(&p->isr, r->id,
+                          p->env->replica_eligible(p->env->arg, r->id, r->broker_epoch));
     }
-    if (isr_set_membership(&p->isr, m, partition_now_ms(p), &fx)) { /* nobody may wait any more for one that left */
+    /* nobody may wait any more for one that left */
+    if (isr_set_membership(&p->isr, m, partition_now_ms(p), &fx)) {
         partition_low_maybe_moved(p);
         partition_do(p, &fx);
     } else {
-        partition_went_offline(p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas"));
+        partition_went_offline(
+            p, status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory for the replicas"));
     }
 }
 
@@ -144,13 +150,14 @@ bool partition_has_replica(const struct partition *p, int32_t id)
 
 void partition_replica_fetched(struct partition *p, const struct replica_fetch *f)
 {
-    struct isr_fetch fetch = {.replica_id = f->replica_id,
-                              .offset = f->offset,
-                              .log_start_offset = f->log_start_offset,
-                              .leader_end_offset = log_end_offset(p->log),
-                              .broker_epoch = f->broker_epoch,
-                              .wait_ms = f->wait_ms,
-                              .eligible = p->env->replica_eligible(p->env->arg, f->replica_id, f->broker_epoch)};
+    struct isr_fetch fetch = {
+        .replica_id = f->replica_id,
+        .offset = f->offset,
+        .log_start_offset = f->log_start_offset,
+        .leader_end_offset = log_end_offset(p->log),
+        .broker_epoch = f->broker_epoch,
+        .wait_ms = f->wait_ms,
+        .eligible = p->env->replica_eligible(p->env->arg, f->replica_id, f->broker_epoch)};
     struct isr_effects fx;
 
     CHECK(p->state == PARTITION_LEADING);
@@ -167,8 +174,9 @@ void partition_isr_answered(struct partition *p, int32_t leader_epoch, const str
     if (p->state != PARTITION_LEADING || p->leader_epoch != leader_epoch)
         return;
     if (a->code != KERR_NONE)
-        logger_event(p->env->logger, LOGGER_INFO, "isr_refused", "topic=\"%s\" partition=%d epoch=%d reason=%s",
-                     p->topic.data, p->index, a->sent_epoch, kerr_name(a->code));
+        logger_event(p->env->logger, LOGGER_INFO, "isr_refused",
+                     "topic=\"%s\" partition=%d epoch=%d reason=%s", p->topic.data, p->index,
+                     a->sent_epoch, kerr_name(a->code));
     isr_answered(&p->isr, a, partition_now_ms(p), &fx);
     partition_do(p, &fx);
 }
@@ -192,7 +200,8 @@ void partition_brokers_changed(struct partition *p)
 
         if (r->in_isr || r->leader_end_offset < 0)
             continue; /* in, or not heard of */
-        isr_set_eligible(&p->isr, r->id, p->env->replica_eligible(p->env->arg, r->id, r->broker_epoch),
+        isr_set_eligible(&p->isr, r->id,
+                         p->env->replica_eligible(p->env->arg, r->id, r->broker_epoch),
                          partition_now_ms(p), &fx);
         partition_do(p, &fx);
     }
@@ -200,9 +209,9 @@ void partition_brokers_changed(struct partition *p)
 
 /* ---- service ---- */
 
-static struct status partition_append_from(struct partition *p, struct bytes_mut records, enum log_origin origin,
-                                           bool acks_all, struct log_appended *out,
-                                           struct record_refusal *refusal)
+static struct status partition_append_from(struct partition *p, struct bytes_mut records,
+                                           enum log_origin origin, bool acks_all,
+                                           struct log_appended *out, struct record_refusal *refusal)
 {
     enum kerr code = partition_check_leader(p, -1);
     struct status st;
@@ -221,7 +230,8 @@ static struct status partition_append_from(struct partition *p, struct bytes_mut
         flusher_request(p->flusher, &p->flush_entry);
     if (!p->env->flush_before_ack)
         partition_own_end_moved(p);
-    partition_wake_end_watchers(p); /* replicas fetch what is not flushed here yet: the flushes run side by side */
+    partition_wake_end_watchers(p); /* replicas fetch what is not flushed here yet: the flushes
+                                     * run side by side */
     return STATUS_OK;
 }
 
@@ -231,7 +241,8 @@ struct status partition_append(struct partition *p, struct bytes_mut records, bo
     return partition_append_from(p, records, LOG_ORIGIN_CLIENT, acks_all, out, refusal);
 }
 
-struct status partition_append_own(struct partition *p, struct bytes_mut records, struct log_appended *out)
+struct status partition_append_own(struct partition *p, struct bytes_mut records,
+                                   struct log_appended *out)
 {
     return partition_append_from(p, records, LOG_ORIGIN_COORDINATOR, true, out, NULL);
 }

@@ -1,13 +1,13 @@
 /* The trie behind persistent_map.h.
  *
- * Each level looks at five more bits of the hash. A node has the values whose five bits are theirs alone, in
- * bit order, and behind them the child nodes of bits that several values share:
+ * Each level looks at five more bits of the hash. A node has the values whose five bits are theirs
+ * alone, in bit order, and behind them the child nodes of bits that several values share:
  *
  *   value_bits 0010 0100   child_bits 0000 1000   slots: value(2) value(5) child(3)
  *
- * Past the last bit of the hash (two keys with one hash) a node is a plain list of values. A child with one
- * value and no children does not exist: the value then sits in its parent. So the shape, and the order of a
- * walk, depend on the keys alone. */
+ * Past the last bit of the hash (two keys with one hash) a node is a plain list of values. A child
+ * with one value and no children does not exist: the value then sits in its parent. So the shape,
+ * and the order of a walk, depend on the keys alone. */
 
 #include "replication/persistent_map.h"
 
@@ -233,7 +233,8 @@ static struct map_node *node_remove(struct change *c, struct map_node *n, size_t
         struct map_node *child = node_remove(c, *slot, level + 1);
 
         *slot = child;
-        if (child->value_count == 1 && child->child_count == 0) { /* it need not be a node any more */
+        /* it need not be a node any more */
+        if (child->value_count == 1 && child->child_count == 0) {
             struct map_value *last = child->slots[0];
 
             free(child);
@@ -411,7 +412,8 @@ static void each_below(const struct diff *d, const struct map_node *n,
 static void diff_nodes(const struct diff *d, const struct map_node *a, const struct map_node *b);
 
 /* What two nodes have under one bit. */
-static void diff_bit(const struct diff *d, const struct map_node *a, const struct map_node *b, uint32_t bit)
+static void diff_bit(const struct diff *d, const struct map_node *a, const struct map_node *b,
+                     uint32_t bit)
 {
     if (a->child_bits & b->child_bits & bit) {
         diff_nodes(d, *child_slot(a, bit), *child_slot(b, bit));

@@ -1,13 +1,13 @@
 #ifndef REPLICATION_PERSISTENT_MAP_H
 #define REPLICATION_PERSISTENT_MAP_H
 
-/* A map whose copies share what they have in common: a trie over 64-bit hashes, 32-way, its nodes reference
- * counted. Copying is free; a change copies only the path to what changes, and not even that while no
- * copy shares it.
+/* A map whose copies share what they have in common: a trie over 64-bit hashes, 32-way, its nodes
+ * reference counted. Copying is free; a change copies only the path to what changes, and not even
+ * that while no copy shares it.
  *
- * A map belongs to one thread while it is changed; once shared (map_copy) and no longer changed, any
- * thread may read it. Values are reference counted by their first member and freed by map_type.free.
- * Runs out of memory: the process stops (memory.h). */
+ * A map belongs to one thread while it is changed; once shared (map_copy) and no longer changed,
+ * any thread may read it. Values are reference counted by their first member and freed by
+ * map_type.free. Runs out of memory: the process stops (memory.h). */
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,7 +26,8 @@ struct map_type {
     const void *(*key)(const struct map_value *v);
     bool (*equal)(const void *key, const void *other);
     void (*free)(struct map_value *v);
-    struct map_value *(*clone)(const struct map_value *v); /* a copy with one reference; for map_edit */
+    /* a copy with one reference; for map_edit */
+    struct map_value *(*clone)(const struct map_value *v);
 };
 
 struct map {
@@ -69,7 +70,8 @@ struct map_value *map_cursor_next(struct map_cursor *c);
 struct map_diff {
     void *arg;
     void (*removed)(void *arg, struct map_value *v); /* its key is not in `after` */
-    void (*changed)(void *arg, struct map_value *v); /* of `after`: another value than in `before`, or new */
+    void (*changed)(void *arg, struct map_value *v); /* of `after`: another value than in
+                                                      * `before`, or new */
 };
 void map_diff(const struct map *before, const struct map *after, const struct map_diff *visit);
 

@@ -4,7 +4,8 @@
 
 #include "replication/memory.h"
 
-/* The brokers of one rack that are fenced, or that are not; a walk over them begins one further each round. */
+/* The brokers of one rack that are fenced, or that are not; a walk over them begins one further
+ * each round. */
 struct stripe {
     int32_t *ids;
     size_t count;
@@ -142,8 +143,8 @@ static void shuffle_ids(struct stripe *s, struct random *random)
     }
 }
 
-/* After as many partitions as there are brokers, every start was used: other neighbours now, or the same
- * brokers would always share partitions. */
+/* After as many partitions as there are brokers, every start was used: other neighbours now, or the
+ * same brokers would always share partitions. */
 static void shuffle(struct placement *p)
 {
     for (size_t i = p->rack_count; i > 1; i--) {

@@ -3,10 +3,11 @@
 
 /* Which brokers a new partition goes to. Pure but for the random start.
  *
- * As Apache Kafka's striped placement: partitions walk round the racks, each starting one rack further than
- * the one before, and take the next broker of each rack in turn; so leaders and replicas spread evenly over
- * racks and brokers. The first replica is always an unfenced broker; fenced ones serve only where a rack has
- * no unfenced one left. Racks differ as long as there are enough. */
+ * As Apache Kafka's striped placement: partitions walk round the racks, each starting one rack
+ * further than the one before, and take the next broker of each rack in turn; so leaders and
+ * replicas spread evenly over racks and brokers. The first replica is always an unfenced broker;
+ * fenced ones serve only where a rack has no unfenced one left. Racks differ as long as there are
+ * enough. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -16,9 +16,9 @@ size_t quorum_state_format(const struct raft_election *election, char text[QUORU
     json_t *json;
 
     uuid_format(election->voted.directory_id, directory);
-    json = json_pack("{s:i, s:i, s:i, s:s, s:i}", "leaderId", (int)election->leader_id, "leaderEpoch",
-                     (int)election->epoch, "votedId", (int)election->voted.id, "votedDirectoryId", directory,
-                     "data_version", 1);
+    json = json_pack("{s:i, s:i, s:i, s:s, s:i}", "leaderId", (int)election->leader_id,
+                     "leaderEpoch", (int)election->epoch, "votedId", (int)election->voted.id,
+                     "votedDirectoryId", directory, "data_version", 1);
     CHECK(json != NULL);
     size = json_dumpb(json, text, QUORUM_STATE_BYTES_MAX, JSON_COMPACT);
     json_decref(json);
@@ -58,7 +58,8 @@ static struct status read_fields(const json_t *json, struct raft_election *out)
     if (!read_int(json, "votedId", RAFT_NO_NODE, &e.voted.id))
         return bad("quorum-state: votedId is missing or bad");
     if (version >= 1 &&
-        !uuid_parse(str_from(json_string_value(json_object_get(json, "votedDirectoryId"))), &e.voted.directory_id))
+        !uuid_parse(str_from(json_string_value(json_object_get(json, "votedDirectoryId"))),
+                    &e.voted.directory_id))
         return bad("quorum-state: votedDirectoryId is missing or bad");
     *out = e;
     return STATUS_OK;
@@ -67,7 +68,8 @@ static struct status read_fields(const json_t *json, struct raft_election *out)
 struct status quorum_state_parse(struct bytes text, struct raft_election *out)
 {
     json_t *json = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, NULL);
-    struct status st = json_is_object(json) ? read_fields(json, out) : bad("quorum-state: not a JSON object");
+    struct status st =
+        json_is_object(json) ? read_fields(json, out) : bad("quorum-state: not a JSON object");
 
     json_decref(json);
     return st;
@@ -91,7 +93,8 @@ struct status quorum_state_read(struct files *fs, const char *path, struct raft_
     return st;
 }
 
-struct status quorum_state_write(struct files *fs, const char *path, const struct raft_election *election)
+struct status quorum_state_write(struct files *fs, const char *path,
+                                 const struct raft_election *election)
 {
     char text[QUORUM_STATE_BYTES_MAX];
     size_t size = quorum_state_format(election, text);

@@ -1,6 +1,7 @@
 /* Roles and elections of Raft. The states are drawn in raft_core.h; replication of the log is in
- * raft_core_log.c, changes of the voters in raft_core_voters.c. Every event is followed by the poll of the role it ended in: deadlines that have
- * passed are acted on there, and messages that are due go to the outbox. */
+ * raft_core_log.c, changes of the voters in raft_core_voters.c. Every event is followed by the poll
+ * of the role it ended in: deadlines that have passed are acted on there, and messages that are due
+ * go to the outbox. */
 
 #include "replication/raft_core.h"
 
@@ -14,8 +15,9 @@ static const struct raft_replica_key nobody = {.id = RAFT_NO_NODE};
 const char *raft_role_name(enum raft_role role)
 {
     static const char *const names[] = {
-        [RAFT_UNATTACHED] = "unattached", [RAFT_PROSPECTIVE] = "prospective", [RAFT_CANDIDATE] = "candidate",
-        [RAFT_LEADER] = "leader",         [RAFT_FOLLOWER] = "follower",       [RAFT_RESIGNED] = "resigned",
+        [RAFT_UNATTACHED] = "unattached", [RAFT_PROSPECTIVE] = "prospective",
+        [RAFT_CANDIDATE] = "candidate",   [RAFT_LEADER] = "leader",
+        [RAFT_FOLLOWER] = "follower",     [RAFT_RESIGNED] = "resigned",
     };
 
     return names[role];
@@ -58,8 +60,9 @@ static bool is_self(const struct raft_core *c, const struct raft_peer *p)
 
 bool raft_is_own_replica(const struct raft_core *c, struct raft_replica_key key)
 {
-    return key.id == c->self.id && (uuid_is_zero(key.directory_id) || uuid_is_zero(c->self.directory_id) ||
-                                    uuid_equal(key.directory_id, c->self.directory_id));
+    return key.id == c->self.id &&
+           (uuid_is_zero(key.directory_id) || uuid_is_zero(c->self.directory_id) ||
+            uuid_equal(key.directory_id, c->self.directory_id));
 }
 
 bool raft_core_is_voter(const struct raft_core *c)
@@ -102,7 +105,8 @@ size_t raft_core_successors(const struct raft_core *c, struct raft_replica_key *
     return count;
 }
 
-struct raft_message *raft_send(struct raft_core *c, enum raft_message_type type, struct raft_replica_key to)
+struct raft_message *raft_send(struct raft_core *c, enum raft_message_type type,
+                               struct raft_replica_key to)
 {
     struct raft_message *m;
 
@@ -114,7 +118,7 @@ struct raft_message *raft_send(struct raft_core *c, enum raft_message_type type,
 
 /* ---- moving between roles ---- */
 
-#define TO(role) (1u << (role))
+#define TO(role)     (1u << (role))
 #define HIGHER_EPOCH (TO(RAFT_UNATTACHED) | TO(RAFT_FOLLOWER))
 
 static const unsigned allowed_moves[] = {
@@ -150,7 +154,8 @@ static void enter_epoch(struct raft_core *c, int32_t epoch)
 {
     CHECK(epoch >= c->election.epoch);
     if (epoch > c->election.epoch)
-        c->election = (struct raft_election){.epoch = epoch, .leader_id = RAFT_NO_NODE, .voted = nobody};
+        c->election =
+            (struct raft_election){.epoch = epoch, .leader_id = RAFT_NO_NODE, .voted = nobody};
 }
 
 void raft_become_unattached(struct raft_core *c, int32_t epoch, int64_t now_ms)
@@ -308,14 +313,14 @@ static enum kerr check_voter_request(const struct raft_core *c, int32_t sender_i
 static bool meant_for_us(const struct raft_core *c, struct raft_replica_key voter)
 {
     return voter.id == RAFT_NO_NODE ||
-           (voter.id == c->self.id &&
-            (uuid_is_zero(voter.directory_id) || uuid_equal(voter.directory_id, c->self.directory_id)));
+           (voter.id == c->self.id && (uuid_is_zero(voter.directory_id) ||
+                                       uuid_equal(voter.directory_id, c->self.directory_id)));
 }
 
 static bool may_grant_pre_vote(const struct raft_core *c)
 {
-    /* A follower that hears its leader keeps others from disturbing it; one that has not yet reached
-     * it cannot know whether it is there. */
+    /* A follower that hears its leader keeps others from disturbing it; one that has not yet
+     * reached it cannot know whether it is there. */
     return c->role != RAFT_LEADER && !(c->role == RAFT_FOLLOWER && c->leader_reached);
 }
 
@@ -371,14 +376,16 @@ static void on_begin_request(struct raft_core *c, const struct raft_event *ev, i
 {
     enum kerr error = check_voter_request(c, ev->begin_request.leader_id, ev->begin_request.epoch);
 
-    if (error == KERR_NONE && !learn_leader(c, ev->begin_request.epoch, ev->begin_request.leader_id, now_ms))
+    if (error == KERR_NONE &&
+        !learn_leader(c, ev->begin_request.epoch, ev->begin_request.leader_id, now_ms))
         error = KERR_INVALID_REQUEST;
     if (error == KERR_NONE && !meant_for_us(c, ev->begin_request.voter))
         error = KERR_INVALID_VOTER_KEY;
     raft_answer_with(c, fx, error);
 }
 
-/* The first of n successors stands at once, each next one waits longer, so that they do not collide. */
+/* The first of n successors stands at once, each next one waits longer, so that they do not
+ * collide. */
 static int64_t successor_delay(struct raft_core *c, const struct raft_event *ev)
 {
     size_t count = ev->end_request.candidate_count;
@@ -394,7 +401,8 @@ static void on_end_request(struct raft_core *c, const struct raft_event *ev, int
 {
     enum kerr error = check_voter_request(c, ev->end_request.leader_id, ev->end_request.epoch);
 
-    if (error == KERR_NONE && !learn_leader(c, ev->end_request.epoch, ev->end_request.leader_id, now_ms))
+    if (error == KERR_NONE &&
+        !learn_leader(c, ev->end_request.epoch, ev->end_request.leader_id, now_ms))
         error = KERR_INVALID_REQUEST;
     if (error == KERR_NONE && c->role == RAFT_FOLLOWER) {
         c->leader_reached = false; /* it is gone by its own word */
@@ -451,7 +459,8 @@ static void on_begin_answer(struct raft_core *c, const struct raft_event *ev, in
         p->retry_ms = now_ms + c->timeouts.retry_backoff_ms;
 }
 
-static void on_resign(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+static void on_resign(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                      struct raft_effects *fx)
 {
     (void)ev;
     (void)fx;
@@ -466,8 +475,9 @@ void raft_leader_is_gone(struct raft_core *c, int64_t now_ms)
 
     CHECK(c->role == RAFT_FOLLOWER);
     c->leader_reached = false;
-    /* All followers notice at the same moment, and would split the vote, which costs an election timeout: so they stand
-     * one after the other, by id. Who is first and cannot win is passed after a turn. */
+    /* All followers notice at the same moment, and would split the vote, which costs an election
+     * timeout: so they stand one after the other, by id. Who is first and cannot win is passed
+     * after a turn. */
     for (size_t i = 0; i < c->peer_count; i++)
         before += c->peers[i].key.id < c->self.id && c->peers[i].key.id != c->election.leader_id;
     stand_ms = now_ms + before * turn_ms + (int64_t)(raft_random(c) % (uint64_t)(turn_ms / 5 + 1));
@@ -484,7 +494,8 @@ static void on_leader_lost(struct raft_core *c, const struct raft_event *ev, int
         raft_leader_is_gone(c, now_ms);
 }
 
-static void on_tick(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+static void on_tick(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                    struct raft_effects *fx)
 {
     (void)c;
     (void)ev;
@@ -550,7 +561,8 @@ static int64_t check_quorum_deadline(const struct raft_core *c)
     return latest[needed - 1] + c->timeouts.fetch_ms * 3 / 2;
 }
 
-/* Voters that do not fetch are told who leads, again and again (KIP-853: they may have lost their memory). */
+/* Voters that do not fetch are told who leads, again and again (KIP-853: they may have lost their
+ * memory). */
 static int64_t begin_due_ms(const struct raft_core *c, const struct raft_peer *p)
 {
     return p->acknowledged ? p->last_fetch_ms + c->timeouts.fetch_ms / 2 : p->retry_ms;
@@ -575,7 +587,8 @@ static void poll_leader(struct raft_core *c, int64_t now_ms)
 
 static void poll_follower(struct raft_core *c, int64_t now_ms)
 {
-    /* Our leader left the voters, or we are the whole quorum by now: the deadline decides all the same. */
+    /* Our leader left the voters, or we are the whole quorum by now: the deadline decides all the
+     * same. */
     if (now_ms < c->deadline_ms)
         return;
     if (raft_may_stand(c))
@@ -642,7 +655,8 @@ static int64_t next_deadline(const struct raft_core *c)
     case RAFT_PROSPECTIVE:
     case RAFT_CANDIDATE:
         for (size_t i = 0; i < c->peer_count; i++)
-            if (!is_self(c, &c->peers[i]) && !c->peers[i].in_flight && c->peers[i].vote == RAFT_VOTE_UNKNOWN)
+            if (!is_self(c, &c->peers[i]) && !c->peers[i].in_flight &&
+                c->peers[i].vote == RAFT_VOTE_UNKNOWN)
                 deadline = earliest(deadline, c->peers[i].retry_ms);
         return deadline;
     case RAFT_RESIGNED:
@@ -673,13 +687,15 @@ static void check_core(const struct raft_core *c)
 
 static bool same_election(const struct raft_election *a, const struct raft_election *b)
 {
-    return a->epoch == b->epoch && a->leader_id == b->leader_id && raft_replica_key_equal(a->voted, b->voted);
+    return a->epoch == b->epoch && a->leader_id == b->leader_id &&
+           raft_replica_key_equal(a->voted, b->voted);
 }
 
-void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                    struct raft_effects *fx)
 {
-    static void (*const handlers[RAFT_EVENT_TYPES])(struct raft_core *, const struct raft_event *, int64_t,
-                                                    struct raft_effects *) = {
+    static void (*const handlers[RAFT_EVENT_TYPES])(struct raft_core *, const struct raft_event *,
+                                                    int64_t, struct raft_effects *) = {
         [RAFT_TICK] = on_tick,
         [RAFT_APPENDED] = raft_on_appended,
         [RAFT_FLUSHED] = raft_on_flushed,
@@ -708,23 +724,26 @@ void raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t no
     *fx = (struct raft_effects){.truncate_to = -1};
     c->outbox_count = 0;
     handlers[ev->type](c, ev, now_ms, fx);
-    if (fx->truncate_to < 0 && !fx->append_fetched && !fx->change_voters) /* the driver has something to feed back first */
+    /* the driver has something to feed back first */
+    if (fx->truncate_to < 0 && !fx->append_fetched && !fx->change_voters)
         poll(c, now_ms);
     raft_advance_high_watermark(c);
 
     fx->persist = !same_election(&election, &c->election);
-    fx->start_epoch = c->role == RAFT_LEADER && (role != RAFT_LEADER || election.epoch != c->election.epoch);
+    fx->start_epoch =
+        c->role == RAFT_LEADER && (role != RAFT_LEADER || election.epoch != c->election.epoch);
     fx->high_watermark_moved = c->high_watermark != high_watermark;
     fx->leadership_changed = (role == RAFT_LEADER) != (c->role == RAFT_LEADER) ||
-                             election.epoch != c->election.epoch || election.leader_id != c->election.leader_id;
+                             election.epoch != c->election.epoch ||
+                             election.leader_id != c->election.leader_id;
     fx->messages = c->outbox;
     fx->message_count = c->outbox_count;
     fx->deadline_ms = next_deadline(c);
     check_core(c);
 }
 
-/* A node starts in the role that it had, but a leader starts resigned: what it wrote and did not flush may
- * be lost, and the same offsets must not be written twice in one epoch. */
+/* A node starts in the role that it had, but a leader starts resigned: what it wrote and did not
+ * flush may be lost, and the same offsets must not be written twice in one epoch. */
 void raft_core_init(struct raft_core *c, const struct raft_core_args *args, int64_t now_ms)
 {
     *c = (struct raft_core){

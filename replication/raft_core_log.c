@@ -1,6 +1,6 @@
 /* The log's side of Raft: followers pull, the leader counts how far a majority has come. An offset
- * counts for a voter when it is durable there: a follower asks for an offset only after it flushed all
- * below it, and the leader counts its own flushed end. */
+ * counts for a voter when it is durable there: a follower asks for an offset only after it flushed
+ * all below it, and the leader counts its own flushed end. */
 
 #include <string.h>
 
@@ -16,7 +16,8 @@ void raft_advance_high_watermark(struct raft_core *c)
     int64_t reached;
 
     if (c->role == RAFT_FOLLOWER) {
-        reached = c->leader_high_watermark < c->log_end_offset ? c->leader_high_watermark : c->log_end_offset;
+        reached = c->leader_high_watermark < c->log_end_offset ? c->leader_high_watermark
+                                                               : c->log_end_offset;
         if (reached > c->high_watermark)
             c->high_watermark = reached;
         return;
@@ -38,7 +39,8 @@ void raft_advance_high_watermark(struct raft_core *c)
         c->high_watermark = reached;
 }
 
-void raft_on_appended(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void raft_on_appended(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                      struct raft_effects *fx)
 {
     (void)now_ms;
     (void)fx;
@@ -48,7 +50,8 @@ void raft_on_appended(struct raft_core *c, const struct raft_event *ev, int64_t 
     c->last_epoch = ev->log.last_epoch;
 }
 
-void raft_on_flushed(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void raft_on_flushed(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                     struct raft_effects *fx)
 {
     (void)now_ms;
     (void)fx;
@@ -58,7 +61,8 @@ void raft_on_flushed(struct raft_core *c, const struct raft_event *ev, int64_t n
             ev->log.end_offset < c->log_end_offset ? ev->log.end_offset : c->log_end_offset;
 }
 
-void raft_on_truncated(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void raft_on_truncated(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                       struct raft_effects *fx)
 {
     (void)now_ms;
     (void)fx;
@@ -70,7 +74,8 @@ void raft_on_truncated(struct raft_core *c, const struct raft_event *ev, int64_t
         c->flushed_end_offset = c->log_end_offset;
 }
 
-void raft_on_snapshot(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void raft_on_snapshot(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                      struct raft_effects *fx)
 {
     (void)now_ms;
     (void)fx;
@@ -110,15 +115,19 @@ static enum raft_fetch_outcome place_fetch(const struct raft_core *c, const stru
     if (c->log_start_offset == 0 && offset == 0)
         return RAFT_FETCH_RECORDS;
     if (oldest->end_offset >= 0 &&
-        (offset < c->log_start_offset || (offset == c->log_start_offset && last_epoch != oldest->epoch) ||
+        (offset < c->log_start_offset ||
+         (offset == c->log_start_offset && last_epoch != oldest->epoch) ||
          last_epoch < oldest->epoch)) {
         *at = c->latest_snapshot;
         return RAFT_FETCH_SNAPSHOT;
     }
     if (end.epoch < 0) {
-        if (offset == c->log_start_offset && oldest->end_offset == offset && last_epoch == oldest->epoch)
-            return RAFT_FETCH_RECORDS; /* it stands right behind the snapshot that our log starts at */
-        *at = (struct raft_snapshot_id){c->log_start_offset, oldest->end_offset >= 0 ? oldest->epoch : 0};
+        if (offset == c->log_start_offset && oldest->end_offset == offset &&
+            last_epoch == oldest->epoch)
+            return RAFT_FETCH_RECORDS; /* it stands right behind the snapshot that our log starts
+                                        * at */
+        *at = (struct raft_snapshot_id){c->log_start_offset,
+                                        oldest->end_offset >= 0 ? oldest->epoch : 0};
         return RAFT_FETCH_DIVERGING;
     }
     if (end.epoch != last_epoch || end.end_offset < offset) {
@@ -170,7 +179,8 @@ void raft_on_snapshot_request(struct raft_core *c, const struct raft_event *ev, 
 
 /* ---- follower ---- */
 
-/* The leader, which need not be a voter any more; else somebody who may know it. False: there is nobody to ask. */
+/* The leader, which need not be a voter any more; else somebody who may know it. False: there is
+ * nobody to ask. */
 static bool fetch_target(struct raft_core *c, struct raft_replica_key *out)
 {
     const struct raft_peer *leader;
@@ -183,9 +193,11 @@ static bool fetch_target(struct raft_core *c, struct raft_replica_key *out)
             *out = leader->key;
         return true;
     }
-    /* The voters that an observer knows may all be gone by now; the settings are kept up to date by people. */
+    /* The voters that an observer knows may all be gone by now; the settings are kept up to date by
+     * people. */
     if (c->bootstrap_count > 0 && !raft_core_is_voter(c)) {
-        *out = (struct raft_replica_key){.id = RAFT_BOOTSTRAP_ID(raft_random(c) % c->bootstrap_count)};
+        *out =
+            (struct raft_replica_key){.id = RAFT_BOOTSTRAP_ID(raft_random(c) % c->bootstrap_count)};
         return true;
     }
     if (c->peer_count == 0)
@@ -230,7 +242,8 @@ int64_t raft_fetch_deadline(const struct raft_core *c)
 }
 
 /* Where the log must end to agree with a leader for which `at` is the newest common point. */
-static int64_t common_end(const struct raft_core *c, struct raft_snapshot_id at, struct raft_snapshot_id ours)
+static int64_t common_end(const struct raft_core *c, struct raft_snapshot_id at,
+                          struct raft_snapshot_id ours)
 {
     if (ours.epoch < 0)
         return c->log_start_offset;
@@ -276,18 +289,19 @@ static void reached_leader(struct raft_core *c, int64_t now_ms)
     c->deadline_ms = now_ms + c->timeouts.fetch_ms;
 }
 
-/* Our leader itself says that it does not lead, in the epoch in which it did: it was restarted, perhaps faster than
- * anybody could find its port closed. It stays so until the next election. */
+/* Our leader itself says that it does not lead, in the epoch in which it did: it was restarted,
+ * perhaps faster than anybody could find its port closed. It stays so until the next election. */
 static bool leader_has_resigned(const struct raft_core *c, const struct raft_answer_head *head)
 {
-    return c->role == RAFT_FOLLOWER && head->from == c->election.leader_id && head->epoch == c->election.epoch &&
-           head->error == KERR_NOT_LEADER_OR_FOLLOWER;
+    return c->role == RAFT_FOLLOWER && head->from == c->election.leader_id &&
+           head->epoch == c->election.epoch && head->error == KERR_NOT_LEADER_OR_FOLLOWER;
 }
 
 /* No snapshot of what is committed is younger than who leads. */
 static bool names_future_snapshot(const struct raft_event *ev)
 {
-    return ev->fetch_answer.outcome == RAFT_FETCH_SNAPSHOT && ev->fetch_answer.at.epoch > ev->fetch_answer.head.epoch;
+    return ev->fetch_answer.outcome == RAFT_FETCH_SNAPSHOT &&
+           ev->fetch_answer.at.epoch > ev->fetch_answer.head.epoch;
 }
 
 void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,

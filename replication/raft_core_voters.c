@@ -25,7 +25,8 @@ static enum kerr check_may_change(const struct raft_core *c, const struct raft_e
     if (c->role != RAFT_LEADER)
         return KERR_NOT_LEADER_OR_FOLLOWER;
     if (ev->voter_change.kind == RAFT_UPDATE_VOTER && ev->voter_change.epoch != c->election.epoch)
-        return ev->voter_change.epoch < c->election.epoch ? KERR_FENCED_LEADER_EPOCH : KERR_UNKNOWN_LEADER_EPOCH;
+        return ev->voter_change.epoch < c->election.epoch ? KERR_FENCED_LEADER_EPOCH
+                                                          : KERR_UNKNOWN_LEADER_EPOCH;
     if (c->kraft_version < 1)
         return ev->voter_change.kind == RAFT_UPDATE_VOTER ? KERR_NONE : KERR_UNSUPPORTED_VERSION;
     /* Two sets that differ in one voter share a majority; those that differ in two need not. */
@@ -45,7 +46,8 @@ enum kerr raft_core_check_voter_change(const struct raft_core *c, const struct r
     case RAFT_ADD_VOTER:
         if (is_voter_id(c, key.id))
             return KERR_DUPLICATE_VOTER;
-        if (key.id < 0 || uuid_is_zero(key.directory_id) || !ev->voter_change.speaks || c->peer_count == RAFT_VOTERS_MAX)
+        if (key.id < 0 || uuid_is_zero(key.directory_id) || !ev->voter_change.speaks ||
+            c->peer_count == RAFT_VOTERS_MAX)
             return KERR_INVALID_REQUEST;
         return ev->voter_change.caught_up ? KERR_NONE : KERR_REQUEST_TIMED_OUT;
     case RAFT_REMOVE_VOTER:
@@ -72,7 +74,8 @@ void raft_on_change_voters(struct raft_core *c, const struct raft_event *ev, int
 
 bool raft_may_stand(const struct raft_core *c)
 {
-    return raft_core_is_voter(c) || (c->was_voter && c->peer_count > 0 && c->high_watermark <= c->voters_offset);
+    return raft_core_is_voter(c) ||
+           (c->was_voter && c->peer_count > 0 && c->high_watermark <= c->voters_offset);
 }
 
 bool raft_was_voted_out(const struct raft_core *c)
@@ -99,7 +102,8 @@ void raft_set_voters(struct raft_core *c, const struct voter_set *voters, int64_
     }
 }
 
-void raft_on_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void raft_on_voters(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                    struct raft_effects *fx)
 {
     (void)fx;
     raft_set_voters(c, ev->voters.set, now_ms);

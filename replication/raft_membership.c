@@ -1,12 +1,15 @@
 #include "replication/raft_membership.h"
 
-static bool is_up_to_date(const struct raft_member *m, const struct voter_set *voters, const struct raft_voter *v)
+static bool is_up_to_date(const struct raft_member *m, const struct voter_set *voters,
+                          const struct raft_voter *v)
 {
-    return v->kraft_version_min == m->kraft_version_min && v->kraft_version_max == m->kraft_version_max &&
+    return v->kraft_version_min == m->kraft_version_min &&
+           v->kraft_version_max == m->kraft_version_max &&
            !voter_set_endpoints_differ(voters, m->key.id, m->endpoints, m->endpoint_count);
 }
 
-enum raft_wish raft_member_wish(const struct raft_member *m, const struct voter_set *voters, int16_t kraft_version)
+enum raft_wish raft_member_wish(const struct raft_member *m, const struct voter_set *voters,
+                                int16_t kraft_version)
 {
     const struct raft_voter *v = voter_set_find(voters, m->key.id);
 

@@ -41,7 +41,8 @@ void raft_node_idle(struct raft_node *n)
         n->stopped(n->stopped_arg); /* may free n */
 }
 
-void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job *), void (*done)(struct task *))
+void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job *),
+                      void (*done)(struct task *))
 {
     n->busy++;
     j->run = run;
@@ -108,8 +109,9 @@ static struct raft_node *node_new(const struct raft_node_args *args)
         n->quorum_state_path = NULL;
     n->scratch = compression_scratch_new();
     if (args->endpoint_count > 0) {
-        struct raft_voter self = {
-            .key = args->self, .endpoints = args->endpoints, .endpoint_count = args->endpoint_count};
+        struct raft_voter self = {.key = args->self,
+                                  .endpoints = args->endpoints,
+                                  .endpoint_count = args->endpoint_count};
 
         n->own_endpoints = voter_set_create(&self, 1);
     }
@@ -197,7 +199,8 @@ static struct status open_log(struct raft_node *n, const struct raft_node_args *
     return status_failed(st) ? st : raft_node_drop_stale_snapshots(n);
 }
 
-/* Under kraft.version 0 the voters are in the settings; a set in the log or in a snapshot takes their place. */
+/* Under kraft.version 0 the voters are in the settings; a set in the log or in a snapshot takes
+ * their place. */
 static struct status take_static_voters(struct raft_node *n)
 {
     struct voter_set *voters;
@@ -230,7 +233,8 @@ static struct status scan_log(struct raft_node *n)
         st = raft_node_read_slice(n, &slice);
         log_slice_release(&slice);
         if (!status_failed(st))
-            st = raft_node_note_control(n, (struct bytes){n->read_buffer, n->read_size}, &args.offset);
+            st = raft_node_note_control(n, (struct bytes){n->read_buffer, n->read_size},
+                                        &args.offset);
     }
     return st;
 }
@@ -261,7 +265,8 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     if (core.last_epoch < 0)
         core.last_epoch = core.latest_snapshot.end_offset >= 0 ? core.latest_snapshot.epoch : 0;
     if (core.election.epoch > RAFT_EPOCH_MAX || core.last_epoch > RAFT_EPOCH_MAX)
-        return status_error(KERR_CORRUPT_MESSAGE, "metadata log or quorum-state: an impossible epoch");
+        return status_error(KERR_CORRUPT_MESSAGE,
+                            "metadata log or quorum-state: an impossible epoch");
     random_fill(args->random, &core.random_seed, sizeof core.random_seed);
     raft_core_init(&n->core, &core, raft_node_now_ms(n));
     return STATUS_OK;
@@ -277,7 +282,8 @@ struct status raft_node_open(const struct raft_node_args *args, struct raft_node
     if (!n || !n->directory || !n->quorum_state_path || !n->scratch ||
         (args->endpoint_count > 0 && !n->own_endpoints))
         st = status_errno(ENOMEM, "open metadata log");
-    if (!status_failed(st) && args->bootstrap_count > 0) /* who joins a quorum may have nothing yet */
+    /* who joins a quorum may have nothing yet */
+    if (!status_failed(st) && args->bootstrap_count > 0)
         st = files_make_directories(n->files, n->directory);
     if (!status_failed(st))
         st = open_snapshot(n);
@@ -369,8 +375,8 @@ static size_t batch_bytes_max(const struct raft_node *n)
                                                               : RAFT_BATCH_BYTES_MAX;
 }
 
-static struct status check_sizes(const struct raft_node *n, const struct bytes *values, size_t count,
-                                 bool atomically)
+static struct status check_sizes(const struct raft_node *n, const struct bytes *values,
+                                 size_t count, bool atomically)
 {
     size_t max = batch_bytes_max(n);
     size_t total = RECORD_BATCH_HEADER_BYTES;
@@ -387,8 +393,8 @@ static struct status check_sizes(const struct raft_node *n, const struct bytes *
 }
 
 /* One batch of as many values as fit; answers how many. 0: failed. */
-static size_t append_some(struct raft_node *n, int32_t epoch, const struct bytes *values, size_t count,
-                          struct status *st)
+static size_t append_some(struct raft_node *n, int32_t epoch, const struct bytes *values,
+                          size_t count, struct status *st)
 {
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
     int64_t now_ms = clock_wall_ms(n->loop->clock);
@@ -400,16 +406,17 @@ static size_t append_some(struct raft_node *n, int32_t epoch, const struct bytes
     record_batch_builder_begin(&n->builder, &head);
     while (taken < count && record_batch_builder_size(&n->builder) + record_room(&values[taken]) <=
                                 batch_bytes_max(n))
-        record_batch_builder_append(&n->builder,
-                                    &(struct record_content){.timestamp_ms = now_ms, .value = values[taken++]});
+        record_batch_builder_append(
+            &n->builder,
+            &(struct record_content){.timestamp_ms = now_ms, .value = values[taken++]});
     *st = record_batch_builder_finish(&n->builder, NULL, &batch);
     if (!status_failed(*st))
         *st = raft_node_append_batch(n, batch, epoch);
     return status_failed(*st) ? 0 : taken;
 }
 
-struct status raft_node_append(struct raft_node *n, int32_t epoch, const struct bytes *values, size_t count,
-                               bool atomically, int64_t *last_offset)
+struct status raft_node_append(struct raft_node *n, int32_t epoch, const struct bytes *values,
+                               size_t count, bool atomically, int64_t *last_offset)
 {
     struct raft_event ev = {.type = RAFT_APPENDED, .log = {.last_epoch = epoch}};
     struct status st;

@@ -1,6 +1,7 @@
 /* Hands committed records up: the newest snapshot first, then the log from its end to the high
- * watermark, then who leads. One posted task does it, so that the listener is never called from within a call
- * into the node. What is in the page cache is read on the loop; the rest in the pool. */
+ * watermark, then who leads. One posted task does it, so that the listener is never called from
+ * within a call into the node. What is in the page cache is read on the loop; the rest in the
+ * pool. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -68,7 +69,8 @@ static void run_load(struct job *j)
 
 static void load_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, read_job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, read_job);
 
     n->read_busy = false;
     if (status_failed(n->read_result)) {
@@ -204,7 +206,8 @@ static void run_read(struct job *j)
 
 static void read_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, read_job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, read_job);
 
     n->read_busy = false;
     log_slice_release(&n->slice);
@@ -225,7 +228,8 @@ static bool read_warm(struct raft_node *n)
     if (!n->slice.segment || n->slice.cold || n->slice.size > n->read_capacity)
         return false;
     n->read_size = n->slice.size;
-    return !status_failed(log_slice_read(&n->slice, 0, n->read_buffer, n->slice.size, &cold)) && !cold;
+    return !status_failed(log_slice_read(&n->slice, 0, n->read_buffer, n->slice.size, &cold)) &&
+           !cold;
 }
 
 static bool reserve_round(struct raft_node *n)

@@ -15,9 +15,11 @@ static void run_persist(struct job *j)
 
 static void feed_flushed(struct raft_node *n)
 {
-    struct raft_event ev = {.type = RAFT_FLUSHED, .log = {.end_offset = log_flushed_end_offset(n->log)}};
+    struct raft_event ev = {.type = RAFT_FLUSHED,
+                            .log = {.end_offset = log_flushed_end_offset(n->log)}};
 
-    if (!n->persist_busy && n->state == NODE_RUNNING && ev.log.end_offset > n->core.flushed_end_offset)
+    if (!n->persist_busy && n->state == NODE_RUNNING &&
+        ev.log.end_offset > n->core.flushed_end_offset)
         raft_node_step(n, &ev);
 }
 
@@ -25,7 +27,8 @@ static void persist(struct raft_node *n);
 
 static void persist_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, persist_job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, persist_job);
 
     n->persist_busy = false;
     if (status_failed(n->persist_result))
@@ -62,7 +65,8 @@ static void run_flush(struct job *j)
 
 static void flush_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, flush_job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, flush_job);
 
     n->flush_busy = false;
     log_flush_end(n->log, &n->flush, n->flush_result);
@@ -122,7 +126,8 @@ static void start_epoch(struct raft_node *n)
         voter_set_free(voters);
         return;
     }
-    logger_event(n->logger, LOGGER_INFO, "raft_leader", "epoch=%d offset=%lld", epoch, (long long)offset);
+    logger_event(n->logger, LOGGER_INFO, "raft_leader", "epoch=%d offset=%lld", epoch,
+                 (long long)offset);
     feed_appended(n, epoch);
     raft_node_wake_fetches(n);
     if (voters)
@@ -130,7 +135,8 @@ static void start_epoch(struct raft_node *n)
     raft_node_flush(n);
 }
 
-struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters, int16_t kraft_version)
+struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters,
+                                      int16_t kraft_version)
 {
     int32_t epoch = n->core.election.epoch;
     struct bytes_mut batch;
@@ -160,13 +166,15 @@ static void truncate_log(struct raft_node *n, int64_t to)
         raft_node_fail(n, st);
         return;
     }
-    ev.log.last_epoch = log_latest_epoch(n->log) < 0 ? n->core.oldest_snapshot.epoch : log_latest_epoch(n->log);
+    ev.log.last_epoch =
+        log_latest_epoch(n->log) < 0 ? n->core.oldest_snapshot.epoch : log_latest_epoch(n->log);
     raft_node_step(n, &ev);
     if (raft_node_forget_voters(n, to))
         raft_node_tell_voters(n);
 }
 
-/* The batches were checked when they came (raft_node_peers.c): that they do not fit is our disk's fault. */
+/* The batches were checked when they came (raft_node_peers.c): that they do not fit is our disk's
+ * fault. */
 static void append_fetched(struct raft_node *n)
 {
     struct bytes_mut batches = n->fetched;
@@ -206,7 +214,8 @@ struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *
         return fx.answer;
     }
     set_timer(n, fx.deadline_ms, now_ms);
-    raft_node_hold(n, fx.messages, fx.message_count); /* they point into the core: before it takes another step */
+    raft_node_hold(n, fx.messages, fx.message_count); /* they point into the core: before it
+                                                       * takes another step */
     if (fx.truncate_to >= 0)
         truncate_log(n, fx.truncate_to);
     if (fx.high_watermark_moved)

@@ -1,5 +1,6 @@
-/* A follower whose log ends before the leader's begins gets a snapshot, piece by piece (FetchSnapshot, KIP-630), and
- * restarts its log behind it. One at a time; another role or epoch ends it. */
+/* A follower whose log ends before the leader's begins gets a snapshot, piece by piece
+ * (FetchSnapshot, KIP-630), and restarts its log behind it. One at a time; another role or epoch
+ * ends it. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,13 +21,15 @@ static bool wanted(const struct raft_node *n)
 {
     const struct snapshot_fetch *f = &n->snapshot_fetch;
 
-    return n->state == NODE_RUNNING && n->core.snapshot_in_flight && n->core.role == RAFT_FOLLOWER &&
-           n->core.election.epoch == f->epoch && n->core.election.leader_id == f->leader_id;
+    return n->state == NODE_RUNNING && n->core.snapshot_in_flight &&
+           n->core.role == RAFT_FOLLOWER && n->core.election.epoch == f->epoch &&
+           n->core.election.leader_id == f->leader_id;
 }
 
 static void tell_core(struct raft_node *n, const struct raft_answer_head *head)
 {
-    raft_node_step(n, &(struct raft_event){.type = RAFT_SNAPSHOT_ANSWER, .snapshot_answer = {.head = *head}});
+    raft_node_step(
+        n, &(struct raft_event){.type = RAFT_SNAPSHOT_ANSWER, .snapshot_answer = {.head = *head}});
 }
 
 /* The leader is asked anew, after a while, unless someone else leads by now. */
@@ -43,7 +46,8 @@ static void give_up(struct raft_node *n)
 
 /* ---- in the pool ---- */
 
-/* Opens the part with the first piece, closes it with the last; the whole snapshot is opened for delivery. */
+/* Opens the part with the first piece, closes it with the last; the whole snapshot is opened for
+ * delivery. */
 static struct status take_piece(struct raft_node *n)
 {
     struct snapshot_fetch *f = &n->snapshot_fetch;
@@ -79,13 +83,15 @@ static void run_piece(struct job *j)
 
 static void piece_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, snapshot_fetch.job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, snapshot_fetch.job);
     struct snapshot_fetch *f = &n->snapshot_fetch;
 
     free(f->piece.data);
     f->piece = (struct bytes_mut){NULL, 0};
     if (status_failed(f->result)) {
-        logger_event(n->logger, LOGGER_ERROR, "snapshot_not_fetched", "leader=%d at=\"%s\" errno=%d", f->leader_id,
+        logger_event(n->logger, LOGGER_ERROR, "snapshot_not_fetched",
+                     "leader=%d at=\"%s\" errno=%d", f->leader_id,
                      f->result.where ? f->result.where : "", f->result.sys_errno);
         if (f->result.code == KERR_KAFKA_STORAGE_ERROR)
             raft_node_fail(n, f->result);
@@ -118,13 +124,14 @@ static void drop(struct raft_node *n)
 /* ---- with the leader ---- */
 
 /* False: no piece that could be the next one. */
-static bool keep_piece(struct snapshot_fetch *f, const struct fetch_snapshot_response_partition_snapshot *p)
+static bool keep_piece(struct snapshot_fetch *f,
+                       const struct fetch_snapshot_response_partition_snapshot *p)
 {
     const struct records *bytes = &p->unaligned_records;
 
     if (p->snapshot_id.end_offset != f->id.end_offset || p->snapshot_id.epoch != f->id.epoch ||
-        p->position != f->position || bytes->size == 0 || p->size < f->position + (int64_t)bytes->size ||
-        (f->position > 0 && p->size != f->size))
+        p->position != f->position || bytes->size == 0 ||
+        p->size < f->position + (int64_t)bytes->size || (f->position > 0 && p->size != f->size))
         return false;
     f->piece.data = malloc(bytes->size);
     if (!f->piece.data)
@@ -147,13 +154,15 @@ static void answered(struct transport_request *r, struct status result, struct b
 
     f->asking = false;
     arena_init(&a, ANSWER_ARENA_BYTES);
-    if (wanted(n) && !status_failed(result) && fetch_snapshot_response_decode(&m, &reader, &a, VERSION) &&
-        m.error_code == 0 && m.topics_count == 1 && m.topics[0].partitions_count == 1) {
+    if (wanted(n) && !status_failed(result) &&
+        fetch_snapshot_response_decode(&m, &reader, &a, VERSION) && m.error_code == 0 &&
+        m.topics_count == 1 && m.topics[0].partitions_count == 1) {
         const struct fetch_snapshot_response_partition_snapshot *p = &m.topics[0].partitions[0];
 
         head.error = (enum kerr)p->error_code;
         head.epoch = p->current_leader.leader_epoch;
-        head.leader_id = p->current_leader.leader_id < 0 ? RAFT_NO_NODE : p->current_leader.leader_id;
+        head.leader_id =
+            p->current_leader.leader_id < 0 ? RAFT_NO_NODE : p->current_leader.leader_id;
         kept = head.error == KERR_NONE && keep_piece(f, p);
         head.failed = head.epoch < 0 || (head.error == KERR_NONE && !kept);
     }
@@ -198,7 +207,8 @@ static void ask_piece(struct raft_node *n)
     f->asking = true;
     f->request = (struct transport_request){
         .answered = answered, .api_key = FETCH_SNAPSHOT_REQUEST_KEY, .api_version = VERSION};
-    transport_send(n->transport, &to, &f->request, writer_take(&w), n->core.timeouts.request_ms * 1000);
+    transport_send(n->transport, &to, &f->request, writer_take(&w),
+                   n->core.timeouts.request_ms * 1000);
 }
 
 void raft_node_fetch_snapshot(struct raft_node *n, struct raft_snapshot_id id)
@@ -206,13 +216,16 @@ void raft_node_fetch_snapshot(struct raft_node *n, struct raft_snapshot_id id)
     struct snapshot_fetch *f = &n->snapshot_fetch;
 
     if (f->busy) { /* with what a leader before had: it ends at its next step */
-        tell_core(n, &(struct raft_answer_head){.from = n->core.election.leader_id, .failed = true});
+        tell_core(n,
+                  &(struct raft_answer_head){.from = n->core.election.leader_id, .failed = true});
         return;
     }
-    *f = (struct snapshot_fetch){
-        .busy = true, .id = id, .epoch = n->core.election.epoch, .leader_id = n->core.election.leader_id};
-    logger_event(n->logger, LOGGER_INFO, "snapshot_fetch", "leader=%d end_offset=%lld epoch=%d", f->leader_id,
-                 (long long)id.end_offset, id.epoch);
+    *f = (struct snapshot_fetch){.busy = true,
+                                 .id = id,
+                                 .epoch = n->core.election.epoch,
+                                 .leader_id = n->core.election.leader_id};
+    logger_event(n->logger, LOGGER_INFO, "snapshot_fetch", "leader=%d end_offset=%lld epoch=%d",
+                 f->leader_id, (long long)id.end_offset, id.epoch);
     ask_piece(n);
 }
 
@@ -280,7 +293,8 @@ void raft_node_install_snapshot(struct raft_node *n)
     struct status st;
 
     f->reader = NULL;
-    if (!wanted(n)) { /* it stays: nothing in it was not committed, and the next start begins with it */
+    /* it stays: nothing in it was not committed, and the next start begins with it */
+    if (!wanted(n)) {
         snapshot_reader_close(reader);
         give_up(n);
         return;

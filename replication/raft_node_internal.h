@@ -1,8 +1,9 @@
 #ifndef REPLICATION_RAFT_NODE_INTERNAL_H
 #define REPLICATION_RAFT_NODE_INTERNAL_H
 
-/* What the parts of the Raft node share: raft_node.c (start, stop, the public calls), raft_node_effects.c
- * (the core's wishes carried out), raft_node_deliver.c (committed records go up), raft_node_snapshot.c. */
+/* What the parts of the Raft node share: raft_node.c (start, stop, the public calls),
+ * raft_node_effects.c (the core's wishes carried out), raft_node_deliver.c (committed records go
+ * up), raft_node_snapshot.c. */
 
 #include "protocol/compression.h"
 #include "protocol/record_batch_build.h"
@@ -23,7 +24,8 @@ struct voters_at {
 #define RAFT_TOPIC    "__cluster_metadata"
 #define RAFT_TOPIC_ID (uuid_from_number(1))
 
-/* Replicas that fetch and do not vote, as DescribeQuorum shows them. More of them are served, but not shown. */
+/* Replicas that fetch and do not vote, as DescribeQuorum shows them. More of them are served, but
+ * not shown. */
 #define RAFT_OBSERVERS_MAX    64
 #define OBSERVER_FORGOTTEN_MS (5 * 60 * 1000) /* as Kafka */
 
@@ -40,17 +42,18 @@ struct raft_place {
     uint16_t port;
 };
 
-/* As leader: one change of the voters at a time, from its request until it is committed. As voter or observer: what we
- * ask the leader to change about ourselves. raft_node_membership.c. */
+/* As leader: one change of the voters at a time, from its request until it is committed. As voter
+ * or observer: what we ask the leader to change about ourselves. raft_node_membership.c. */
 struct raft_membership {
     struct raft_request *changing; /* NULL: none is under way */
     bool asking_features;          /* of the voter to be added */
     bool lagging;                  /* it has not caught up yet */
     struct transport_request features;
-    int64_t offset;                /* of its record; -1: not appended yet */
+    int64_t offset; /* of its record; -1: not appended yet */
     int32_t epoch;
     struct timer give_up;
-    struct voter_set *introduced; /* kraft.version 0: voters by their own word in this epoch, with their disks; owned */
+    struct voter_set *introduced; /* kraft.version 0: voters by their own word in this epoch,
+                                   * with their disks; owned */
     int32_t introduced_epoch;
     struct timer look; /* at our own entry, now and then */
     bool asking;       /* the leader, for ourselves */
@@ -71,9 +74,9 @@ struct snapshot_fetch {
     bool asking;
     struct job job;
     struct snapshot_part *part; /* owned; the pool's while the job runs */
-    int64_t position; /* bytes written */
-    int64_t size;     /* of the whole */
-    struct bytes_mut piece; /* owned */
+    int64_t position;           /* bytes written */
+    int64_t size;               /* of the whole */
+    struct bytes_mut piece;     /* owned */
     bool dropped;
     struct status result;
     struct snapshot_reader *reader; /* owned; all of it is there */
@@ -97,9 +100,10 @@ struct raft_node {
     char *directory;
     char *quorum_state_path;
     struct raft_replica_key self;
-    struct str cluster_id;         /* owned */
+    struct str cluster_id;           /* owned */
     struct voter_set *static_voters; /* owned; NULL: none */
-    struct voter_set *own_endpoints; /* a set of one that keeps them; NULL: leave the voters alone */
+    struct voter_set *own_endpoints; /* a set of one that keeps them; NULL: leave the voters
+                                      * alone */
     int64_t retention_bytes;
     int64_t retention_ms;
 
@@ -144,7 +148,7 @@ struct raft_node {
     size_t observer_count;
     struct raft_place *bootstrap; /* owned */
     size_t bootstrap_count;
-    int32_t leader_place_id;       /* who said that it leads leader_place_epoch, */
+    int32_t leader_place_id; /* who said that it leads leader_place_epoch, */
     int32_t leader_place_epoch;
     struct raft_place leader_place; /* and where it listens */
     bool auto_join;
@@ -193,14 +197,16 @@ int64_t raft_node_now_ms(const struct raft_node *n);
 void raft_node_fail(struct raft_node *n, struct status why);
 /* One job or posted task is over; the last one lets a stopping node go. */
 void raft_node_idle(struct raft_node *n);
-void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job *), void (*done)(struct task *));
+void raft_node_submit(struct raft_node *n, struct job *j, void (*run)(struct job *),
+                      void (*done)(struct task *));
 
 /* raft_node_effects.c */
 /* Answers what the core says to a _REQUEST event. */
 struct raft_answer raft_node_step(struct raft_node *n, const struct raft_event *ev);
-/* Appends a set and lets it count, under another kraft.version unless that is below 0. Takes over voters, also when it
- * fails. */
-struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters, int16_t kraft_version);
+/* Appends a set and lets it count, under another kraft.version unless that is below 0. Takes over
+ * voters, also when it fails. */
+struct status raft_node_append_voters(struct raft_node *n, struct voter_set *voters,
+                                      int16_t kraft_version);
 struct status raft_node_append_batch(struct raft_node *n, struct bytes_mut batch, int32_t epoch);
 void raft_node_flush(struct raft_node *n);
 
@@ -209,14 +215,15 @@ void raft_node_flush(struct raft_node *n);
 void raft_node_hold(struct raft_node *n, const struct raft_message *messages, size_t count);
 void raft_node_release_held(struct raft_node *n);
 void raft_node_cancel_calls(struct raft_node *n);
-/* Where a voter, the leader, we ourselves or a bootstrap server listens; host and port unset when it is not known.
- * Borrowed until the voters or the leader change. */
+/* Where a voter, the leader, we ourselves or a bootstrap server listens; host and port unset when
+ * it is not known. Borrowed until the voters or the leader change. */
 bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_node *out);
 /* Of somebody's endpoints, the one that the quorum uses. NULL: there are none. */
-const struct raft_endpoint *raft_node_endpoint(const struct raft_node *n, const struct raft_endpoint *endpoints,
-                                               size_t count);
+const struct raft_endpoint *raft_node_endpoint(const struct raft_node *n,
+                                               const struct raft_endpoint *endpoints, size_t count);
 /* The leader of an epoch has said, or somebody of it, where it listens. */
-void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host, uint16_t port);
+void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host,
+                           uint16_t port);
 
 /* raft_node_requests.c */
 void raft_node_waiting_init(struct raft_node *n);
@@ -252,22 +259,27 @@ void raft_node_fetch_snapshot_free(struct raft_node *n);
 /* raft_node_voters.c */
 /* The core, of the newest set. */
 void raft_node_tell_voters(struct raft_node *n);
-/* Drops the voter sets that were written at `offset` or behind it; true when the newest one is another one now. */
+/* Drops the voter sets that were written at `offset` or behind it; true when the newest one is
+ * another one now. */
 bool raft_node_forget_voters(struct raft_node *n, int64_t offset);
 const struct voters_at *raft_node_newest_voters(const struct raft_node *n);
 /* Whether we are in the set before the newest. */
 bool raft_node_was_voter(const struct raft_node *n);
 /* Takes over voters, also when it fails (no memory, unknown). */
-void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version, struct voter_set *voters);
-/* Checks batches that are in the log now, and reads the control records among them from *next_offset on, which
- * then is what follows them. */
-struct status raft_node_note_control(struct raft_node *n, struct bytes batches, int64_t *next_offset);
-/* Builds the first batch of an epoch in n->builder. *voters: a new set written in it (owned by the caller), or NULL. */
+void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
+                          struct voter_set *voters);
+/* Checks batches that are in the log now, and reads the control records among them from
+ * *next_offset on, which then is what follows them. */
+struct status raft_node_note_control(struct raft_node *n, struct bytes batches,
+                                     int64_t *next_offset);
+/* Builds the first batch of an epoch in n->builder. *voters: a new set written in it (owned by the
+ * caller), or NULL. */
 struct status raft_node_build_leader_change(struct raft_node *n, struct bytes_mut *batch,
                                             struct voter_set **voters);
-/* Builds a batch with just this set in n->builder, behind the kraft.version unless that is below 0. */
-struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, int16_t kraft_version,
-                                     struct bytes_mut *batch);
+/* Builds a batch with just this set in n->builder, behind the kraft.version unless that is below
+ * 0. */
+struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters,
+                                     int16_t kraft_version, struct bytes_mut *batch);
 
 /* raft_node_deliver.c */
 void raft_node_deliver_soon(struct raft_node *n);

@@ -1,10 +1,11 @@
-/* Voters that come, go and move (KIP-853). As the leader: one change at a time, from its request until its record is
- * committed. As a follower: what we ask the leader to change about ourselves.
+/* Voters that come, go and move (KIP-853). As the leader: one change at a time, from its request
+ * until its record is committed. As a follower: what we ask the leader to change about ourselves.
  *
- *   request -> checked -> (ADD: what does it speak? -> has it caught up?) -> record appended -> committed -> answered
- *                 |                  |                                                             |
- *                 +---- refused -----+------------ its time is over, leadership ends --------------+-----> answered
- */
+ *   request -> checked -> (ADD: what does it speak?  -> record   -> committed -> answered
+ *                 |            -> has it caught up?)    appended                   ^
+ *                 |                       |                 |                      |
+ *                 +------ refused --------+-----------------+----------------------+
+ *                                 its time is over, leadership ends */
 
 #include <errno.h>
 
@@ -18,15 +19,17 @@
 #include "replication/raft_membership.h"
 #include "replication/raft_node_internal.h"
 
-#define API_VERSIONS_VERSION 4 /* 3 leaves out features that begin at 0, as kraft.version does (KAFKA-17011) */
+/* 3 leaves out features that begin at 0, as kraft.version does (KAFKA-17011) */
+#define API_VERSIONS_VERSION 4
 #define ADD_VERSION          1
 #define REMOVE_VERSION       0
 #define UPDATE_VERSION       0
 #define ANSWER_ARENA_BYTES   (64 * 1024)
 #define REQUEST_BYTES_MAX    (64 * 1024)
 
-#define CHANGE_US        (30 * 1000 * 1000) /* of a request that gives no time */
-#define CAUGHT_UP_MS_MAX (60 * 60 * 1000)   /* a voter to be added had all of the log since then, as in Kafka */
+#define CHANGE_US (30 * 1000 * 1000) /* of a request that gives no time */
+/* a voter to be added had all of the log since then, as in Kafka */
+#define CAUGHT_UP_MS_MAX (60 * 60 * 1000)
 
 /* ---- changes, as the leader ---- */
 
@@ -38,9 +41,12 @@ static struct raft_event event_of(const struct raft_request *r)
         [RAFT_ASKED_UPDATE_VOTER] = RAFT_UPDATE_VOTER,
     };
 
-    return (struct raft_event){
-        .type = RAFT_CHANGE_VOTERS,
-        .voter_change = {.kind = kinds[r->type], .key = r->voter, .epoch = r->epoch, .speaks = true, .caught_up = true}};
+    return (struct raft_event){.type = RAFT_CHANGE_VOTERS,
+                               .voter_change = {.kind = kinds[r->type],
+                                                .key = r->voter,
+                                                .epoch = r->epoch,
+                                                .speaks = true,
+                                                .caught_up = true}};
 }
 
 static void finish(struct raft_node *n, struct raft_request *r, enum kerr error)
@@ -89,7 +95,8 @@ static struct voter_set *changed_voters(const struct raft_node *n, const struct 
     const struct voter_set *now = raft_node_newest_voters(n)->voters;
     struct raft_voter voter = voter_of(r);
 
-    return r->type == RAFT_ASKED_REMOVE_VOTER ? voter_set_without(now, r->voter.id) : voter_set_with(now, &voter);
+    return r->type == RAFT_ASKED_REMOVE_VOTER ? voter_set_without(now, r->voter.id)
+                                              : voter_set_with(now, &voter);
 }
 
 /* ---- from kraft.version 0 to 1 ---- */
@@ -193,9 +200,11 @@ static void decide(struct raft_node *n)
     struct voter_set *voters;
     enum kerr error;
 
-    ev.voter_change.speaks = r->type == RAFT_ASKED_REMOVE_VOTER ||
-                             (r->kraft_version_min <= kraft_version && kraft_version <= r->kraft_version_max);
-    ev.voter_change.caught_up = caught_up_ms >= 0 && raft_node_now_ms(n) - caught_up_ms < CAUGHT_UP_MS_MAX;
+    ev.voter_change.speaks =
+        r->type == RAFT_ASKED_REMOVE_VOTER ||
+        (r->kraft_version_min <= kraft_version && kraft_version <= r->kraft_version_max);
+    ev.voter_change.caught_up =
+        caught_up_ms >= 0 && raft_node_now_ms(n) - caught_up_ms < CAUGHT_UP_MS_MAX;
     m->lagging = r->type == RAFT_ASKED_ADD_VOTER && !ev.voter_change.caught_up;
     if (m->lagging) /* its fetches tell when it has caught up; its time may be over first */
         return;
@@ -243,8 +252,10 @@ static bool read_features(struct bytes body, struct raft_request *r)
     bool good;
 
     arena_init(&a, ANSWER_ARENA_BYTES);
-    good = api_versions_response_decode(&m, &reader, &a, API_VERSIONS_VERSION) && m.error_code == KERR_NONE;
-    r->kraft_version_min = r->kraft_version_max = 0; /* one that says nothing has static voters only */
+    good = api_versions_response_decode(&m, &reader, &a, API_VERSIONS_VERSION) &&
+           m.error_code == KERR_NONE;
+    r->kraft_version_min = r->kraft_version_max = 0; /* one that says nothing has static voters
+                                                      * only */
     for (size_t i = 0; good && i < m.supported_features_count; i++)
         if (str_equal(m.supported_features[i].name, STR("kraft.version"))) {
             r->kraft_version_min = m.supported_features[i].min_version;
@@ -281,9 +292,11 @@ static void ask_features(struct raft_node *n)
     api_versions_request_encode(&request, &w, API_VERSIONS_VERSION);
     CHECK(writer_ok(&w));
     m->asking_features = true;
-    m->features = (struct transport_request){
-        .answered = features_answered, .api_key = API_VERSIONS_REQUEST_KEY, .api_version = API_VERSIONS_VERSION};
-    transport_send(n->transport, &to, &m->features, writer_take(&w), n->core.timeouts.request_ms * 1000);
+    m->features = (struct transport_request){.answered = features_answered,
+                                             .api_key = API_VERSIONS_REQUEST_KEY,
+                                             .api_version = API_VERSIONS_VERSION};
+    transport_send(n->transport, &to, &m->features, writer_take(&w),
+                   n->core.timeouts.request_ms * 1000);
 }
 
 /* Others must be able to find it by the listener that the quorum uses. */
@@ -292,7 +305,8 @@ static bool has_our_listener(const struct raft_node *n, const struct raft_reques
     const struct raft_endpoint *e = raft_node_endpoint(n, r->endpoints, r->endpoint_count);
 
     return e && e->host.size > 0 && e->port > 0 &&
-           (!n->own_endpoints || str_equal(e->listener, voter_set_at(n->own_endpoints, 0)->endpoints[0].listener));
+           (!n->own_endpoints ||
+            str_equal(e->listener, voter_set_at(n->own_endpoints, 0)->endpoints[0].listener));
 }
 
 void raft_node_ask_change(struct raft_node *n, struct raft_request *r)
@@ -345,7 +359,8 @@ static bool was_taken(struct bytes body)
     bool taken;
 
     arena_init(&a, ANSWER_ARENA_BYTES);
-    taken = update_raft_voter_response_decode(&m, &reader, &a, UPDATE_VERSION) && m.error_code == KERR_NONE;
+    taken = update_raft_voter_response_decode(&m, &reader, &a, UPDATE_VERSION) &&
+            m.error_code == KERR_NONE;
     arena_free(&a);
     return taken;
 }
@@ -364,12 +379,13 @@ static void wish_answered(struct transport_request *t, struct status result, str
 
 static void encode_add(const struct raft_node *n, const struct raft_member *self, struct writer *w)
 {
-    struct add_raft_voter_request_listener *listeners = memory_zalloc(self->endpoint_count, sizeof *listeners);
+    struct add_raft_voter_request_listener *listeners =
+        memory_zalloc(self->endpoint_count, sizeof *listeners);
     struct add_raft_voter_request m;
 
     for (size_t i = 0; i < self->endpoint_count; i++)
-        listeners[i] = (struct add_raft_voter_request_listener){self->endpoints[i].listener, self->endpoints[i].host,
-                                                                self->endpoints[i].port};
+        listeners[i] = (struct add_raft_voter_request_listener){
+            self->endpoints[i].listener, self->endpoints[i].host, self->endpoints[i].port};
     add_raft_voter_request_init(&m);
     m.cluster_id = n->cluster_id;
     m.timeout_ms = (int32_t)n->core.timeouts.request_ms;
@@ -382,7 +398,8 @@ static void encode_add(const struct raft_node *n, const struct raft_member *self
     free(listeners);
 }
 
-static void encode_remove_old(const struct raft_node *n, const struct raft_member *self, struct writer *w)
+static void encode_remove_old(const struct raft_node *n, const struct raft_member *self,
+                              struct writer *w)
 {
     const struct raft_voter *old = voter_set_find(raft_node_newest_voters(n)->voters, self->key.id);
     struct remove_raft_voter_request m;
@@ -394,14 +411,16 @@ static void encode_remove_old(const struct raft_node *n, const struct raft_membe
     remove_raft_voter_request_encode(&m, w, REMOVE_VERSION);
 }
 
-static void encode_update(const struct raft_node *n, const struct raft_member *self, struct writer *w)
+static void encode_update(const struct raft_node *n, const struct raft_member *self,
+                          struct writer *w)
 {
-    struct update_raft_voter_request_listener *listeners = memory_zalloc(self->endpoint_count, sizeof *listeners);
+    struct update_raft_voter_request_listener *listeners =
+        memory_zalloc(self->endpoint_count, sizeof *listeners);
     struct update_raft_voter_request m;
 
     for (size_t i = 0; i < self->endpoint_count; i++)
-        listeners[i] = (struct update_raft_voter_request_listener){self->endpoints[i].listener, self->endpoints[i].host,
-                                                                   self->endpoints[i].port};
+        listeners[i] = (struct update_raft_voter_request_listener){
+            self->endpoints[i].listener, self->endpoints[i].host, self->endpoints[i].port};
     update_raft_voter_request_init(&m);
     m.cluster_id = n->cluster_id;
     m.current_leader_epoch = n->core.election.epoch;
@@ -431,13 +450,14 @@ static void look_at_ourselves(struct raft_node *n)
     struct raft_member self = {.key = n->self,
                                .kraft_version_max = KRAFT_VERSION_MAX,
                                .auto_join = n->auto_join,
-                               .introduced = n->membership.introduced_to_epoch == n->core.election.epoch};
+                               .introduced =
+                                   n->membership.introduced_to_epoch == n->core.election.epoch};
     struct transport_node leader;
     enum raft_wish wish;
     struct writer w;
 
-    if (!own || !n->transport || n->core.role != RAFT_FOLLOWER || !n->core.leader_reached || n->membership.asking ||
-        !raft_node_leader_address(n, &leader))
+    if (!own || !n->transport || n->core.role != RAFT_FOLLOWER || !n->core.leader_reached ||
+        n->membership.asking || !raft_node_leader_address(n, &leader))
         return;
     self.endpoints = own->endpoints;
     self.endpoint_count = own->endpoint_count;
@@ -449,8 +469,9 @@ static void look_at_ourselves(struct raft_node *n)
     CHECK(writer_ok(&w));
     n->membership.asking = true;
     n->membership.asked_epoch = n->core.election.epoch;
-    n->membership.request = (struct transport_request){
-        .answered = wish_answered, .api_key = wishes[wish].key, .api_version = wishes[wish].version};
+    n->membership.request = (struct transport_request){.answered = wish_answered,
+                                                       .api_key = wishes[wish].key,
+                                                       .api_version = wishes[wish].version};
     transport_send(n->transport, &leader, &n->membership.request, writer_take(&w),
                    n->core.timeouts.request_ms * 1000);
 }

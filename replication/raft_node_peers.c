@@ -1,5 +1,5 @@
-/* What the core sends to other voters, and what they answer. A message waits in the node until the election that it
- * speaks of is durable; then it is a request on the transport. */
+/* What the core sends to other voters, and what they answer. A message waits in the node until the
+ * election that it speaks of is durable; then it is a request on the transport. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +20,10 @@
 #define REQUEST_BYTES_MAX  (64 * 1024)
 #define ANSWER_ARENA_BYTES (256 * 1024)
 
-/* How long a leader without news keeps a fetch, at most half the time after which we stop believing in it. */
-#define FETCH_WAIT_MS      500
-#define FETCH_BYTES_MAX    (1024 * 1024) /* a single larger batch comes all the same */
+/* How long a leader without news keeps a fetch, at most half the time after which we stop believing
+ * in it. */
+#define FETCH_WAIT_MS   500
+#define FETCH_BYTES_MAX (1024 * 1024) /* a single larger batch comes all the same */
 
 /* One message under way. */
 struct raft_call {
@@ -87,8 +88,8 @@ static bool read_begin(struct answer_view *v, struct reader *r, struct arena *a)
 {
     struct begin_quorum_epoch_response m;
 
-    if (!begin_quorum_epoch_response_decode(&m, r, a, BEGIN_VERSION) || m.error_code || m.topics_count != 1 ||
-        m.topics[0].partitions_count != 1)
+    if (!begin_quorum_epoch_response_decode(&m, r, a, BEGIN_VERSION) || m.error_code ||
+        m.topics_count != 1 || m.topics[0].partitions_count != 1)
         return false;
     view(v, m.topics[0].partitions[0].error_code, m.topics[0].partitions[0].leader_epoch,
          m.topics[0].partitions[0].leader_id);
@@ -114,15 +115,17 @@ static bool read_fetch(struct answer_view *v, struct reader *r, struct arena *a)
         m.responses[0].partitions_count != 1)
         return false;
     v->fetched = &m.responses[0].partitions[0];
-    view(v, v->fetched->error_code, v->fetched->current_leader.leader_epoch, v->fetched->current_leader.leader_id);
+    view(v, v->fetched->error_code, v->fetched->current_leader.leader_epoch,
+         v->fetched->current_leader.leader_id);
     for (size_t i = 0; i < m.node_endpoints_count; i++)
         if (m.node_endpoints[i].node_id == v->head.leader_id)
             view_place(v, m.node_endpoints[i].host, m.node_endpoints[i].port);
     return true;
 }
 
-/* The whole batches in front of what a leader sent, each of them checked: they follow our log end, and their epochs
- * do not go back or beyond the leader's. False: one of them is not good, and none is taken. */
+/* The whole batches in front of what a leader sent, each of them checked: they follow our log end,
+ * and their epochs do not go back or beyond the leader's. False: one of them is not good, and none
+ * is taken. */
 static bool check_fetched(struct raft_node *n, struct answer_view *v)
 {
     const struct records *records = &v->fetched->records;
@@ -133,7 +136,8 @@ static bool check_fetched(struct raft_node *n, struct answer_view *v)
     size_t size = 0;
 
     while (record_batches_next(&it, &batch)) {
-        if (status_failed(record_batch_check(batch)) || record_batch_base_offset(batch.data) != next_offset ||
+        if (status_failed(record_batch_check(batch)) ||
+            record_batch_base_offset(batch.data) != next_offset ||
             record_batch_last_offset(batch.data) < next_offset ||
             record_batch_leader_epoch(batch.data) < epoch ||
             record_batch_leader_epoch(batch.data) > v->head.epoch)
@@ -143,18 +147,20 @@ static bool check_fetched(struct raft_node *n, struct answer_view *v)
         size += batch.size;
     }
     v->records = (struct bytes_mut){(uint8_t *)(uintptr_t)records->data, size};
-    return size > 0 || records->size == 0; /* half a batch alone would be asked for again and again */
+    return size > 0 || records->size == 0; /* half a batch alone would be asked for again and
+                                            * again */
 }
 
 static void step_fetched(struct raft_node *n, struct raft_call *c, struct answer_view *v)
 {
-    struct raft_event ev = {.type = RAFT_FETCH_ANSWER, .fetch_answer = {.fetch_id = c->message.fetch_id}};
+    struct raft_event ev = {.type = RAFT_FETCH_ANSWER,
+                            .fetch_answer = {.fetch_id = c->message.fetch_id}};
 
     if (v->fetched && !v->head.failed && v->head.error == KERR_NONE) {
         if (v->fetched->snapshot_id.end_offset >= 0) {
             ev.fetch_answer.outcome = RAFT_FETCH_SNAPSHOT;
-            ev.fetch_answer.at =
-                (struct raft_snapshot_id){v->fetched->snapshot_id.end_offset, v->fetched->snapshot_id.epoch};
+            ev.fetch_answer.at = (struct raft_snapshot_id){v->fetched->snapshot_id.end_offset,
+                                                           v->fetched->snapshot_id.epoch};
         } else if (v->fetched->diverging_epoch.epoch >= 0) {
             ev.fetch_answer.outcome = RAFT_FETCH_DIVERGING;
             ev.fetch_answer.at = (struct raft_snapshot_id){v->fetched->diverging_epoch.end_offset,
@@ -165,10 +171,12 @@ static void step_fetched(struct raft_node *n, struct raft_call *c, struct answer
             ev.fetch_answer.outcome = RAFT_FETCH_RECORDS;
             ev.fetch_answer.has_records = v->records.size > 0;
         } else {
-            /* The answer to an earlier fetch may come late, when the log has moved on: the core knows it by its id. */
+            /* The answer to an earlier fetch may come late, when the log has moved on: the core
+             * knows it by its id. */
             if (c->message.fetch_id == n->core.fetch_id)
-                logger_event(n->logger, LOGGER_ERROR, "raft_fetch_not_usable", "leader=%d offset=%lld",
-                             c->message.to.id, (long long)c->message.offset);
+                logger_event(n->logger, LOGGER_ERROR, "raft_fetch_not_usable",
+                             "leader=%d offset=%lld", c->message.to.id,
+                             (long long)c->message.offset);
             v->head.failed = true;
         }
         ev.fetch_answer.high_watermark = v->fetched->high_watermark;
@@ -228,8 +236,8 @@ static void answered(struct transport_request *r, struct status result, struct b
     if (n->state == NODE_RUNNING)
         step_answer(n, c, &v);
     /* Refused: nobody listens there, so the leader's process is gone (DESIGN 6). */
-    if (n->state == NODE_RUNNING && result.sys_errno == ECONNREFUSED && n->core.role == RAFT_FOLLOWER &&
-        c->message.to.id == n->core.election.leader_id)
+    if (n->state == NODE_RUNNING && result.sys_errno == ECONNREFUSED &&
+        n->core.role == RAFT_FOLLOWER && c->message.to.id == n->core.election.leader_id)
         raft_node_step(n, &(struct raft_event){.type = RAFT_LEADER_LOST});
     arena_free(&a);
     free(c);
@@ -267,9 +275,12 @@ static void encode_begin(const struct raft_node *n, const struct raft_message *m
 {
     const struct raft_voter *self = own_entry(n);
     size_t count = self ? self->endpoint_count : 0;
-    struct begin_quorum_epoch_request_leader_endpoint *endpoints = memory_zalloc(count, sizeof *endpoints);
-    struct begin_quorum_epoch_request_partition_data partition = {
-        .voter_directory_id = m->to.directory_id, .leader_id = n->self.id, .leader_epoch = m->epoch};
+    struct begin_quorum_epoch_request_leader_endpoint *endpoints =
+        memory_zalloc(count, sizeof *endpoints);
+    struct begin_quorum_epoch_request_partition_data partition = {.voter_directory_id =
+                                                                      m->to.directory_id,
+                                                                  .leader_id = n->self.id,
+                                                                  .leader_epoch = m->epoch};
     struct begin_quorum_epoch_request_topic_data topic = {STR(RAFT_TOPIC), &partition, 1};
     struct begin_quorum_epoch_request request = {.cluster_id = n->cluster_id,
                                                  .voter_id = m->to.id,
@@ -291,7 +302,8 @@ static void encode_end(const struct raft_node *n, const struct raft_message *m, 
     size_t count = self ? self->endpoint_count : 0;
     struct raft_replica_key successors[RAFT_VOTERS_MAX];
     struct end_quorum_epoch_request_replica_info candidates[RAFT_VOTERS_MAX];
-    struct end_quorum_epoch_request_leader_endpoint *endpoints = memory_zalloc(count, sizeof *endpoints);
+    struct end_quorum_epoch_request_leader_endpoint *endpoints =
+        memory_zalloc(count, sizeof *endpoints);
     struct end_quorum_epoch_request_partition_data partition = {
         .leader_id = n->self.id, .leader_epoch = m->epoch, .preferred_candidates = candidates};
     struct end_quorum_epoch_request_topic_data topic = {STR(RAFT_TOPIC), &partition, 1};
@@ -303,7 +315,8 @@ static void encode_end(const struct raft_node *n, const struct raft_message *m, 
 
     partition.preferred_candidates_count = raft_core_successors(&n->core, successors);
     for (size_t i = 0; i < partition.preferred_candidates_count; i++)
-        candidates[i] = (struct end_quorum_epoch_request_replica_info){successors[i].id, successors[i].directory_id};
+        candidates[i] = (struct end_quorum_epoch_request_replica_info){successors[i].id,
+                                                                       successors[i].directory_id};
     for (size_t i = 0; i < count; i++)
         endpoints[i] = (struct end_quorum_epoch_request_leader_endpoint){
             self->endpoints[i].listener, self->endpoints[i].host, self->endpoints[i].port};
@@ -347,7 +360,8 @@ static const struct {
     [RAFT_SEND_FETCH] = {FETCH_REQUEST_KEY, FETCH_VERSION, encode_fetch},
 };
 
-void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host, uint16_t port)
+void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struct str host,
+                           uint16_t port)
 {
     if (id < 0 || id == n->self.id || epoch < n->core.election.epoch || host.size == 0 || port == 0)
         return;
@@ -357,10 +371,11 @@ void raft_node_note_leader(struct raft_node *n, int32_t id, int32_t epoch, struc
     n->leader_place_epoch = epoch;
 }
 
-const struct raft_endpoint *raft_node_endpoint(const struct raft_node *n, const struct raft_endpoint *endpoints,
-                                               size_t count)
+const struct raft_endpoint *raft_node_endpoint(const struct raft_node *n,
+                                               const struct raft_endpoint *endpoints, size_t count)
 {
-    struct str listener = n->own_endpoints ? voter_set_at(n->own_endpoints, 0)->endpoints[0].listener : STR_NULL;
+    struct str listener =
+        n->own_endpoints ? voter_set_at(n->own_endpoints, 0)->endpoints[0].listener : STR_NULL;
 
     return raft_endpoint_for(endpoints, count, listener);
 }
@@ -369,7 +384,8 @@ bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_n
 {
     const struct raft_voter *v =
         id == n->self.id ? own_entry(n) : voter_set_find(raft_node_newest_voters(n)->voters, id);
-    const struct raft_endpoint *e = v ? raft_node_endpoint(n, v->endpoints, v->endpoint_count) : NULL;
+    const struct raft_endpoint *e =
+        v ? raft_node_endpoint(n, v->endpoints, v->endpoint_count) : NULL;
 
     *out = (struct transport_node){.id = id};
     if (RAFT_IS_BOOTSTRAP(id) && RAFT_BOOTSTRAP_INDEX(id) < n->bootstrap_count) {
@@ -378,7 +394,8 @@ bool raft_node_address(const struct raft_node *n, int32_t id, struct transport_n
         return true;
     }
     /* What it says itself is newer than what the voter set does. */
-    if (n->leader_place.host.data && id == n->leader_place_id && n->leader_place_epoch == n->core.election.epoch) {
+    if (n->leader_place.host.data && id == n->leader_place_id &&
+        n->leader_place_epoch == n->core.election.epoch) {
         out->host = n->leader_place.host;
         out->port = n->leader_place.port;
         return true;
@@ -405,7 +422,8 @@ static void send_message(struct raft_node *n, const struct raft_message *m)
     kinds[m->type].encode(n, m, &w);
     CHECK(writer_ok(&w));
     DL_APPEND(n->calls, c);
-    transport_send(n->transport, &to, &c->request, writer_take(&w), n->core.timeouts.request_ms * 1000);
+    transport_send(n->transport, &to, &c->request, writer_take(&w),
+                   n->core.timeouts.request_ms * 1000);
 }
 
 /* ---- waiting for the election to be durable ---- */
@@ -417,8 +435,8 @@ void raft_node_hold(struct raft_node *n, const struct raft_message *messages, si
         size_t at = 0;
 
         while (at < n->held_count &&
-               !(n->held[at].type == messages[i].type && (messages[i].type == RAFT_SEND_FETCH ||
-                                                          n->held[at].to.id == messages[i].to.id)))
+               !(n->held[at].type == messages[i].type &&
+                 (messages[i].type == RAFT_SEND_FETCH || n->held[at].to.id == messages[i].to.id)))
             at++;
         if (at == n->held_count) {
             CHECK(n->held_count < sizeof n->held / sizeof n->held[0]);
@@ -444,7 +462,8 @@ void raft_node_cancel_calls(struct raft_node *n)
 {
     struct raft_call *c, *next;
 
-    DL_FOREACH_SAFE(n->calls, c, next) {
+    DL_FOREACH_SAFE(n->calls, c, next)
+    {
         transport_cancel(n->transport, &c->request);
         DL_DELETE(n->calls, c);
         free(c);

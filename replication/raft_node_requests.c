@@ -1,6 +1,6 @@
-/* Requests of other nodes: what the core says to them, what the log has for them, and when they are told. A vote is
- * told when it is durable. A fetch without news waits in `waiting`, where the log's growth, the high watermark, the end
- * of leadership or its time end the wait. */
+/* Requests of other nodes: what the core says to them, what the log has for them, and when they are
+ * told. A vote is told when it is durable. A fetch without news waits in `waiting`, where the log's
+ * growth, the high watermark, the end of leadership or its time end the wait. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +39,8 @@ void raft_node_answer_durable(struct raft_node *n)
     struct raft_request *r, *next, *list = n->undurable;
 
     n->undurable = NULL;
-    DL_FOREACH_SAFE(list, r, next) {
+    DL_FOREACH_SAFE(list, r, next)
+    {
         DL_DELETE(list, r);
         finish(r);
     }
@@ -158,19 +159,22 @@ static void run_read(struct job *j)
 
 static void read_done(struct task *t)
 {
-    struct raft_request *r = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_request, job);
+    struct raft_request *r =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_request, job);
     struct raft_node *n = r->node;
 
     end_read(r);
     raft_node_idle(n);
 }
 
-/* A fetch is answered with what the log has from its offset on: the batches there are, sent as they lie in the file. */
+/* A fetch is answered with what the log has from its offset on: the batches there are, sent as they
+ * lie in the file. */
 static void answer_fetch(struct raft_node *n, struct raft_request *r)
 {
     struct log_read_args args = {.offset = r->offset,
                                  .end_offset = log_end_offset(n->log),
-                                 .max_bytes = r->max_bytes < FETCH_BYTES_MAX ? r->max_bytes : FETCH_BYTES_MAX,
+                                 .max_bytes = r->max_bytes < FETCH_BYTES_MAX ? r->max_bytes
+                                                                             : FETCH_BYTES_MAX,
                                  .min_one = true};
 
     raft_node_take_view(n, r, KERR_NONE);
@@ -182,7 +186,8 @@ static void answer_fetch(struct raft_node *n, struct raft_request *r)
     }
     r->slice = (struct log_slice){0};
     r->result = log_read(n->log, &args, &r->slice);
-    if (status_failed(r->result)) { /* the log was cut at its start meanwhile: asked again, it names the snapshot */
+    /* the log was cut at its start meanwhile: asked again, it names the snapshot */
+    if (status_failed(r->result)) {
         r->error = r->result.code;
         finish(r);
     } else if (!r->slice.cold && log_slice_is_warm(&r->slice)) {
@@ -208,10 +213,10 @@ static void fetch_timed_out(struct timer *t)
     int64_t now = now_us(n);
 
     DL_FOREACH_SAFE(n->waiting, r, next)
-        if (r->give_up_us <= now) {
-            DL_DELETE(n->waiting, r);
-            answer_fetch(n, r);
-        }
+    if (r->give_up_us <= now) {
+        DL_DELETE(n->waiting, r);
+        answer_fetch(n, r);
+    }
     wait_timer(n);
 }
 
@@ -221,8 +226,8 @@ static void wait_timer(struct raft_node *n)
     const struct raft_request *r;
 
     DL_FOREACH(n->waiting, r)
-        if (r->give_up_us < first)
-            first = r->give_up_us;
+    if (r->give_up_us < first)
+        first = r->give_up_us;
     if (first == INT64_MAX)
         timer_stop(n->loop, &n->wait_timer);
     else
@@ -238,7 +243,8 @@ void raft_node_wake_fetches(struct raft_node *n)
 {
     struct raft_request *r, *next;
 
-    DL_FOREACH_SAFE(n->waiting, r, next) {
+    DL_FOREACH_SAFE(n->waiting, r, next)
+    {
         bool leads = n->core.role == RAFT_LEADER && n->core.election.epoch == r->epoch;
 
         if (leads && !fetch_has_news(n, r))
@@ -307,7 +313,8 @@ static void run_piece(struct job *j)
 
 static void piece_done(struct task *t)
 {
-    struct raft_request *r = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_request, job);
+    struct raft_request *r =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_request, job);
     struct raft_node *n = r->node;
 
     if (status_failed(r->result))
@@ -361,7 +368,8 @@ int64_t raft_node_observer_caught_up_ms(const struct raft_node *n, struct raft_r
     return -1;
 }
 
-/* Replicas that are no voters, for DescribeQuorum: the one that was heard of longest ago makes room. */
+/* Replicas that are no voters, for DescribeQuorum: the one that was heard of longest ago makes
+ * room. */
 void raft_node_note_observer(struct raft_node *n, const struct raft_request *r)
 {
     int64_t now_ms = raft_node_now_ms(n);
@@ -413,7 +421,9 @@ static void ask_quorum(struct raft_node *n, struct raft_request *r)
             .key = self ? (struct raft_replica_key){p->key.id, n->self.directory_id} : p->key,
             .voter = true,
             .end_offset = self ? c->log_end_offset : p->end_offset,
-            .last_fetch_ms = as_wall_ms(n, self ? now_ms : p->end_offset < 0 ? -1 : p->last_fetch_ms),
+            .last_fetch_ms = as_wall_ms(n, self                ? now_ms
+                                           : p->end_offset < 0 ? -1
+                                                               : p->last_fetch_ms),
             .last_caught_up_ms = as_wall_ms(n, self ? now_ms : p->last_caught_up_ms)};
     }
     for (size_t i = 0; i < n->observer_count; i++) {
@@ -434,9 +444,12 @@ static void ask_quorum(struct raft_node *n, struct raft_request *r)
 void raft_node_request(struct raft_node *n, struct raft_request *r)
 {
     static void (*const askers[RAFT_REQUEST_TYPES])(struct raft_node *, struct raft_request *) = {
-        [RAFT_ASKED_VOTE] = ask_vote,       [RAFT_ASKED_BEGIN] = ask_begin,
-        [RAFT_ASKED_END] = ask_end,         [RAFT_ASKED_FETCH] = ask_fetch,
-        [RAFT_ASKED_SNAPSHOT] = ask_snapshot, [RAFT_ASKED_QUORUM] = ask_quorum,
+        [RAFT_ASKED_VOTE] = ask_vote,
+        [RAFT_ASKED_BEGIN] = ask_begin,
+        [RAFT_ASKED_END] = ask_end,
+        [RAFT_ASKED_FETCH] = ask_fetch,
+        [RAFT_ASKED_SNAPSHOT] = ask_snapshot,
+        [RAFT_ASKED_QUORUM] = ask_quorum,
         [RAFT_ASKED_ADD_VOTER] = raft_node_ask_change,
         [RAFT_ASKED_REMOVE_VOTER] = raft_node_ask_change,
         [RAFT_ASKED_UPDATE_VOTER] = raft_node_ask_change,
@@ -464,7 +477,8 @@ void raft_node_refuse_requests(struct raft_node *n)
     n->waiting = NULL;
     n->undurable = NULL;
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        DL_FOREACH_SAFE(lists[i], r, next) {
+        DL_FOREACH_SAFE(lists[i], r, next)
+        {
             DL_DELETE(lists[i], r);
             r->granted = false; /* it may not be durable */
             raft_node_take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);

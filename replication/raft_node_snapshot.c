@@ -1,4 +1,5 @@
-/* Snapshots of a node: formatting (the 0-0 one), taking new ones, and letting go of what they replace. */
+/* Snapshots of a node: formatting (the 0-0 one), taking new ones, and letting go of what they
+ * replace. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,8 @@ struct raft_snapshot_id raft_node_latest_snapshot(const struct raft_node *n)
     return n->snapshot_count ? n->snapshots[n->snapshot_count - 1].id : no_snapshot;
 }
 
-static struct status stat_snapshot(const struct raft_node *n, struct raft_snapshot_id id, struct node_snapshot *out)
+static struct status stat_snapshot(const struct raft_node *n, struct raft_snapshot_id id,
+                                   struct node_snapshot *out)
 {
     char name[SNAPSHOT_NAME_BYTES];
     char *path;
@@ -34,7 +36,8 @@ static struct status stat_snapshot(const struct raft_node *n, struct raft_snapsh
     st = n->files->ops->stat(n->files, path, &found);
     free(path);
     if (!status_failed(st))
-        *out = (struct node_snapshot){.id = id, .size_bytes = found.size, .time_ms = found.mtime_ms};
+        *out =
+            (struct node_snapshot){.id = id, .size_bytes = found.size, .time_ms = found.mtime_ms};
     return st;
 }
 
@@ -101,7 +104,8 @@ struct status raft_node_format(const struct raft_format_args *args)
         .id = {0, 0},
         .last_contained_timestamp_ms = clock_wall_ms(args->clock),
     };
-    struct voter_set *voters = args->voter_count ? voter_set_create(args->voters, args->voter_count) : NULL;
+    struct voter_set *voters =
+        args->voter_count ? voter_set_create(args->voters, args->voter_count) : NULL;
     struct snapshot_writer *w;
     struct status st;
 
@@ -175,7 +179,8 @@ static void run_removal(struct job *j)
 
 static void removal_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, snapshot_job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, snapshot_job);
 
     n->snapshot_busy = false;
     if (status_failed(n->snapshot_result)) /* what is left is found again at the next start */
@@ -185,8 +190,8 @@ static void removal_done(struct task *t)
     raft_node_idle(n);
 }
 
-/* Dooms the oldest snapshots while all that is kept is larger, or they are older, than retention allows. The newest
- * stays in any case. */
+/* Dooms the oldest snapshots while all that is kept is larger, or they are older, than retention
+ * allows. The newest stays in any case. */
 static void choose_doomed(struct raft_node *n)
 {
     int64_t now_ms = clock_wall_ms(n->loop->clock);
@@ -207,7 +212,8 @@ static void choose_doomed(struct raft_node *n)
     forget_oldest(n, n->doomed_count);
 }
 
-/* The log starts where the oldest snapshot ends: whole segments below go. True when a job was started. */
+/* The log starts where the oldest snapshot ends: whole segments below go. True when a job was
+ * started. */
 static bool let_go(struct raft_node *n)
 {
     int64_t start;
@@ -232,7 +238,8 @@ static bool let_go(struct raft_node *n)
 
 static void snapshot_done(struct task *t)
 {
-    struct raft_node *n = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, snapshot_job);
+    struct raft_node *n =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct raft_node, snapshot_job);
     struct status result = n->snapshot_result; /* let_go uses the job again */
 
     n->snapshot_busy = false;
@@ -269,7 +276,8 @@ static const struct voters_at *voters_below(const struct raft_node *n, int64_t e
     return found;
 }
 
-struct status raft_node_take_snapshot(struct raft_node *n, int64_t end_offset, int64_t last_timestamp_ms,
+struct status raft_node_take_snapshot(struct raft_node *n, int64_t end_offset,
+                                      int64_t last_timestamp_ms,
                                       const struct raft_snapshot_source *source)
 {
     const struct voters_at *voters = voters_below(n, end_offset);
@@ -280,7 +288,8 @@ struct status raft_node_take_snapshot(struct raft_node *n, int64_t end_offset, i
     n->snapshot_voters = voters->kraft_version >= 1 ? voter_set_copy(voters->voters) : NULL;
     if (voters->kraft_version >= 1 && !n->snapshot_voters)
         return status_errno(ENOMEM, "take snapshot");
-    n->snapshot_id = (struct raft_snapshot_id){end_offset, log_epoch_of_offset(n->log, end_offset - 1)};
+    n->snapshot_id =
+        (struct raft_snapshot_id){end_offset, log_epoch_of_offset(n->log, end_offset - 1)};
     n->snapshot_timestamp_ms = last_timestamp_ms;
     n->snapshot_source = *source;
     n->snapshot_busy = true;

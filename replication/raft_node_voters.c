@@ -22,14 +22,17 @@ bool raft_node_was_voter(const struct raft_node *n)
     if (n->voter_history_count < 2)
         return false;
     v = voter_set_find(n->voter_history[n->voter_history_count - 2].voters, n->self.id);
-    return v && (uuid_is_zero(v->key.directory_id) || uuid_equal(v->key.directory_id, n->self.directory_id));
+    return v && (uuid_is_zero(v->key.directory_id) ||
+                 uuid_equal(v->key.directory_id, n->self.directory_id));
 }
 
-void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version, struct voter_set *voters)
+void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
+                          struct voter_set *voters)
 {
     if (n->voter_history_count == VOTER_HISTORY_MAX) {
         voter_set_free(n->voter_history[0].voters);
-        memmove(n->voter_history, n->voter_history + 1, (VOTER_HISTORY_MAX - 1) * sizeof n->voter_history[0]);
+        memmove(n->voter_history, n->voter_history + 1,
+                (VOTER_HISTORY_MAX - 1) * sizeof n->voter_history[0]);
         n->voter_history_count--;
     }
     n->voter_history[n->voter_history_count++] = (struct voters_at){offset, kraft_version, voters};
@@ -46,8 +49,8 @@ void raft_node_tell_voters(struct raft_node *n)
                                        .kraft_version = newest->kraft_version,
                                        .was_voter = raft_node_was_voter(n)}};
 
-    logger_event(n->logger, LOGGER_INFO, "raft_voters", "count=%zu offset=%lld", voter_set_count(newest->voters),
-                 (long long)newest->offset);
+    logger_event(n->logger, LOGGER_INFO, "raft_voters", "count=%zu offset=%lld",
+                 voter_set_count(newest->voters), (long long)newest->offset);
     raft_node_step(n, &ev);
 }
 
@@ -55,7 +58,8 @@ bool raft_node_forget_voters(struct raft_node *n, int64_t offset)
 {
     size_t before = n->voter_history_count;
 
-    while (n->voter_history_count > 1 && n->voter_history[n->voter_history_count - 1].offset >= offset)
+    while (n->voter_history_count > 1 &&
+           n->voter_history[n->voter_history_count - 1].offset >= offset)
         voter_set_free(n->voter_history[--n->voter_history_count].voters);
     return n->voter_history_count < before;
 }
@@ -81,13 +85,15 @@ static struct status note_control_batch(struct raft_node *n, struct bytes batch)
         case CONTROL_LEADER_CHANGE: /* who led is of no consequence for us */
             break;
         default:
-            st = status_error(KERR_UNSUPPORTED_VERSION, "unknown control record in the metadata log");
+            st = status_error(KERR_UNSUPPORTED_VERSION,
+                              "unknown control record in the metadata log");
         }
     }
     return status_failed(st) ? st : it.status;
 }
 
-struct status raft_node_note_control(struct raft_node *n, struct bytes batches, int64_t *next_offset)
+struct status raft_node_note_control(struct raft_node *n, struct bytes batches,
+                                     int64_t *next_offset)
 {
     struct record_batches it = record_batches(batches);
     int64_t before = *next_offset;
@@ -113,7 +119,8 @@ struct status raft_node_note_control(struct raft_node *n, struct bytes batches, 
 
 /* ---- the first batch of an epoch ---- */
 
-static void append_control(struct raft_node *n, enum control_type type, int64_t now_ms, struct bytes value)
+static void append_control(struct raft_node *n, enum control_type type, int64_t now_ms,
+                           struct bytes value)
 {
     if (value.data)
         record_batch_builder_append_control(&n->builder, type, now_ms, value);
@@ -132,12 +139,13 @@ static void append_leader_change(struct raft_node *n, struct arena *a, int64_t n
         if (n->core.peers[i].vote == RAFT_VOTE_GRANTED)
             granting[granting_count++] = voters[i];
     }
-    append_control(n, CONTROL_LEADER_CHANGE, now_ms,
-                   control_leader_change(a, n->self.id, voters, n->core.peer_count, granting, granting_count));
+    append_control(
+        n, CONTROL_LEADER_CHANGE, now_ms,
+        control_leader_change(a, n->self.id, voters, n->core.peer_count, granting, granting_count));
 }
 
-/* The voters to write, if they must be: never in the log so far (they stem from the snapshot that the
- * directory was formatted with), or our own endpoints have changed. */
+/* The voters to write, if they must be: never in the log so far (they stem from the snapshot that
+ * the directory was formatted with), or our own endpoints have changed. */
 static struct voter_set *voters_to_write(const struct raft_node *n)
 {
     const struct voters_at *newest = raft_node_newest_voters(n);
@@ -147,14 +155,15 @@ static struct voter_set *voters_to_write(const struct raft_node *n)
         return NULL;
     if (n->own_endpoints)
         self = voter_set_at(n->own_endpoints, 0);
-    if (newest->offset >= 0 &&
-        !voter_set_endpoints_differ(newest->voters, n->self.id, self->endpoints, self->endpoint_count))
+    if (newest->offset >= 0 && !voter_set_endpoints_differ(newest->voters, n->self.id,
+                                                           self->endpoints, self->endpoint_count))
         return NULL;
-    return voter_set_with_endpoints(newest->voters, n->self.id, self->endpoints, self->endpoint_count);
+    return voter_set_with_endpoints(newest->voters, n->self.id, self->endpoints,
+                                    self->endpoint_count);
 }
 
-struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters, int16_t kraft_version,
-                                     struct bytes_mut *batch)
+struct status raft_node_build_voters(struct raft_node *n, const struct voter_set *voters,
+                                     int16_t kraft_version, struct bytes_mut *batch)
 {
     int64_t now_ms = clock_wall_ms(n->loop->clock);
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
@@ -172,7 +181,8 @@ struct status raft_node_build_voters(struct raft_node *n, const struct voter_set
     return record_batch_builder_finish(&n->builder, NULL, batch);
 }
 
-struct status raft_node_build_leader_change(struct raft_node *n, struct bytes_mut *batch, struct voter_set **voters)
+struct status raft_node_build_leader_change(struct raft_node *n, struct bytes_mut *batch,
+                                            struct voter_set **voters)
 {
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
     int64_t now_ms = clock_wall_ms(n->loop->clock);

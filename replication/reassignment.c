@@ -23,15 +23,18 @@ struct id_list id_list_without(struct id_list list, struct id_list gone, struct 
     return left;
 }
 
-/* Who is wanted and was being added already stays one that is added: Apache Kafka forgets that, so that a second
- * reassignment taken back leaves the replicas of the first. Likewise one that is wanted is not removed any more. */
-static bool added(const struct metadata_partition *p, struct id_list target, struct arena *a, struct id_list *out)
+/* Who is wanted and was being added already stays one that is added: Apache Kafka forgets that, so
+ * that a second reassignment taken back leaves the replicas of the first. Likewise one that is
+ * wanted is not removed any more. */
+static bool added(const struct metadata_partition *p, struct id_list target, struct arena *a,
+                  struct id_list *out)
 {
     int32_t *ids = arena_array(a, int32_t, target.count);
     size_t count = 0;
 
     for (size_t i = 0; ids && i < target.count; i++)
-        if (!id_list_contains(p->replicas, target.ids[i]) || id_list_contains(p->adding, target.ids[i]))
+        if (!id_list_contains(p->replicas, target.ids[i]) ||
+            id_list_contains(p->adding, target.ids[i]))
             ids[count++] = target.ids[i];
     *out = (struct id_list){ids, count};
     return ids != NULL;
@@ -42,7 +45,8 @@ bool reassignment_begin(const struct metadata_partition *p, struct id_list targe
 {
     int32_t *all = arena_array(a, int32_t, target.count + p->replicas.count);
 
-    if (!all || !subtract(p->replicas, target, a, &out->removing) || !added(p, target, a, &out->adding))
+    if (!all || !subtract(p->replicas, target, a, &out->removing) ||
+        !added(p, target, a, &out->adding))
         return false;
     for (size_t i = 0; i < target.count; i++)
         all[i] = target.ids[i];
@@ -52,11 +56,12 @@ bool reassignment_begin(const struct metadata_partition *p, struct id_list targe
     return true;
 }
 
-bool reassignment_revert(const struct metadata_partition *p, struct arena *a, struct reassignment *out,
-                         struct id_list *isr)
+bool reassignment_revert(const struct metadata_partition *p, struct arena *a,
+                         struct reassignment *out, struct id_list *isr)
 {
     *out = (struct reassignment){0};
-    return subtract(p->replicas, p->adding, a, &out->replicas) && subtract(p->isr, p->adding, a, isr);
+    return subtract(p->replicas, p->adding, a, &out->replicas) &&
+           subtract(p->isr, p->adding, a, isr);
 }
 
 bool reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a)

@@ -3,9 +3,10 @@
 
 /* A partition on its way to other brokers (KIP-455). Pure.
  *
- *   begin: the wanted replicas, then those to be removed  -->  all wanted ones in sync: those to be removed go
- *     ^                                                          |
- *     +------------- revert: those being added go <-------------+ (not any more, once it is complete) */
+ *   begin: the wanted replicas,            all wanted ones in sync:
+ *   then those to be removed      ------>  those to be removed go
+ *     ^                                       |
+ *     +-- revert: those being added go <------+ (not any more, once it is complete) */
 
 #include <stdbool.h>
 
@@ -23,18 +24,18 @@ static inline bool reassignment_under_way(const struct metadata_partition *p)
     return p->adding.count > 0 || p->removing.count > 0;
 }
 
-/* Towards `target`, which has no id twice, in place of a reassignment that may be under way already. Lists are in the
- * arena or borrowed from target; false: the arena is spent. */
+/* Towards `target`, which has no id twice, in place of a reassignment that may be under way
+ * already. Lists are in the arena or borrowed from target; false: the arena is spent. */
 bool reassignment_begin(const struct metadata_partition *p, struct id_list target, struct arena *a,
                         struct reassignment *out);
 
-/* Back to where it came from. *isr: without those being added. It is empty when only they are in sync: then to
- * revert is to lose records. False: the arena is spent. */
-bool reassignment_revert(const struct metadata_partition *p, struct arena *a, struct reassignment *out,
-                         struct id_list *isr);
+/* Back to where it came from. *isr: without those being added. It is empty when only they are in
+ * sync: then to revert is to lose records. False: the arena is spent. */
+bool reassignment_revert(const struct metadata_partition *p, struct arena *a,
+                         struct reassignment *out, struct id_list *isr);
 
-/* Whether all that is wanted is in sync. If so, *r and *isr are without the ones to be removed. The arena must have
- * room. */
+/* Whether all that is wanted is in sync. If so, *r and *isr are without the ones to be removed. The
+ * arena must have room. */
 bool reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 
 /* How many replicas the partition will have. */

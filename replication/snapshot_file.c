@@ -1,4 +1,5 @@
-/* Names of snapshots, and how they come and go in a directory. Content: snapshot_write.c, snapshot_read.c. */
+/* Names of snapshots, and how they come and go in a directory. Content: snapshot_write.c,
+ * snapshot_read.c. */
 
 #include "replication/snapshot_file.h"
 
@@ -12,7 +13,8 @@
 
 void snapshot_name_format(struct raft_snapshot_id id, char name[SNAPSHOT_NAME_BYTES])
 {
-    snprintf(name, SNAPSHOT_NAME_BYTES, "%020" PRId64 "-%010" PRId32 SUFFIX, id.end_offset, id.epoch);
+    snprintf(name, SNAPSHOT_NAME_BYTES, "%020" PRId64 "-%010" PRId32 SUFFIX, id.end_offset,
+             id.epoch);
 }
 
 static bool parse_digits(const char *text, size_t count, int64_t max, int64_t *out)
@@ -123,8 +125,8 @@ static struct status remove_named(struct files *fs, const char *directory, const
     return st.sys_errno == ENOENT ? STATUS_OK : st;
 }
 
-struct status snapshot_list(struct files *fs, const char *directory, struct raft_snapshot_id out[SNAPSHOTS_MAX],
-                            size_t *count)
+struct status snapshot_list(struct files *fs, const char *directory,
+                            struct raft_snapshot_id out[SNAPSHOTS_MAX], size_t *count)
 {
     char left_over[LEFT_OVER_MAX][LEFT_OVER_NAME_BYTES];
     struct listing l = {.ids = out, .left_over = left_over};

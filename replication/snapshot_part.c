@@ -24,8 +24,8 @@ static void part_free(struct snapshot_part *p)
     free(p);
 }
 
-struct status snapshot_part_open(struct files *fs, const char *directory, struct raft_snapshot_id id,
-                                 struct snapshot_part **out)
+struct status snapshot_part_open(struct files *fs, const char *directory,
+                                 struct raft_snapshot_id id, struct snapshot_part **out)
 {
     struct snapshot_part *p = calloc(1, sizeof *p);
     struct status st = status_errno(ENOMEM, "open snapshot part");
@@ -118,7 +118,8 @@ static struct status read_at(struct files *fs, struct file *f, struct snapshot_p
     piece->data = malloc((int64_t)piece->size_max < left ? piece->size_max : (size_t)left);
     if (!piece->data)
         return status_errno(ENOMEM, "read snapshot piece");
-    st = fs->ops->read(fs, f, piece->data, (int64_t)piece->size_max < left ? piece->size_max : (size_t)left,
+    st = fs->ops->read(fs, f, piece->data,
+                       (int64_t)piece->size_max < left ? piece->size_max : (size_t)left,
                        piece->position, &piece->size);
     if (status_failed(st)) {
         free(piece->data);
@@ -127,8 +128,8 @@ static struct status read_at(struct files *fs, struct file *f, struct snapshot_p
     return st;
 }
 
-struct status snapshot_read_piece(struct files *fs, const char *directory, struct raft_snapshot_id id,
-                                  struct snapshot_piece *piece)
+struct status snapshot_read_piece(struct files *fs, const char *directory,
+                                  struct raft_snapshot_id id, struct snapshot_piece *piece)
 {
     char name[SNAPSHOT_NAME_BYTES];
     char *path;

@@ -70,7 +70,8 @@ static struct status load_batch(struct snapshot_reader *r, struct bytes *out)
         return corrupt("snapshot: batch length");
     st = reserve(r, (size_t)size);
     if (!status_failed(st))
-        st = read_exactly(r, r->batch + RECORD_BATCH_HEADER_BYTES, (size_t)size - RECORD_BATCH_HEADER_BYTES,
+        st = read_exactly(r, r->batch + RECORD_BATCH_HEADER_BYTES,
+                          (size_t)size - RECORD_BATCH_HEADER_BYTES,
                           r->position + RECORD_BATCH_HEADER_BYTES);
     if (status_failed(st))
         return st;
@@ -78,14 +79,16 @@ static struct status load_batch(struct snapshot_reader *r, struct bytes *out)
     st = record_batch_check(*out);
     if (status_failed(st))
         return st;
-    if (record_batch_base_offset(r->batch) != r->next_offset || record_batch_last_offset_delta(r->batch) < 0)
+    if (record_batch_base_offset(r->batch) != r->next_offset ||
+        record_batch_last_offset_delta(r->batch) < 0)
         return corrupt("snapshot: offsets do not follow each other");
     r->next_offset = record_batch_last_offset(r->batch) + 1;
     r->position += size;
     return STATUS_OK;
 }
 
-static struct status open_records(struct snapshot_reader *r, struct bytes batch, struct record_iter *it)
+static struct status open_records(struct snapshot_reader *r, struct bytes batch,
+                                  struct record_iter *it)
 {
     if (record_batch_compression(batch.data) != COMPRESSION_NONE && !r->scratch) {
         r->scratch = compression_scratch_new();
@@ -95,13 +98,15 @@ static struct status open_records(struct snapshot_reader *r, struct bytes batch,
     return record_iter_open(it, batch, r->scratch, 4 * (size_t)RAFT_BATCH_BYTES_MAX);
 }
 
-static struct status take_head_record(struct snapshot_reader *r, const struct record *record, size_t index)
+static struct status take_head_record(struct snapshot_reader *r, const struct record *record,
+                                      size_t index)
 {
     int type = control_record_type(record);
 
     if (index == 0)
         return type == CONTROL_SNAPSHOT_HEADER
-                   ? control_read_snapshot_header(record->value, &r->head.last_contained_timestamp_ms)
+                   ? control_read_snapshot_header(record->value,
+                                                  &r->head.last_contained_timestamp_ms)
                    : corrupt("snapshot: does not begin with its header");
     if (type == CONTROL_KRAFT_VERSION)
         return control_read_kraft_version(record->value, &r->head.kraft_version);
@@ -129,7 +134,8 @@ static struct status read_head(struct snapshot_reader *r)
     return st;
 }
 
-struct status snapshot_reader_open_path(struct files *fs, const char *path, struct snapshot_reader **out)
+struct status snapshot_reader_open_path(struct files *fs, const char *path,
+                                        struct snapshot_reader **out)
 {
     struct snapshot_reader *r = calloc(1, sizeof *r);
     struct status st;
@@ -148,8 +154,8 @@ struct status snapshot_reader_open_path(struct files *fs, const char *path, stru
     return STATUS_OK;
 }
 
-struct status snapshot_reader_open(struct files *fs, const char *directory, struct raft_snapshot_id id,
-                                   struct snapshot_reader **out)
+struct status snapshot_reader_open(struct files *fs, const char *directory,
+                                   struct raft_snapshot_id id, struct snapshot_reader **out)
 {
     char name[SNAPSHOT_NAME_BYTES];
     char *path;
@@ -222,7 +228,8 @@ static struct status next_batch(struct snapshot_reader *r, size_t *count)
     return record_batch_is_control(batch.data) ? take_footer(r, &it) : collect(r, &it, count);
 }
 
-struct status snapshot_reader_next(struct snapshot_reader *r, const struct bytes **values, size_t *count)
+struct status snapshot_reader_next(struct snapshot_reader *r, const struct bytes **values,
+                                   size_t *count)
 {
     *count = 0;
     if (!status_failed(r->status) && !r->ended)

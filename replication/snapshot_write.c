@@ -63,7 +63,8 @@ static void end_batch(struct snapshot_writer *w)
     w->size += (int64_t)batch.size;
 }
 
-static void append_control(struct snapshot_writer *w, enum control_type type, int64_t now_ms, struct bytes value)
+static void append_control(struct snapshot_writer *w, enum control_type type, int64_t now_ms,
+                           struct bytes value)
 {
     if (!value.data)
         w->status = status_errno(ENOMEM, "snapshot control record");
@@ -101,7 +102,8 @@ static bool make_paths(struct snapshot_writer *w, const struct snapshot_write_ar
     return w->directory && w->path && w->part;
 }
 
-struct status snapshot_writer_open(const struct snapshot_write_args *args, struct snapshot_writer **out)
+struct status snapshot_writer_open(const struct snapshot_write_args *args,
+                                   struct snapshot_writer **out)
 {
     struct snapshot_writer *w = calloc(1, sizeof *w);
     struct status st = status_errno(ENOMEM, "open snapshot");
@@ -112,7 +114,8 @@ struct status snapshot_writer_open(const struct snapshot_write_args *args, struc
     w->files = args->files;
     w->clock = args->clock;
     if (make_paths(w, args))
-        st = w->files->ops->open(w->files, w->part, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &w->file);
+        st = w->files->ops->open(w->files, w->part, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE,
+                                 &w->file);
     if (status_failed(st)) {
         writer_free(w);
         return st;
@@ -149,7 +152,8 @@ static struct status write_footer(struct snapshot_writer *w)
     end_batch(w);
     arena_init(&a, 4096);
     begin_batch(w, RECORD_BATCH_CONTROL);
-    append_control(w, CONTROL_SNAPSHOT_FOOTER, clock_wall_ms(w->clock), control_snapshot_footer(&a));
+    append_control(w, CONTROL_SNAPSHOT_FOOTER, clock_wall_ms(w->clock),
+                   control_snapshot_footer(&a));
     end_batch(w);
     arena_free(&a);
     return w->status;

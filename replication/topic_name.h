@@ -7,7 +7,8 @@
 
 #include "protocol/base/span.h"
 
-#define TOPIC_NAME_BYTES_MAX 249 /* leaves room for "-<partition>" and "-delete" in a folder's name */
+#define TOPIC_NAME_BYTES_MAX                                                                       \
+    249 /* leaves room for "-<partition>" and "-delete" in a folder's name */
 
 /* Why a name is illegal, as a clause ("it is empty"); NULL when it is legal. Static text. */
 const char *topic_name_error(struct str name);

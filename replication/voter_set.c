@@ -37,7 +37,8 @@ static struct str keep_text(char **free_space, struct str text)
     return kept;
 }
 
-static void keep_endpoints(struct raft_voter *v, struct raft_endpoint **free_endpoints, char **free_text)
+static void keep_endpoints(struct raft_voter *v, struct raft_endpoint **free_endpoints,
+                           char **free_text)
 {
     struct raft_endpoint *kept = *free_endpoints;
 
@@ -66,8 +67,8 @@ struct voter_set *voter_set_create(const struct raft_voter *voters, size_t count
         for (size_t k = 0; k < voters[i].endpoint_count; k++)
             text_bytes += voters[i].endpoints[k].listener.size + voters[i].endpoints[k].host.size;
     }
-    vs = malloc(sizeof *vs + count * sizeof vs->voters[0] + endpoint_count * sizeof(struct raft_endpoint) +
-                text_bytes);
+    vs = malloc(sizeof *vs + count * sizeof vs->voters[0] +
+                endpoint_count * sizeof(struct raft_endpoint) + text_bytes);
     if (!vs)
         return NULL;
     vs->count = count;
@@ -120,19 +121,21 @@ const struct raft_voter *voter_set_find(const struct voter_set *vs, int32_t id)
     return NULL;
 }
 
-static bool same_endpoints(const struct raft_voter *v, const struct raft_endpoint *endpoints, size_t count)
+static bool same_endpoints(const struct raft_voter *v, const struct raft_endpoint *endpoints,
+                           size_t count)
 {
     if (v->endpoint_count != count)
         return false;
     for (size_t i = 0; i < count; i++)
         if (!str_equal(v->endpoints[i].listener, endpoints[i].listener) ||
-            !str_equal(v->endpoints[i].host, endpoints[i].host) || v->endpoints[i].port != endpoints[i].port)
+            !str_equal(v->endpoints[i].host, endpoints[i].host) ||
+            v->endpoints[i].port != endpoints[i].port)
             return false;
     return true;
 }
 
-bool voter_set_endpoints_differ(const struct voter_set *vs, int32_t id, const struct raft_endpoint *endpoints,
-                                size_t count)
+bool voter_set_endpoints_differ(const struct voter_set *vs, int32_t id,
+                                const struct raft_endpoint *endpoints, size_t count)
 {
     const struct raft_voter *v = voter_set_find(vs, id);
 

@@ -11,7 +11,8 @@
 
 #include "protocol/base/check.h"
 
-#define CHECKPOINT_BYTES_MAX (64 * 1024 * 1024) /* a quarter of a million partitions with the longest names */
+/* a quarter of a million partitions with the longest names */
+#define CHECKPOINT_BYTES_MAX (64 * 1024 * 1024)
 
 /* ---- the format ---- */
 
@@ -76,8 +77,8 @@ static struct status malformed(struct checkpoint_error *error, int32_t line, con
 }
 
 /* A text that ends before its count is an empty checkpoint, as for Apache Kafka. */
-struct status checkpoint_parse(struct bytes text, size_t field_count, checkpoint_visit *visit, void *arg,
-                               struct checkpoint_error *error)
+struct status checkpoint_parse(struct bytes text, size_t field_count, checkpoint_visit *visit,
+                               void *arg, struct checkpoint_error *error)
 {
     struct lines l = {.rest = {(const char *)text.data, text.size}};
     struct checkpoint_error ignored;
@@ -130,7 +131,8 @@ static unsigned key_size(struct str topic)
     return (unsigned)(sizeof(int32_t) + topic.size);
 }
 
-static struct offset_map_entry *find(const struct offset_map *m, struct str topic, int32_t partition)
+static struct offset_map_entry *find(const struct offset_map *m, struct str topic,
+                                     int32_t partition)
 {
     struct offset_map_entry *e = NULL;
     struct offset_map_key key = {.partition = partition};
@@ -146,7 +148,8 @@ void offset_map_free(struct offset_map *m)
 {
     struct offset_map_entry *e, *next;
 
-    HASH_ITER (hh, m->entries, e, next) {
+    HASH_ITER(hh, m->entries, e, next)
+    {
         HASH_DEL(m->entries, e);
         free(e);
     }
@@ -219,7 +222,8 @@ static bool add_row(void *arg, const struct checkpoint_row *row, struct checkpoi
     int64_t partition, offset;
 
     error->message = NULL;
-    if (row->fields[0].size > OFFSET_MAP_TOPIC_CHARS_MAX || memchr(row->fields[0].data, 0, row->fields[0].size))
+    if (row->fields[0].size > OFFSET_MAP_TOPIC_CHARS_MAX ||
+        memchr(row->fields[0].data, 0, row->fields[0].size))
         error->message = "not a topic name";
     else if (!checkpoint_parse_number(row->fields[1], INT32_MAX, &partition) || partition < 0)
         error->message = "not a partition number";
@@ -231,7 +235,8 @@ static bool add_row(void *arg, const struct checkpoint_row *row, struct checkpoi
     return true;
 }
 
-struct status offset_map_decode(struct offset_map *m, struct bytes text, struct checkpoint_error *error)
+struct status offset_map_decode(struct offset_map *m, struct bytes text,
+                                struct checkpoint_error *error)
 {
     struct status st = checkpoint_parse(text, 3, add_row, m, error);
 

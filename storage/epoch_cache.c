@@ -64,7 +64,8 @@ int32_t epoch_cache_epoch_of(const struct epoch_cache *c, int64_t offset)
     return EPOCH_UNDEFINED;
 }
 
-struct epoch_entry epoch_cache_end_of(const struct epoch_cache *c, int32_t epoch, int64_t log_end_offset)
+struct epoch_entry epoch_cache_end_of(const struct epoch_cache *c, int32_t epoch,
+                                      int64_t log_end_offset)
 {
     const struct epoch_entry undefined = {EPOCH_UNDEFINED, EPOCH_OFFSET_UNDEFINED};
     uint32_t higher = c->count; /* index of the first entry above epoch */
@@ -77,7 +78,8 @@ struct epoch_entry epoch_cache_end_of(const struct epoch_cache *c, int32_t epoch
         higher--;
     if (higher == c->count)
         return undefined;
-    /* Below the first: what that epoch wrote is gone from the log, and the asker goes on at the first's start. */
+    /* Below the first: what that epoch wrote is gone from the log, and the asker goes on at the
+     * first's start. */
     return (struct epoch_entry){higher > 0 ? c->entries[higher - 1].epoch : epoch,
                                 c->entries[higher].start_offset};
 }
@@ -147,7 +149,8 @@ static bool add_row(void *arg, const struct checkpoint_row *row, struct checkpoi
     return true;
 }
 
-struct status epoch_cache_decode(struct epoch_cache *c, struct bytes text, struct checkpoint_error *error)
+struct status epoch_cache_decode(struct epoch_cache *c, struct bytes text,
+                                 struct checkpoint_error *error)
 {
     struct status st;
 

@@ -3,10 +3,11 @@
 
 /* The leader epochs of one log: which epoch wrote from which offset on (KIP-101, KIP-279).
  *
- * Embedded in the log that owns it, and used on its thread; zeroed is empty. Epochs and start offsets
- * both rise strictly. Nothing here touches a disk except epoch_cache_load and epoch_cache_save; the log
- * persists it with the flush that makes the epoch's first batch durable, and rebuilds from the batches
- * what a crash took. On disk: leader-epoch-checkpoint, "0", a count, then "epoch startOffset" lines. */
+ * Embedded in the log that owns it, and used on its thread; zeroed is empty. Epochs and start
+ * offsets both rise strictly. Nothing here touches a disk except epoch_cache_load and
+ * epoch_cache_save; the log persists it with the flush that makes the epoch's first batch durable,
+ * and rebuilds from the batches what a crash took. On disk: leader-epoch-checkpoint, "0", a count,
+ * then "epoch startOffset" lines. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,15 +36,17 @@ struct epoch_cache {
 /* Gives the memory back; the cache is empty again. */
 void epoch_cache_free(struct epoch_cache *c);
 
-/* The leader of `epoch` writes from start_offset on. Entries that this contradicts (a later or the same
- * epoch, or a start at or above start_offset) are dropped first. Nothing happens when the newest entry has
- * this epoch and starts no later. Both values must be >= 0. True when the cache changed. */
+/* The leader of `epoch` writes from start_offset on. Entries that this contradicts (a later or the
+ * same epoch, or a start at or above start_offset) are dropped first. Nothing happens when the
+ * newest entry has this epoch and starts no later. Both values must be >= 0. True when the cache
+ * changed. */
 bool epoch_cache_assign(struct epoch_cache *c, int32_t epoch, int64_t start_offset);
 
 /* The newest epoch; EPOCH_UNDEFINED when empty. */
 int32_t epoch_cache_latest(const struct epoch_cache *c);
 
-/* The epoch that wrote offset: of the last entry that starts at or below it; EPOCH_UNDEFINED when none. */
+/* The epoch that wrote offset: of the last entry that starts at or below it; EPOCH_UNDEFINED when
+ * none. */
 int32_t epoch_cache_epoch_of(const struct epoch_cache *c, int64_t offset);
 
 /* Where an epoch ends, as OffsetForLeaderEpoch answers it:
@@ -51,13 +54,14 @@ int32_t epoch_cache_epoch_of(const struct epoch_cache *c, int64_t offset);
  *   below the first known        {epoch, start of the first known}
  *   between                      {largest known <= epoch, start of the next known}
  *   undefined (-1) or above the latest, or an empty cache    {-1, -1} */
-struct epoch_entry epoch_cache_end_of(const struct epoch_cache *c, int32_t epoch, int64_t log_end_offset);
+struct epoch_entry epoch_cache_end_of(const struct epoch_cache *c, int32_t epoch,
+                                      int64_t log_end_offset);
 
 /* Drops the entries that start at or above end_offset. True when the cache changed. */
 bool epoch_cache_truncate_from_end(struct epoch_cache *c, int64_t end_offset);
 
-/* Drops the entries that end at or below start_offset; the one that holds it then starts there. True when
- * the cache changed. */
+/* Drops the entries that end at or below start_offset; the one that holds it then starts there.
+ * True when the cache changed. */
 bool epoch_cache_truncate_from_start(struct epoch_cache *c, int64_t start_offset);
 
 void epoch_cache_clear(struct epoch_cache *c);
@@ -65,10 +69,12 @@ void epoch_cache_clear(struct epoch_cache *c);
 /* The checkpoint's text; the caller frees out->data. */
 void epoch_cache_encode(const struct epoch_cache *c, struct bytes_mut *out);
 
-/* Fills an empty cache from a checkpoint's text; an empty text is an empty cache. Entries that do not rise
- * are sorted out as epoch_cache_assign does, as in Apache Kafka.
- * KAFKA_STORAGE_ERROR  Malformed; the cache stays empty and *error says where. error may be NULL. */
-struct status epoch_cache_decode(struct epoch_cache *c, struct bytes text, struct checkpoint_error *error);
+/* Fills an empty cache from a checkpoint's text; an empty text is an empty cache. Entries that do
+ * not rise are sorted out as epoch_cache_assign does, as in Apache Kafka.
+ * KAFKA_STORAGE_ERROR  Malformed; the cache stays empty and *error says where. error may be
+ * NULL. */
+struct status epoch_cache_decode(struct epoch_cache *c, struct bytes text,
+                                 struct checkpoint_error *error);
 
 /* Blocks. As epoch_cache_decode for a file; a missing file is an empty cache. Clears dirty. */
 struct status epoch_cache_load(struct epoch_cache *c, struct files *fs, const char *path,

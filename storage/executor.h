@@ -12,7 +12,8 @@
 
 #include "protocol/base/clock.h"
 
-/* Work handed to a loop. Embedded in the thing it works on; the loop owns it from post until run. */
+/* Work handed to a loop. Embedded in the thing it works on; the loop owns it from post until
+ * run. */
 struct task {
     void *link; /* the queue's; first, so that a queue node can be laid over it */
     void (*run)(struct task *t);
@@ -31,9 +32,12 @@ struct loop_ops {
     void (*post)(struct loop *l, struct task *t);
     /* The rest: on the loop's own thread only. */
     void (*timer_init)(struct loop *l, struct timer *t, void (*fire)(struct timer *t));
-    void (*timer_start)(struct loop *l, struct timer *t, int64_t delay_us); /* restarts a running one */
-    void (*timer_stop)(struct loop *l, struct timer *t);                    /* no-op when not running */
-    void (*timer_free)(struct loop *l, struct timer *t);                    /* stops it; no-op when not initialised */
+    /* restarts a running one */
+    void (*timer_start)(struct loop *l, struct timer *t, int64_t delay_us);
+    /* no-op when not running */
+    void (*timer_stop)(struct loop *l, struct timer *t);
+    /* stops it; no-op when not initialised */
+    void (*timer_free)(struct loop *l, struct timer *t);
 };
 
 struct loop {
@@ -41,8 +45,9 @@ struct loop {
     struct clock *clock;
 };
 
-/* A blocking job: run() on some pool thread, then `done` is posted to `home`. What run() touches must
- * be immutable, thread-safe or left alone by home until done. On the same pool, jobs may run in any order. */
+/* A blocking job: run() on some pool thread, then `done` is posted to `home`. What run() touches
+ * must be immutable, thread-safe or left alone by home until done. On the same pool, jobs may run
+ * in any order. */
 struct job {
     struct task done;
     struct task pooled; /* the pool's */
@@ -86,6 +91,7 @@ static inline void pool_submit(struct pool *p, struct job *j)
 }
 
 /* The struct that holds `member` at `pointer`. */
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

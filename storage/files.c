@@ -10,7 +10,8 @@
 
 #include "protocol/base/check.h"
 
-static struct status read_all(struct files *fs, struct file *f, size_t size_max, struct bytes_mut *out)
+static struct status read_all(struct files *fs, struct file *f, size_t size_max,
+                              struct bytes_mut *out)
 {
     int64_t size;
     struct status st = fs->ops->size(fs, f, &size);
@@ -33,7 +34,8 @@ static struct status read_all(struct files *fs, struct file *f, size_t size_max,
     return STATUS_OK;
 }
 
-struct status files_read_whole(struct files *fs, const char *path, size_t size_max, struct bytes_mut *out)
+struct status files_read_whole(struct files *fs, const char *path, size_t size_max,
+                               struct bytes_mut *out)
 {
     struct file *f;
     struct status st = fs->ops->open(fs, path, FILE_READ_ONLY, &f);
@@ -178,8 +180,10 @@ static struct status drop_entry(struct files *fs, const char *path, bool is_dire
     return is_directory ? files_drop_cached_tree(fs, path) : fs->ops->drop_cached(fs, path);
 }
 
-/* Takes the list with it. Goes on after a failure, so that as much as can be is done; answers the first. */
-static struct status each_child(struct files *fs, const char *path, struct children *all, entry_act *act)
+/* Takes the list with it. Goes on after a failure, so that as much as can be is done; answers the
+ * first. */
+static struct status each_child(struct files *fs, const char *path, struct children *all,
+                                entry_act *act)
 {
     struct status result = STATUS_OK;
     char below[PATH_MAX];

@@ -100,8 +100,8 @@ static void sweep(struct names *n, struct directory *d)
     }
 }
 
-/* The directory of a path and its last component. NULL when it is not in the tree (make false), or a name is too
- * long, or the path has no component. */
+/* The directory of a path and its last component. NULL when it is not in the tree (make false), or
+ * a name is too long, or the path has no component. */
 static struct directory *locate(struct names *n, const char *path, bool make, struct str *last)
 {
     struct directory *d = *path == '/' ? &n->absolute : &n->relative;
@@ -200,8 +200,8 @@ bool names_path(const struct names *n, const struct named_file *f, char *out, si
     return true;
 }
 
-void names_each_at(struct names *n, const char *path, void (*visit)(void *arg, struct named_file *f),
-                   void *arg)
+void names_each_at(struct names *n, const char *path,
+                   void (*visit)(void *arg, struct named_file *f), void *arg)
 {
     struct str name;
     struct directory *d = locate(n, path, false, &name);
@@ -211,14 +211,14 @@ void names_each_at(struct names *n, const char *path, void (*visit)(void *arg, s
         return;
     d->references++; /* the visitor may remove the last file */
     DL_FOREACH_SAFE(d->files, f, next)
-        if (str_equal(str_from(f->name), name))
-            visit(arg, f);
+    if (str_equal(str_from(f->name), name))
+        visit(arg, f);
     d->references--;
     sweep(n, d);
 }
 
-void names_each_in(struct names *n, const char *path, void (*visit)(void *arg, struct named_file *f),
-                   void *arg)
+void names_each_in(struct names *n, const char *path,
+                   void (*visit)(void *arg, struct named_file *f), void *arg)
 {
     struct directory *d = find_directory(n, path);
     struct named_file *f, *next;
@@ -227,7 +227,7 @@ void names_each_in(struct names *n, const char *path, void (*visit)(void *arg, s
         return;
     d->references++;
     DL_FOREACH_SAFE(d->files, f, next)
-        visit(arg, f);
+    visit(arg, f);
     d->references--;
     sweep(n, d);
 }

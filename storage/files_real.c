@@ -5,9 +5,9 @@
  *   bits 0-30   users: calls under way and pins
  *   NO_DESCRIPTOR   the descriptor is closed, or being opened or closed under the lock
  *
- * A call adds one user and looks at what was there: without NO_DESCRIPTOR the descriptor is good until it takes
- * its user back. Else it takes the user back and opens the file under the lock. Eviction swaps exactly
- * "no users" for NO_DESCRIPTOR, so it never closes under anyone. */
+ * A call adds one user and looks at what was there: without NO_DESCRIPTOR the descriptor is good
+ * until it takes its user back. Else it takes the user back and opens the file under the lock.
+ * Eviction swaps exactly "no users" for NO_DESCRIPTOR, so it never closes under anyone. */
 
 #include "storage/files_real.h"
 
@@ -38,28 +38,29 @@
 #define SYNCED_STEPS_MAX    256 /* of the search for a file whose bytes are durable */
 
 struct file {
-    struct named_file named; /* under the lock */
+    struct named_file named;  /* under the lock */
     struct file *prev, *next; /* of the ring of those with a descriptor; under the lock */
     atomic_uint state;
     int descriptor;
-    atomic_bool used;    /* since the clock's hand last came by */
+    atomic_bool used;              /* since the clock's hand last came by */
     atomic_uint_fast64_t unsynced; /* sync_round of its last write; 0 since its last sync */
-    atomic_int failed;   /* errno of the sync that failed: those bytes may be gone for good */
+    atomic_int failed; /* errno of the sync that failed: those bytes may be gone for good */
     bool writable;
     bool gone; /* removed or replaced: its descriptor is all there is. Under the lock */
     dev_t device;
     ino_t inode;
 };
 
-/* One file system that was synced as a whole. The descriptor stays open: the kernel reports a failed write-back to
- * descriptors that were open when it happened. */
+/* One file system that was synced as a whole. The descriptor stays open: the kernel reports a
+ * failed write-back to descriptors that were open when it happened. */
 struct file_system {
     struct file_system *next;
     dev_t device;
     int descriptor;
     int failed;
-    uint64_t synced_round; /* what was written in this round or before is durable; under files_real's lock */
-    pthread_mutex_t lock; /* one syncfs at a time: an error is reported once per descriptor */
+    uint64_t synced_round; /* what was written in this round or before is durable; under
+                            * files_real's lock */
+    pthread_mutex_t lock;  /* one syncfs at a time: an error is reported once per descriptor */
 };
 
 struct files_real {
@@ -68,7 +69,8 @@ struct files_real {
     struct names names;
     struct file *ring; /* the clock's hand points at its first */
     struct file_system *file_systems;
-    atomic_uint_fast64_t sync_round; /* counts from 1; a new one begins with each sync of a file system */
+    atomic_uint_fast64_t sync_round; /* counts from 1; a new one begins with each sync of a file
+                                      * system */
     struct files_real_stats stats;
 };
 
@@ -97,7 +99,8 @@ static struct file_system *known_file_system(struct files_real *r, dev_t device)
     return s;
 }
 
-/* Whether bytes were written that neither a sync of the file nor one of its file system has covered. */
+/* Whether bytes were written that neither a sync of the file nor one of its file system has
+ * covered. */
 static bool is_unsynced(struct files_real *r, struct file *f)
 {
     uint64_t written = atomic_load(&f->unsynced);
@@ -120,9 +123,9 @@ static bool evict(struct files_real *r, struct file *f)
     return true;
 }
 
-/* Twice round the clock: the first round takes off the marks of those that were used. A file with unsynced bytes
- * is passed over if that is cheap: should writing them back fail while no descriptor is open, the kernel
- * may forget that it failed. */
+/* Twice round the clock: the first round takes off the marks of those that were used. A file with
+ * unsynced bytes is passed over if that is cheap: should writing them back fail while no descriptor
+ * is open, the kernel may forget that it failed. */
 static bool evict_one(struct files_real *r, bool unsynced_too)
 {
     size_t steps = 2 * r->stats.descriptors;
@@ -310,8 +313,8 @@ static void real_close(struct files *fs, struct file *f)
 
 /* ---- bytes ---- */
 
-static struct status real_read(struct files *fs, struct file *f, void *buffer, size_t size, int64_t at,
-                               size_t *got)
+static struct status real_read(struct files *fs, struct file *f, void *buffer, size_t size,
+                               int64_t at, size_t *got)
 {
     int error = acquire(real(fs), f);
 
@@ -382,12 +385,13 @@ static int write_all(int descriptor, const char *data, size_t size, int64_t at)
 }
 
 /* What a short gathered write left over: rare, so part by part. */
-static int write_rest(int descriptor, const struct iovec *parts, int part_count, int64_t at, size_t done)
+static int write_rest(int descriptor, const struct iovec *parts, int part_count, int64_t at,
+                      size_t done)
 {
     for (int i = 0; i < part_count; i++) {
         size_t skip = done < parts[i].iov_len ? done : parts[i].iov_len;
-        int error = write_all(descriptor, (const char *)parts[i].iov_base + skip, parts[i].iov_len - skip,
-                              at + (int64_t)skip);
+        int error = write_all(descriptor, (const char *)parts[i].iov_base + skip,
+                              parts[i].iov_len - skip, at + (int64_t)skip);
 
         if (error)
             return error;
@@ -523,7 +527,8 @@ static void real_unpin(struct files *fs, struct file *f)
 
 /* ---- names ---- */
 
-/* The name is about to be taken away: the handle lives on by its descriptor, as Linux has it. Under the lock. */
+/* The name is about to be taken away: the handle lives on by its descriptor, as Linux has it. Under
+ * the lock. */
 static void hold_by_descriptor(void *arg, struct named_file *named)
 {
     struct files_real *r = arg;
@@ -594,7 +599,8 @@ static struct status real_set_modified(struct files *fs, const char *path, int64
     };
 
     (void)fs;
-    return utimensat(AT_FDCWD, path, times, 0) < 0 ? status_errno(errno, "set a modification time") : STATUS_OK;
+    return utimensat(AT_FDCWD, path, times, 0) < 0 ? status_errno(errno, "set a modification time")
+                                                   : STATUS_OK;
 }
 
 static struct status real_remove_directory(struct files *fs, const char *path)
@@ -650,7 +656,8 @@ static struct status real_stat(struct files *fs, const char *path, struct file_s
     return STATUS_OK;
 }
 
-static struct status real_space(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes)
+static struct status real_space(struct files *fs, const char *path, int64_t *total_bytes,
+                                int64_t *usable_bytes)
 {
     struct statvfs st;
 
@@ -739,8 +746,8 @@ static struct status real_sync_filesystem(struct files *fs, const char *path)
 
 /* ---- locks ---- */
 
-/* An open-file-description lock: it conflicts with the record locks that Apache Kafka takes, and with a second
- * one of this process. Linux answers EAGAIN, which is EWOULDBLOCK. */
+/* An open-file-description lock: it conflicts with the record locks that Apache Kafka takes, and
+ * with a second one of this process. Linux answers EAGAIN, which is EWOULDBLOCK. */
 static struct status real_lock(struct files *fs, const char *path, struct file **out)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -1,4 +1,5 @@
-/* The file interface in memory: calls, handles and faults; the disk is files_sim_disk.c. See files_sim.h. */
+/* The file interface in memory: calls, handles and faults; the disk is files_sim_disk.c. See
+ * files_sim.h. */
 
 #include "storage/files_sim.h"
 
@@ -59,11 +60,13 @@ static int count_call(struct files_sim *s, enum files_call call, const char *pat
     int error = 0;
 
     s->calls[call]++;
-    DL_FOREACH(s->faults, f) {
+    DL_FOREACH(s->faults, f)
+    {
         if (!matches(f, call, path))
             continue;
         f->seen++;
-        if (error || f->seen <= f->plan.after || (f->plan.times && f->seen > f->plan.after + f->plan.times))
+        if (error || f->seen <= f->plan.after ||
+            (f->plan.times && f->seen > f->plan.after + f->plan.times))
             continue;
         error = f->plan.sys_errno;
         if (partial)
@@ -100,7 +103,8 @@ static void touch(struct files_sim *s, struct sim_inode *i)
 
 /* ---- open and close ---- */
 
-static struct file *handle_create(struct files_sim *s, struct sim_inode *inode, const char *path, bool writable)
+static struct file *handle_create(struct files_sim *s, struct sim_inode *inode, const char *path,
+                                  bool writable)
 {
     struct file *f = calloc(1, sizeof *f + strlen(path) + 1);
 
@@ -164,8 +168,8 @@ static void sim_file_close(struct files *fs, struct file *f)
 
 /* ---- bytes ---- */
 
-static struct status sim_file_read(struct files *fs, struct file *f, void *buffer, size_t size, int64_t at,
-                                   size_t *got)
+static struct status sim_file_read(struct files *fs, struct file *f, void *buffer, size_t size,
+                                   int64_t at, size_t *got)
 {
     struct files_sim *s = sim(fs);
     int error = enter_with(s, FILES_CALL_READ, f);
@@ -177,8 +181,8 @@ static struct status sim_file_read(struct files *fs, struct file *f, void *buffe
     return leave(s, error, "read a file");
 }
 
-static struct status sim_file_read_nowait(struct files *fs, struct file *f, void *buffer, size_t size,
-                                          int64_t at, size_t *got, bool *cold)
+static struct status sim_file_read_nowait(struct files *fs, struct file *f, void *buffer,
+                                          size_t size, int64_t at, size_t *got, bool *cold)
 {
     struct files_sim *s = sim(fs);
     int error = enter_with(s, FILES_CALL_READ, f);
@@ -200,7 +204,8 @@ static size_t parts_size(const struct iovec *parts, int part_count)
 }
 
 /* Writes at most `limit` bytes. */
-static int write_parts(struct files_sim *s, struct file *f, const struct iovec *parts, int64_t at, size_t limit)
+static int write_parts(struct files_sim *s, struct file *f, const struct iovec *parts, int64_t at,
+                       size_t limit)
 {
     for (int i = 0; limit > 0; i++) {
         size_t size = parts[i].iov_len < limit ? parts[i].iov_len : limit;
@@ -372,7 +377,8 @@ static struct status sim_file_remove_directory(struct files *fs, const char *pat
     return leave(s, error, "remove a directory");
 }
 
-/* The visitor runs without the lock, and may change the directory: it sees the names of when it was called. */
+/* The visitor runs without the lock, and may change the directory: it sees the names of when it was
+ * called. */
 struct listed {
     struct listed *next;
     bool is_directory;
@@ -397,7 +403,8 @@ static struct listed *copy_names(const struct sim_inode *directory)
     return first;
 }
 
-static struct status sim_file_list(struct files *fs, const char *path, files_visit *visit, void *arg)
+static struct status sim_file_list(struct files *fs, const char *path, files_visit *visit,
+                                   void *arg)
 {
     struct files_sim *s = sim(fs);
     int error = enter(s, FILES_CALL_LIST, path);
@@ -430,7 +437,8 @@ static struct status sim_file_stat(struct files *fs, const char *path, struct fi
 }
 
 /* A disk is full when a fault says so; its size is only for show. */
-static struct status sim_file_space(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes)
+static struct status sim_file_space(struct files *fs, const char *path, int64_t *total_bytes,
+                                    int64_t *usable_bytes)
 {
     struct files_sim *s = sim(fs);
     int error = enter(s, FILES_CALL_STAT, path);
@@ -492,8 +500,7 @@ static struct status sim_file_lock(struct files *fs, const char *path, struct fi
 {
     struct files_sim *s = sim(fs);
     int error = enter(s, FILES_CALL_LOCK, path);
-    struct sim_inode *inode =
-        error ? NULL : open_inode(s, path, FILE_WRITE | FILE_CREATE, &error);
+    struct sim_inode *inode = error ? NULL : open_inode(s, path, FILE_WRITE | FILE_CREATE, &error);
 
     if (inode && inode->locked_by == s->process) {
         error = EWOULDBLOCK;
@@ -625,7 +632,8 @@ void files_sim_heal(struct files *fs)
     struct fault *f, *next;
 
     pthread_mutex_lock(&s->lock);
-    DL_FOREACH_SAFE(s->faults, f, next) {
+    DL_FOREACH_SAFE(s->faults, f, next)
+    {
         free((void *)(uintptr_t)f->plan.prefix);
         free(f);
     }

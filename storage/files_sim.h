@@ -3,14 +3,15 @@
 
 /* The file interface in memory: for tests, and for the simulator.
  *
- * It keeps what the page cache and the disk would hold apart. A write is volatile until its file is synced; a
- * name (made, renamed, removed) is volatile until its directory is. files_sim_crash keeps, drops or
- * tears what is volatile, as a seed says; files_sim_kill keeps all of it. After either, the handles of the
- * dead process may only be closed.
+ * It keeps what the page cache and the disk would hold apart. A write is volatile until its file is
+ * synced; a name (made, renamed, removed) is volatile until its directory is. files_sim_crash
+ * keeps, drops or tears what is volatile, as a seed says; files_sim_kill keeps all of it. After
+ * either, the handles of the dead process may only be closed.
  *
- * Deterministic: no clock but the one given, no randomness but the seed given. A mutex makes it safe for
- * threads that a test starts; a simulation runs it on one. There is one root: "/a", "a" and "./a" are the same.
- * Cheap: an extent of 4 KiB is copied when it is first written after a sync, nothing else is. */
+ * Deterministic: no clock but the one given, no randomness but the seed given. A mutex makes it
+ * safe for threads that a test starts; a simulation runs it on one. There is one root: "/a", "a"
+ * and "./a" are the same. Cheap: an extent of 4 KiB is copied when it is first written after a
+ * sync, nothing else is. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,9 +49,9 @@ void files_sim_free(struct files *fs); /* every handle closed before */
 /* The process dies, the machine goes on: everything written stays, locks are gone. */
 void files_sim_kill(struct files *fs);
 
-/* The machine dies: of what was not synced each 512-byte sector is kept or lost, each size change too (lost
- * sectors in a grown part read as zeros), and each name change is kept or lost whole: a rename is never half
- * done. The seed also says how much is kept: from nothing to everything. */
+/* The machine dies: of what was not synced each 512-byte sector is kept or lost, each size change
+ * too (lost sectors in a grown part read as zeros), and each name change is kept or lost whole: a
+ * rename is never half done. The seed also says how much is kept: from nothing to everything. */
 void files_sim_crash(struct files *fs, uint64_t seed);
 
 /* As files_sim_crash, but everything volatile is lost: the worst that a disk may do. */
@@ -59,27 +60,29 @@ void files_sim_crash_losing_all(struct files *fs);
 /* ---- faults ---- */
 
 struct files_fault {
-    enum files_call call;  /* or FILES_CALL_ANY */
-    const char *prefix;    /* only paths (as opened) that start with it; NULL: any. Copied. */
-    uint64_t after;        /* so many matching calls pass first */
-    uint64_t times;        /* then so many fail; 0: all from then on */
+    enum files_call call; /* or FILES_CALL_ANY */
+    const char *prefix;   /* only paths (as opened) that start with it; NULL: any. Copied. */
+    uint64_t after;       /* so many matching calls pass first */
+    uint64_t times;       /* then so many fail; 0: all from then on */
     int sys_errno;
-    bool partial;          /* a failing write writes its first half */
+    bool partial; /* a failing write writes its first half */
 };
 
-/* Faults add up; the first that matches counts. A failed sync leaves its file's dirty bytes dropped or
- * kept by the next crash, and marked clean as Linux does: a later sync does not bring them back. */
+/* Faults add up; the first that matches counts. A failed sync leaves its file's dirty bytes dropped
+ * or kept by the next crash, and marked clean as Linux does: a later sync does not bring them
+ * back. */
 void files_sim_fail(struct files *fs, const struct files_fault *fault);
 void files_sim_heal(struct files *fs); /* no more faults */
 
-/* Bytes that all files together may take, in blocks of 4 KiB; beyond: ENOSPC, after a part of the write was
- * done. 0: no bound. */
+/* Bytes that all files together may take, in blocks of 4 KiB; beyond: ENOSPC, after a part of the
+ * write was done. 0: no bound. */
 void files_sim_set_capacity(struct files *fs, int64_t bytes);
 
 /* Flips one bit, in memory and on the disk. False when there is no such byte. */
 bool files_sim_flip_bit(struct files *fs, const char *path, int64_t at, unsigned bit);
 
-/* read_nowait finds nothing in memory (cold) until a read; of every file, from now on or no longer. */
+/* read_nowait finds nothing in memory (cold) until a read; of every file, from now on or no
+ * longer. */
 void files_sim_set_cold(struct files *fs, bool cold);
 
 /* ---- looking ---- */
@@ -88,7 +91,8 @@ void files_sim_set_cold(struct files *fs, bool cold);
 uint64_t files_sim_calls(struct files *fs, enum files_call call);
 size_t files_sim_open_files(struct files *fs);
 int64_t files_sim_used_bytes(struct files *fs);
-/* Whether memory holds bytes of a file in or below the directory that a failed sync left marked as written. */
+/* Whether memory holds bytes of a file in or below the directory that a failed sync left marked as
+ * written. */
 bool files_sim_pretends(struct files *fs, const char *directory);
 /* Whether a crash that loses all would leave path with its present content. */
 bool files_sim_is_durable(struct files *fs, const char *path);

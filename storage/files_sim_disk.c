@@ -35,7 +35,8 @@ static void inode_free(struct sim_disk *d, struct sim_inode *i)
 {
     struct sim_entry *e, *next;
 
-    HASH_ITER (hh, i->entries, e, next) {
+    HASH_ITER(hh, i->entries, e, next)
+    {
         HASH_DEL(i->entries, e);
         if (e->now)
             unlink_inode(d, e->now);
@@ -130,7 +131,8 @@ struct sim_inode *sim_child(const struct sim_inode *directory, struct str name)
     return e ? e->now : NULL;
 }
 
-static void set_now(struct sim_disk *d, struct sim_inode *directory, struct str name, struct sim_inode *i)
+static void set_now(struct sim_disk *d, struct sim_inode *directory, struct str name,
+                    struct sim_inode *i)
 {
     struct sim_entry *e = find_or_add_entry(directory, name);
     struct sim_inode *before = e->now;
@@ -143,7 +145,8 @@ static void set_now(struct sim_disk *d, struct sim_inode *directory, struct str 
     forget_entry_if_empty(directory, e);
 }
 
-static void set_disk(struct sim_disk *d, struct sim_inode *directory, struct str name, struct sim_inode *i)
+static void set_disk(struct sim_disk *d, struct sim_inode *directory, struct str name,
+                     struct sim_inode *i)
 {
     struct sim_entry *e = find_or_add_entry(directory, name);
     struct sim_inode *before = e->disk;
@@ -168,7 +171,8 @@ static struct str next_component(const char **rest)
     return name;
 }
 
-struct sim_inode *sim_find_parent(struct sim_disk *d, const char *path, struct str *name, int *error)
+struct sim_inode *sim_find_parent(struct sim_disk *d, const char *path, struct str *name,
+                                  int *error)
 {
     struct sim_inode *directory = d->root;
     const char *rest = path;
@@ -216,8 +220,8 @@ bool sim_path_is_durable(const struct sim_disk *d, const char *path)
     return true;
 }
 
-static void remember(struct sim_disk *d, struct sim_inode *i, struct sim_inode *from, struct str from_name,
-                     struct sim_inode *to, struct str to_name)
+static void remember(struct sim_disk *d, struct sim_inode *i, struct sim_inode *from,
+                     struct str from_name, struct sim_inode *to, struct str to_name)
 {
     struct sim_operation *o = calloc(1, sizeof *o);
 
@@ -335,8 +339,8 @@ void sim_sync_names(struct sim_disk *d, struct sim_inode *directory)
     struct sim_operation *o, *next;
 
     DL_FOREACH_SAFE(d->operations, o, next)
-        if (!directory || o->from_directory == directory || o->to_directory == directory)
-            carry_out(d, o);
+    if (!directory || o->from_directory == directory || o->to_directory == directory)
+        carry_out(d, o);
 }
 
 /* ---- content ---- */
@@ -490,7 +494,8 @@ void sim_sync(struct sim_inode *i)
                     if (!x->disk)
                         x->disk = extent_bytes();
                     if (x->now)
-                        memcpy(x->disk + s * SIM_SECTOR_BYTES, x->now + s * SIM_SECTOR_BYTES, SIM_SECTOR_BYTES);
+                        memcpy(x->disk + s * SIM_SECTOR_BYTES, x->now + s * SIM_SECTOR_BYTES,
+                               SIM_SECTOR_BYTES);
                     else
                         memset(x->disk + s * SIM_SECTOR_BYTES, 0, SIM_SECTOR_BYTES);
                 }
@@ -515,7 +520,8 @@ static void take_sector_from_disk(struct sim_extent *x, size_t sector)
     if (!x->now)
         return;
     if (x->disk)
-        memcpy(x->now + sector * SIM_SECTOR_BYTES, x->disk + sector * SIM_SECTOR_BYTES, SIM_SECTOR_BYTES);
+        memcpy(x->now + sector * SIM_SECTOR_BYTES, x->disk + sector * SIM_SECTOR_BYTES,
+               SIM_SECTOR_BYTES);
     else
         memset(x->now + sector * SIM_SECTOR_BYTES, 0, SIM_SECTOR_BYTES);
 }
@@ -580,7 +586,8 @@ bool sim_flip(struct sim_inode *i, int64_t at, unsigned bit)
     return true;
 }
 
-void sim_each_file(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i), void *arg)
+void sim_each_file(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i),
+                   void *arg)
 {
     for (struct sim_entry *e = directory->entries; e; e = e->hh.next) {
         if (!e->now)
@@ -650,7 +657,8 @@ static void crash_directory(struct sim_disk *d, struct sim_inode *directory, str
 {
     struct sim_entry *e, *next;
 
-    HASH_ITER (hh, directory->entries, e, next) {
+    HASH_ITER(hh, directory->entries, e, next)
+    {
         struct sim_inode *now = e->now, *disk = e->disk;
 
         if (now != disk) {
@@ -668,7 +676,8 @@ static void crash_directory(struct sim_disk *d, struct sim_inode *directory, str
     }
 }
 
-static bool same_name(const struct sim_inode *a, const char *a_name, const struct sim_inode *b, const char *b_name)
+static bool same_name(const struct sim_inode *a, const char *a_name, const struct sim_inode *b,
+                      const char *b_name)
 {
     return a && a == b && strcmp(a_name, b_name) == 0;
 }
@@ -688,18 +697,19 @@ static bool comes_after_any(const struct sim_operation *o, const struct sim_oper
     const struct sim_operation *p;
 
     DL_FOREACH(lost, p)
-        if (comes_after(o, p))
-            return true;
+    if (comes_after(o, p))
+        return true;
     return false;
 }
 
-/* Each change of names is kept or lost, but none is kept that came after a lost one of the same file or name: no
- * journal reorders those. */
+/* Each change of names is kept or lost, but none is kept that came after a lost one of the same
+ * file or name: no journal reorders those. */
 static void crash_names(struct sim_disk *d, struct sim_crash *c)
 {
     struct sim_operation *lost = NULL, *o, *next;
 
-    DL_FOREACH_SAFE(d->operations, o, next) {
+    DL_FOREACH_SAFE(d->operations, o, next)
+    {
         if (keeps(c, c->keep_names_1024) && !comes_after_any(o, lost)) {
             carry_out(d, o);
         } else {
@@ -709,7 +719,7 @@ static void crash_names(struct sim_disk *d, struct sim_crash *c)
     }
     d->operations = lost;
     DL_FOREACH_SAFE(d->operations, o, next)
-        forget(d, o);
+    forget(d, o);
 }
 
 void sim_disk_crash(struct sim_disk *d, struct sim_crash *c)

@@ -3,10 +3,11 @@
 
 /* The disk behind files_sim.c: inodes, each as it is now and as a crash would leave it.
  *
- * Content is kept in extents of 4 KiB. An extent that differs from the disk has a mask of dirty sectors, and `disk`
- * holds what the disk has. Names live in a directory's table, each with the inode it has now and the one it
- * has on the disk; the changes between the two are a list of operations, in the order in which they were
- * made, until the directory is synced. Not thread-safe. */
+ * Content is kept in extents of 4 KiB. An extent that differs from the disk has a mask of dirty
+ * sectors, and `disk` holds what the disk has. Names live in a directory's table, each with the
+ * inode it has now and the one it has on the disk; the changes between the two are a list of
+ * operations, in the order in which they were made, until the directory is synced. Not
+ * thread-safe. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,9 +21,9 @@
 #define SIM_SECTOR_BYTES 512
 
 struct sim_extent {
-    uint8_t *now;  /* NULL: zeros */
-    uint8_t *disk; /* when a sector is dirty or doomed; NULL: zeros */
-    uint8_t dirty; /* sectors not synced */
+    uint8_t *now;   /* NULL: zeros */
+    uint8_t *disk;  /* when a sector is dirty or doomed; NULL: zeros */
+    uint8_t dirty;  /* sectors not synced */
     uint8_t doomed; /* sectors whose sync failed: no later sync writes them, unless written again */
 };
 
@@ -30,10 +31,10 @@ struct sim_entry;
 
 struct sim_inode {
     uint32_t references; /* entries (now and disk), operations, handles */
-    uint32_t links;      /* entries that name it now, and handles: it takes space while there is one */
+    uint32_t links; /* entries that name it now, and handles: it takes space while there is one */
     bool is_directory;
     uint64_t locked_by; /* the process (counted from 1) that holds the lock; 0: none */
-    uint64_t warm; /* the cold round in which it was last read or written */
+    uint64_t warm;      /* the cold round in which it was last read or written */
     int64_t mtime_ms;
     /* a file's */
     struct sim_extent *extents;
@@ -52,7 +53,8 @@ struct sim_entry {
     char name[];
 };
 
-/* A change of names that is not on the disk yet: from (may be null) loses inode, to (may be null) gets it. */
+/* A change of names that is not on the disk yet: from (may be null) loses inode, to (may be null)
+ * gets it. */
 struct sim_operation {
     struct sim_operation *prev, *next;
     struct sim_inode *inode;
@@ -75,7 +77,8 @@ void sim_disk_free(struct sim_disk *d);
 /* The inode of a path; NULL with *error ENOENT or ENOTDIR. */
 struct sim_inode *sim_find(struct sim_disk *d, const char *path, int *error);
 /* The directory of a path and its last component; NULL with *error. */
-struct sim_inode *sim_find_parent(struct sim_disk *d, const char *path, struct str *name, int *error);
+struct sim_inode *sim_find_parent(struct sim_disk *d, const char *path, struct str *name,
+                                  int *error);
 struct sim_inode *sim_child(const struct sim_inode *directory, struct str name);
 /* Makes an empty file or directory; the name must be free. */
 struct sim_inode *sim_make(struct sim_disk *d, struct sim_inode *directory, struct str name,
@@ -96,16 +99,19 @@ void sim_drop(struct sim_disk *d, struct sim_inode *i);
 
 void sim_read(const struct sim_inode *i, void *buffer, size_t size, int64_t at, size_t *got);
 /* 0 or ENOSPC, after the part that fits was written. */
-int sim_write(struct sim_disk *d, struct sim_inode *i, const uint8_t *data, size_t size, int64_t at);
+int sim_write(struct sim_disk *d, struct sim_inode *i, const uint8_t *data, size_t size,
+              int64_t at);
 void sim_resize(struct sim_disk *d, struct sim_inode *i, int64_t size);
 void sim_sync(struct sim_inode *i);
 void sim_fail_sync(struct sim_inode *i);
 /* What a failed sync left in memory alone gives way to what the disk has. */
 void sim_drop_cached(struct sim_disk *d, struct sim_inode *i);
-bool sim_pretends(const struct sim_inode *i); /* a sync failed, and what it was to write is only in memory */
+bool sim_pretends(const struct sim_inode *i); /* a sync failed, and what it was to write is only
+                                               * in memory */
 bool sim_is_synced(const struct sim_inode *i);
 bool sim_flip(struct sim_inode *i, int64_t at, unsigned bit);
-void sim_each_file(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i), void *arg);
+void sim_each_file(struct sim_inode *directory, void (*visit)(void *arg, struct sim_inode *i),
+                   void *arg);
 
 /* ---- crashes ---- */
 

@@ -22,8 +22,8 @@ struct flusher {
     struct sync_choice choice;
     bool filesystem; /* the running round syncs that */
     struct status filesystem_result;
-    int file_count;  /* of the running round */
-    int64_t sync_us; /* it took the pool */
+    int file_count;              /* of the running round */
+    int64_t sync_us;             /* it took the pool */
     struct flusher_round *round; /* the running one: the pool's while running */
     size_t round_count;
     size_t round_capacity;
@@ -89,7 +89,8 @@ static void round_done(struct task *t)
             r->result = f->filesystem_result;
         log_flush_end(r->entry->log, &r->flush, r->result);
     }
-    /* All ends have moved before the first owner hears of it; an owner may request, remove and free. */
+    /* All ends have moved before the first owner hears of it; an owner may request, remove and
+     * free. */
     for (size_t i = 0; i < count; i++) {
         struct flusher_entry *e = f->round[i].entry;
         const struct status result = f->round[i].result;
@@ -136,7 +137,8 @@ static void collect(struct flusher *f)
     }
     if (!f->queued)
         f->queued_end = &f->queued;
-    f->filesystem = sync_choice_is_filesystem(&f->choice, f->file_count, clock_monotonic_us(f->loop->clock));
+    f->filesystem =
+        sync_choice_is_filesystem(&f->choice, f->file_count, clock_monotonic_us(f->loop->clock));
 }
 
 static void start_round(struct flusher *f)
@@ -214,14 +216,15 @@ static void run_write_out(struct job *j)
 
 static void write_out_done(struct task *t)
 {
-    struct write_out_job *w = CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct write_out_job, job);
+    struct write_out_job *w =
+        CONTAINER_OF(CONTAINER_OF(t, struct job, done), struct write_out_job, job);
 
     log_write_out_end(&w->range);
     free(w);
 }
 
-/* A round is running: the disk goes on with what waits for the next one. Off the loop, as the kernel allocates
- * blocks and submits the writes within that call. */
+/* A round is running: the disk goes on with what waits for the next one. Off the loop, as the
+ * kernel allocates blocks and submits the writes within that call. */
 static void start_write_out(struct flusher *f, struct log *l)
 {
     struct log_write_out range;

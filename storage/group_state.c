@@ -8,12 +8,12 @@
 #include "protocol/base/byteorder.h"
 #include "storage/state_values.h"
 
-#define PARTITION_BYTES    4
-#define NAME_LENGTH_BYTES  2
-#define TYPE_BYTES         1
-#define INDEX_BYTES        4
-#define KEY_BYTES_USUAL    512
-#define NAME_BYTES_MAX     WIRE_STRING_BYTES_MAX
+#define PARTITION_BYTES   4
+#define NAME_LENGTH_BYTES 2
+#define TYPE_BYTES        1
+#define INDEX_BYTES       4
+#define KEY_BYTES_USUAL   512
+#define NAME_BYTES_MAX    WIRE_STRING_BYTES_MAX
 
 /* ---- keys ---- */
 
@@ -74,15 +74,18 @@ static bool key_of_group(struct key *k, int32_t partition, struct str group, siz
     return true;
 }
 
-static bool key_of_topic(struct key *k, int32_t partition, struct str group, struct str topic, size_t more)
+static bool key_of_topic(struct key *k, int32_t partition, struct str group, struct str topic,
+                         size_t more)
 {
-    if (topic.size > NAME_BYTES_MAX || !key_of_group(k, partition, group, NAME_LENGTH_BYTES + topic.size + more))
+    if (topic.size > NAME_BYTES_MAX ||
+        !key_of_group(k, partition, group, NAME_LENGTH_BYTES + topic.size + more))
         return false;
     key_add_name(k, topic);
     return true;
 }
 
-static bool key_of_offset(struct key *k, int32_t partition, struct str group, struct str topic, int32_t index)
+static bool key_of_offset(struct key *k, int32_t partition, struct str group, struct str topic,
+                          int32_t index)
 {
     if (!key_of_topic(k, partition, group, topic, INDEX_BYTES))
         return false;
@@ -109,14 +112,22 @@ static bool take_name(struct bytes *rest, struct str *out)
 /* ---- types of records in a key ---- */
 
 /* The order of replay; within one phase by type. */
-enum phase { PHASE_NONE, PHASE_GROUP, PHASE_MEMBERS, PHASE_TARGET, PHASE_TARGET_MEMBERS, PHASE_CURRENT };
+enum phase {
+    PHASE_NONE,
+    PHASE_GROUP,
+    PHASE_MEMBERS,
+    PHASE_TARGET,
+    PHASE_TARGET_MEMBERS,
+    PHASE_CURRENT
+};
 
 #define TYPE_BITS 5
 _Static_assert(GROUP_RECORD_TYPE_COUNT <= 1 << TYPE_BITS, "a type has room in its byte");
 
 #define AT(member, field) offsetof(struct group_record, key.member.field)
 
-/* How a type's key is laid out in struct group_record, and when it is replayed. Offsets are not here. */
+/* How a type's key is laid out in struct group_record, and when it is replayed. Offsets are not
+ * here. */
 static const struct layout {
     enum phase phase;
     size_t group_at;
@@ -124,29 +135,39 @@ static const struct layout {
 } layouts[GROUP_RECORD_TYPE_COUNT] = {
     [GROUP_RECORD_GROUP_METADATA] = {PHASE_GROUP, AT(group_metadata, group), 0},
 #define OF_GROUP(NAME, member, phase) [GROUP_RECORD_##NAME] = {phase, AT(member, group_id), 0}
-#define OF_MEMBER(NAME, member, phase) \
+#define OF_MEMBER(NAME, member, phase)                                                             \
     [GROUP_RECORD_##NAME] = {phase, AT(member, group_id), AT(member, member_id)}
     OF_GROUP(CONSUMER_GROUP_METADATA, consumer_group_metadata, PHASE_GROUP),
     OF_GROUP(CONSUMER_GROUP_PARTITION_METADATA, consumer_group_partition_metadata, PHASE_MEMBERS),
     OF_MEMBER(CONSUMER_GROUP_MEMBER_METADATA, consumer_group_member_metadata, PHASE_MEMBERS),
-    OF_GROUP(CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA, consumer_group_target_assignment_metadata, PHASE_TARGET),
-    OF_MEMBER(CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER, consumer_group_target_assignment_member, PHASE_TARGET_MEMBERS),
-    OF_MEMBER(CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT, consumer_group_current_member_assignment, PHASE_CURRENT),
+    OF_GROUP(CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA, consumer_group_target_assignment_metadata,
+             PHASE_TARGET),
+    OF_MEMBER(CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER, consumer_group_target_assignment_member,
+              PHASE_TARGET_MEMBERS),
+    OF_MEMBER(CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT, consumer_group_current_member_assignment,
+              PHASE_CURRENT),
     [GROUP_RECORD_CONSUMER_GROUP_REGULAR_EXPRESSION] =
         {PHASE_MEMBERS, AT(consumer_group_regular_expression, group_id),
          AT(consumer_group_regular_expression, regular_expression)},
     OF_GROUP(SHARE_GROUP_METADATA, share_group_metadata, PHASE_GROUP),
     OF_MEMBER(SHARE_GROUP_MEMBER_METADATA, share_group_member_metadata, PHASE_MEMBERS),
-    OF_GROUP(SHARE_GROUP_STATE_PARTITION_METADATA, share_group_state_partition_metadata, PHASE_MEMBERS),
-    OF_GROUP(SHARE_GROUP_TARGET_ASSIGNMENT_METADATA, share_group_target_assignment_metadata, PHASE_TARGET),
-    OF_MEMBER(SHARE_GROUP_TARGET_ASSIGNMENT_MEMBER, share_group_target_assignment_member, PHASE_TARGET_MEMBERS),
-    OF_MEMBER(SHARE_GROUP_CURRENT_MEMBER_ASSIGNMENT, share_group_current_member_assignment, PHASE_CURRENT),
+    OF_GROUP(SHARE_GROUP_STATE_PARTITION_METADATA, share_group_state_partition_metadata,
+             PHASE_MEMBERS),
+    OF_GROUP(SHARE_GROUP_TARGET_ASSIGNMENT_METADATA, share_group_target_assignment_metadata,
+             PHASE_TARGET),
+    OF_MEMBER(SHARE_GROUP_TARGET_ASSIGNMENT_MEMBER, share_group_target_assignment_member,
+              PHASE_TARGET_MEMBERS),
+    OF_MEMBER(SHARE_GROUP_CURRENT_MEMBER_ASSIGNMENT, share_group_current_member_assignment,
+              PHASE_CURRENT),
     OF_GROUP(STREAMS_GROUP_METADATA, streams_group_metadata, PHASE_GROUP),
     OF_GROUP(STREAMS_GROUP_TOPOLOGY, streams_group_topology, PHASE_MEMBERS),
     OF_MEMBER(STREAMS_GROUP_MEMBER_METADATA, streams_group_member_metadata, PHASE_MEMBERS),
-    OF_GROUP(STREAMS_GROUP_TARGET_ASSIGNMENT_METADATA, streams_group_target_assignment_metadata, PHASE_TARGET),
-    OF_MEMBER(STREAMS_GROUP_TARGET_ASSIGNMENT_MEMBER, streams_group_target_assignment_member, PHASE_TARGET_MEMBERS),
-    OF_MEMBER(STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT, streams_group_current_member_assignment, PHASE_CURRENT),
+    OF_GROUP(STREAMS_GROUP_TARGET_ASSIGNMENT_METADATA, streams_group_target_assignment_metadata,
+             PHASE_TARGET),
+    OF_MEMBER(STREAMS_GROUP_TARGET_ASSIGNMENT_MEMBER, streams_group_target_assignment_member,
+              PHASE_TARGET_MEMBERS),
+    OF_MEMBER(STREAMS_GROUP_CURRENT_MEMBER_ASSIGNMENT, streams_group_current_member_assignment,
+              PHASE_CURRENT),
 };
 
 static struct str *key_field(struct group_record *r, size_t at)
@@ -174,7 +195,8 @@ static bool take_type_and_subkey(struct bytes rest, struct str group, struct gro
     if (rest.size < TYPE_BYTES)
         return false;
     type = rest.data[0] & ((1 << TYPE_BITS) - 1);
-    if (type >= GROUP_RECORD_TYPE_COUNT || layouts[type].phase == PHASE_NONE || type_byte(type) != rest.data[0])
+    if (type >= GROUP_RECORD_TYPE_COUNT || layouts[type].phase == PHASE_NONE ||
+        type_byte(type) != rest.data[0])
         return false;
     if (!layouts[type].subkey_at && rest.size != TYPE_BYTES)
         return false;
@@ -233,7 +255,8 @@ enum kerr group_state_apply(struct state_batch *b, int32_t partition, const stru
 
 static struct status name_too_long(void)
 {
-    return status_error(KERR_INVALID_REQUEST, "group state: a name is too long, or there is no memory for it");
+    return status_error(KERR_INVALID_REQUEST,
+                        "group state: a name is too long, or there is no memory for it");
 }
 
 static struct status damaged(struct state_store *s)
@@ -250,7 +273,8 @@ struct loading {
     bool bad;
 };
 
-static enum state_next load_record(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next load_record(void *arg, struct bytes key, struct bytes value,
+                                   struct bytes *seek)
 {
     struct loading *l = arg;
     struct bytes rest = {key.data + l->prefix_size, key.size - l->prefix_size};
@@ -267,7 +291,8 @@ static enum state_next load_record(void *arg, struct bytes key, struct bytes val
 
 struct status group_state_load(struct state_store *s, int32_t partition, struct str group,
                                struct state_position *position,
-                               bool (*visit)(void *arg, const struct group_record *r), void *arg, bool *would_block)
+                               bool (*visit)(void *arg, const struct group_record *r), void *arg,
+                               bool *would_block)
 {
     struct loading loading = {.group = group, .visit = visit, .arg = arg};
     struct status st;
@@ -277,7 +302,8 @@ struct status group_state_load(struct state_store *s, int32_t partition, struct 
         return name_too_long();
     loading.prefix_size = key.size;
     arena_init(&loading.arena, GROUP_STATE_RECORD_BYTES_MAX);
-    st = state_store_scan(s, STATE_GROUPS, key_view(&key), position, load_record, &loading, would_block);
+    st = state_store_scan(s, STATE_GROUPS, key_view(&key), position, load_record, &loading,
+                          would_block);
     if (loading.bad)
         st = damaged(s);
     arena_free(&loading.arena);
@@ -303,9 +329,9 @@ static bool unpack_offset(struct bytes value, struct arena *a, struct group_stat
     return true;
 }
 
-struct status group_state_get_offset(struct state_store *s, int32_t partition, struct str group, struct str topic,
-                                     int32_t index, struct arena *a, struct group_state_offset *out, bool *found,
-                                     bool *would_block)
+struct status group_state_get_offset(struct state_store *s, int32_t partition, struct str group,
+                                     struct str topic, int32_t index, struct arena *a,
+                                     struct group_state_offset *out, bool *found, bool *would_block)
 {
     struct bytes value;
     struct status st;
@@ -327,14 +353,15 @@ struct status group_state_get_offset(struct state_store *s, int32_t partition, s
 }
 
 struct offset_listing {
-    size_t group_size; /* of the part of a key that is the same in all */
+    size_t group_size;  /* of the part of a key that is the same in all */
     struct arena arena; /* of one offset */
     bool (*visit)(void *arg, const struct group_state_offset *o);
     void *arg;
     bool bad;
 };
 
-static enum state_next list_offset(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next list_offset(void *arg, struct bytes key, struct bytes value,
+                                   struct bytes *seek)
 {
     struct offset_listing *l = arg;
     struct bytes rest = {key.data + l->group_size, key.size - l->group_size};
@@ -342,7 +369,8 @@ static enum state_next list_offset(void *arg, struct bytes key, struct bytes val
 
     (void)seek;
     arena_reset(&l->arena);
-    if (!take_name(&rest, &o.topic) || rest.size != INDEX_BYTES || !unpack_offset(value, &l->arena, &o)) {
+    if (!take_name(&rest, &o.topic) || rest.size != INDEX_BYTES ||
+        !unpack_offset(value, &l->arena, &o)) {
         l->bad = true;
         return STATE_STOP;
     }
@@ -350,20 +378,22 @@ static enum state_next list_offset(void *arg, struct bytes key, struct bytes val
     return l->visit(l->arg, &o) ? STATE_NEXT : STATE_STOP;
 }
 
-struct status group_state_list_offsets(struct state_store *s, int32_t partition, struct str group, struct str topic,
-                                       struct state_position *position,
-                                       bool (*visit)(void *arg, const struct group_state_offset *o), void *arg,
-                                       bool *would_block)
+struct status group_state_list_offsets(struct state_store *s, int32_t partition, struct str group,
+                                       struct str topic, struct state_position *position,
+                                       bool (*visit)(void *arg, const struct group_state_offset *o),
+                                       void *arg, bool *would_block)
 {
     struct offset_listing listing = {.visit = visit, .arg = arg};
     struct status st;
     struct key key;
 
-    if (topic.data ? !key_of_topic(&key, partition, group, topic, 0) : !key_of_group(&key, partition, group, 0))
+    if (topic.data ? !key_of_topic(&key, partition, group, topic, 0)
+                   : !key_of_group(&key, partition, group, 0))
         return name_too_long();
     listing.group_size = PARTITION_BYTES + NAME_LENGTH_BYTES + group.size;
     arena_init(&listing.arena, GROUP_STATE_RECORD_BYTES_MAX);
-    st = state_store_scan(s, STATE_OFFSETS, key_view(&key), position, list_offset, &listing, would_block);
+    st = state_store_scan(s, STATE_OFFSETS, key_view(&key), position, list_offset, &listing,
+                          would_block);
     if (listing.bad)
         st = damaged(s);
     arena_free(&listing.arena);
@@ -380,8 +410,8 @@ static enum state_next note_one(void *arg, struct bytes key, struct bytes value,
     return STATE_STOP;
 }
 
-struct status group_state_has_offsets(struct state_store *s, int32_t partition, struct str group, bool *has,
-                                      bool *would_block)
+struct status group_state_has_offsets(struct state_store *s, int32_t partition, struct str group,
+                                      bool *has, bool *would_block)
 {
     struct status st;
     struct key key;
@@ -405,7 +435,7 @@ struct names {
     struct bytes keys[NAMES_MAX];   /* partition and group, in the arena; in order */
     size_t count;
     size_t next;
-    struct bytes after;             /* the first key after those of the last name; in the arena */
+    struct bytes after; /* the first key after those of the last name; in the arena */
     struct arena arena;
     bool bad;
     bool out_of_memory;
@@ -418,7 +448,8 @@ static const struct bytes *names_front(const struct names *n)
 }
 
 /* Keeps the part of the key that every key of its group has, and skips to the next group. */
-static enum state_next note_name(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next note_name(void *arg, struct bytes key, struct bytes value,
+                                 struct bytes *seek)
 {
     struct names *n = arg;
     struct bytes rest = {key.data + PARTITION_BYTES, key.size - PARTITION_BYTES};
@@ -444,7 +475,8 @@ static enum state_next note_name(void *arg, struct bytes key, struct bytes value
 }
 
 /* Reads on when the names are used up. */
-static struct status names_fill(struct names *n, struct state_store *s, struct bytes prefix, bool *would_block)
+static struct status names_fill(struct names *n, struct state_store *s, struct bytes prefix,
+                                bool *would_block)
 {
     struct status st;
 
@@ -455,9 +487,11 @@ static struct status names_fill(struct names *n, struct state_store *s, struct b
     st = state_store_scan(s, n->family, prefix, &n->position, note_name, n, would_block);
     if (n->bad)
         return damaged(s);
-    if (n->count == NAMES_MAX) /* it stopped after the last one's first key: go on after all of them */
+    if (n->count == NAMES_MAX) /* it stopped after the last one's first key: go on after all of
+                                * them */
         n->out_of_memory |= !state_position_set(&n->position, n->after);
-    return n->out_of_memory ? status_error(KERR_UNKNOWN_SERVER_ERROR, "group state: out of memory") : st;
+    return n->out_of_memory ? status_error(KERR_UNKNOWN_SERVER_ERROR, "group state: out of memory")
+                            : st;
 }
 
 static bool names_init(struct names *n, enum state_family family, const struct state_position *from)
@@ -465,7 +499,8 @@ static bool names_init(struct names *n, enum state_family family, const struct s
     memset(n, 0, sizeof *n);
     n->family = family;
     arena_init(&n->arena, NAMES_BYTES_MAX);
-    return !from || from->size == 0 || state_position_set(&n->position, (struct bytes){from->key, from->size});
+    return !from || from->size == 0 ||
+           state_position_set(&n->position, (struct bytes){from->key, from->size});
 }
 
 static void names_free(struct names *n)
@@ -492,8 +527,10 @@ static enum state_next visit_group(struct group_listing *l, struct status *st)
     struct str group;
     int order;
 
-    order = !a ? 1 : !b ? -1 : str_compare((struct str){(const char *)a->data, a->size},
-                                           (struct str){(const char *)b->data, b->size});
+    order = !a   ? 1
+            : !b ? -1
+                 : str_compare((struct str){(const char *)a->data, a->size},
+                               (struct str){(const char *)b->data, b->size});
     key = order <= 0 ? *a : *b;
     l->records.next += order <= 0;
     l->offsets.next += order >= 0;
@@ -501,7 +538,8 @@ static enum state_next visit_group(struct group_listing *l, struct status *st)
     take_name(&rest, &group);
     if (l->position) {
         end = arena_alloc(order <= 0 ? &l->records.arena : &l->offsets.arena, key.size);
-        if (!end || !state_position_set(l->position, (struct bytes){end, state_prefix_end(key, end)})) {
+        if (!end ||
+            !state_position_set(l->position, (struct bytes){end, state_prefix_end(key, end)})) {
             *st = status_error(KERR_UNKNOWN_SERVER_ERROR, "group state: out of memory");
             return STATE_STOP;
         }
@@ -509,8 +547,8 @@ static enum state_next visit_group(struct group_listing *l, struct status *st)
     return l->visit(l->arg, group, order <= 0) ? STATE_NEXT : STATE_STOP;
 }
 
-static struct status list_groups(struct group_listing *l, struct state_store *s, struct bytes prefix,
-                                 bool *would_block)
+static struct status list_groups(struct group_listing *l, struct state_store *s,
+                                 struct bytes prefix, bool *would_block)
 {
     struct status st;
 
@@ -531,9 +569,10 @@ static struct status list_groups(struct group_listing *l, struct state_store *s,
     }
 }
 
-struct status group_state_list_groups(struct state_store *s, int32_t partition, struct state_position *position,
-                                      bool (*visit)(void *arg, struct str group, bool has_records), void *arg,
-                                      bool *would_block)
+struct status group_state_list_groups(struct state_store *s, int32_t partition,
+                                      struct state_position *position,
+                                      bool (*visit)(void *arg, struct str group, bool has_records),
+                                      void *arg, bool *would_block)
 {
     struct group_listing listing = {.position = position, .visit = visit, .arg = arg};
     struct status st = status_error(KERR_UNKNOWN_SERVER_ERROR, "group state: out of memory");
@@ -542,7 +581,8 @@ struct status group_state_list_groups(struct state_store *s, int32_t partition, 
     store_be32(prefix, (uint32_t)partition);
     if (would_block)
         *would_block = false;
-    if (names_init(&listing.records, STATE_GROUPS, position) && names_init(&listing.offsets, STATE_OFFSETS, position))
+    if (names_init(&listing.records, STATE_GROUPS, position) &&
+        names_init(&listing.offsets, STATE_OFFSETS, position))
         st = list_groups(&listing, s, (struct bytes){prefix, sizeof prefix}, would_block);
     names_free(&listing.records);
     names_free(&listing.offsets);

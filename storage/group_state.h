@@ -1,16 +1,19 @@
 #ifndef STORAGE_GROUP_STATE_H
 #define STORAGE_GROUP_STATE_H
 
-/* The records of __consumer_offsets in the state store: what a committed one does to it, and what it says when asked.
+/* The records of __consumer_offsets in the state store: what a committed one does to it, and what
+ * it says when asked.
  *
  *   STATE_OFFSETS  partition, group, topic, index  -> OffsetCommit
  *   STATE_GROUPS   partition, group, type, the rest of the record's key -> the message of that type
  *
- * Numbers are big-endian; a name stands behind its length in two bytes, so that any bytes may be in it and one group's
- * keys lie together. A type is a byte that sorts as replay needs it. Values are protobuf messages: state.proto.
+ * Numbers are big-endian; a name stands behind its length in two bytes, so that any bytes may be in
+ * it and one group's keys lie together. A type is a byte that sorts as replay needs it. Values are
+ * protobuf messages: state.proto.
  *
- * `would_block`, threads and errors are those of state_store.h. What is found in the store and cannot be what was
- * written is damage: KAFKA_STORAGE_ERROR, and the store is condemned (state_store_damaged). */
+ * `would_block`, threads and errors are those of state_store.h. What is found in the store and
+ * cannot be what was written is damage: KAFKA_STORAGE_ERROR, and the store is condemned
+ * (state_store_damaged). */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,23 +35,27 @@
 enum kerr group_state_apply(struct state_batch *b, int32_t partition, const struct group_record *r,
                             struct arena *scratch);
 
-/* Visits the records of one group, offsets apart, in an order in which they can be replayed: the group's own first,
- * then its members, target assignments and current assignments.
+/* Visits the records of one group, offsets apart, in an order in which they can be replayed: the
+ * group's own first, then its members, target assignments and current assignments.
  *
  * visit     The record is borrowed for the call. False stops.
- * position  NULL, or as in state_store_scan: zeroed at first; whoever stopped or was told that it would block goes on
- *           from there, and nothing is visited twice. */
+ * position  NULL, or as in state_store_scan: zeroed at first; whoever stopped or was told that it
+ *           would block goes on from there, and nothing is visited twice. */
 struct status group_state_load(struct state_store *s, int32_t partition, struct str group,
                                struct state_position *position,
-                               bool (*visit)(void *arg, const struct group_record *r), void *arg, bool *would_block);
+                               bool (*visit)(void *arg, const struct group_record *r), void *arg,
+                               bool *would_block);
 
-/* Visits each group of a partition that has records or offsets, in the order of its keys; keys in between are skipped.
+/* Visits each group of a partition that has records or offsets, in the order of its keys; keys in
+ * between are skipped.
  *
- * visit        False stops. The name is borrowed for the call. has_records false: it has offsets only.
+ * visit        False stops. The name is borrowed for the call. has_records false: it has offsets
+ *              only.
  * position     As above. */
-struct status group_state_list_groups(struct state_store *s, int32_t partition, struct state_position *position,
-                                      bool (*visit)(void *arg, struct str group, bool has_records), void *arg,
-                                      bool *would_block);
+struct status group_state_list_groups(struct state_store *s, int32_t partition,
+                                      struct state_position *position,
+                                      bool (*visit)(void *arg, struct str group, bool has_records),
+                                      void *arg, bool *would_block);
 
 struct group_state_offset {
     struct str topic;
@@ -61,21 +68,22 @@ struct group_state_offset {
     struct uuid topic_id;     /* zero: unknown */
 };
 
-/* One committed offset. Its metadata is in the arena, its topic the caller's. *found false: there is none.
- * INVALID_REQUEST: the arena is spent. */
-struct status group_state_get_offset(struct state_store *s, int32_t partition, struct str group, struct str topic,
-                                     int32_t index, struct arena *a, struct group_state_offset *out, bool *found,
+/* One committed offset. Its metadata is in the arena, its topic the caller's. *found false: there
+ * is none. INVALID_REQUEST: the arena is spent. */
+struct status group_state_get_offset(struct state_store *s, int32_t partition, struct str group,
+                                     struct str topic, int32_t index, struct arena *a,
+                                     struct group_state_offset *out, bool *found,
                                      bool *would_block);
 
-/* Visits the committed offsets of a group, topic by topic; of one topic only unless `topic` is null. Visit and position
- * as above. */
-struct status group_state_list_offsets(struct state_store *s, int32_t partition, struct str group, struct str topic,
-                                       struct state_position *position,
-                                       bool (*visit)(void *arg, const struct group_state_offset *o), void *arg,
-                                       bool *would_block);
+/* Visits the committed offsets of a group, topic by topic; of one topic only unless `topic` is
+ * null. Visit and position as above. */
+struct status group_state_list_offsets(struct state_store *s, int32_t partition, struct str group,
+                                       struct str topic, struct state_position *position,
+                                       bool (*visit)(void *arg, const struct group_state_offset *o),
+                                       void *arg, bool *would_block);
 
 /* Whether the group has any committed offset. */
-struct status group_state_has_offsets(struct state_store *s, int32_t partition, struct str group, bool *has,
-                                      bool *would_block);
+struct status group_state_has_offsets(struct state_store *s, int32_t partition, struct str group,
+                                      bool *has, bool *would_block);
 
 #endif

@@ -13,8 +13,8 @@
 #define TAIL_ENTRIES_MAX   256  /* one small write for each MiB of log at the default interval */
 #define SEARCH_BLOCK_BYTES 4096 /* a range this small is read at once and searched in memory */
 
-void index_file_init(struct index_file *x, struct files *files, const char *path, const char *suffix,
-                     uint8_t entry_bytes, bool fresh)
+void index_file_init(struct index_file *x, struct files *files, const char *path,
+                     const char *suffix, uint8_t entry_bytes, bool fresh)
 {
     CHECK(entry_bytes <= INDEX_ENTRY_BYTES_MAX);
     *x = (struct index_file){
@@ -56,8 +56,8 @@ static struct status index_file_open(struct index_file *x, int flags)
     return STATUS_OK;
 }
 
-static struct status read_entries(struct index_file *x, uint32_t first, uint32_t count, uint8_t *out,
-                                  bool *cold)
+static struct status read_entries(struct index_file *x, uint32_t first, uint32_t count,
+                                  uint8_t *out, bool *cold)
 {
     struct file *f = atomic_load_explicit(&x->file, memory_order_acquire);
     const size_t size = (size_t)count * x->entry_bytes;

@@ -1,16 +1,18 @@
 #ifndef STORAGE_INDEX_FILE_H
 #define STORAGE_INDEX_FILE_H
 
-/* What the three indexes of a segment share: a file of fixed-size big-endian entries that only grows,
- * and the newest entries in memory until they are written out in one go.
+/* What the three indexes of a segment share: a file of fixed-size big-endian entries that only
+ * grows, and the newest entries in memory until they are written out in one go.
  *
  *      entries in the file [0, file_entries)      | tail in memory [file_entries, count)
  *
  * The file is as long as its entries: nothing is preallocated or mapped. One that Apache Kafka left
- * preallocated (after a crash) is read up to its zero padding, and cut there before the first append.
+ * preallocated (after a crash) is read up to its zero padding, and cut there before the first
+ * append.
  *
- * Threads: one owner appends, writes out and truncates. Any thread may load and search the part in the
- * file, up to a count it took from the owner; the tail is the owner's (or guarded by the caller). */
+ * Threads: one owner appends, writes out and truncates. Any thread may load and search the part in
+ * the file, up to a count it took from the owner; the tail is the owner's (or guarded by the
+ * caller). */
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -38,15 +40,16 @@ struct index_file {
     uint8_t entry_bytes;
 };
 
-/* An index that knows nothing yet; no file is touched. fresh: the segment is new, so there is no file. */
-void index_file_init(struct index_file *x, struct files *files, const char *path, const char *suffix,
-                     uint8_t entry_bytes, bool fresh);
+/* An index that knows nothing yet; no file is touched. fresh: the segment is new, so there is no
+ * file. */
+void index_file_init(struct index_file *x, struct files *files, const char *path,
+                     const char *suffix, uint8_t entry_bytes, bool fresh);
 
 /* Frees memory and closes the file; the tail is lost unless it was written out. */
 void index_file_close(struct index_file *x);
 
-/* Opens the file (a missing one counts as empty) and counts its entries. Any thread; may wait for the
- * disk the first time, free afterwards. CORRUPT_MESSAGE when its size is not whole entries. */
+/* Opens the file (a missing one counts as empty) and counts its entries. Any thread; may wait for
+ * the disk the first time, free afterwards. CORRUPT_MESSAGE when its size is not whole entries. */
 struct status index_file_load(struct index_file *x);
 
 /* Entries in file and tail. Owner; loaded. */

@@ -1,5 +1,6 @@
-/* The log as a whole: its segments in order, what is made beside them, closing.
- * Appending: log_append.c. Flushing: log_flush.c. Reading: log_read.c, log_lookup.c. Opening: log_recovery.c. */
+/* The log as a whole: its segments in order, what is made beside them, closing. Appending:
+ * log_append.c. Flushing: log_flush.c. Reading: log_read.c, log_lookup.c. Opening:
+ * log_recovery.c. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -66,7 +67,8 @@ int32_t log_epoch_of_offset(const struct log *l, int64_t offset)
     return epoch_cache_epoch_of(&l->epochs, offset);
 }
 
-void log_end_of_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out, int64_t *end_offset_out)
+void log_end_of_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out,
+                      int64_t *end_offset_out)
 {
     const struct epoch_entry e = epoch_cache_end_of(&l->epochs, epoch, l->end_offset);
 
@@ -104,8 +106,9 @@ struct status log_go_offline(struct log *l, struct status reason)
         pthread_mutex_lock(&l->lock);
         l->failure = reason;
         pthread_mutex_unlock(&l->lock);
-        logger_event(l->logger, LOGGER_ERROR, "log_offline", "directory=\"%s\" step=\"%s\" errno=%d",
-                     l->directory, reason.where ? reason.where : "", reason.sys_errno);
+        logger_event(l->logger, LOGGER_ERROR, "log_offline",
+                     "directory=\"%s\" step=\"%s\" errno=%d", l->directory,
+                     reason.where ? reason.where : "", reason.sys_errno);
     }
     return reason;
 }
@@ -211,8 +214,7 @@ struct status log_write_file(struct files *files, const char *path, struct bytes
 {
     struct iovec part = {(void *)(uintptr_t)content.data, content.size};
     struct file *f;
-    struct status st =
-        files->ops->open(files, path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &f);
+    struct status st = files->ops->open(files, path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &f);
 
     if (status_failed(st))
         return st;
@@ -338,8 +340,8 @@ static struct status note_aborted(struct segment *s, const struct producer_compl
     return status_failed(st) ? st : index_file_write_out(&s->txns.file);
 }
 
-struct status log_apply_batch(struct producer_state *producers, struct segment *s, struct bytes batch,
-                              bool with_txn_index)
+struct status log_apply_batch(struct producer_state *producers, struct segment *s,
+                              struct bytes batch, bool with_txn_index)
 {
     struct producer_completed done = {0};
     struct producer_marker marker;
@@ -427,7 +429,8 @@ struct log *log_new(const struct log_args *args)
     if (!l)
         return NULL;
     l->directory = strdup(args->directory);
-    if (!l->directory || pthread_mutex_init(&l->lock, NULL) || pthread_mutex_init(&l->names, NULL)) {
+    if (!l->directory || pthread_mutex_init(&l->lock, NULL) ||
+        pthread_mutex_init(&l->names, NULL)) {
         free(l->directory); /* a mutex of the default kind holds no resources */
         free(l);
         return NULL;

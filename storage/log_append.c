@@ -149,8 +149,8 @@ static struct status write_append(const struct append *a)
     if (status_failed(st)) {
         struct file *f = atomic_load(&s->log_file);
 
-        /* What part of it was written lies past the log end, where no reader looks; cut it now if the
-         * disk still lets us, else the next open does. */
+        /* What part of it was written lies past the log end, where no reader looks; cut it now if
+         * the disk still lets us, else the next open does. */
         if (f)
             (void)l->files->ops->truncate(l->files, f, s->size);
         return log_go_offline(l, st);
@@ -179,7 +179,8 @@ static struct status validate_client_batch(const struct append *a, struct bytes_
     struct status st;
 
     if (batch.size != a->records.size)
-        return refuse(a->refusal, KERR_INVALID_RECORD, "more than one record batch for a partition");
+        return refuse(a->refusal, KERR_INVALID_RECORD,
+                      "more than one record batch for a partition");
     if (record_batch_base_offset(batch.data) != 0)
         return refuse(a->refusal, KERR_INVALID_RECORD, "base offset of a produced batch is not 0");
     st = record_batch_validate(bytes_const(batch), &rules, a->l->scratch, &validated, a->refusal);
@@ -204,7 +205,8 @@ static struct status check_batches(const struct append *a)
 
         /* What a coordinator decided must be written: its batches are bound by the segment only. */
         if (a->origin == LOG_ORIGIN_CLIENT && (int64_t)batch.size > most)
-            return refuse(a->refusal, KERR_MESSAGE_TOO_LARGE, "batch is larger than max.message.bytes");
+            return refuse(a->refusal, KERR_MESSAGE_TOO_LARGE,
+                          "batch is larger than max.message.bytes");
         st = record_batch_check(batch);
         if (status_failed(st))
             return st;
@@ -235,9 +237,9 @@ static struct status recompress(struct append *a)
     if (a->origin != LOG_ORIGIN_CLIENT || codec == LOG_COMPRESSION_PRODUCER ||
         codec == record_batch_compression(a->records.data))
         return STATUS_OK;
-    st = record_batch_recompress(bytes_const(a->records), (enum compression_type)codec, levels[codec],
-                                 (size_t)config->max_decompressed_message_bytes, a->l->scratch,
-                                 &a->records);
+    st = record_batch_recompress(bytes_const(a->records), (enum compression_type)codec,
+                                 levels[codec], (size_t)config->max_decompressed_message_bytes,
+                                 a->l->scratch, &a->records);
     if (status_failed(st))
         return st;
     if ((int64_t)a->records.size > config->max_message_bytes)
@@ -247,8 +249,8 @@ static struct status recompress(struct append *a)
 
 static struct status check_producers(const struct append *a, struct producer_duplicate *duplicate)
 {
-    const enum producer_origin origin = a->origin == LOG_ORIGIN_CLIENT ? PRODUCER_ORIGIN_CLIENT
-                                                                       : PRODUCER_ORIGIN_COORDINATOR;
+    const enum producer_origin origin =
+        a->origin == LOG_ORIGIN_CLIENT ? PRODUCER_ORIGIN_CLIENT : PRODUCER_ORIGIN_COORDINATOR;
     struct record_batches it = record_batches(bytes_const(a->records));
     struct bytes batch;
 
@@ -301,8 +303,11 @@ struct status log_append_as_leader(struct log *l, struct bytes_mut records, int3
                                    enum log_origin origin, struct log_appended *out,
                                    struct record_refusal *refusal)
 {
-    struct append a = {
-        .l = l, .records = records, .origin = origin, .now_ms = clock_wall_ms(l->clock), .refusal = refusal};
+    struct append a = {.l = l,
+                       .records = records,
+                       .origin = origin,
+                       .now_ms = clock_wall_ms(l->clock),
+                       .refusal = refusal};
     struct producer_duplicate duplicate;
     struct status st = log_check_online(l);
 
@@ -320,7 +325,8 @@ struct status log_append_as_leader(struct log *l, struct bytes_mut records, int3
     if (status_failed(st))
         return st;
     if (duplicate.found) {
-        *out = (struct log_appended){duplicate.first_offset, duplicate.last_offset, -1, l->start_offset, true};
+        *out = (struct log_appended){duplicate.first_offset, duplicate.last_offset, -1,
+                                     l->start_offset, true};
         return STATUS_OK;
     }
     assign_offsets(&a, leader_epoch);
@@ -345,11 +351,12 @@ bool log_starts_within(const struct log *l, struct bytes records)
     struct bytes first;
 
     return l->start_offset == l->end_offset && record_batches_next(&it, &first) &&
-           record_batch_base_offset(first.data) < l->end_offset && record_batch_last_offset(first.data) >= l->end_offset;
+           record_batch_base_offset(first.data) < l->end_offset &&
+           record_batch_last_offset(first.data) >= l->end_offset;
 }
 
-/* A segment that begins with the log start cannot hold a batch that begins before it. Whoever dies in here finds a log that
- * ends before its start: nothing, then, from the start on. */
+/* A segment that begins with the log start cannot hold a batch that begins before it. Whoever dies
+ * in here finds a log that ends before its start: nothing, then, from the start on. */
 static struct status append_around_start(const struct append *a)
 {
     const int64_t start = a->l->start_offset;
@@ -376,8 +383,10 @@ static struct status check_replicated(struct append *a)
             return st;
         if (record_batch_last_offset_delta(batch.data) < 0)
             return status_error(KERR_CORRUPT_MESSAGE, "negative last offset delta");
-        if (record_batch_base_offset(batch.data) < end || record_batch_base_offset(batch.data) > LOG_OFFSET_MAX)
-            return status_error(KERR_OFFSET_OUT_OF_RANGE, "replicated batch does not follow the log end");
+        if (record_batch_base_offset(batch.data) < end ||
+            record_batch_base_offset(batch.data) > LOG_OFFSET_MAX)
+            return status_error(KERR_OFFSET_OUT_OF_RANGE,
+                                "replicated batch does not follow the log end");
         if (a->first_offset < 0)
             a->first_offset = record_batch_base_offset(batch.data);
         if (record_batch_max_timestamp(batch.data) > a->max_timestamp_ms)
@@ -389,10 +398,11 @@ static struct status check_replicated(struct append *a)
     return it.status;
 }
 
-struct status log_append_as_follower(struct log *l, struct bytes_mut records, enum log_origin origin,
-                                     struct log_appended *out)
+struct status log_append_as_follower(struct log *l, struct bytes_mut records,
+                                     enum log_origin origin, struct log_appended *out)
 {
-    struct append a = {.l = l, .records = records, .origin = origin, .now_ms = clock_wall_ms(l->clock)};
+    struct append a = {
+        .l = l, .records = records, .origin = origin, .now_ms = clock_wall_ms(l->clock)};
     struct status st = log_check_online(l);
 
     if (!status_failed(st))

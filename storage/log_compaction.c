@@ -1,5 +1,5 @@
-/* The steps of a compaction: what to clean, the map of the newest records, and copying what stays. How the new
- * segments take the place of the old ones: log_compaction_swap.c. */
+/* The steps of a compaction: what to clean, the map of the newest records, and copying what stays.
+ * How the new segments take the place of the old ones: log_compaction_swap.c. */
 #include "storage/log_compaction.h"
 
 #include <errno.h>
@@ -17,7 +17,8 @@ static bool times_known(const struct segment *s)
 }
 
 /* What is not known is too young, and has not waited too long. */
-static void fill_segment(const struct log *l, size_t i, bool timestamps, struct compaction_segment *out, bool *unknown)
+static void fill_segment(const struct log *l, size_t i, bool timestamps,
+                         struct compaction_segment *out, bool *unknown)
 {
     const struct segment *s = l->segments[i];
 
@@ -33,7 +34,8 @@ static void fill_segment(const struct log *l, size_t i, bool timestamps, struct 
     }
 }
 
-void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms, struct compaction_range *out)
+void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms,
+                         struct compaction_range *out)
 {
     struct compaction_range_args a = {
         .checkpoint = l->cleaned_offset,
@@ -50,7 +52,8 @@ void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_m
 
     *out = (struct compaction_range){0};
     /* What a quick start left unchecked must not be copied as if it were right. */
-    if (log_offline(l) || l->compaction || !l->config->cleanup_compact || l->segment_count < 2 || log_unverified(l))
+    if (log_offline(l) || l->compaction || !l->config->cleanup_compact || l->segment_count < 2 ||
+        log_unverified(l))
         return;
     segments = malloc(l->segment_count * sizeof segments[0]);
     if (!segments)
@@ -94,7 +97,8 @@ struct log_times *log_times_begin(struct log *l)
         if (times_known(s))
             continue;
         atomic_fetch_add(&s->readers, 1);
-        t->items[t->count++] = (struct segment_times){.segment = segment_retain(s), .size = s->size};
+        t->items[t->count++] =
+            (struct segment_times){.segment = segment_retain(s), .size = s->size};
     }
     if (t && t->count == 0) {
         free(t);
@@ -148,8 +152,10 @@ static void add_producer(void *arg, const struct producer_view *p)
     struct compaction_filter *f = arg;
     struct compaction_producer *list = (struct compaction_producer *)(uintptr_t)f->rules.producers;
 
-    list[f->rules.producer_count++] = (struct compaction_producer){
-        .producer_id = p->producer_id, .last_offset = p->last_offset, .producer_epoch = p->producer_epoch};
+    list[f->rules.producer_count++] =
+        (struct compaction_producer){.producer_id = p->producer_id,
+                                     .last_offset = p->last_offset,
+                                     .producer_epoch = p->producer_epoch};
 }
 
 static int by_producer(const void *a, const void *b)
@@ -294,7 +300,8 @@ static struct status add_aborts(struct log_compaction *c, struct segment *s)
     c->aborts = aborts;
     for (uint32_t i = 0; i < count && !status_failed(st); i++) {
         st = txn_index_get(&s->txns, i, &aborts[c->abort_count]);
-        if (!status_failed(st) && aborts[c->abort_count].first_offset < c->range.first_uncleanable_offset)
+        if (!status_failed(st) &&
+            aborts[c->abort_count].first_offset < c->range.first_uncleanable_offset)
             c->abort_count++;
     }
     return st;
@@ -361,7 +368,8 @@ static struct status step_start(struct log_compaction *c)
 
 /* ---- the map ---- */
 
-static const struct status enough = {KERR_KAFKA_STORAGE_ERROR, EAGAIN, "enough for now"}; /* stops a scan */
+/* stops a scan */
+static const struct status enough = {KERR_KAFKA_STORAGE_ERROR, EAGAIN, "enough for now"};
 
 static bool is_enough(struct status st)
 {
@@ -380,8 +388,8 @@ static struct status map_batch(void *arg, struct bytes batch, int64_t position)
     c->stats.bytes_mapped += (int64_t)batch.size;
     if (record_batch_last_offset(batch.data) < c->range.first_dirty_offset)
         return STATUS_OK;
-    st = compaction_map_batch(&c->filter, batch, c->range.first_dirty_offset, c->map_count_max, &c->map_full,
-                              &c->map_end_offset);
+    st = compaction_map_batch(&c->filter, batch, c->range.first_dirty_offset, c->map_count_max,
+                              &c->map_full, &c->map_end_offset);
     compression_scratch_trim(c->scratch);
     return !status_failed(st) && c->map_full ? enough : st;
 }
@@ -394,8 +402,8 @@ static struct status find_dirty(struct log_compaction *c)
     struct status st = segment_load_indexes(s);
 
     if (!status_failed(st))
-        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), c->range.first_dirty_offset, &from,
-                                 NULL);
+        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file),
+                                 c->range.first_dirty_offset, &from, NULL);
     if (!status_failed(st))
         c->position = from.position;
     return st;
@@ -441,7 +449,8 @@ static struct status step_map(struct log_compaction *c)
 
 /* ---- groups ---- */
 
-static struct status fill_group_segment(struct log_compaction *c, size_t i, struct compaction_segment *out)
+static struct status fill_group_segment(struct log_compaction *c, size_t i,
+                                        struct compaction_segment *out)
 {
     struct segment *s = c->sources[i].segment;
     struct status st = segment_load_indexes(s);
@@ -463,8 +472,9 @@ static struct status step_group(struct log_compaction *c)
     struct compaction_group_limits limits = {
         .segment_bytes = c->config.segment_bytes,
         .index_bytes = c->config.segment_index_bytes,
-        .end_offset = c->at + count < c->source_count ? c->sources[c->at + count].segment->base_offset
-                                                      : c->range.first_uncleanable_offset,
+        .end_offset = c->at + count < c->source_count
+                          ? c->sources[c->at + count].segment->base_offset
+                          : c->range.first_uncleanable_offset,
     };
     struct segment *first = c->sources[c->at].segment;
     struct status st = STATUS_OK;
@@ -504,7 +514,8 @@ static struct status write_out(struct log_compaction *c)
     if (c->out_size == 0)
         return STATUS_OK;
     if (s->size + (int64_t)c->out_size > SEGMENT_BYTES_MAX)
-        return status_error(KERR_RECORD_LIST_TOO_LARGE, "a cleaned segment would be larger than 2 GiB");
+        return status_error(KERR_RECORD_LIST_TOO_LARGE,
+                            "a cleaned segment would be larger than 2 GiB");
     st = segment_write(s, (struct bytes){c->out, c->out_size});
     while (!status_failed(st) && record_batches_next(&it, &batch))
         st = segment_note_batch(s, batch.data, c->config.index_interval_bytes);
@@ -522,7 +533,8 @@ static struct status keep_batch(struct log_compaction *c, struct bytes batch)
     if (status_failed(st))
         return st;
     if (c->out_size + batch.size > c->out_capacity) {
-        const size_t capacity = c->out_size + batch.size > c->buffer_bytes ? c->out_size + batch.size : c->buffer_bytes;
+        const size_t capacity =
+            c->out_size + batch.size > c->buffer_bytes ? c->out_size + batch.size : c->buffer_bytes;
         uint8_t *out = realloc(c->out, capacity);
 
         if (!out)
@@ -549,8 +561,10 @@ static struct status clean_batch(void *arg, struct bytes batch, int64_t position
 {
     struct log_compaction *c = arg;
     const int64_t batch_end = position + (int64_t)batch.size;
-    /* After a crash the new segment's last offset says which old ones it stands for: see NOTES-compaction.md. */
-    const bool last = c->group_count > 1 && c->at == c->group_last && batch_end == c->sources[c->at].size;
+    /* After a crash the new segment's last offset says which old ones it stands for: see
+     * NOTES-compaction.md. */
+    const bool last =
+        c->group_count > 1 && c->at == c->group_last && batch_end == c->sources[c->at].size;
     struct compaction_kept kept;
     struct status st = check_place(c, batch.data);
 
@@ -623,7 +637,8 @@ static struct status step_clean(struct log_compaction *c)
 {
     struct compaction_source *source = &c->sources[c->at];
     int64_t end;
-    struct status st = log_scan(source->segment, c->position, source->size, 0, clean_batch, c, &end);
+    struct status st =
+        log_scan(source->segment, c->position, source->size, 0, clean_batch, c, &end);
 
     if (status_failed(st) && !is_enough(st))
         return st;
@@ -652,7 +667,8 @@ static enum log_compaction_next next_of(enum compaction_phase phase)
     return phase == COMPACTION_ADOPT ? LOG_COMPACTION_ADOPT : LOG_COMPACTION_RUN;
 }
 
-struct status log_compaction_run(struct log_compaction *c, int64_t bytes_max, enum log_compaction_next *next)
+struct status log_compaction_run(struct log_compaction *c, int64_t bytes_max,
+                                 enum log_compaction_next *next)
 {
     struct status st = STATUS_OK;
 

@@ -1,15 +1,17 @@
 #ifndef STORAGE_LOG_COMPACTION_H
 #define STORAGE_LOG_COMPACTION_H
 
-/* Compaction of one log (cleanup.policy=compact): the newest record of each key stays, offsets never change. What
- * stays is said in log_compaction_filter.h, which part of the log in log_compaction_plan.h, how segments are
- * replaced in log_compaction_swap.c; the reasoning is in NOTES-compaction.md.
+/* Compaction of one log (cleanup.policy=compact): the newest record of each key stays, offsets
+ * never change. What stays is said in log_compaction_filter.h, which part of the log in
+ * log_compaction_plan.h, how segments are replaced in log_compaction_swap.c; the reasoning is in
+ * NOTES-compaction.md.
  *
  *     begin [loop] → run [pool] → (adopt [loop] → run [pool])* → end [loop]
  *
- * Each run is one step of bounded size, so that others get a turn on the disk. One compaction at a time per log. While
- * it is under way the log is used as ever: appended to, read, flushed; only retention waits. Cutting the log, also
- * between two steps, aborts it. Deleting or closing the log: abort first, then run until done, then end. */
+ * Each run is one step of bounded size, so that others get a turn on the disk. One compaction at a
+ * time per log. While it is under way the log is used as ever: appended to, read, flushed; only
+ * retention waits. Cutting the log, also between two steps, aborts it. Deleting or closing the log:
+ * abort first, then run until done, then end. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,13 +20,15 @@
 #include "storage/log.h"
 #include "storage/log_compaction_plan.h"
 
-/* [loop] What there is to clean now; nothing when the topic's policy has no compact, or while a compaction is under
- * way. stable_end_offset: the last stable offset. Reads nothing: with min. or max.compaction.lag.ms it may say
- * times_unknown, and knows more after log_times_end. */
-void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms, struct compaction_range *out);
+/* [loop] What there is to clean now; nothing when the topic's policy has no compact, or while a
+ * compaction is under way. stable_end_offset: the last stable offset. Reads nothing: with min. or
+ * max.compaction.lag.ms it may say times_unknown, and knows more after log_times_end. */
+void log_compaction_look(struct log *l, int64_t stable_end_offset, int64_t now_ms,
+                         struct compaction_range *out);
 
-/* Asks the disk for timestamps of sealed segments that are not known since the start. Begin holds references on
- * them; NULL: all are known, or no memory. l NULL at the end: the log is gone meanwhile. */
+/* Asks the disk for timestamps of sealed segments that are not known since the start. Begin holds
+ * references on them; NULL: all are known, or no memory. l NULL at the end: the log is gone
+ * meanwhile. */
 struct log_times;
 struct log_times *log_times_begin(struct log *l);
 struct status log_times_run(struct log_times *t); /* [pool] KAFKA_STORAGE_ERROR, CORRUPT_MESSAGE */
@@ -33,9 +37,9 @@ void log_times_end(struct log *l, struct log_times *t);
 struct log_compaction_args {
     int64_t stable_end_offset;
     int64_t now_ms;
-    size_t map_bytes_max;  /* for keys; less is taken when the dirty part has fewer offsets */
-    double map_load;       /* share of it that is filled */
-    size_t buffer_bytes;   /* of batches to be written */
+    size_t map_bytes_max; /* for keys; less is taken when the dirty part has fewer offsets */
+    double map_load;      /* share of it that is filled */
+    size_t buffer_bytes;  /* of batches to be written */
 };
 
 struct log_compaction;
@@ -51,10 +55,12 @@ enum log_compaction_next {
 
 /* [pool] One step: reads about bytes_max bytes, or writes names. *next is written in each case.
  *
- * CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, …  A batch cannot be read, or rewritten.   The log is as it was.
+ * CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, …  A batch cannot be read, or rewritten.   The log is as it
+ *                                        was.
  * KAFKA_STORAGE_ERROR                    A file call failed. The log is as it was, unless
- *                                        log_compaction_broke_log: then end takes it offline. */
-struct status log_compaction_run(struct log_compaction *c, int64_t bytes_max, enum log_compaction_next *next);
+ * log_compaction_broke_log: then end takes it offline. */
+struct status log_compaction_run(struct log_compaction *c, int64_t bytes_max,
+                                 enum log_compaction_next *next);
 
 /* [loop] The log goes on with the new segments; readers of the old ones keep them. */
 void log_compaction_adopt(struct log_compaction *c);
@@ -76,7 +82,8 @@ struct log_compaction_stats {
 };
 void log_compaction_stats(const struct log_compaction *c, struct log_compaction_stats *out);
 
-/* [loop] After DONE: frees c; what is clean now counts as clean (log_cleaned_offset). result: the last run's. */
+/* [loop] After DONE: frees c; what is clean now counts as clean (log_cleaned_offset). result: the
+ * last run's. */
 void log_compaction_end(struct log *l, struct log_compaction *c, struct status result);
 
 #endif

@@ -12,8 +12,9 @@ enum retention {
 
 /* ---- the map ---- */
 
-struct status compaction_map_batch(struct compaction_filter *f, struct bytes batch, int64_t from_offset,
-                                   size_t count_max, bool *full, int64_t *end_offset)
+struct status compaction_map_batch(struct compaction_filter *f, struct bytes batch,
+                                   int64_t from_offset, size_t count_max, bool *full,
+                                   int64_t *end_offset)
 {
     const int64_t batch_end = record_batch_last_offset(batch.data) + 1;
     struct txn_index_entry unused;
@@ -86,8 +87,8 @@ static bool horizon_passed(const struct compaction_rules *rules, const uint8_t *
     return has_horizon(head) && record_batch_base_timestamp(head) <= rules->now_ms;
 }
 
-static struct status keeps_record(const struct compaction_rules *rules, const uint8_t *head, const struct record *r,
-                                  bool *keep)
+static struct status keeps_record(const struct compaction_rules *rules, const uint8_t *head,
+                                  const struct record *r, bool *keep)
 {
     int64_t newest;
     struct status st;
@@ -126,8 +127,8 @@ static struct status keep_records(struct compaction_filter *f, struct bytes batc
     return status_failed(st) ? st : it.status;
 }
 
-static struct status filter_records(struct compaction_filter *f, struct bytes batch, bool marker_of_nothing,
-                                    struct bytes *out)
+static struct status filter_records(struct compaction_filter *f, struct bytes batch,
+                                    bool marker_of_nothing, struct bytes *out)
 {
     bool all, needs_horizon;
     struct status st = keep_records(f, batch, &all);
@@ -141,7 +142,8 @@ static struct status filter_records(struct compaction_filter *f, struct bytes ba
         return STATUS_OK;
     }
     return record_batch_rewrite_finish(
-        &f->rewrite, needs_horizon ? f->rules.now_ms + f->rules.delete_retention_ms : NO_TIMESTAMP, f->scratch, out);
+        &f->rewrite, needs_horizon ? f->rules.now_ms + f->rules.delete_retention_ms : NO_TIMESTAMP,
+        f->scratch, out);
 }
 
 struct status compaction_filter_batch(struct compaction_filter *f, struct bytes batch, bool last,

@@ -51,8 +51,9 @@ struct log_compaction {
     bool map_full;
     size_t map_count_max;
     int64_t map_end_offset;
-    size_t clean_count;            /* sources that are cleaned: those that begin below it */
-    struct txn_index_entry *aborts; /* owned: what the transaction indexes say, ascending by first offset */
+    size_t clean_count;             /* sources that are cleaned: those that begin below it */
+    struct txn_index_entry *aborts; /* owned: what the transaction indexes say, ascending by
+                                     * first offset */
     size_t abort_count;
     struct compaction_filter filter;
     struct compression_scratch *scratch; /* owned */
@@ -60,19 +61,21 @@ struct log_compaction {
     /* of the group that is cleaned: sources [group_first, group_first + group_count) */
     size_t group_first;
     size_t group_count;
-    size_t group_last; /* the last of them that has batches */
+    size_t group_last;       /* the last of them that has batches */
     struct segment *cleaned; /* owned: the .cleaned files; NULL between groups */
     int64_t cleaned_end;     /* offset behind its last batch */
     uint8_t *out;            /* owned: batches to be written */
     size_t out_size;
     size_t out_capacity;
-    struct segment *fresh;      /* owned while in ADOPT: the same files under their names */
-    struct log_doomed *doomed;  /* owned, likewise: one for each source that has no successor of its name */
+    struct segment *fresh;     /* owned while in ADOPT: the same files under their names */
+    struct log_doomed *doomed; /* owned, likewise: one for each source that has no successor of
+                                * its name */
 
     struct log_compaction_stats stats;
 };
 
-/* [pool, under names] The group's .cleaned files are written and synced: they take the place of their sources. */
+/* [pool, under names] The group's .cleaned files are written and synced: they take the place of
+ * their sources. */
 struct status compaction_swap(struct log_compaction *c);
 /* [under names] Removes the .cleaned files, if there are any. */
 void compaction_discard(struct log_compaction *c);

@@ -60,8 +60,10 @@ size_t compaction_map_slots(const struct compaction_map *m)
     return m->slots;
 }
 
-/* The entry with the key's hash, or the empty one where it belongs; NULL when the map is full and it is not there. */
-static struct status find(struct compaction_map *m, struct bytes key, uint8_t hash[HASH_BYTES], struct entry **out)
+/* The entry with the key's hash, or the empty one where it belongs; NULL when the map is full and
+ * it is not there. */
+static struct status find(struct compaction_map *m, struct bytes key, uint8_t hash[HASH_BYTES],
+                          struct entry **out)
 {
     uint8_t whole[EVP_MAX_MD_SIZE];
     size_t slot;

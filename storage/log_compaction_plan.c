@@ -35,8 +35,8 @@ static int64_t first_uncleanable(const struct compaction_range_args *a, size_t d
 {
     int64_t offset = lesser(a->stable_end_offset, a->segments[a->count - 1].base_offset);
 
-    /* Past the flushed end a restart takes a missing batch for a lost one. A segment that ends right there may
-     * be part of a flush that is under way. */
+    /* Past the flushed end a restart takes a missing batch for a lost one. A segment that ends
+     * right there may be part of a flush that is under way. */
     offset = lesser(offset, a->flushed_end_offset - 1);
     for (size_t i = dirty; a->min_lag_ms > 0 && i + 1 < a->count; i++)
         if (a->segments[i].largest_timestamp_ms > a->now_ms - a->min_lag_ms)

@@ -1,14 +1,14 @@
 #ifndef STORAGE_LOG_COMPACTION_PLAN_H
 #define STORAGE_LOG_COMPACTION_PLAN_H
 
-/* Which part of a log a compaction works on, and which segments become one: numbers in, numbers out. The rules of
- * Apache Kafka 4.4.
+/* Which part of a log a compaction works on, and which segments become one: numbers in, numbers
+ * out. The rules of Apache Kafka 4.4.
  *
  *      |---- clean ----|-------- dirty, cleanable --------|---- not yet ----| active |
  *      ^ log start     ^ first dirty                      ^ first uncleanable        ^ log end
  *
- * Only whole segments are cleaned; the clean ones are read again with them, to drop what the dirty ones
- * made old. */
+ * Only whole segments are cleaned; the clean ones are read again with them, to drop what the dirty
+ * ones made old. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +30,7 @@ struct compaction_range_args {
     int64_t checkpoint; /* end of what the last compaction cleaned */
     int64_t log_start_offset;
     int64_t log_end_offset;
-    int64_t stable_end_offset;  /* the last stable offset */
+    int64_t stable_end_offset; /* the last stable offset */
     int64_t flushed_end_offset;
     int64_t now_ms;
     int64_t min_lag_ms; /* min.compaction.lag.ms */
@@ -43,7 +43,7 @@ struct compaction_range {
     int64_t clean_bytes;
     int64_t cleanable_bytes; /* of dirty segments that may be cleaned */
     bool overdue;            /* some of it has waited for max.compaction.lag.ms */
-    bool times_unknown;      /* the disk was not asked for some timestamps: what depends on them waits */
+    bool times_unknown; /* the disk was not asked for some timestamps: what depends on them waits */
 };
 
 /* Whether the plan looks at timestamps at all: they may have to be read. */
@@ -51,13 +51,15 @@ bool compaction_needs_timestamps(const struct compaction_range_args *a);
 
 void compaction_find_range(const struct compaction_range_args *a, struct compaction_range *out);
 
-/* The dirty part's share of what would be read: what logs are compared by. 0 when there is nothing to do. */
+/* The dirty part's share of what would be read: what logs are compared by. 0 when there is nothing
+ * to do. */
 double compaction_dirty_ratio(const struct compaction_range *r);
 
 /* Enough of it is dirty, or some of it has waited too long. */
 bool compaction_is_due(const struct compaction_range *r, double min_dirty_ratio);
 
-#define COMPACTION_GROUP_MAX 32 /* segments that become one: names of so many files change in one go */
+/* segments that become one: names of so many files change in one go */
+#define COMPACTION_GROUP_MAX 32
 
 struct compaction_group_limits {
     int64_t segment_bytes;

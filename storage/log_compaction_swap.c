@@ -1,12 +1,14 @@
-/* How the segment that compaction wrote takes the place of those it was made of, so that a crash at any point
- * leaves the old ones or the new one. The names are Apache Kafka's:
+/* How the segment that compaction wrote takes the place of those it was made of, so that a crash at
+ * any point leaves the old ones or the new one. The names are Apache Kafka's:
  *
- *   1.  X.log.cleaned …  → X.log.swap …       directory synced: from here on a restart carries it through
- *   2.  Y.log, Z.log …   → Y.log.deleted …    the merged ones; directory synced: none of them comes back
+ *   1.  X.log.cleaned …  → X.log.swap …       directory synced: from here on a restart carries it
+ *       through
+ *   2.  Y.log, Z.log …   → Y.log.deleted …    the merged ones; directory synced: none of them comes
+ *       back
  *   3.  X.log.swap …     → X.log …            over the old X; directory synced
  *
- * The old files are held open before (segment_pin), so that whoever reads them goes on. All of it runs in the
- * pool under the log's `names`; then the loop adopts the new segment. */
+ * The old files are held open before (segment_pin), so that whoever reads them goes on. All of it
+ * runs in the pool under the log's `names`; then the loop adopts the new segment. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,8 @@ void compaction_discard(struct log_compaction *c)
 }
 
 /* X<suffix><from> → X<suffix><to>; there is a .txnindex only when something aborted. */
-static struct status rename_file(struct segment *s, const char *suffix, const char *from, const char *to)
+static struct status rename_file(struct segment *s, const char *suffix, const char *from,
+                                 const char *to)
 {
     char path[SEGMENT_PATH_BYTES], old[SEGMENT_PATH_BYTES], fresh[SEGMENT_PATH_BYTES];
     struct status st = segment_path(path, s->path, suffix);
@@ -75,7 +78,8 @@ static struct status put_old_aside(struct log_compaction *c)
 
     for (size_t i = 1; i < c->group_count && !status_failed(st); i++)
         st = log_rename_doomed(files, c->sources[c->group_first + i].segment->path);
-    return changed && !status_failed(st) ? files->ops->sync_directory(files, c->log->directory) : st;
+    return changed && !status_failed(st) ? files->ops->sync_directory(files, c->log->directory)
+                                         : st;
 }
 
 /* The new files under their names, as an object like those of an opened log. */
@@ -189,8 +193,8 @@ static void doom(struct log_compaction *c, struct log *l, struct segment *s)
     struct log_doomed *d = c->doomed;
 
     c->doomed = d->next;
-    *d = (struct log_doomed){
-        NULL, s, s->base_offset, clock_wall_ms(l->clock) + l->config->file_delete_delay_ms};
+    *d = (struct log_doomed){NULL, s, s->base_offset,
+                             clock_wall_ms(l->clock) + l->config->file_delete_delay_ms};
     log_append_doomed(l, d);
     log_remove_snapshot_of(l, s->base_offset);
 }
@@ -201,7 +205,8 @@ static void let_go(struct compaction_source *source)
         segment_unpin(source->segment);
 }
 
-/* Nobody but this compaction changes the sources while it is not aborted: retention waits, and cutting adopts first. */
+/* Nobody but this compaction changes the sources while it is not aborted: retention waits, and
+ * cutting adopts first. */
 static void adopt(struct log_compaction *c)
 {
     struct log *l = c->log;
@@ -239,7 +244,8 @@ struct status log_compaction_interrupt(struct log *l)
     if (!c)
         return STATUS_OK;
     if (log_compaction_broke_log(c))
-        return log_go_offline(l, status_error(KERR_KAFKA_STORAGE_ERROR, "names of segments are half changed"));
+        return log_go_offline(
+            l, status_error(KERR_KAFKA_STORAGE_ERROR, "names of segments are half changed"));
     if (c->phase == COMPACTION_ADOPT)
         adopt(c);
     log_compaction_abort(c);

@@ -15,7 +15,8 @@ struct compaction_txn {
     UT_hash_handle hh;
 };
 
-void compaction_txns_init(struct compaction_txns *t, const struct txn_index_entry *aborted, size_t count)
+void compaction_txns_init(struct compaction_txns *t, const struct txn_index_entry *aborted,
+                          size_t count)
 {
     *t = (struct compaction_txns){.aborted = aborted, .aborted_count = count};
 }
@@ -50,11 +51,13 @@ static struct compaction_txn *add(struct compaction_txns *t, int64_t producer_id
     return x;
 }
 
-/* Opens the aborted transactions that begin up to `last_offset`. One whose marker is behind the walk already is of no
- * interest: the walk began after it. */
-static struct status open_aborted(struct compaction_txns *t, int64_t base_offset, int64_t last_offset)
+/* Opens the aborted transactions that begin up to `last_offset`. One whose marker is behind the
+ * walk already is of no interest: the walk began after it. */
+static struct status open_aborted(struct compaction_txns *t, int64_t base_offset,
+                                  int64_t last_offset)
 {
-    for (; t->next < t->aborted_count && t->aborted[t->next].first_offset <= last_offset; t->next++) {
+    for (; t->next < t->aborted_count && t->aborted[t->next].first_offset <= last_offset;
+         t->next++) {
         const struct txn_index_entry *e = &t->aborted[t->next];
         struct compaction_txn *x;
 
@@ -74,7 +77,8 @@ static struct status open_aborted(struct compaction_txns *t, int64_t base_offset
 
 struct status compaction_txns_data(struct compaction_txns *t, const uint8_t *head, bool *discard)
 {
-    struct status st = open_aborted(t, record_batch_base_offset(head), record_batch_last_offset(head));
+    struct status st =
+        open_aborted(t, record_batch_base_offset(head), record_batch_last_offset(head));
     struct compaction_txn *x;
 
     *discard = false;
@@ -108,7 +112,8 @@ static int marker_type(struct bytes batch)
 struct status compaction_txns_control(struct compaction_txns *t, struct bytes batch, bool *discard,
                                       bool *keep_aborted, struct txn_index_entry *entry)
 {
-    struct status st = open_aborted(t, record_batch_base_offset(batch.data), record_batch_last_offset(batch.data));
+    struct status st =
+        open_aborted(t, record_batch_base_offset(batch.data), record_batch_last_offset(batch.data));
     const int type = marker_type(batch);
     struct compaction_txn *x;
 

@@ -1,14 +1,15 @@
 #ifndef STORAGE_LOG_CONFIG_H
 #define STORAGE_LOG_CONFIG_H
 
-/* The topic settings that a log acts on; names and defaults are Kafka's (docs: topic configuration). */
+/* The topic settings that a log acts on; names and defaults are Kafka's (docs: topic
+ * configuration). */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct log_config {
-    int64_t retention_ms;       /* -1: unlimited */
-    int64_t retention_bytes;    /* -1: unlimited */
+    int64_t retention_ms;    /* -1: unlimited */
+    int64_t retention_bytes; /* -1: unlimited */
     int64_t segment_ms;
     int64_t segment_jitter_ms;
     int32_t segment_bytes;

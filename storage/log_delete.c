@@ -1,5 +1,5 @@
-/* Deleting a whole log: its directory gets a name that says so, and is removed by whoever looks after the
- * log directory. */
+/* Deleting a whole log: its directory gets a name that says so, and is removed by whoever looks
+ * after the log directory. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -56,11 +56,13 @@ static struct status read_meta(struct log_dir *d, struct meta_error *error)
     d->formatted = !status_failed(st);
     if (!status_failed(st) || st.sys_errno == ENOENT)
         return STATUS_OK;
-    snprintf(error->text, sizeof error->text, "%s/" META_PROPERTIES_NAME ": %.700s", d->path, why.text);
+    snprintf(error->text, sizeof error->text, "%s/" META_PROPERTIES_NAME ": %.700s", d->path,
+             why.text);
     return st;
 }
 
-struct status log_dir_open(struct files *fs, const char *path, struct log_dir *out, struct meta_error *error)
+struct status log_dir_open(struct files *fs, const char *path, struct log_dir *out,
+                           struct meta_error *error)
 {
     struct log_dir d = {.files = fs};
     struct status st = files_make_directories(fs, path);
@@ -104,7 +106,8 @@ static struct uuid make_id(struct random *random)
     return id;
 }
 
-struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t node_id, struct random *random)
+struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t node_id,
+                             struct random *random)
 {
     struct meta_properties m = d->meta;
     struct status st;
@@ -169,8 +172,10 @@ bool log_dir_parse_run(struct bytes text, struct log_dir_run *out)
     return good;
 }
 
-/* Reads a small file; *there says whether it exists. Its text is empty when it is too large to be one of ours. */
-static struct status read_small(struct log_dir *d, const char *name, struct bytes_mut *out, bool *there)
+/* Reads a small file; *there says whether it exists. Its text is empty when it is too large to be
+ * one of ours. */
+static struct status read_small(struct log_dir *d, const char *name, struct bytes_mut *out,
+                                bool *there)
 {
     char path[PATH_MAX];
     struct status st;
@@ -187,7 +192,8 @@ static struct status read_small(struct log_dir *d, const char *name, struct byte
     return status_failed(st) && st.sys_errno == EFBIG ? STATUS_OK : st;
 }
 
-struct status log_dir_read_history(struct log_dir *d, struct str boot_id, struct log_dir_history *out)
+struct status log_dir_read_history(struct log_dir *d, struct str boot_id,
+                                   struct log_dir_history *out)
 {
     struct log_dir_run run = {.broker_epoch = -1};
     struct bytes_mut text;
@@ -209,10 +215,12 @@ struct status log_dir_read_history(struct log_dir *d, struct str boot_id, struct
     known = known && log_dir_parse_run((struct bytes){text.data, text.size}, &run);
     free(text.data);
     out->broker_epoch = known ? run.broker_epoch : -1;
-    /* Also of a run that did not get through the recovery from another boot: rarely, and at the cost of reading again. */
+    /* Also of a run that did not get through the recovery from another boot: rarely, and at the
+     * cost of reading again. */
     out->cache_distrusted = !known || run.boot_id[0] == '\0';
-    out->trust = known && boot_id.size > 0 && str_equal(str_from(run.boot_id), boot_id) ? LOG_TRUST_SAME_BOOT
-                                                                                  : LOG_TRUST_OTHER_BOOT;
+    out->trust = known && boot_id.size > 0 && str_equal(str_from(run.boot_id), boot_id)
+                     ? LOG_TRUST_SAME_BOOT
+                     : LOG_TRUST_OTHER_BOOT;
     return STATUS_OK;
 }
 
@@ -243,7 +251,8 @@ struct status log_dir_record_epoch(struct log_dir *d, struct str boot_id, int64_
     return write_json(d, RUN_NAME, object);
 }
 
-/* Puts a text into the place of a file's content of `size` bytes, which is no less: spaces follow it. */
+/* Puts a text into the place of a file's content of `size` bytes, which is no less: spaces follow
+ * it. */
 static struct status overwrite(struct files *fs, const char *path, const char *text, size_t size)
 {
     char content[SMALL_FILE_MAX + 1];
@@ -272,7 +281,8 @@ struct status log_dir_distrust(struct log_dir *d)
     if (!path_in(d, RUN_NAME, path))
         st = status_errno(ENAMETOOLONG, "distrust a log directory");
     if (!status_failed(st) && log_dir_parse_run((struct bytes){old.data, old.size}, &run)) {
-        int size = snprintf(text, sizeof text, "{\"version\":0,\"bootId\":\"\",\"brokerEpoch\":%" PRId64 "}",
+        int size = snprintf(text, sizeof text,
+                            "{\"version\":0,\"bootId\":\"\",\"brokerEpoch\":%" PRId64 "}",
                             run.broker_epoch);
 
         st = overwrite(d->files, path, text, old.size > (size_t)size ? old.size : (size_t)size);
@@ -315,8 +325,8 @@ static const char *const checkpoint_names[LOG_DIR_CHECKPOINT_COUNT] = {
     [LOG_DIR_CLEANED] = "cleaner-offset-checkpoint",
 };
 
-struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint which, struct offset_map *out,
-                                      struct checkpoint_error *error)
+struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint which,
+                                      struct offset_map *out, struct checkpoint_error *error)
 {
     char path[PATH_MAX];
 
@@ -374,8 +384,8 @@ static bool parse_partition(struct str name, struct log_dir_entry *entry)
     if (!dash || dash == name.data)
         return false;
     entry->topic = (struct str){name.data, (size_t)(dash - name.data)};
-    if (!checkpoint_parse_number((struct str){dash + 1, name.size - entry->topic.size - 1}, INT32_MAX,
-                                 &partition) ||
+    if (!checkpoint_parse_number((struct str){dash + 1, name.size - entry->topic.size - 1},
+                                 INT32_MAX, &partition) ||
         partition < 0 || entry->topic.size > OFFSET_MAP_TOPIC_CHARS_MAX)
         return false;
     entry->partition = (int32_t)partition;
@@ -391,7 +401,8 @@ static bool ends_with(struct str s, const char *suffix)
 
 struct log_dir_entry log_dir_parse_name(struct str name)
 {
-    const struct log_dir_entry foreign = {.kind = LOG_DIR_FOREIGN, .topic = STR_NULL, .partition = -1};
+    const struct log_dir_entry foreign = {
+        .kind = LOG_DIR_FOREIGN, .topic = STR_NULL, .partition = -1};
     struct log_dir_entry entry = {.kind = LOG_DIR_LOG};
 
     for (int kind = LOG_DIR_DELETED; kind <= LOG_DIR_STRAY; kind++) {
@@ -433,8 +444,8 @@ struct status log_dir_list(struct log_dir *d, log_dir_visit *visit, void *arg)
     return d->files->ops->list(d->files, d->path, visit_folder, &v);
 }
 
-bool log_dir_format_name(struct str topic, int32_t partition, enum log_dir_entry_kind kind, struct uuid unique,
-                         char out[LOG_DIR_FOLDER_CHARS_MAX + 1])
+bool log_dir_format_name(struct str topic, int32_t partition, enum log_dir_entry_kind kind,
+                         struct uuid unique, char out[LOG_DIR_FOLDER_CHARS_MAX + 1])
 {
     char tail[128];
     size_t at = (size_t)snprintf(tail, sizeof tail, "-%" PRId32, partition);

@@ -34,35 +34,39 @@
 #define LOG_DIR_CHECKPOINT_KINDS 4 /* enum log_dir_checkpoint */
 
 struct log_dir {
-    struct files *files; /* borrowed */
-    char *path;          /* owned */
-    struct file *lock;   /* held */
-    bool formatted;      /* has a meta.properties */
+    struct files *files;         /* borrowed */
+    char *path;                  /* owned */
+    struct file *lock;           /* held */
+    bool formatted;              /* has a meta.properties */
     struct meta_properties meta; /* when formatted */
-    struct bytes_mut written[LOG_DIR_CHECKPOINT_KINDS]; /* owned: the checkpoints as this run wrote them last */
+    /* owned: the checkpoints as this run wrote them last */
+    struct bytes_mut written[LOG_DIR_CHECKPOINT_KINDS];
 };
 
 /* Locks the directory, making it when missing, and reads its meta.properties.
  *
- * KAFKA_STORAGE_ERROR  sys_errno EWOULDBLOCK: another process has it. Others as the file calls say. A file
- *                      that is no meta.properties: sys_errno 0.
+ * KAFKA_STORAGE_ERROR  sys_errno EWOULDBLOCK: another process has it. Others as the file calls say.
+ *                      A file that is no meta.properties: sys_errno 0.
  * error->text is a sentence for the operator in each case. Nothing stays open. */
-struct status log_dir_open(struct files *fs, const char *path, struct log_dir *out, struct meta_error *error);
+struct status log_dir_open(struct files *fs, const char *path, struct log_dir *out,
+                           struct meta_error *error);
 
 /* Unlocks; frees what log_dir_open took. Fine on a zeroed one. */
 void log_dir_close(struct log_dir *d);
 
-/* Gives an empty directory its meta.properties, or one of version 0 or without directory.id what it lacks.
- * The directory id comes from random unless the caller put one into d->meta. No-op when nothing is missing. cluster_id has at most
- * META_CLUSTER_ID_CHARS_MAX characters. */
-struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t node_id, struct random *random);
+/* Gives an empty directory its meta.properties, or one of version 0 or without directory.id what it
+ * lacks. The directory id comes from random unless the caller put one into d->meta. No-op when
+ * nothing is missing. cluster_id has at most META_CLUSTER_ID_CHARS_MAX characters. */
+struct status log_dir_format(struct log_dir *d, const char *cluster_id, int32_t node_id,
+                             struct random *random);
 
 /* ---- what the run before left ---- */
 
 struct log_dir_history {
     enum log_trust trust;
-    bool cache_distrusted; /* what memory holds of its files may not be what the disk has: files_drop_cached_tree first */
-    int64_t broker_epoch; /* of the run before, whether it stopped or crashed; -1 unknown */
+    bool cache_distrusted; /* what memory holds of its files may not be what the disk has:
+                            * files_drop_cached_tree first */
+    int64_t broker_epoch;  /* of the run before, whether it stopped or crashed; -1 unknown */
 };
 
 /* What .trivet-run says. */
@@ -71,26 +75,29 @@ struct log_dir_run {
     int64_t broker_epoch; /* -1 unknown */
 };
 
-/* The two files' texts, for those who only look. The epoch of a clean-shutdown file, -1 when it says none; false
- * when the other is not one of ours. */
+/* The two files' texts, for those who only look. The epoch of a clean-shutdown file, -1 when it
+ * says none; false when the other is not one of ours. */
 int64_t log_dir_parse_clean_shutdown(struct bytes text);
 bool log_dir_parse_run(struct bytes text, struct log_dir_run *out);
 
-/* Reads .kafka_cleanshutdown and .trivet-run. boot_id: the machine's now, LOG_DIR_BOOT_ID_CHARS characters; empty
- * when it cannot be known, which is another boot. An unreadable clean-shutdown file still means a clean stop. */
-struct status log_dir_read_history(struct log_dir *d, struct str boot_id, struct log_dir_history *out);
+/* Reads .kafka_cleanshutdown and .trivet-run. boot_id: the machine's now, LOG_DIR_BOOT_ID_CHARS
+ * characters; empty when it cannot be known, which is another boot. An unreadable clean-shutdown
+ * file still means a clean stop. */
+struct status log_dir_read_history(struct log_dir *d, struct str boot_id,
+                                   struct log_dir_history *out);
 
-/* Before the first write of a run: removes .kafka_cleanshutdown, durably, and records the boot. broker_epoch
- * is the history's (a registration may never come). */
+/* Before the first write of a run: removes .kafka_cleanshutdown, durably, and records the boot.
+ * broker_epoch is the history's (a registration may never come). */
 struct status log_dir_begin_run(struct log_dir *d, struct str boot_id, int64_t broker_epoch);
 
-/* At registration: the epoch to be told as PreviousBrokerEpoch after a crash; -1 when a crash of this run
- * could lose something acknowledged (log.flush.before.ack=false) or recovery found damage. */
+/* At registration: the epoch to be told as PreviousBrokerEpoch after a crash; -1 when a crash of
+ * this run could lose something acknowledged (log.flush.before.ack=false) or recovery found
+ * damage. */
 struct status log_dir_record_epoch(struct log_dir *d, struct str boot_id, int64_t broker_epoch);
 
-/* A sync failed: what the disk refused may stay in memory, marked as written. The boot is taken out of what the run has
- * recorded, in place: no space is asked of the disk, and whoever reads it back on this boot reads it from that very
- * memory. On the next boot it matters no more. */
+/* A sync failed: what the disk refused may stay in memory, marked as written. The boot is taken out
+ * of what the run has recorded, in place: no space is asked of the disk, and whoever reads it back
+ * on this boot reads it from that very memory. On the next boot it matters no more. */
 struct status log_dir_distrust(struct log_dir *d);
 
 /* After everything else of a clean stop. */
@@ -106,13 +113,14 @@ enum log_dir_checkpoint {
     LOG_DIR_CHECKPOINT_COUNT,
 };
 
-/* Adds to *out what the file says; a missing file says nothing. A damaged one is KAFKA_STORAGE_ERROR with sys_errno 0,
- * *error set and *out empty: the caller may go on as if it were missing, at the cost of a longer recovery. */
-struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint which, struct offset_map *out,
-                                      struct checkpoint_error *error);
-/* A checkpoint that says nothing new is not written again: an idle broker leaves its disk alone, and each of these writes
- * is a commit of the file system's journal that flushes wait for. *written: it was, and every name in the directory is durable
- * with it. */
+/* Adds to *out what the file says; a missing file says nothing. A damaged one is
+ * KAFKA_STORAGE_ERROR with sys_errno 0, *error set and *out empty: the caller may go on as if it
+ * were missing, at the cost of a longer recovery. */
+struct status log_dir_read_checkpoint(struct log_dir *d, enum log_dir_checkpoint which,
+                                      struct offset_map *out, struct checkpoint_error *error);
+/* A checkpoint that says nothing new is not written again: an idle broker leaves its disk alone,
+ * and each of these writes is a commit of the file system's journal that flushes wait for.
+ * *written: it was, and every name in the directory is durable with it. */
 struct status log_dir_write_checkpoint(struct log_dir *d, enum log_dir_checkpoint which,
                                        const struct offset_map *offsets, bool *written);
 
@@ -143,9 +151,10 @@ struct status log_dir_list(struct log_dir *d, log_dir_visit *visit, void *arg);
 
 #define LOG_DIR_FOLDER_CHARS_MAX 255
 
-/* "<topic>-<partition>"; with a suffix other than LOG_DIR_LOG "<topic>-<partition>.<32 hex digits>-delete", the topic
- * cut so that the name stays within 255 characters, as Apache Kafka does. False when topic is too long. */
-bool log_dir_format_name(struct str topic, int32_t partition, enum log_dir_entry_kind kind, struct uuid unique,
-                         char out[LOG_DIR_FOLDER_CHARS_MAX + 1]);
+/* "<topic>-<partition>"; with a suffix other than LOG_DIR_LOG "<topic>-<partition>.<32 hex
+ * digits>-delete", the topic cut so that the name stays within 255 characters, as Apache Kafka
+ * does. False when topic is too long. */
+bool log_dir_format_name(struct str topic, int32_t partition, enum log_dir_entry_kind kind,
+                         struct uuid unique, char out[LOG_DIR_FOLDER_CHARS_MAX + 1]);
 
 #endif

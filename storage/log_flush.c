@@ -1,6 +1,6 @@
-/* Flushing: the loop says what is dirty and takes references on it, the pool syncs, the loop moves the
- * flushed end. Whatever recovery relies on below the flushed end is durable with it: the segments, the
- * indexes of sealed ones, names, leader epochs. */
+/* Flushing: the loop says what is dirty and takes references on it, the pool syncs, the loop moves
+ * the flushed end. Whatever recovery relies on below the flushed end is durable with it: the
+ * segments, the indexes of sealed ones, names, leader epochs. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +9,12 @@
 #include "protocol/base/check.h"
 #include "storage/log_internal.h"
 
-/* A producer snapshot is written with the first flush after so many bytes, so that a restart after a
- * kill has only so much to walk over. */
+/* A producer snapshot is written with the first flush after so many bytes, so that a restart after
+ * a kill has only so much to walk over. */
 #define SNAPSHOT_DISTANCE_BYTES (4 << 20)
 
-/* The kernel is asked to start writing this much at a time, so that a flush finds little left to do. */
+/* The kernel is asked to start writing this much at a time, so that a flush finds little left to
+ * do. */
 #define WRITE_OUT_STEP_BYTES (2 << 20)
 
 struct flush_work {
@@ -21,9 +22,9 @@ struct flush_work {
     struct segment **segments; /* owned references */
     size_t segment_count;
     bool last_sealed; /* all before it are */
-    char *directory; /* owned */
+    char *directory;  /* owned */
     bool sync_directory;
-    bool sync_parent; /* and partition.metadata */
+    bool sync_parent;          /* and partition.metadata */
     struct bytes_mut epochs;   /* data NULL: nothing to write */
     struct bytes_mut snapshot; /* likewise */
     int64_t snapshot_offset;
@@ -45,8 +46,8 @@ static void flush_work_free(struct flush_work *w)
     free(w);
 }
 
-/* The last segments: those with batches past the flushed end, and one that ends right there, since it may have
- * been sealed after that flush and its indexes are not synced yet. */
+/* The last segments: those with batches past the flushed end, and one that ends right there, since
+ * it may have been sealed after that flush and its indexes are not synced yet. */
 static size_t unflushed_segments(const struct log *l)
 {
     size_t count = 0;
@@ -85,7 +86,8 @@ static int flush_file_count(const struct flush_work *w)
 /* A snapshot that lies at no segment's base is only of use while it is the newest. */
 static bool is_of_use(const struct log *l, int64_t snapshot)
 {
-    return !l->segment_count || l->segments[log_segment_index(l, snapshot)]->base_offset == snapshot;
+    return !l->segment_count ||
+           l->segments[log_segment_index(l, snapshot)]->base_offset == snapshot;
 }
 
 static void take_small_files(struct log *l, struct flush_work *w)
@@ -112,7 +114,8 @@ static bool flush_begin(struct log *l, struct log_flush *out, bool closing)
     struct flush_work *w;
 
     CHECK(!l->flushing);
-    if (log_offline(l) || !active || (!closing && l->flushed_end >= l->end_offset && !active->names_new))
+    if (log_offline(l) || !active ||
+        (!closing && l->flushed_end >= l->end_offset && !active->names_new))
         return false;
     w = calloc(1, sizeof *w);
     if (!w)
@@ -154,7 +157,8 @@ bool log_write_out_begin(struct log *l, struct log_write_out *out)
 
     if (log_offline(l) || !s || s->size - s->write_out_started_to < WRITE_OUT_STEP_BYTES)
         return false;
-    *out = (struct log_write_out){segment_retain(s), s->write_out_started_to, s->size - s->write_out_started_to};
+    *out = (struct log_write_out){segment_retain(s), s->write_out_started_to,
+                                  s->size - s->write_out_started_to};
     s->write_out_started_to = s->size;
     return true;
 }
@@ -174,7 +178,8 @@ void log_write_out_end(struct log_write_out *w)
     *w = (struct log_write_out){0};
 }
 
-static struct status join_path(char out[SEGMENT_PATH_BYTES], const char *directory, const char *name)
+static struct status join_path(char out[SEGMENT_PATH_BYTES], const char *directory,
+                               const char *name)
 {
     const int size = snprintf(out, SEGMENT_PATH_BYTES, "%s/%s", directory, name);
 
@@ -342,7 +347,8 @@ void log_flush_end(struct log *l, struct log_flush *f, struct status result)
         if (w->end_offset > l->flushed_end)
             l->flushed_end = w->end_offset;
         log_add_hint(l->end_hints, LOG_END_HINTS, &l->end_hint_next, w->end_hint);
-        if (w->snapshot.data && w->snapshot_offset > l->snapshot_offset) /* a roll may have written a newer one */
+        /* a roll may have written a newer one */
+        if (w->snapshot.data && w->snapshot_offset > l->snapshot_offset)
             l->snapshot_offset = w->snapshot_offset;
     }
     flush_work_free(w);

@@ -1,12 +1,13 @@
 #ifndef STORAGE_LOG_INTERNAL_H
 #define STORAGE_LOG_INTERNAL_H
 
-/* What the files of the log share: log.c (state, closing), log_append.c, log_flush.c,
- * log_read.c, log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c, log_verify.c, log_compaction*.c.
+/* What the files of the log share: log.c (state, closing), log_append.c, log_flush.c, log_read.c,
+ * log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c, log_verify.c, log_compaction*.c.
  *
- * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments with
- * a reference on each, and go on without it; so the loop holds it whenever it changes what they copy:
- * the array of segments, size and largest timestamp of a segment, start offset, config and failure. */
+ * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments
+ * with a reference on each, and go on without it; so the loop holds it whenever it changes what
+ * they copy: the array of segments, size and largest timestamp of a segment, start offset, config
+ * and failure. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -59,18 +60,18 @@ struct log {
     struct status failure; /* offline when it is one */
 
     bool directory_exists;
-    bool directory_new;       /* partition.metadata and the directory's own name are not synced yet */
+    bool directory_new; /* partition.metadata and the directory's own name are not synced yet */
     bool flushing;
-    bool names_wanted;        /* retention waits for a flush */
-    bool unsettled;           /* not as a clean close leaves it */
-    uint32_t truncations;     /* a flush that began before one says nothing about the log after it */
-    int64_t roll_jitter_ms;   /* of the active segment */
+    bool names_wanted;      /* retention waits for a flush */
+    bool unsettled;         /* not as a clean close leaves it */
+    uint32_t truncations;   /* a flush that began before one says nothing about the log after it */
+    int64_t roll_jitter_ms; /* of the active segment */
 
     struct epoch_cache epochs;
     struct producer_state producers;
-    int64_t snapshot_offset;      /* of the newest snapshot file; -1: none */
-    int64_t snapshot_size_bytes;  /* log bytes appended since it */
-    int64_t verify_from;          /* batches in [verify_from, verify_to) were not checked at open */
+    int64_t snapshot_offset;     /* of the newest snapshot file; -1: none */
+    int64_t snapshot_size_bytes; /* log bytes appended since it */
+    int64_t verify_from;         /* batches in [verify_from, verify_to) were not checked at open */
     int64_t verify_to;
 
     struct log_hint read_hints[LOG_READ_HINTS];
@@ -80,8 +81,8 @@ struct log {
 
     struct log_doomed *doomed; /* oldest first */
 
-    /* Held while names of sealed segments change, by who cuts the log and by steps of a compaction. Taken before `lock`,
-     * and by nothing that may not wait for a disk. */
+    /* Held while names of sealed segments change, by who cuts the log and by steps of a compaction.
+     * Taken before `lock`, and by nothing that may not wait for a disk. */
     pthread_mutex_t names;
     struct log_compaction *compaction; /* under way; NULL: none */
     int64_t cleaned_offset;            /* a compaction has cleaned what is below */
@@ -98,9 +99,11 @@ struct status log_go_offline(struct log *l, struct status reason);
 struct status log_check_online(const struct log *l);
 void log_set_start_offset(struct log *l, int64_t offset);
 struct segment *log_active_segment(const struct log *l); /* NULL when there is none */
-/* Index of the segment whose range holds offset; the first one when it is below. Not of an empty log. */
+/* Index of the segment whose range holds offset; the first one when it is below. Not of an empty
+ * log. */
 size_t log_segment_index(const struct log *l, int64_t offset);
-struct status log_add_segment(struct log *l, struct segment *s); /* takes the reference; ENOMEM: not */
+/* takes the reference; ENOMEM: not */
+struct status log_add_segment(struct log *l, struct segment *s);
 /* Path of a file in the log's directory. */
 struct status log_path(const struct log *l, char out[SEGMENT_PATH_BYTES], const char *name);
 struct status log_snapshot_path(const char *directory, char out[SEGMENT_PATH_BYTES], int64_t offset,
@@ -116,8 +119,8 @@ struct status log_write_metadata(struct log *l);
 /* Makes directory and partition.metadata when they are missing. Not synced. */
 struct status log_make_directory(struct log *l);
 /* Applies one batch that is in the log to the producer state, and to the transaction index of s. */
-struct status log_apply_batch(struct producer_state *producers, struct segment *s, struct bytes batch,
-                              bool with_txn_index);
+struct status log_apply_batch(struct producer_state *producers, struct segment *s,
+                              struct bytes batch, bool with_txn_index);
 
 /* False when the batch is no COMMIT or ABORT marker. */
 bool log_parse_marker(struct bytes batch, struct producer_marker *out);
@@ -127,8 +130,8 @@ struct status log_write_snapshot(struct log *l, int64_t offset);
 
 /* ---- log_flush.c ---- */
 
-/* As log_flush_begin, after the newest segment was sealed and a snapshot written for closing: they are
- * covered too, also when all batches are flushed. */
+/* As log_flush_begin, after the newest segment was sealed and a snapshot written for closing: they
+ * are covered too, also when all batches are flushed. */
 bool log_flush_begin_closing(struct log *l, struct log_flush *out);
 /* The snapshot at `offset` is the newest now; one that it makes useless is removed. */
 void log_replace_snapshot(struct log *l, int64_t offset);
@@ -142,8 +145,9 @@ struct status log_roll(struct log *l, int64_t base_offset);
 
 /* Reads whole batches of [position, limit) of a segment in order. */
 typedef struct status log_scan_visit(void *arg, struct bytes batch, int64_t position);
-/* Stops at the first failure of visit, or CORRUPT_MESSAGE at the first bytes that are no valid batch; *end
- * is where it stopped. check_crc_from: batches that start at or after it have their CRC checked. */
+/* Stops at the first failure of visit, or CORRUPT_MESSAGE at the first bytes that are no valid
+ * batch; *end is where it stopped. check_crc_from: batches that start at or after it have their CRC
+ * checked. */
 struct status log_scan(struct segment *s, int64_t position, int64_t limit, int64_t check_crc_from,
                        log_scan_visit *visit, void *arg, int64_t *end);
 /* Producer state as of offset `end`: newest usable snapshot, then the batches behind it. */
@@ -156,14 +160,15 @@ struct status log_drop_segments(struct log *l, size_t first, size_t count);
 /* Renames one segment's files to .deleted; what is not there is fine. */
 struct status log_rename_doomed(struct files *files, const char *path);
 void log_append_doomed(struct log *l, struct log_doomed *d); /* owned from now on */
-/* Removes the producer snapshot at the base of a segment that is gone, unless it is the one in use. */
+/* Removes the producer snapshot at the base of a segment that is gone, unless it is the one in
+ * use. */
 void log_remove_snapshot_of(struct log *l, int64_t base_offset);
 void log_free_doomed(struct log *l);
 
 /* ---- log_compaction_swap.c ---- */
 
-/* The log is about to be cut, under `names`: a compaction that is under way changes nothing any more. What it has
- * changed on the disk the log knows when this returns. */
+/* The log is about to be cut, under `names`: a compaction that is under way changes nothing any
+ * more. What it has changed on the disk the log knows when this returns. */
 struct status log_compaction_interrupt(struct log *l);
 
 #endif

@@ -50,7 +50,8 @@ static struct log_listing_segment *segment_entry(struct log_listing *l, int64_t 
     for (size_t i = l->segment_count; i-- > 0;)
         if (l->segments[i].base_offset == base_offset)
             return &l->segments[i];
-    if (!grow((void **)&l->segments, &l->segment_capacity, l->segment_count, sizeof l->segments[0])) {
+    if (!grow((void **)&l->segments, &l->segment_capacity, l->segment_count,
+              sizeof l->segments[0])) {
         l->out_of_memory = true;
         return NULL;
     }
@@ -86,7 +87,8 @@ static void visit(void *arg, const char *name, bool is_directory)
         return;
     }
     if (strcmp(suffix, ".snapshot") == 0) {
-        if (grow((void **)&l->snapshots, &l->snapshot_capacity, l->snapshot_count, sizeof l->snapshots[0]))
+        if (grow((void **)&l->snapshots, &l->snapshot_capacity, l->snapshot_count,
+                 sizeof l->snapshots[0]))
             l->snapshots[l->snapshot_count++] = offset;
         else
             l->out_of_memory = true;
@@ -167,7 +169,8 @@ static struct status remove_name(struct files *files, const char *directory, con
     return st.sys_errno == ENOENT ? STATUS_OK : st;
 }
 
-static struct status remove_segment_files(struct files *files, const char *directory, int64_t base_offset)
+static struct status remove_segment_files(struct files *files, const char *directory,
+                                          int64_t base_offset)
 {
     static const char *const suffixes[] = {".index", ".timeindex", ".txnindex", ".log"};
     struct status st = STATUS_OK;
@@ -183,9 +186,10 @@ static struct status remove_segment_files(struct files *files, const char *direc
 
 /* ---- interrupted swaps ----
  *
- * Compaction writes X.cleaned, renames it to X.swap, then removes what it replaces and renames it to X, the .log file
- * last. From X.log.swap on the step is carried through; before, it is undone. An index.swap without it may be of
- * either: the disk can have lost names before and after. It is removed, and X gets its indexes made anew. */
+ * Compaction writes X.cleaned, renames it to X.swap, then removes what it replaces and renames it
+ * to X, the .log file last. From X.log.swap on the step is carried through; before, it is undone.
+ * An index.swap without it may be of either: the disk can have lost names before and after. It is
+ * removed, and X gets its indexes made anew. */
 
 static int64_t least_cleaned(const struct log_listing *l)
 {
@@ -193,15 +197,15 @@ static int64_t least_cleaned(const struct log_listing *l)
     const char *suffix;
 
     for (size_t i = 0; i < l->leftover_count; i++)
-        if (ends_with(l->leftovers[i], ".cleaned") && parse_name(l->leftovers[i], &offset, &suffix) &&
-            offset < least)
+        if (ends_with(l->leftovers[i], ".cleaned") &&
+            parse_name(l->leftovers[i], &offset, &suffix) && offset < least)
             least = offset;
     return least;
 }
 
 /* The offset behind the last batch of a .log.swap file. */
-static struct status swap_end(struct files *files, const char *directory, const char *name, int64_t base,
-                              int64_t *end)
+static struct status swap_end(struct files *files, const char *directory, const char *name,
+                              int64_t base, int64_t *end)
 {
     uint8_t head[RECORD_BATCH_HEADER_BYTES];
     char path[SEGMENT_PATH_BYTES];
@@ -247,8 +251,8 @@ static struct status finish_swaps(struct log_listing *l, struct files *files, co
     struct status st = STATUS_OK;
 
     for (size_t i = 0; i < l->leftover_count; i++) {
-        if (!ends_with(l->leftovers[i], ".log.swap") || !parse_name(l->leftovers[i], &offset, &suffix) ||
-            offset >= cleaned)
+        if (!ends_with(l->leftovers[i], ".log.swap") ||
+            !parse_name(l->leftovers[i], &offset, &suffix) || offset >= cleaned)
             continue;
         st = swap_end(files, directory, l->leftovers[i], offset, &end);
         if (status_failed(st))
@@ -301,12 +305,13 @@ static bool is_amid(const struct log_listing *l, const char *name, int64_t *offs
 {
     const char *suffix;
 
-    return l->segment_count > 1 && ends_with(name, ".log.deleted") && parse_name(name, offset, &suffix) &&
-           *offset > l->segments[0].base_offset && *offset < l->segments[l->segment_count - 1].base_offset &&
-           !has_segment(l, *offset);
+    return l->segment_count > 1 && ends_with(name, ".log.deleted") &&
+           parse_name(name, offset, &suffix) && *offset > l->segments[0].base_offset &&
+           *offset < l->segments[l->segment_count - 1].base_offset && !has_segment(l, *offset);
 }
 
-static struct status remove_leftovers(struct log_listing *l, struct files *files, const char *directory)
+static struct status remove_leftovers(struct log_listing *l, struct files *files,
+                                      const char *directory)
 {
     struct status st = STATUS_OK;
     int64_t offset;
@@ -325,7 +330,8 @@ bool log_listing_deleted_amid(const struct log_listing *l, size_t *at, int64_t *
     return false;
 }
 
-struct status log_listing_forget_deleted(const struct log_listing *l, struct files *files, const char *directory)
+struct status log_listing_forget_deleted(const struct log_listing *l, struct files *files,
+                                         const char *directory)
 {
     struct status st = STATUS_OK;
 
@@ -358,7 +364,8 @@ static void mark_doubtful_indexes(struct log_listing *l, const struct log_listin
     }
 }
 
-static struct status tidy_leftovers(struct log_listing *l, struct files *files, const char *directory)
+static struct status tidy_leftovers(struct log_listing *l, struct files *files,
+                                    const char *directory)
 {
     struct log_listing before = *l;
     struct status st = finish_swaps(&before, files, directory);

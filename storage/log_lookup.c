@@ -1,10 +1,11 @@
 /* Looking things up beside the loop: by time, and aborted transactions.
  *
- * A lookup copies what it needs to know of the segments under the log's lock, with a reference on each,
- * and then reads files only: index entries that are not written out yet cost a short walk instead.
+ * A lookup copies what it needs to know of the segments under the log's lock, with a reference on
+ * each, and then reads files only: index entries that are not written out yet cost a short walk
+ * instead.
  *
- * `cold` runs through all that reads for a lookup by time: NULL waits for the disk; else *cold is set, and nothing
- * that was found so far counts, as soon as a byte is not in memory. */
+ * `cold` runs through all that reads for a lookup by time: NULL waits for the disk; else *cold is
+ * set, and nothing that was found so far counts, as soon as a byte is not in memory. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,8 @@ static struct status view_take(struct log *l, int64_t from, struct log_view *v)
             v->segments[v->count++] = (struct segment_view){
                 .segment = segment_retain(s),
                 .size = s->size,
-                .end_offset = i + 1 < l->segment_count ? l->segments[i + 1]->base_offset : INT64_MAX,
+                .end_offset =
+                    i + 1 < l->segment_count ? l->segments[i + 1]->base_offset : INT64_MAX,
                 .largest = s->largest,
                 .largest_known = s->largest_known,
             };
@@ -89,7 +91,8 @@ static struct status load_indexes(struct segment *s, bool *cold)
     return segment_load_indexes(s);
 }
 
-/* Largest timestamp of a segment that was not asked for it since the log was opened: so it is sealed. */
+/* Largest timestamp of a segment that was not asked for it since the log was opened: so it is
+ * sealed. */
 static struct status view_largest(struct segment_view *v, bool *cold)
 {
     struct status st;
@@ -139,7 +142,8 @@ static struct status search_records(struct time_search *t, struct bytes batch)
         if (r.timestamp_ms < t->timestamp_ms || r.offset < t->from_offset)
             continue;
         if (r.offset < t->end_offset)
-            t->found = (struct log_time_offset){r.offset, r.timestamp_ms, record_batch_leader_epoch(batch.data)};
+            t->found = (struct log_time_offset){r.offset, r.timestamp_ms,
+                                                record_batch_leader_epoch(batch.data)};
         return STATUS_OK;
     }
     return it.status;
@@ -151,7 +155,8 @@ static struct status search_batch(struct time_search *t, const struct segment_wa
     uint8_t *bytes = malloc((size_t)w->size);
     struct file *f;
     size_t got = 0;
-    struct status st = bytes ? segment_log_file(w->segment, &f) : status_errno(ENOMEM, "log lookup");
+    struct status st =
+        bytes ? segment_log_file(w->segment, &f) : status_errno(ENOMEM, "log lookup");
 
     if (!status_failed(st) && t->cold)
         st = files->ops->read_nowait(files, f, bytes, (size_t)w->size, w->position, &got, t->cold);
@@ -166,7 +171,8 @@ static struct status search_batch(struct time_search *t, const struct segment_wa
 }
 
 /* Where a walk for the time may start. */
-static struct status search_start(struct time_search *t, struct segment *s, struct offset_position *from)
+static struct status search_start(struct time_search *t, struct segment *s,
+                                  struct offset_position *from)
 {
     struct offset_index *offsets = &s->offsets;
     struct time_index *times = &s->times;
@@ -175,13 +181,16 @@ static struct status search_start(struct time_search *t, struct segment *s, stru
 
     if (status_failed(st) || is_cold(t->cold))
         return st;
-    /* Strictly before: an entry with the very timestamp says that the record lies at or before it. */
-    st = time_index_lookup(times, entries_in_file(&times->file), t->timestamp_ms - 1, &before, t->cold);
+    /* Strictly before: an entry with the very timestamp says that the record lies at or before
+     * it. */
+    st = time_index_lookup(times, entries_in_file(&times->file), t->timestamp_ms - 1, &before,
+                           t->cold);
     if (status_failed(st) || is_cold(t->cold))
         return st;
     if (before.offset < t->from_offset)
         before.offset = t->from_offset;
-    return offset_index_lookup(offsets, entries_in_file(&offsets->file), before.offset, from, t->cold);
+    return offset_index_lookup(offsets, entries_in_file(&offsets->file), before.offset, from,
+                               t->cold);
 }
 
 /* The first record at or after the time in this segment, if there is one. */
@@ -218,7 +227,8 @@ static struct log_lookup *lookup_begin(struct log *l, const struct log_lookup *w
 
 struct log_lookup *log_lookup_time(struct log *l, int64_t timestamp_ms, int64_t end_offset)
 {
-    return lookup_begin(l, &(struct log_lookup){.timestamp_ms = timestamp_ms, .end_offset = end_offset});
+    return lookup_begin(
+        l, &(struct log_lookup){.timestamp_ms = timestamp_ms, .end_offset = end_offset});
 }
 
 struct log_lookup *log_lookup_max_timestamp(struct log *l)

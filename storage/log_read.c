@@ -46,7 +46,8 @@ static void remember(struct log *l, const struct segment *s, const struct segmen
                      (struct log_hint){s->base_offset, r->next_offset, r->position + r->size});
 }
 
-static void fill_slice(struct log_slice *out, struct segment *s, const struct segment_range *r, bool cold)
+static void fill_slice(struct log_slice *out, struct segment *s, const struct segment_range *r,
+                       bool cold)
 {
     out->segment = segment_retain(s);
     atomic_fetch_add(&s->readers, 1);
@@ -119,8 +120,8 @@ struct status log_slice_locate(struct log_slice *s)
 
     CHECK(s->segment);
     if (!segment_indexes_loaded(s->segment)) {
-        /* Only a sealed segment comes without: all its entries are in the file. An index that cannot be
-         * used costs a longer walk. */
+        /* Only a sealed segment comes without: all its entries are in the file. An index that
+         * cannot be used costs a longer walk. */
         st = segment_load_indexes(s->segment);
         if (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE)
             return st;
@@ -136,7 +137,8 @@ struct status log_slice_locate(struct log_slice *s)
     return STATUS_OK;
 }
 
-struct status log_slice_read(const struct log_slice *s, size_t at, void *buffer, size_t size, bool *cold_out)
+struct status log_slice_read(const struct log_slice *s, size_t at, void *buffer, size_t size,
+                             bool *cold_out)
 {
     struct files *files = s->segment->files;
     struct file *f;
@@ -154,7 +156,8 @@ struct status log_slice_read(const struct log_slice *s, size_t at, void *buffer,
     if (status_failed(st))
         return st;
     if (cold_out)
-        st = files->ops->read_nowait(files, f, buffer, size, s->position + (int64_t)at, &got, cold_out);
+        st = files->ops->read_nowait(files, f, buffer, size, s->position + (int64_t)at, &got,
+                                     cold_out);
     else
         st = files->ops->read(files, f, buffer, size, s->position + (int64_t)at, &got);
     if (status_failed(st) || (cold_out && *cold_out))
@@ -175,10 +178,12 @@ bool log_slice_is_warm(const struct log_slice *s)
         size_t got;
         bool cold = false;
 
-        if (status_failed(s->segment->files->ops->read_nowait(s->segment->files, f, &byte, 1, at, &got, &cold)) || cold)
+        if (status_failed(s->segment->files->ops->read_nowait(s->segment->files, f, &byte, 1, at,
+                                                              &got, &cold)) ||
+            cold)
             return false;
-        if (last != at && (status_failed(s->segment->files->ops->read_nowait(s->segment->files, f, &byte, 1, last,
-                                                                           &got, &cold)) ||
+        if (last != at && (status_failed(s->segment->files->ops->read_nowait(
+                               s->segment->files, f, &byte, 1, last, &got, &cold)) ||
                            cold))
             return false;
     }

@@ -8,7 +8,7 @@
 #include "storage/log_internal.h"
 #include "storage/log_listing.h"
 
-#define SCAN_BUFFER_BYTES (256 * 1024) /* grows to the largest batch */
+#define SCAN_BUFFER_BYTES  (256 * 1024) /* grows to the largest batch */
 #define SNAPSHOT_BYTES_MAX (64 << 20)
 
 /* ---- walking over whole batches ---- */
@@ -43,13 +43,15 @@ static struct status scan_fill(struct scan *s, int64_t position, size_t need, in
     want = (size_t)(limit - position) < s->capacity ? (size_t)(limit - position) : s->capacity;
     st = segment_log_file(s->segment, &f);
     if (!status_failed(st))
-        st = s->segment->files->ops->read(s->segment->files, f, s->buffer, want, position, &s->size);
+        st =
+            s->segment->files->ops->read(s->segment->files, f, s->buffer, want, position, &s->size);
     s->at = position;
     if (status_failed(st)) {
         s->size = 0;
         return st;
     }
-    return s->size < need ? status_error(KERR_CORRUPT_MESSAGE, "segment ends within a batch") : STATUS_OK;
+    return s->size < need ? status_error(KERR_CORRUPT_MESSAGE, "segment ends within a batch")
+                          : STATUS_OK;
 }
 
 static struct status scan_batch(struct scan *s, int64_t position, int64_t limit, bool check_crc,
@@ -137,11 +139,13 @@ static struct status read_producers(struct log *l, struct bytes content, int64_t
         st = status_error(KERR_KAFKA_STORAGE_ERROR, "names an offset that it cannot know");
     if (status_failed(st))
         return st;
-    return producer_snapshot_load(&l->producers, content, clock_wall_ms(l->clock), l->producer_id_expiration_ms);
+    return producer_snapshot_load(&l->producers, content, clock_wall_ms(l->clock),
+                                  l->producer_id_expiration_ms);
 }
 
 /* Loads the newest usable snapshot at or below `end`; *from is its offset, or the log start. */
-static void load_snapshot(struct log *l, const struct log_listing *files, int64_t end, int64_t *from)
+static void load_snapshot(struct log *l, const struct log_listing *files, int64_t end,
+                          int64_t *from)
 {
     *from = l->start_offset;
     for (size_t i = files->snapshot_count; i-- > 0;) {
@@ -166,8 +170,8 @@ static void load_snapshot(struct log *l, const struct log_listing *files, int64_
             l->snapshot_offset = offset;
             return;
         }
-        logger_event(l->logger, LOGGER_WARN, "producer_snapshot_ignored", "path=\"%s\" reason=\"%s\"", path,
-                     st.where ? st.where : "");
+        logger_event(l->logger, LOGGER_WARN, "producer_snapshot_ignored",
+                     "path=\"%s\" reason=\"%s\"", path, st.where ? st.where : "");
     }
 }
 
@@ -176,8 +180,9 @@ static bool points_at_batch(struct segment *s, struct offset_position entry)
 {
     struct segment_walk w;
 
-    return entry.position == 0 || (!status_failed(segment_walk_begin(&w, s, entry.position, s->size, NULL)) &&
-                                   w.head && record_batch_last_offset(w.head) == entry.offset);
+    return entry.position == 0 ||
+           (!status_failed(segment_walk_begin(&w, s, entry.position, s->size, NULL)) && w.head &&
+            record_batch_last_offset(w.head) == entry.offset);
 }
 
 /* Applies the batches in [from, end) of the segments. */
@@ -201,7 +206,8 @@ static struct status replay_producers(struct log *l, int64_t from, int64_t end)
         st = segment_load_indexes(s);
         if (status_failed(st))
             break;
-        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), from, &start, NULL);
+        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), from, &start,
+                                 NULL);
         if (!status_failed(st) && !points_at_batch(s, start))
             start.position = 0;
         if (!status_failed(st))
@@ -254,11 +260,11 @@ static struct status recover_batch(void *arg, struct bytes batch, int64_t positi
     return st;
 }
 
-/* Walks over [position, file_size) and cuts the segment behind its last valid batch. Index entries of
- * batches behind the last index entry are made again. */
-static struct status recover_segment(struct log *l, struct segment *s, int64_t file_size, int64_t position,
-                                     int64_t first_offset, int64_t producers_from, int64_t check_crc_from,
-                                     struct log_recovery_report *report)
+/* Walks over [position, file_size) and cuts the segment behind its last valid batch. Index entries
+ * of batches behind the last index entry are made again. */
+static struct status recover_segment(struct log *l, struct segment *s, int64_t file_size,
+                                     int64_t position, int64_t first_offset, int64_t producers_from,
+                                     int64_t check_crc_from, struct log_recovery_report *report)
 {
     struct recovery r = {l, s, first_offset, producers_from, s->last_indexed_position};
     struct file *f;
@@ -277,9 +283,9 @@ static struct status recover_segment(struct log *l, struct segment *s, int64_t f
         report->truncated_bytes += file_size - end;
         report->truncated_to = r.next_offset;
         logger_event(l->logger, LOGGER_WARN, "log_cut",
-                     "path=\"%s.log\" position=%lld bytes=%lld end_offset=%lld reason=\"%s\"", s->path,
-                     (long long)end, (long long)(file_size - end), (long long)r.next_offset,
-                     st.where ? st.where : "");
+                     "path=\"%s.log\" position=%lld bytes=%lld end_offset=%lld reason=\"%s\"",
+                     s->path, (long long)end, (long long)(file_size - end),
+                     (long long)r.next_offset, st.where ? st.where : "");
         st = segment_log_file(s, &f);
         if (!status_failed(st))
             st = l->files->ops->truncate(l->files, f, end);
@@ -336,11 +342,12 @@ static struct status load_tail_state(struct segment *s, int64_t file_size)
 
 /* ---- the log ---- */
 
-/* The newest segment of a log whose earlier ones can be trusted: from its last index entry, or from the
- * newest producer snapshot if that is further back; *walked_from is the first offset of that walk. CRCs
- * are checked behind the last index entry: what is before it is left to the background. */
-static struct status recover_newest(struct log *l, const struct log_listing *files, int64_t *walked_from,
-                                    struct log_recovery_report *report)
+/* The newest segment of a log whose earlier ones can be trusted: from its last index entry, or from
+ * the newest producer snapshot if that is further back; *walked_from is the first offset of that
+ * walk. CRCs are checked behind the last index entry: what is before it is left to the
+ * background. */
+static struct status recover_newest(struct log *l, const struct log_listing *files,
+                                    int64_t *walked_from, struct log_recovery_report *report)
 {
     struct segment *s = log_active_segment(l);
     const int64_t file_size = s->size;
@@ -360,7 +367,8 @@ static struct status recover_newest(struct log *l, const struct log_listing *fil
     if (!status_failed(st))
         st = offset_index_last(&s->offsets, &indexed, NULL);
     if (!status_failed(st) && snapshot > s->base_offset)
-        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), snapshot, &from, NULL);
+        st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), snapshot, &from,
+                                 NULL);
     if (status_failed(st))
         return st;
     if (from.position > indexed.position)
@@ -383,7 +391,8 @@ static struct status recover_newest(struct log *l, const struct log_listing *fil
     }
     *walked_from = first_offset;
     l->verify_to = indexed.offset;
-    st = recover_segment(l, s, file_size, from.position, first_offset, snapshot, indexed.position, report);
+    st = recover_segment(l, s, file_size, from.position, first_offset, snapshot, indexed.position,
+                         report);
     if (!status_failed(st) && snapshot > l->end_offset)
         st = log_rebuild_producers(l, files, l->end_offset);
     return st;
@@ -397,19 +406,21 @@ static struct status drop_from(struct log *l, size_t index, struct log_recovery_
     return log_drop_segments(l, index, l->segment_count - index);
 }
 
-/* A follower cuts its log, and appends, within less time than there is between two checkpoints: above the high watermark the
- * recovery point may be that of other batches. */
+/* A follower cuts its log, and appends, within less time than there is between two checkpoints:
+ * above the high watermark the recovery point may be that of other batches. */
 static int64_t flushed_before(const struct log_args *args)
 {
-    return args->recovery_point < args->high_watermark ? args->recovery_point : args->high_watermark;
+    return args->recovery_point < args->high_watermark ? args->recovery_point
+                                                       : args->high_watermark;
 }
 
-/* Segments that may hold batches at or above the recovery point, from the first of them: everything is
- * checked and rebuilt; the first bad batch ends the log. */
-static struct status recover_from(struct log *l, const struct log_listing *files, int64_t recovery_point,
-                                  struct log_recovery_report *report)
+/* Segments that may hold batches at or above the recovery point, from the first of them: everything
+ * is checked and rebuilt; the first bad batch ends the log. */
+static struct status recover_from(struct log *l, const struct log_listing *files,
+                                  int64_t recovery_point, struct log_recovery_report *report)
 {
-    /* A segment that ends at the recovery point may have been sealed after it: its indexes were not synced. */
+    /* A segment that ends at the recovery point may have been sealed after it: its indexes were not
+     * synced. */
     const size_t first = log_segment_index(l, recovery_point > 0 ? recovery_point - 1 : 0);
     const int64_t first_base = l->segments[first]->base_offset;
     struct status st = log_rebuild_producers(l, files, first_base);
@@ -422,7 +433,8 @@ static struct status recover_from(struct log *l, const struct log_listing *files
         if (i > first && s->base_offset < l->end_offset)
             return status_error(KERR_KAFKA_STORAGE_ERROR, "segments overlap");
         if (i > first && s->base_offset > l->end_offset && !l->config->cleanup_compact)
-            return drop_from(l, i, report); /* the end of the one before is lost, at a batch's end */
+            return drop_from(l, i, report); /* the end of the one before is lost, at a batch's
+                                             * end */
         st = reset_indexes(s);
         if (!status_failed(st))
             st = recover_segment(l, s, file_size, 0, s->base_offset, first_base, 0, report);
@@ -452,8 +464,8 @@ static struct status load_epochs(struct log *l)
     st = epoch_cache_load(&l->epochs, l->files, path, &error);
     if (!status_failed(st) || st.sys_errno)
         return st;
-    logger_event(l->logger, LOGGER_WARN, "epochs_rebuilt", "path=\"%s\" line=%d reason=\"%s\"", path,
-                 error.line, error.message ? error.message : "");
+    logger_event(l->logger, LOGGER_WARN, "epochs_rebuilt", "path=\"%s\" line=%d reason=\"%s\"",
+                 path, error.line, error.message ? error.message : "");
     return STATUS_OK;
 }
 
@@ -479,8 +491,8 @@ static struct status walk_epochs(struct log *l, int64_t from)
     return st;
 }
 
-/* Epochs are saved by flushes. When the batch where the walk started is of an epoch that the checkpoint
- * does not know, entries may be missing before it too. */
+/* Epochs are saved by flushes. When the batch where the walk started is of an epoch that the
+ * checkpoint does not know, entries may be missing before it too. */
 static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_t recovery_point,
                                      int64_t walked_from)
 {
@@ -495,7 +507,8 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
         return recovery_point < s->base_offset ? walk_epochs(l, recovery_point) : STATUS_OK;
     if (checkpointed < 0)
         return walk_epochs(l, l->segments[0]->base_offset);
-    st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), walked_from, &from, NULL);
+    st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), walked_from, &from,
+                             NULL);
     if (!status_failed(st))
         st = segment_walk_begin(&w, s, from.position, s->size, NULL);
     if (status_failed(st) || !w.head || record_batch_leader_epoch(w.head) <= checkpointed)
@@ -507,15 +520,17 @@ static struct status sync_recovered(struct log *l)
 {
     struct log_flush flush = {0};
 
-    /* Past another boot what was read back came from the disk, but cuts and rebuilt indexes did not. */
-    l->flushed_end = l->segments[0]->base_offset < l->end_offset ? l->segments[0]->base_offset : l->end_offset;
+    /* Past another boot what was read back came from the disk, but cuts and rebuilt indexes did
+     * not. */
+    l->flushed_end =
+        l->segments[0]->base_offset < l->end_offset ? l->segments[0]->base_offset : l->end_offset;
     if (log_flush_begin(l, &flush))
         log_flush_end(l, &flush, log_flush_run(&flush));
     return l->failure;
 }
 
-static struct status recover(struct log *l, const struct log_args *args, const struct log_listing *files,
-                             struct log_recovery_report *report)
+static struct status recover(struct log *l, const struct log_args *args,
+                             const struct log_listing *files, struct log_recovery_report *report)
 {
     int64_t recovery_point = flushed_before(args);
     int64_t walked_from = 0;
@@ -538,7 +553,8 @@ static struct status recover(struct log *l, const struct log_args *args, const s
     }
     if (status_failed(st))
         return st;
-    if (l->end_offset < args->recovery_point || (args->trust == LOG_TRUST_CLEAN && report->truncated_bytes))
+    if (l->end_offset < args->recovery_point ||
+        (args->trust == LOG_TRUST_CLEAN && report->truncated_bytes))
         report->damaged = true;
     l->flushed_end = recovery_point < l->end_offset ? recovery_point : l->end_offset;
     if (args->trust == LOG_TRUST_CLEAN && !report->truncated_bytes) {
@@ -549,7 +565,8 @@ static struct status recover(struct log *l, const struct log_args *args, const s
         /* Nobody knows what of the names was synced before. */
         l->directory_new = true;
         for (size_t i = 0; i < l->segment_count; i++)
-            l->segments[i]->names_new = i + 1 == l->segment_count || l->segments[i]->base_offset >= l->flushed_end;
+            l->segments[i]->names_new =
+                i + 1 == l->segment_count || l->segments[i]->base_offset >= l->flushed_end;
     }
     l->unsettled = args->trust != LOG_TRUST_CLEAN || report->truncated_bytes ||
                    l->snapshot_offset != l->end_offset;
@@ -558,8 +575,9 @@ static struct status recover(struct log *l, const struct log_args *args, const s
 
 /* ---- opening ---- */
 
-/* The part of a partition.metadata that a crash before its first sync left: a beginning, or zeros where the
- * disk never got the bytes. No flush ever covered such a log, so it holds nothing that was promised. */
+/* The part of a partition.metadata that a crash before its first sync left: a beginning, or zeros
+ * where the disk never got the bytes. No flush ever covered such a log, so it holds nothing that
+ * was promised. */
 static bool is_torn(struct bytes content, const char *whole)
 {
     for (size_t i = 0; i < content.size; i++)
@@ -584,9 +602,11 @@ static struct status check_topic_id(struct log *l)
     if (status_failed(st))
         return st;
     log_metadata_text(l->topic_id, whole);
-    parsed = content.size >= sizeof prefix - 1 + UUID_TEXT_CHARS &&
-             memcmp(content.data, prefix, sizeof prefix - 1) == 0 &&
-             uuid_parse((struct str){(const char *)content.data + sizeof prefix - 1, UUID_TEXT_CHARS}, &id);
+    parsed =
+        content.size >= sizeof prefix - 1 + UUID_TEXT_CHARS &&
+        memcmp(content.data, prefix, sizeof prefix - 1) == 0 &&
+        uuid_parse((struct str){(const char *)content.data + sizeof prefix - 1, UUID_TEXT_CHARS},
+                   &id);
     torn = !parsed && is_torn((struct bytes){content.data, content.size}, whole);
     free(content.data);
     if (torn)
@@ -605,7 +625,8 @@ static struct status add_segments(struct log *l, const struct log_listing *files
         char path[SEGMENT_PATH_BYTES];
         struct file_stat info;
         struct segment *s;
-        struct status st = segment_new(l->files, l->directory, files->segments[i].base_offset, false, &s);
+        struct status st =
+            segment_new(l->files, l->directory, files->segments[i].base_offset, false, &s);
 
         if (status_failed(st))
             return st;
@@ -655,7 +676,8 @@ static bool indexes_look_whole(struct segment *s, const struct log_listing_segme
 static struct status reindex_batch(void *arg, struct bytes batch, int64_t position)
 {
     struct recovery *r = arg;
-    struct status st = segment_note_batch(r->segment, batch.data, r->log->config->index_interval_bytes);
+    struct status st =
+        segment_note_batch(r->segment, batch.data, r->log->config->index_interval_bytes);
 
     (void)position;
     if (!status_failed(st))
@@ -675,7 +697,8 @@ static struct status sync_indexes(struct log *l, struct segment *s)
     return status_failed(st) ? st : l->files->ops->sync_directory(l->files, l->directory);
 }
 
-/* Makes the indexes of a sealed segment anew, without judging its batches: a bad one ends them early. */
+/* Makes the indexes of a sealed segment anew, without judging its batches: a bad one ends them
+ * early. */
 static struct status reindex(struct log *l, const struct log_listing *files, struct segment *s)
 {
     struct recovery r = {.log = l, .segment = s};
@@ -697,18 +720,21 @@ static struct status reindex(struct log *l, const struct log_listing *files, str
     return status_failed(st) ? st : sync_indexes(l, s);
 }
 
-/* Sealed segments whose index files are missing or cut get them again. Those that are about to be walked
- * over from their start get them there. */
-static struct status repair_sealed(struct log *l, const struct log_args *args, const struct log_listing *files,
+/* Sealed segments whose index files are missing or cut get them again. Those that are about to be
+ * walked over from their start get them there. */
+static struct status repair_sealed(struct log *l, const struct log_args *args,
+                                   const struct log_listing *files,
                                    struct log_recovery_report *report)
 {
-    const struct log_listing_segment *listed = files->segments + (files->segment_count - l->segment_count);
+    const struct log_listing_segment *listed =
+        files->segments + (files->segment_count - l->segment_count);
 
     for (size_t i = 0; i + 1 < l->segment_count; i++) {
         struct segment *s = l->segments[i];
         struct status st;
 
-        if (args->trust == LOG_TRUST_OTHER_BOOT && l->segments[i + 1]->base_offset >= flushed_before(args))
+        if (args->trust == LOG_TRUST_OTHER_BOOT &&
+            l->segments[i + 1]->base_offset >= flushed_before(args))
             break;
         if (!listed[i].indexes_doubtful && indexes_look_whole(s, &listed[i]))
             continue;
@@ -721,8 +747,8 @@ static struct status repair_sealed(struct log *l, const struct log_args *args, c
     return STATUS_OK;
 }
 
-/* Segments wholly below the log start were let go. They need not have been flushed, so that after a crash of the
- * machine there may be anything in them. */
+/* Segments wholly below the log start were let go. They need not have been flushed, so that after a
+ * crash of the machine there may be anything in them. */
 static struct status drop_below_start(struct log *l)
 {
     size_t count = 0;
@@ -746,8 +772,9 @@ static struct status find_segment_end(struct segment *s, int64_t *end)
     return st.code == KERR_CORRUPT_MESSAGE ? STATUS_OK : st;
 }
 
-/* How many of the first segments a deletion had taken that a crash of the machine undid by halves: those before a gap
- * that a deleted segment left. Segments go oldest first, so they were let go before it. */
+/* How many of the first segments a deletion had taken that a crash of the machine undid by halves:
+ * those before a gap that a deleted segment left. Segments go oldest first, so they were let go
+ * before it. */
 static struct status count_undone(struct log *l, const struct log_listing *files, size_t *count)
 {
     int64_t offset, end;
@@ -769,8 +796,8 @@ static struct status count_undone(struct log *l, const struct log_listing *files
     return STATUS_OK;
 }
 
-/* Finishes such a deletion. Else recovery would take the gap for a lost end, and drop what is behind it. Compaction
- * leaves gaps too: there nothing can be told from one. */
+/* Finishes such a deletion. Else recovery would take the gap for a lost end, and drop what is
+ * behind it. Compaction leaves gaps too: there nothing can be told from one. */
 static struct status finish_deletion(struct log *l, const struct log_listing *files)
 {
     struct status st = STATUS_OK;
@@ -781,8 +808,9 @@ static struct status finish_deletion(struct log *l, const struct log_listing *fi
     if (!l->config->cleanup_compact)
         st = count_undone(l, files, &count);
     if (!status_failed(st) && count) {
-        logger_event(l->logger, LOGGER_WARN, "deletion_finished", "directory=\"%s\" segments=%zu log_start=%lld",
-                     l->directory, count, (long long)l->segments[count]->base_offset);
+        logger_event(l->logger, LOGGER_WARN, "deletion_finished",
+                     "directory=\"%s\" segments=%zu log_start=%lld", l->directory, count,
+                     (long long)l->segments[count]->base_offset);
         st = log_drop_segments(l, 0, count);
         if (!status_failed(st)) /* durably: what tells of the gap goes next */
             st = l->files->ops->sync_directory(l->files, l->directory);
@@ -790,8 +818,8 @@ static struct status finish_deletion(struct log *l, const struct log_listing *fi
     return status_failed(st) ? st : log_listing_forget_deleted(files, l->files, l->directory);
 }
 
-static struct status open_files(struct log *l, const struct log_args *args, struct log_listing *files,
-                                struct log_recovery_report *report)
+static struct status open_files(struct log *l, const struct log_args *args,
+                                struct log_listing *files, struct log_recovery_report *report)
 {
     struct status st = check_topic_id(l);
 
@@ -824,11 +852,13 @@ static struct status open_files(struct log *l, const struct log_args *args, stru
     l->size_bytes = 0; /* dropping segments took theirs off a sum that was not made yet */
     for (size_t i = 0; i < l->segment_count; i++)
         l->size_bytes += l->segments[i]->size;
-    log_listing_remove_stray_snapshots(files, l->files, l->directory, l->snapshot_offset, l->end_offset);
+    log_listing_remove_stray_snapshots(files, l->files, l->directory, l->snapshot_offset,
+                                       l->end_offset);
     return STATUS_OK;
 }
 
-struct status log_open(const struct log_args *args, struct log **out, struct log_recovery_report *report)
+struct status log_open(const struct log_args *args, struct log **out,
+                       struct log_recovery_report *report)
 {
     struct log_listing files = {0};
     struct log *l = log_new(args);

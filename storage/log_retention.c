@@ -50,8 +50,9 @@ void log_remove_snapshot_of(struct log *l, int64_t base_offset)
         (void)l->files->ops->remove(l->files, path);
 }
 
-/* Takes over the log's reference, of a segment that is no longer among the log's. A flush may be about to sync it, and
- * finds the files by name when it is the first to open them: hence by the references, not only by the readers. */
+/* Takes over the log's reference, of a segment that is no longer among the log's. A flush may be
+ * about to sync it, and finds the files by name when it is the first to open them: hence by the
+ * references, not only by the readers. */
 static struct status doom_segment(struct log *l, struct segment *s, int64_t due_ms)
 {
     struct log_doomed *d = malloc(sizeof *d);
@@ -78,7 +79,8 @@ struct status log_drop_segments(struct log *l, size_t first, size_t count)
 
     const bool tail = first + count == l->segment_count;
 
-    /* A crash in between must not leave a gap: the newest goes first at the end, the oldest at the start. */
+    /* A crash in between must not leave a gap: the newest goes first at the end, the oldest at the
+     * start. */
     for (; count > 0; count--) {
         const size_t i = tail ? l->segment_count - 1 : first;
         struct segment *s = l->segments[i];
@@ -115,8 +117,8 @@ static int64_t segment_end(const struct log *l, size_t index)
     return index + 1 < l->segment_count ? l->segments[index + 1]->base_offset : l->end_offset;
 }
 
-/* What its age is counted from: the largest timestamp; of a segment without any, when its file was last written.
- * False: not known without asking the disk. */
+/* What its age is counted from: the largest timestamp; of a segment without any, when its file was
+ * last written. False: not known without asking the disk. */
 static bool segment_time(const struct segment *s, int64_t *out)
 {
     *out = s->largest.timestamp_ms;
@@ -128,20 +130,25 @@ static bool segment_time(const struct segment *s, int64_t *out)
     return s->mtime_size == s->size;
 }
 
-enum expiry { EXPIRY_STAYS, EXPIRY_GOES, EXPIRY_WAITS /* for the names behind it */, EXPIRY_UNKNOWN };
+enum expiry {
+    EXPIRY_STAYS,
+    EXPIRY_GOES,
+    EXPIRY_WAITS /* for the names behind it */,
+    EXPIRY_UNKNOWN
+};
 
-/* By the settings, of the segment at `index`, when all before it go; *excess is by how much the log is over retention.bytes
- * then. */
-static enum expiry settled_expiry(const struct log *l, size_t index, int64_t high_watermark, int64_t now_ms,
-                                  int64_t *excess)
+/* By the settings, of the segment at `index`, when all before it go; *excess is by how much the log
+ * is over retention.bytes then. */
+static enum expiry settled_expiry(const struct log *l, size_t index, int64_t high_watermark,
+                                  int64_t now_ms, int64_t *excess)
 {
     const struct log_config *config = l->config;
     const struct segment *s = l->segments[index];
     const int64_t end = segment_end(l, index);
     int64_t time_ms;
 
-    /* Only wholly below the high watermark, so that the log start never passes it; never an empty newest one. (Compaction
-     * may leave one without batches before it.) */
+    /* Only wholly below the high watermark, so that the log start never passes it; never an empty
+     * newest one. (Compaction may leave one without batches before it.) */
     if (end > high_watermark || (s->size == 0 && index + 1 == l->segment_count))
         return EXPIRY_STAYS;
     *excess -= s->size;
@@ -156,9 +163,10 @@ static enum expiry settled_expiry(const struct log *l, size_t index, int64_t hig
     return now_ms - time_ms > config->retention_ms ? EXPIRY_GOES : EXPIRY_STAYS;
 }
 
-/* A crash may keep the renaming of this one and lose the next one's making, and the log would end where this one began: its
- * offsets would be given out again. */
-static enum expiry segment_expiry(const struct log *l, size_t index, int64_t high_watermark, int64_t now_ms, int64_t *excess)
+/* A crash may keep the renaming of this one and lose the next one's making, and the log would end
+ * where this one began: its offsets would be given out again. */
+static enum expiry segment_expiry(const struct log *l, size_t index, int64_t high_watermark,
+                                  int64_t now_ms, int64_t *excess)
 {
     const enum expiry e = settled_expiry(l, index, high_watermark, now_ms, excess);
     const bool is_last = index + 1 == l->segment_count;
@@ -167,7 +175,8 @@ static enum expiry segment_expiry(const struct log *l, size_t index, int64_t hig
 }
 
 /* How many of the oldest segments go; *next is what is known of the one behind them. */
-static size_t count_expired(const struct log *l, int64_t high_watermark, int64_t now_ms, enum expiry *next)
+static size_t count_expired(const struct log *l, int64_t high_watermark, int64_t now_ms,
+                            enum expiry *next)
 {
     int64_t excess = l->size_bytes - l->config->retention_bytes;
     size_t count = 0;
@@ -182,14 +191,17 @@ static size_t count_expired(const struct log *l, int64_t high_watermark, int64_t
     return count;
 }
 
-/* An empty segment that takes over at the log end when all others go, once its names are durable. */
+/* An empty segment that takes over at the log end when all others go, once its names are
+ * durable. */
 static struct status begin_successor(struct log *l)
 {
     struct status st;
 
     l->unsettled = true;
     st = log_roll(l, l->end_offset);
-    return status_failed(st) ? st : segment_write(log_active_segment(l), (struct bytes){(const uint8_t *)"", 0});
+    return status_failed(st)
+               ? st
+               : segment_write(log_active_segment(l), (struct bytes){(const uint8_t *)"", 0});
 }
 
 /* Removes the oldest `count` segments. */
@@ -278,8 +290,10 @@ struct log_ages *log_ages_begin(struct log *l, int64_t high_watermark, int64_t n
         struct segment *s = segment_retain(l->segments[i]);
 
         atomic_fetch_add(&s->readers, 1);
-        a->items[a->count++] = (struct segment_age){
-            .segment = s, .size = s->size, .largest_known = s->largest_known, .largest = s->largest};
+        a->items[a->count++] = (struct segment_age){.segment = s,
+                                                    .size = s->size,
+                                                    .largest_known = s->largest_known,
+                                                    .largest = s->largest};
     }
     return a;
 }
@@ -313,7 +327,8 @@ struct status log_ages_run(struct log_ages *a)
 
         if (status_failed(st))
             return st;
-        if ((age->largest.timestamp_ms >= 0 ? age->largest.timestamp_ms : age->mtime_ms) >= a->expires_below_ms)
+        if ((age->largest.timestamp_ms >= 0 ? age->largest.timestamp_ms : age->mtime_ms) >=
+            a->expires_below_ms)
             break;
     }
     return STATUS_OK;
@@ -392,8 +407,8 @@ static struct status remove_doomed(struct files *files, const struct segment *s)
     return result;
 }
 
-/* The renames are made durable first: after a crash that undid some, the .deleted files tell which segments went
- * (log_recovery.c). */
+/* The renames are made durable first: after a crash that undid some, the .deleted files tell which
+ * segments went (log_recovery.c). */
 static struct status sync_renames(const struct log_garbage *g)
 {
     const char *path = g->doomed->segment->path;
@@ -401,7 +416,8 @@ static struct status sync_renames(const struct log_garbage *g)
     const char *slash = strrchr(path, '/');
     struct status st;
 
-    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path) : 1,
+             slash ? path : ".");
     st = g->files->ops->sync_directory(g->files, directory);
     return st.sys_errno == ENOENT ? STATUS_OK : st; /* the whole log was deleted meanwhile */
 }

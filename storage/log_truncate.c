@@ -1,7 +1,8 @@
 /* Shrinking from the end, and starting afresh.
  *
- * A segment without readers is cut in place. One that somebody reads keeps its bytes: what stays is copied
- * to new files that take over the names, and the reader goes on with the old ones, which have lost theirs. */
+ * A segment without readers is cut in place. One that somebody reads keeps its bytes: what stays is
+ * copied to new files that take over the names, and the reader goes on with the old ones, which
+ * have lost theirs. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -11,11 +12,13 @@
 
 #define COPY_BYTES (1 << 20)
 
-static struct status copy_bytes(struct segment *from, struct files *files, struct file *to, int64_t size)
+static struct status copy_bytes(struct segment *from, struct files *files, struct file *to,
+                                int64_t size)
 {
     struct file *f;
     uint8_t *buffer = malloc(COPY_BYTES);
-    struct status st = buffer ? segment_log_file(from, &f) : status_errno(ENOMEM, "copy of a segment");
+    struct status st =
+        buffer ? segment_log_file(from, &f) : status_errno(ENOMEM, "copy of a segment");
 
     for (int64_t at = 0; at < size && !status_failed(st);) {
         const size_t want = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
@@ -52,7 +55,8 @@ static struct status remove_index_files(struct segment *s)
 }
 
 /* The first `size` bytes of the segment as a new object with new files in place of the old ones. */
-static struct status replace_segment(struct log *l, size_t index, int64_t size, struct segment **out)
+static struct status replace_segment(struct log *l, size_t index, int64_t size,
+                                     struct segment **out)
 {
     struct segment *old = l->segments[index], *s;
     char temporary[SEGMENT_PATH_BYTES], path[SEGMENT_PATH_BYTES];
@@ -269,8 +273,10 @@ static struct status truncate_fully(struct log *l, int64_t offset)
     return status_failed(st) ? log_go_offline(l, st) : STATUS_OK;
 }
 
-/* Cuts under the lock that steps of a compaction hold, and takes the ground from under the one that is under way. */
-static struct status cut(struct log *l, int64_t offset, struct status (*act)(struct log *l, int64_t offset))
+/* Cuts under the lock that steps of a compaction hold, and takes the ground from under the one that
+ * is under way. */
+static struct status cut(struct log *l, int64_t offset,
+                         struct status (*act)(struct log *l, int64_t offset))
 {
     struct status st;
 

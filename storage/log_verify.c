@@ -1,5 +1,5 @@
-/* Checking in the background what a quick open left unchecked: batches between the recovery point and
- * the place where the open began to look. */
+/* Checking in the background what a quick open left unchecked: batches between the recovery point
+ * and the place where the open began to look. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -81,7 +81,8 @@ struct status log_verify_run(struct log_verify *v, int64_t bytes_max, bool *done
     while (v->next < v->count && v->budget > 0) {
         struct verify_part *p = &v->parts[v->next];
         int64_t end;
-        struct status st = log_scan(p->segment, v->position, p->size, INT64_MAX, verify_batch, v, &end);
+        struct status st =
+            log_scan(p->segment, v->position, p->size, INT64_MAX, verify_batch, v, &end);
 
         v->position = end;
         if (status_failed(st) && st.sys_errno != EAGAIN)
@@ -98,9 +99,10 @@ struct status log_verify_run(struct log_verify *v, int64_t bytes_max, bool *done
 void log_verify_end(struct log *l, struct log_verify *v, struct status result)
 {
     if (l && status_failed(result) && v->next < v->count)
-        logger_event(l->logger, LOGGER_ERROR, "log_damaged", "path=\"%s.log\" position=%lld reason=\"%s\" errno=%d",
-                     v->parts[v->next].segment->path, (long long)v->position, result.where ? result.where : "",
-                     result.sys_errno);
+        logger_event(l->logger, LOGGER_ERROR, "log_damaged",
+                     "path=\"%s.log\" position=%lld reason=\"%s\" errno=%d",
+                     v->parts[v->next].segment->path, (long long)v->position,
+                     result.where ? result.where : "", result.sys_errno);
     for (size_t i = 0; i < v->count; i++) {
         atomic_fetch_sub(&v->parts[i].segment->readers, 1);
         segment_release(v->parts[i].segment);

@@ -15,8 +15,8 @@
 
 #define META_PROPERTIES_BYTES_MAX (64 * 1024)
 
-__attribute__((format(printf, 2, 3))) static struct status refuse(struct meta_error *error, const char *format,
-                                                                  ...)
+__attribute__((format(printf, 2, 3))) static struct status refuse(struct meta_error *error,
+                                                                  const char *format, ...)
 {
     va_list args;
 
@@ -70,7 +70,8 @@ static bool keep_property(void *arg, struct str key, struct str value, int32_t l
     return true;
 }
 
-static struct status read_properties(struct properties *p, struct bytes text, struct meta_error *error)
+static struct status read_properties(struct properties *p, struct bytes text,
+                                     struct meta_error *error)
 {
     struct properties_error why;
 
@@ -95,7 +96,8 @@ static struct status read_number(const struct properties *p, enum property which
     return STATUS_OK;
 }
 
-static struct status read_node_id(const struct properties *p, struct meta_properties *m, struct meta_error *error)
+static struct status read_node_id(const struct properties *p, struct meta_properties *m,
+                                  struct meta_error *error)
 {
     enum property which = m->version == 0 ? BROKER_ID : NODE_ID;
 
@@ -105,7 +107,8 @@ static struct status read_node_id(const struct properties *p, struct meta_proper
     return read_number(p, which, &m->node_id, error);
 }
 
-static struct status read_ids(const struct properties *p, struct meta_properties *m, struct meta_error *error)
+static struct status read_ids(const struct properties *p, struct meta_properties *m,
+                              struct meta_error *error)
 {
     if (m->version > 0 && (!p->present[CLUSTER_ID] || !*p->values[CLUSTER_ID]))
         return refuse(error, "cluster.id is missing");
@@ -113,14 +116,15 @@ static struct status read_ids(const struct properties *p, struct meta_properties
     if (!p->present[DIRECTORY_ID])
         return STATUS_OK;
     if (!uuid_parse(str_from(p->values[DIRECTORY_ID]), &m->directory_id))
-        return refuse(error, "directory.id=%s is not an id of %d characters", p->values[DIRECTORY_ID],
-                      UUID_TEXT_CHARS);
+        return refuse(error, "directory.id=%s is not an id of %d characters",
+                      p->values[DIRECTORY_ID], UUID_TEXT_CHARS);
     if (uuid_is_reserved(m->directory_id))
         return refuse(error, "directory.id=%s is a reserved id", p->values[DIRECTORY_ID]);
     return STATUS_OK;
 }
 
-struct status meta_properties_parse(struct bytes text, struct meta_properties *out, struct meta_error *error)
+struct status meta_properties_parse(struct bytes text, struct meta_properties *out,
+                                    struct meta_error *error)
 {
     struct properties p = {0};
     struct meta_properties m = {0};
@@ -143,7 +147,8 @@ struct status meta_properties_parse(struct bytes text, struct meta_properties *o
 static void print_value(FILE *f, const char *value)
 {
     for (const char *c = value; *c; c++) {
-        if (*c == '\\' || *c == '=' || *c == ':' || *c == '#' || *c == '!' || (c == value && *c == ' '))
+        if (*c == '\\' || *c == '=' || *c == ':' || *c == '#' || *c == '!' ||
+            (c == value && *c == ' '))
             fputc('\\', f);
         fputc(*c, f);
     }
@@ -167,7 +172,8 @@ void meta_properties_format(const struct meta_properties *m, struct bytes_mut *o
         fprintf(f, "directory.id=%s\n", id);
     }
     if (m->node_id >= 0)
-        fprintf(f, "%s=%" PRId32 "\n", property_names[m->version == 0 ? BROKER_ID : NODE_ID], m->node_id);
+        fprintf(f, "%s=%" PRId32 "\n", property_names[m->version == 0 ? BROKER_ID : NODE_ID],
+                m->node_id);
     fprintf(f, "version=%" PRId32 "\n", m->version);
     CHECK(fclose(f) == 0);
     *out = (struct bytes_mut){(uint8_t *)text, size};
@@ -182,8 +188,8 @@ static bool path_of(const char *directory, char out[PATH_MAX])
     return size > 0 && size < PATH_MAX;
 }
 
-struct status meta_properties_read(struct files *fs, const char *directory, struct meta_properties *out,
-                                   struct meta_error *error)
+struct status meta_properties_read(struct files *fs, const char *directory,
+                                   struct meta_properties *out, struct meta_error *error)
 {
     char path[PATH_MAX];
     struct bytes_mut text;
@@ -203,7 +209,8 @@ struct status meta_properties_read(struct files *fs, const char *directory, stru
     return st;
 }
 
-struct status meta_properties_write(struct files *fs, const char *directory, const struct meta_properties *m)
+struct status meta_properties_write(struct files *fs, const char *directory,
+                                    const struct meta_properties *m)
 {
     char path[PATH_MAX];
     struct bytes_mut text;
@@ -220,10 +227,11 @@ struct status meta_properties_write(struct files *fs, const char *directory, con
 /* ---- all directories of a node ---- */
 
 /* Names what is wrong with directory i of a node; answers false. */
-__attribute__((format(printf, 3, 4))) static bool disagree(struct meta_error *error, const char *directory,
-                                                           const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool
+disagree(struct meta_error *error, const char *directory, const char *format, ...)
 {
-    int size = snprintf(error->text, sizeof error->text, "%.500s/" META_PROPERTIES_NAME ": ", directory);
+    int size =
+        snprintf(error->text, sizeof error->text, "%.500s/" META_PROPERTIES_NAME ": ", directory);
     va_list args;
 
     va_start(args, format);
@@ -232,8 +240,9 @@ __attribute__((format(printf, 3, 4))) static bool disagree(struct meta_error *er
     return false;
 }
 
-bool meta_properties_agree(const struct meta_properties *all, const char *const *directories, size_t count,
-                           const struct meta_expectation *expected, struct meta_error *error)
+bool meta_properties_agree(const struct meta_properties *all, const char *const *directories,
+                           size_t count, const struct meta_expectation *expected,
+                           struct meta_error *error)
 {
     const char *cluster_id = expected->cluster_id;
     int32_t node_id = expected->node_id;
@@ -242,9 +251,10 @@ bool meta_properties_agree(const struct meta_properties *all, const char *const 
         const struct meta_properties *m = &all[i];
 
         if (m->cluster_id[0] && cluster_id && strcmp(m->cluster_id, cluster_id) != 0)
-            return disagree(error, directories[i],
-                            "cluster.id is %s, expected %s: the directory belongs to another cluster",
-                            m->cluster_id, cluster_id);
+            return disagree(
+                error, directories[i],
+                "cluster.id is %s, expected %s: the directory belongs to another cluster",
+                m->cluster_id, cluster_id);
         if (m->node_id >= 0 && node_id >= 0 && m->node_id != node_id)
             return disagree(error, directories[i],
                             "node.id is %" PRId32 ", expected %" PRId32
@@ -253,7 +263,8 @@ bool meta_properties_agree(const struct meta_properties *all, const char *const 
         for (size_t j = 0; j < i; j++)
             if (!uuid_is_zero(m->directory_id) && uuid_equal(m->directory_id, all[j].directory_id))
                 return disagree(error, directories[i],
-                                "directory.id is that of %.300s too: one is a copy of the other", directories[j]);
+                                "directory.id is that of %.300s too: one is a copy of the other",
+                                directories[j]);
         if (m->cluster_id[0] && !cluster_id)
             cluster_id = m->cluster_id;
         if (m->node_id >= 0 && node_id < 0)

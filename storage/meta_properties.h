@@ -13,7 +13,7 @@
 #include "protocol/base/uuid.h"
 #include "storage/files.h"
 
-#define META_PROPERTIES_NAME     "meta.properties"
+#define META_PROPERTIES_NAME      "meta.properties"
 #define META_CLUSTER_ID_CHARS_MAX 255
 
 struct meta_properties {
@@ -28,18 +28,20 @@ struct meta_error {
     char text[1024];
 };
 
-/* KAFKA_STORAGE_ERROR: not a meta.properties; *error says why (NULL is allowed), *out is untouched. Keys that are
- * not known are ignored, as in Apache Kafka. */
-struct status meta_properties_parse(struct bytes text, struct meta_properties *out, struct meta_error *error);
+/* KAFKA_STORAGE_ERROR: not a meta.properties; *error says why (NULL is allowed), *out is untouched.
+ * Keys that are not known are ignored, as in Apache Kafka. */
+struct status meta_properties_parse(struct bytes text, struct meta_properties *out,
+                                    struct meta_error *error);
 
 /* The text, always of version 1 unless m->version is 0; the caller frees out->data. */
 void meta_properties_format(const struct meta_properties *m, struct bytes_mut *out);
 
-/* Block. `directory` is the log directory; sys_errno ENOENT when it has no meta.properties. Writing replaces
- * the file, atomically and durably. */
-struct status meta_properties_read(struct files *fs, const char *directory, struct meta_properties *out,
-                                   struct meta_error *error);
-struct status meta_properties_write(struct files *fs, const char *directory, const struct meta_properties *m);
+/* Block. `directory` is the log directory; sys_errno ENOENT when it has no meta.properties. Writing
+ * replaces the file, atomically and durably. */
+struct status meta_properties_read(struct files *fs, const char *directory,
+                                   struct meta_properties *out, struct meta_error *error);
+struct status meta_properties_write(struct files *fs, const char *directory,
+                                    const struct meta_properties *m);
 
 /* What a node's directories must agree on. */
 struct meta_expectation {
@@ -47,9 +49,10 @@ struct meta_expectation {
     int32_t node_id;        /* -1: likewise */
 };
 
-/* Whether all of a node's directories belong to it and to one cluster, and none is there twice. False with
- * error->text set. directories[i] is where all[i] was read. */
-bool meta_properties_agree(const struct meta_properties *all, const char *const *directories, size_t count,
-                           const struct meta_expectation *expected, struct meta_error *error);
+/* Whether all of a node's directories belong to it and to one cluster, and none is there twice.
+ * False with error->text set. directories[i] is where all[i] was read. */
+bool meta_properties_agree(const struct meta_properties *all, const char *const *directories,
+                           size_t count, const struct meta_expectation *expected,
+                           struct meta_error *error);
 
 #endif

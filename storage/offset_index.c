@@ -102,6 +102,7 @@ struct status offset_index_check(struct offset_index *x, int64_t log_size)
     if (last.offset < x->base_offset)
         return status_error(KERR_CORRUPT_MESSAGE, "offset index entry below its base offset");
     if (last.position < 0 || (last.position > 0 && last.position >= log_size))
-        return status_error(KERR_CORRUPT_MESSAGE, "offset index points past the end of its segment");
+        return status_error(KERR_CORRUPT_MESSAGE,
+                            "offset index points past the end of its segment");
     return STATUS_OK;
 }

@@ -3,9 +3,10 @@
 
 /* The .index file of a segment: from offsets to positions in the .log file.
  *
- * Entries of 8 bytes: offset relative to the segment's base, position; both big-endian int32 and both
- * rising. Each names one batch: its last offset, and where it starts. Sparse: a batch gets an entry
- * when more than index.interval.bytes lie between its start and that of the last one with an entry.
+ * Entries of 8 bytes: offset relative to the segment's base, position; both big-endian int32 and
+ * both rising. Each names one batch: its last offset, and where it starts. Sparse: a batch gets an
+ * entry when more than index.interval.bytes lie between its start and that of the last one with an
+ * entry.
  *
  * Threads, errors and the meaning of `cold`: index_file.h. */
 
@@ -29,11 +30,12 @@ void offset_index_init(struct offset_index *x, struct files *files, const char *
 /* Newest entry, or {base_offset, 0} of an empty index. Owner; loaded. */
 struct status offset_index_last(struct offset_index *x, struct offset_position *out, bool *cold);
 
-/* offset must be above the newest entry's and at most INT32_MAX above the base; position likewise. */
+/* offset must be above the newest entry's and at most INT32_MAX above the base; position
+ * likewise. */
 struct status offset_index_append(struct offset_index *x, struct offset_position entry);
 
-/* The last of the first `limit` entries with an offset (position) at most the one asked for; without
- * one {base_offset, 0}: from there on a reader scans batches. */
+/* The last of the first `limit` entries with an offset (position) at most the one asked for;
+ * without one {base_offset, 0}: from there on a reader scans batches. */
 struct status offset_index_lookup(struct offset_index *x, uint32_t limit, int64_t offset,
                                   struct offset_position *out, bool *cold);
 struct status offset_index_lookup_position(struct offset_index *x, uint32_t limit, int64_t position,

@@ -128,11 +128,12 @@ static void list_free(struct producer_transaction **list)
     struct producer_transaction *t, *next;
 
     DL_FOREACH_SAFE(*list, t, next)
-        free(t);
+    free(t);
     *list = NULL;
 }
 
-static void open_transaction(struct producer_state *s, struct producer_entry *p, int64_t first_offset)
+static void open_transaction(struct producer_state *s, struct producer_entry *p,
+                             int64_t first_offset)
 {
     struct producer_transaction *t = calloc(1, sizeof *t);
 
@@ -146,13 +147,14 @@ static void open_transaction(struct producer_state *s, struct producer_entry *p,
     list_insert(&s->ongoing, t);
 }
 
-static struct producer_transaction *find_open(const struct producer_state *s, const struct producer_entry *p)
+static struct producer_transaction *find_open(const struct producer_state *s,
+                                              const struct producer_entry *p)
 {
     struct producer_transaction *t;
 
     DL_FOREACH(s->ongoing, t)
-        if (t->producer_id == p->producer_id && t->first_offset == p->transaction_first_offset)
-            break;
+    if (t->producer_id == p->producer_id && t->first_offset == p->transaction_first_offset)
+        break;
     CHECK(t != NULL);
     return t;
 }
@@ -161,7 +163,8 @@ void producer_state_high_watermark(struct producer_state *s, int64_t high_waterm
 {
     struct producer_transaction *t, *next;
 
-    DL_FOREACH_SAFE(s->unreplicated, t, next) {
+    DL_FOREACH_SAFE(s->unreplicated, t, next)
+    {
         if (t->last_offset >= high_watermark)
             continue;
         DL_DELETE(s->unreplicated, t);
@@ -233,8 +236,10 @@ static bool sequence_fits(const struct producer_entry *p, const struct producer_
     return follows(last ? last->last_sequence : PRODUCER_NO_SEQUENCE, b->first_sequence);
 }
 
-struct status producer_state_check_batch(const struct producer_state *s, const struct producer_batch *b,
-                                         enum producer_origin origin, struct producer_duplicate *duplicate)
+struct status producer_state_check_batch(const struct producer_state *s,
+                                         const struct producer_batch *b,
+                                         enum producer_origin origin,
+                                         struct producer_duplicate *duplicate)
 {
     const struct producer_entry *p = find(s, b->producer_id);
 
@@ -248,11 +253,13 @@ struct status producer_state_check_batch(const struct producer_state *s, const s
     if (origin == PRODUCER_ORIGIN_CLIENT && !sequence_fits(p, b))
         return status_error(KERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence does not follow the last");
     if (p->transaction_first_offset != PRODUCER_NO_OFFSET && !b->transactional)
-        return status_error(KERR_INVALID_TXN_STATE, "not transactional while a transaction is open");
+        return status_error(KERR_INVALID_TXN_STATE,
+                            "not transactional while a transaction is open");
     return STATUS_OK;
 }
 
-struct status producer_state_check_marker(const struct producer_state *s, const struct producer_marker *m)
+struct status producer_state_check_marker(const struct producer_state *s,
+                                          const struct producer_marker *m)
 {
     const struct producer_entry *p = find(s, m->producer_id);
 
@@ -289,15 +296,16 @@ void producer_state_apply_batch(struct producer_state *s, const struct producer_
         open_transaction(s, p, b->first_offset);
 }
 
-/* The last stable offset once t has ended: where the first transaction of another producer begins. */
-static int64_t last_stable_after(const struct producer_state *s, const struct producer_transaction *ended,
-                                 int64_t marker_offset)
+/* The last stable offset once t has ended: where the first transaction of another producer
+ * begins. */
+static int64_t last_stable_after(const struct producer_state *s,
+                                 const struct producer_transaction *ended, int64_t marker_offset)
 {
     const struct producer_transaction *t;
 
     DL_FOREACH(s->ongoing, t)
-        if (t->producer_id != ended->producer_id)
-            return t->first_offset;
+    if (t->producer_id != ended->producer_id)
+        return t->first_offset;
     return marker_offset + 1;
 }
 
@@ -306,7 +314,8 @@ void producer_state_apply_marker(struct producer_state *s, const struct producer
 {
     struct producer_entry *p = find_or_add(s, m->producer_id);
 
-    *out = (struct producer_completed){.producer_id = m->producer_id, .last_offset = m->offset, .aborted = m->abort};
+    *out = (struct producer_completed){
+        .producer_id = m->producer_id, .last_offset = m->offset, .aborted = m->abort};
     if (p->transaction_first_offset != PRODUCER_NO_OFFSET) {
         struct producer_transaction *t = find_open(s, p);
 
@@ -341,7 +350,8 @@ void producer_state_expire(struct producer_state *s, int64_t now_ms, int64_t exp
 {
     struct producer_entry *p, *next;
 
-    HASH_ITER (hh, s->producers, p, next) {
+    HASH_ITER(hh, s->producers, p, next)
+    {
         if (!expired(p->transaction_first_offset, p->last_timestamp_ms, now_ms, expiration_ms))
             continue;
         HASH_DEL(s->producers, p);
@@ -353,7 +363,8 @@ void producer_state_clear(struct producer_state *s)
 {
     struct producer_entry *p, *next;
 
-    HASH_ITER (hh, s->producers, p, next) {
+    HASH_ITER(hh, s->producers, p, next)
+    {
         HASH_DEL(s->producers, p);
         free(p);
     }
@@ -401,8 +412,8 @@ void producer_state_each(const struct producer_state *s, producer_visit *visit, 
 /* ---- snapshots ----
  *
  *   int16 version = 1, uint32 CRC-32C of all that follows, int32 count, then for each producer:
- *   int64 id, int16 epoch, int32 last sequence, int64 last offset, int32 offset delta, int64 timestamp,
- *   int32 coordinator epoch, int64 first offset of the open transaction or -1 */
+ *   int64 id, int16 epoch, int32 last sequence, int64 last offset, int32 offset delta, int64
+ *   timestamp, int32 coordinator epoch, int64 first offset of the open transaction or -1 */
 
 #define SNAPSHOT_VERSION    1
 #define SNAPSHOT_CRC_AT     2
@@ -461,7 +472,8 @@ static struct producer_view read_entry(const uint8_t *at)
 /* A CRC only says that these bytes were written; the numbers must make sense too. */
 static bool entry_makes_sense(const struct producer_view *v)
 {
-    return v->producer_id >= 0 && v->last_sequence >= PRODUCER_NO_SEQUENCE && v->last_offset_delta >= 0 &&
+    return v->producer_id >= 0 && v->last_sequence >= PRODUCER_NO_SEQUENCE &&
+           v->last_offset_delta >= 0 &&
            (v->last_offset < 0 || v->last_offset >= v->last_offset_delta);
 }
 
@@ -522,8 +534,8 @@ static void load_entry(void *arg, const struct producer_view *v)
         open_transaction(l->state, p, v->transaction_first_offset);
 }
 
-struct status producer_snapshot_load(struct producer_state *s, struct bytes snapshot, int64_t now_ms,
-                                     int64_t expiration_ms)
+struct status producer_snapshot_load(struct producer_state *s, struct bytes snapshot,
+                                     int64_t now_ms, int64_t expiration_ms)
 {
     struct load l = {s, now_ms, expiration_ms};
 

@@ -21,11 +21,14 @@ struct properties_error {
     const char *message; /* static */
 };
 
-/* Both borrowed for the call; not NUL-terminated. line: where the entry starts. False ends the parse. */
+/* Both borrowed for the call; not NUL-terminated. line: where the entry starts. False ends the
+ * parse. */
 typedef bool properties_visit(void *arg, struct str key, struct str value, int32_t line);
 
-/* Visits every entry in order; a key may come several times. False: malformed, with *error set (NULL is allowed;
- * entries before have been visited), or visit said so (error->message is then NULL). */
-bool properties_parse(struct bytes text, properties_visit *visit, void *arg, struct properties_error *error);
+/* Visits every entry in order; a key may come several times. False: malformed, with *error set
+ * (NULL is allowed; entries before have been visited), or visit said so (error->message is then
+ * NULL). */
+bool properties_parse(struct bytes text, properties_visit *visit, void *arg,
+                      struct properties_error *error);
 
 #endif

@@ -9,8 +9,8 @@
 
 #include "protocol/base/check.h"
 
-/* Index entries in memory cover at most this much of the .log file, so that after a crash only so much
- * must be walked to get them back. */
+/* Index entries in memory cover at most this much of the .log file, so that after a crash only so
+ * much must be walked to get them back. */
 #define INDEX_WRITE_OUT_BYTES (1 << 20)
 
 struct status segment_path(char out[SEGMENT_PATH_BYTES], const char *path, const char *suffix)
@@ -22,8 +22,8 @@ struct status segment_path(char out[SEGMENT_PATH_BYTES], const char *path, const
     return STATUS_OK;
 }
 
-struct status segment_new(struct files *files, const char *directory, int64_t base_offset, bool fresh,
-                          struct segment **out)
+struct status segment_new(struct files *files, const char *directory, int64_t base_offset,
+                          bool fresh, struct segment **out)
 {
     const size_t path_bytes = strlen(directory) + 1 + SEGMENT_NAME_DIGITS + 1;
     struct segment *s;
@@ -250,8 +250,8 @@ struct status segment_note_batch(struct segment *s, const uint8_t *head, int64_t
 
 struct status segment_write_out_indexes(struct segment *s)
 {
-    /* Times first: after a crash in between the time index is ahead, and what is ahead is found again
-     * by the walk from the last offset entry. */
+    /* Times first: after a crash in between the time index is ahead, and what is ahead is found
+     * again by the walk from the last offset entry. */
     struct status st = index_file_write_out(&s->times.file);
 
     if (!status_failed(st))
@@ -263,7 +263,8 @@ struct status segment_write_out_indexes(struct segment *s)
     return st;
 }
 
-/* Makes the file of an index that has no entry, and cuts padding off one that was loaded with it. */
+/* Makes the file of an index that has no entry, and cuts padding off one that was loaded with
+ * it. */
 static struct status index_settle(struct index_file *x)
 {
     char path[SEGMENT_PATH_BYTES];
@@ -342,8 +343,9 @@ struct status segment_sealed_largest(struct segment *s, struct time_offset *out,
     st = segment_load_indexes(s);
     if (status_failed(st))
         return st;
-    return time_index_lookup(&s->times, atomic_load_explicit(&s->times.file.file_entries, memory_order_acquire),
-                             INT64_MAX, out, cold);
+    return time_index_lookup(
+        &s->times, atomic_load_explicit(&s->times.file.file_entries, memory_order_acquire),
+        INT64_MAX, out, cold);
 }
 
 struct status segment_load_first_timestamp(struct segment *s)
@@ -371,7 +373,8 @@ struct status segment_reset_index(struct segment *s, struct index_file *x)
     if (st.sys_errno == ENOENT)
         st = STATUS_OK;
     index_file_init(x, s->files, s->path, x->suffix, x->entry_bytes, true);
-    atomic_store(&x->file, status_failed(st) ? NULL : f); /* the next flush syncs that it is empty */
+    /* the next flush syncs that it is empty */
+    atomic_store(&x->file, status_failed(st) ? NULL : f);
     s->times.last_timestamp_ms = -1;
     s->largest = (struct time_offset){-1, s->base_offset};
     s->largest_known = true;
@@ -404,9 +407,13 @@ struct status segment_rebuild_indexes(struct segment *s, int64_t interval_bytes)
 
 struct status segment_truncate(struct segment *s, int64_t offset)
 {
-    struct segment_range r = {
-        .wanted_offset = offset, .end_offset = INT64_MAX, .min_one = true, .limit = s->size,
-        .limit_offset = INT64_MAX, .start_position = -1, .end_position = -1};
+    struct segment_range r = {.wanted_offset = offset,
+                              .end_offset = INT64_MAX,
+                              .min_one = true,
+                              .limit = s->size,
+                              .limit_offset = INT64_MAX,
+                              .start_position = -1,
+                              .end_position = -1};
     struct offset_position last;
     struct file *f;
     struct status st = segment_load_indexes(s);

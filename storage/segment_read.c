@@ -13,8 +13,8 @@ static struct status walk_fill(struct segment_walk *w)
     struct file *f;
     struct status st;
 
-    if (w->position >= w->block_at && w->position + RECORD_BATCH_HEADER_BYTES <=
-                                          w->block_at + (int64_t)w->block_size)
+    if (w->position >= w->block_at &&
+        w->position + RECORD_BATCH_HEADER_BYTES <= w->block_at + (int64_t)w->block_size)
         return STATUS_OK;
     if (w->cold && !atomic_load_explicit(&w->segment->log_file, memory_order_acquire)) {
         *w->cold = true; /* opening it may have to wait */
@@ -24,7 +24,8 @@ static struct status walk_fill(struct segment_walk *w)
     if (status_failed(st))
         return st;
     if (w->cold)
-        st = files->ops->read_nowait(files, f, w->block, want, w->position, &w->block_size, w->cold);
+        st =
+            files->ops->read_nowait(files, f, w->block, want, w->position, &w->block_size, w->cold);
     else
         st = files->ops->read(files, f, w->block, want, w->position, &w->block_size);
     w->block_at = w->position;
@@ -42,7 +43,8 @@ static struct status walk_read_head(struct segment_walk *w)
     if (w->position >= w->limit)
         return STATUS_OK;
     if (w->limit - w->position < RECORD_BATCH_HEADER_BYTES)
-        return status_error(KERR_CORRUPT_MESSAGE, "less than a batch header at the end of a segment");
+        return status_error(KERR_CORRUPT_MESSAGE,
+                            "less than a batch header at the end of a segment");
     st = walk_fill(w);
     if (status_failed(st) || (w->cold && *w->cold))
         return st;
@@ -79,21 +81,23 @@ struct status segment_walk_next(struct segment_walk *w)
     return walk_read_head(w);
 }
 
-/* Starts where an index entry points. An entry that points at no batch, or at another one than it names,
- * is not of this file: the walk then starts at the beginning, which is slow but right. */
-static struct status walk_from_entry(struct segment_walk *w, struct segment *s, struct offset_position entry,
-                                     int64_t limit, bool *cold)
+/* Starts where an index entry points. An entry that points at no batch, or at another one than it
+ * names, is not of this file: the walk then starts at the beginning, which is slow but right. */
+static struct status walk_from_entry(struct segment_walk *w, struct segment *s,
+                                     struct offset_position entry, int64_t limit, bool *cold)
 {
     struct status st = segment_walk_begin(w, s, entry.position, limit, cold);
 
-    if (entry.position == 0 || (cold && *cold) || (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE) ||
+    if (entry.position == 0 || (cold && *cold) ||
+        (status_failed(st) && st.code != KERR_CORRUPT_MESSAGE) ||
         (w->head && record_batch_last_offset(w->head) == entry.offset))
         return st;
     return segment_walk_begin(w, s, 0, limit, cold);
 }
 
 /* Moves on to the first batch for which `past` is true. */
-static struct status walk_until(struct segment_walk *w, bool (*past)(const struct segment_walk *w, int64_t limit),
+static struct status walk_until(struct segment_walk *w,
+                                bool (*past)(const struct segment_walk *w, int64_t limit),
                                 int64_t limit)
 {
     while (w->head && !past(w, limit)) {
@@ -120,7 +124,8 @@ static bool is_cold(const bool *cold)
     return cold && *cold;
 }
 
-static struct status find_start(struct segment *s, struct segment_range *r, struct segment_walk *w, bool *cold)
+static struct status find_start(struct segment *s, struct segment_range *r, struct segment_walk *w,
+                                bool *cold)
 {
     struct offset_position from;
     struct status st;
@@ -179,7 +184,8 @@ static struct status limit_size(struct segment *s, struct segment_range *r, stru
 {
     const int64_t most = r->position + r->max_bytes;
     struct offset_position from;
-    struct status st = offset_index_lookup_position(&s->offsets, r->index_entries, most, &from, cold);
+    struct status st =
+        offset_index_lookup_position(&s->offsets, r->index_entries, most, &from, cold);
 
     if (status_failed(st) || is_cold(cold))
         return st;

@@ -1,4 +1,5 @@
-/* The parts of the state store that do not depend on how it is kept: marks, positions, checks of keys. */
+/* The parts of the state store that do not depend on how it is kept: marks, positions, checks of
+ * keys. */
 
 #include "storage/state_store.h"
 
@@ -11,13 +12,13 @@
 #include "storage/state_store_internal.h"
 
 /* A mark: topic id, offset, leader epoch. Its key: the partition and one byte for the topic. */
-#define MARK_KEY_BYTES      (STATE_PARTITION_BYTES + 1)
-#define MARK_AT_OFFSET      16
-#define MARK_AT_EPOCH       24
-#define MARK_BYTES          28
-#define POSITION_BYTES_MIN  64
-#define PREFIX_BYTES_USUAL  256
-#define PARTITION_KEY_BIT   0x80 /* never set in a key's first byte: partitions are not negative */
+#define MARK_KEY_BYTES     (STATE_PARTITION_BYTES + 1)
+#define MARK_AT_OFFSET     16
+#define MARK_AT_EPOCH      24
+#define MARK_BYTES         28
+#define POSITION_BYTES_MIN 64
+#define PREFIX_BYTES_USUAL 256
+#define PARTITION_KEY_BIT  0x80 /* never set in a key's first byte: partitions are not negative */
 
 /* ---- what implementations share ---- */
 
@@ -131,13 +132,16 @@ bool state_batch_next(const struct state_batch *b, size_t *at, struct state_oper
 struct status state_batch_check(const struct state_batch *b)
 {
     if (!writer_ok(&b->operations))
-        return status_error(b->operations.failure, "state store: the batch is too large, or there is no memory for it");
+        return status_error(b->operations.failure,
+                            "state store: the batch is too large, or there is no memory for it");
     if (b->generation != atomic_load(&b->store->generation))
-        return status_error(KERR_KAFKA_STORAGE_ERROR, "state store: it was reset since the batch was made");
+        return status_error(KERR_KAFKA_STORAGE_ERROR,
+                            "state store: it was reset since the batch was made");
     return STATUS_OK;
 }
 
-void state_batch_put(struct state_batch *b, enum state_family family, struct bytes key, struct bytes value)
+void state_batch_put(struct state_batch *b, enum state_family family, struct bytes key,
+                     struct bytes value)
 {
     CHECK(family != STATE_MARKS);
     add_operation(b, &(struct state_operation){STATE_PUT, family, key, value});
@@ -154,8 +158,8 @@ void state_batch_delete_prefix(struct state_batch *b, enum state_family family, 
 
     CHECK(prefix.size <= sizeof end);
     check_key(family, prefix); /* so that it has an end: its first byte is not 0xff */
-    add_operation(b, &(struct state_operation){STATE_DELETE_RANGE, family, prefix,
-                                               {end, state_prefix_end(prefix, end)}});
+    add_operation(b, &(struct state_operation){
+                         STATE_DELETE_RANGE, family, prefix, {end, state_prefix_end(prefix, end)}});
 }
 
 size_t state_batch_count(const struct state_batch *b)
@@ -195,7 +199,8 @@ static struct bytes mark_key(struct state_partition p, uint8_t out[MARK_KEY_BYTE
     return (struct bytes){out, MARK_KEY_BYTES};
 }
 
-void state_batch_set_mark(struct state_batch *b, struct state_partition p, const struct state_mark *mark)
+void state_batch_set_mark(struct state_batch *b, struct state_partition p,
+                          const struct state_mark *mark)
 {
     uint8_t key[MARK_KEY_BYTES];
     uint8_t value[MARK_BYTES];
@@ -203,7 +208,8 @@ void state_batch_set_mark(struct state_batch *b, struct state_partition p, const
     memcpy(value, mark->topic_id.bytes, sizeof mark->topic_id.bytes);
     store_be64(value + MARK_AT_OFFSET, (uint64_t)mark->offset);
     store_be32(value + MARK_AT_EPOCH, (uint32_t)mark->leader_epoch);
-    add_operation(b, &(struct state_operation){STATE_PUT, STATE_MARKS, mark_key(p, key), {value, sizeof value}});
+    add_operation(b, &(struct state_operation){
+                         STATE_PUT, STATE_MARKS, mark_key(p, key), {value, sizeof value}});
 }
 
 void state_batch_drop_partition(struct state_batch *b, struct state_partition p)
@@ -220,7 +226,8 @@ void state_batch_drop_partition(struct state_batch *b, struct state_partition p)
     struct bytes mark = mark_key(p, key);
 
     for (size_t i = 0; i < kept[p.topic].count; i++)
-        state_batch_delete_prefix(b, kept[p.topic].families[i], (struct bytes){key, STATE_PARTITION_BYTES});
+        state_batch_delete_prefix(b, kept[p.topic].families[i],
+                                  (struct bytes){key, STATE_PARTITION_BYTES});
     state_batch_delete(b, STATE_MARKS, mark);
 }
 
@@ -234,8 +241,8 @@ static bool mark_decode(struct bytes value, struct state_mark *out)
     return out->offset >= 0;
 }
 
-struct status state_store_get_mark(struct state_store *s, struct state_partition p, struct state_mark *mark,
-                                   bool *found, bool *would_block)
+struct status state_store_get_mark(struct state_store *s, struct state_partition p,
+                                   struct state_mark *mark, bool *found, bool *would_block)
 {
     uint8_t key[MARK_KEY_BYTES];
     struct bytes value;
@@ -261,7 +268,8 @@ struct mark_list {
     bool bad;
 };
 
-static enum state_next visit_mark(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next visit_mark(void *arg, struct bytes key, struct bytes value,
+                                  struct bytes *seek)
 {
     struct mark_list *l = arg;
     struct state_partition p;
@@ -279,19 +287,21 @@ static enum state_next visit_mark(void *arg, struct bytes key, struct bytes valu
 }
 
 struct status state_store_list_marks(struct state_store *s,
-                                     bool (*visit)(void *arg, struct state_partition p, const struct state_mark *mark),
+                                     bool (*visit)(void *arg, struct state_partition p,
+                                                   const struct state_mark *mark),
                                      void *arg)
 {
     struct mark_list list = {.visit = visit, .arg = arg};
-    struct status st = state_store_scan(s, STATE_MARKS, (struct bytes){NULL, 0}, NULL, visit_mark, &list, NULL);
+    struct status st =
+        state_store_scan(s, STATE_MARKS, (struct bytes){NULL, 0}, NULL, visit_mark, &list, NULL);
 
     return list.bad ? state_store_condemn(s, "a mark that is none") : st;
 }
 
 /* ---- reading ---- */
 
-struct status state_store_get(struct state_store *s, enum state_family family, struct bytes key, struct arena *a,
-                              struct bytes *value, bool *would_block)
+struct status state_store_get(struct state_store *s, enum state_family family, struct bytes key,
+                              struct arena *a, struct bytes *value, bool *would_block)
 {
     check_key(family, key);
     begin(would_block);
@@ -348,7 +358,8 @@ struct scanning {
 };
 
 /* A visit that keeps the position: the key after this one is this one and a byte of 0. */
-static enum state_next visit_and_move(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next visit_and_move(void *arg, struct bytes key, struct bytes value,
+                                      struct bytes *seek)
 {
     struct scanning *s = arg;
     enum state_next next;
@@ -373,11 +384,13 @@ static enum state_next visit_and_move(void *arg, struct bytes key, struct bytes 
 }
 
 struct status state_store_scan(struct state_store *s, enum state_family family, struct bytes prefix,
-                               struct state_position *position, state_visit *visit, void *arg, bool *would_block)
+                               struct state_position *position, state_visit *visit, void *arg,
+                               bool *would_block)
 {
     static const uint8_t past_all_keys[] = {PARTITION_KEY_BIT};
     struct scanning scanning = {.visit = visit, .arg = arg, .position = position};
-    struct state_scan scan = {.family = family, .from = prefix, .visit = visit_and_move, .arg = &scanning};
+    struct state_scan scan = {
+        .family = family, .from = prefix, .visit = visit_and_move, .arg = &scanning};
     uint8_t fixed[PREFIX_BYTES_USUAL];
     uint8_t *end = prefix.size <= sizeof fixed ? fixed : malloc(prefix.size);
     struct status st;

@@ -22,12 +22,13 @@ struct state_scan {
 /* `would_block` as in state_store.h. Keys and families are checked before. */
 struct state_store_ops {
     struct status (*commit)(struct state_batch *b, bool *would_block);
-    struct status (*get)(struct state_store *s, enum state_family family, struct bytes key, struct arena *a,
-                         struct bytes *value, bool *would_block);
+    struct status (*get)(struct state_store *s, enum state_family family, struct bytes key,
+                         struct arena *a, struct bytes *value, bool *would_block);
     struct status (*scan)(struct state_store *s, const struct state_scan *scan, bool *would_block);
     struct status (*flush)(struct state_store *s);
     struct status (*reset)(struct state_store *s, struct state_store_report *report);
-    void (*stats)(struct state_store *s, struct state_store_stats *out); /* all but the generation */
+    /* all but the generation */
+    void (*stats)(struct state_store *s, struct state_store_stats *out);
     void (*close)(struct state_store *s);
 };
 
@@ -59,7 +60,8 @@ struct state_operation {
 /* Walks a batch that state_batch_check found good: *at starts at 0. False: that was all. */
 bool state_batch_next(const struct state_batch *b, size_t *at, struct state_operation *out);
 
-/* Whether it may be committed: STATUS_OK, or why not. Commits ask again when no reset can come between. */
+/* Whether it may be committed: STATUS_OK, or why not. Commits ask again when no reset can come
+ * between. */
 struct status state_batch_check(const struct state_batch *b);
 
 void state_store_init(struct state_store *s, const struct state_store_ops *ops);

@@ -1,11 +1,13 @@
 /* The state store on RocksDB: the one file that includes it.
  *
- * Everything lies in one column family, a state family being the first byte of a key: files then hold a prefix of whole
- * batches, always. Several column families would need atomic_flush, which RocksDB 7.8 breaks when it is asked to flush:
- * it chooses the families before it stops the writers (NOTES-state-store.md).
+ * Everything lies in one column family, a state family being the first byte of a key: files then
+ * hold a prefix of whole batches, always. Several column families would need atomic_flush, which
+ * RocksDB 7.8 breaks when it is asked to flush: it chooses the families before it stops the writers
+ * (NOTES-state-store.md).
  *
- * A shard must not wait for the disk, and RocksDB lets it say so: reads of the cache tier and writes without slowdown
- * come back "incomplete". Its own log is off, since the internal topics' logs are the log.
+ * A shard must not wait for the disk, and RocksDB lets it say so: reads of the cache tier and
+ * writes without slowdown come back "incomplete". Its own log is off, since the internal topics'
+ * logs are the log.
  */
 
 #include "storage/state_store_rocksdb.h"
@@ -29,7 +31,8 @@
 /* A shard does not walk past more deleted keys than that at once; the pool does. */
 #define CACHED_SKIPS_MAX 4096
 
-#define LOG_LEVEL_ERROR            3 /* its LOG file; what it has to say to us comes back as errors */
+/* its LOG file; what it has to say to us comes back as errors */
+#define LOG_LEVEL_ERROR            3
 #define LOG_FILE_BYTES_MAX         (256 << 10)
 #define MANIFEST_BYTES_MAX         (4 << 20)
 #define MANIFEST_PREALLOCATE_BYTES (64 << 10)
@@ -39,20 +42,23 @@
 #define SYNC_EVERY_BYTES           (1 << 20)
 #define COMPRESSION_LZ4            4
 
-/* An insert into the memtable begins its search at the one before with the same first bytes: family, partition, a group's
- * name, the begin of a topic's. What is written is nearly always what was written before, so that it finds its place
- * after a few steps instead of two dozen, each of which misses the processor's caches: 4.5 to 2.3 us a commit over 1,000
- * groups. Longer names share a beginning, which costs steps and nothing else. A beginning takes some 300 bytes.
+/* An insert into the memtable begins its search at the one before with the same first bytes:
+ * family, partition, a group's name, the begin of a topic's. What is written is nearly always what
+ * was written before, so that it finds its place after a few steps instead of two dozen, each of
+ * which misses the processor's caches: 4.5 to 2.3 us a commit over 1,000 groups. Longer names share
+ * a beginning, which costs steps and nothing else. A beginning takes some 300 bytes.
  *
- * RocksDB 7.8 keeps one set of hints for keys and for deleted ranges, and goes astray (an assertion, where it has those)
- * when one serves both. So no deleted range may begin with a key as long as a hint: shorter ones have none. */
+ * RocksDB 7.8 keeps one set of hints for keys and for deleted ranges, and goes astray (an
+ * assertion, where it has those) when one serves both. So no deleted range may begin with a key as
+ * long as a hint: shorter ones have none. */
 #define HINT_BYTES   24
 #define INSERT_HINTS "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.24"
 
 #define FAMILY_BYTES    1
 #define KEY_BYTES_USUAL 512
 
-_Static_assert(FAMILY_BYTES + STATE_DELETED_PREFIX_BYTES_MAX < HINT_BYTES, "deleted ranges have no hints");
+_Static_assert(FAMILY_BYTES + STATE_DELETED_PREFIX_BYTES_MAX < HINT_BYTES,
+               "deleted ranges have no hints");
 
 struct rocks {
     struct state_store base;
@@ -107,7 +113,8 @@ static bool is_incomplete(const char *error)
 /* Troubles of the machine; the store itself may be sound. errno of it, or 0. */
 static int errno_of(const char *error)
 {
-    static const int troubles[] = {ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EMFILE, ENFILE, ENOMEM, EAGAIN};
+    static const int troubles[] = {ENOSPC, EDQUOT, EACCES, EPERM, EROFS,
+                                   EMFILE, ENFILE, ENOMEM, EAGAIN};
 
     for (size_t i = 0; i < sizeof troubles / sizeof troubles[0]; i++)
         if (ends_with(error, strerror(troubles[i])))
@@ -134,7 +141,8 @@ static struct status failed(struct rocks *r, char *error, const char *where)
 }
 
 /* As failed, unless the caller may be told that it would block. */
-static struct status failed_or_blocked(struct rocks *r, char *error, const char *where, bool *would_block)
+static struct status failed_or_blocked(struct rocks *r, char *error, const char *where,
+                                       bool *would_block)
 {
     if (!would_block || !is_incomplete(error))
         return failed(r, error, where);
@@ -309,7 +317,8 @@ static struct status rocks_flush(struct state_store *s)
 
 /* ---- reading ---- */
 
-static struct status copy_value(rocksdb_pinnableslice_t *found, struct arena *a, struct bytes *value)
+static struct status copy_value(rocksdb_pinnableslice_t *found, struct arena *a,
+                                struct bytes *value)
 {
     size_t size;
     const char *at = rocksdb_pinnableslice_value(found, &size);
@@ -323,15 +332,15 @@ static struct status copy_value(rocksdb_pinnableslice_t *found, struct arena *a,
     return STATUS_OK;
 }
 
-static struct status get_value(struct rocks *r, const struct full_key *key, struct arena *a, struct bytes *value,
-                               bool *would_block)
+static struct status get_value(struct rocks *r, const struct full_key *key, struct arena *a,
+                               struct bytes *value, bool *would_block)
 {
     rocksdb_pinnableslice_t *found;
     char *error = NULL;
     struct status st = STATUS_OK;
 
-    found = rocksdb_get_pinned(r->db, would_block ? r->read_cached : r->read_blocking, full_key_text(key), key->size,
-                               &error);
+    found = rocksdb_get_pinned(r->db, would_block ? r->read_cached : r->read_blocking,
+                               full_key_text(key), key->size, &error);
     if (error)
         st = failed_or_blocked(r, error, "state store: get", would_block);
     else if (found)
@@ -341,8 +350,8 @@ static struct status get_value(struct rocks *r, const struct full_key *key, stru
     return st;
 }
 
-static struct status rocks_get(struct state_store *s, enum state_family family, struct bytes key, struct arena *a,
-                               struct bytes *value, bool *would_block)
+static struct status rocks_get(struct state_store *s, enum state_family family, struct bytes key,
+                               struct arena *a, struct bytes *value, bool *would_block)
 {
     struct rocks *r = rocks_of(s);
     struct full_key full;
@@ -409,8 +418,8 @@ static struct status visit_all(rocksdb_iterator_t *it, const struct state_scan *
     return st;
 }
 
-static struct status scan_to(struct rocks *r, const struct state_scan *scan, const struct full_key *end,
-                             bool *would_block)
+static struct status scan_to(struct rocks *r, const struct state_scan *scan,
+                             const struct full_key *end, bool *would_block)
 {
     rocksdb_readoptions_t *options = scan_options(end, would_block != NULL);
     rocksdb_iterator_t *it = rocksdb_create_iterator(r->db, options);
@@ -425,7 +434,8 @@ static struct status scan_to(struct rocks *r, const struct state_scan *scan, con
     return st;
 }
 
-static struct status rocks_scan(struct state_store *s, const struct state_scan *scan, bool *would_block)
+static struct status rocks_scan(struct state_store *s, const struct state_scan *scan,
+                                bool *would_block)
 {
     struct rocks *r = rocks_of(s);
     struct full_key end;
@@ -464,7 +474,8 @@ static void rocks_stats(struct state_store *s, struct state_store_stats *out)
 
 /* ---- opening and closing RocksDB ---- */
 
-/* Takes o. The C interface has no function for them; a library that does not know them does without. */
+/* Takes o. The C interface has no function for them; a library that does not know them does
+ * without. */
 static rocksdb_options_t *with_insert_hints(rocksdb_options_t *o)
 {
     rocksdb_options_t *hinted = rocksdb_options_create();
@@ -486,7 +497,8 @@ static rocksdb_options_t *make_options(const struct rocks *r, bool create)
     rocksdb_options_set_create_if_missing(o, create);
     /* Memory. */
     rocksdb_options_set_write_buffer_size(o, r->options.write_bytes / 2);
-    rocksdb_options_set_max_write_buffer_number(o, 2); /* one is filled while the other is written to a file */
+    rocksdb_options_set_max_write_buffer_number(o, 2); /* one is filled while the other is
+                                                        * written to a file */
     rocksdb_options_set_arena_block_size(o, MEMTABLE_BLOCK_BYTES);
     rocksdb_options_set_max_open_files(o, r->options.open_files_max);
     rocksdb_options_set_max_file_opening_threads(o, 1);
@@ -555,7 +567,13 @@ static void report_why(struct state_store_report *report, const char *format, ..
     va_end(args);
 }
 
-enum format_answer { FORMAT_GOOD, FORMAT_MISSING, FORMAT_UNUSABLE, FORMAT_TOO_NEW, FORMAT_UNREADABLE };
+enum format_answer {
+    FORMAT_GOOD,
+    FORMAT_MISSING,
+    FORMAT_UNUSABLE,
+    FORMAT_TOO_NEW,
+    FORMAT_UNREADABLE
+};
 
 /* "trivet-state 1\n"; -1: it is no such text. */
 static int format_version(struct bytes text)
@@ -565,12 +583,14 @@ static int format_version(struct bytes text)
 
     memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
-    if (sscanf(copy, FORMAT_NAME " %9d%n", &version, &end) != 1 || version < 0 || strcmp(copy + end, "\n") != 0)
+    if (sscanf(copy, FORMAT_NAME " %9d%n", &version, &end) != 1 || version < 0 ||
+        strcmp(copy + end, "\n") != 0)
         return -1;
     return version;
 }
 
-static enum format_answer format_read(struct rocks *r, struct state_store_report *report, struct status *st)
+static enum format_answer format_read(struct rocks *r, struct state_store_report *report,
+                                      struct status *st)
 {
     char path[PATH_BYTES];
     struct bytes_mut text;
@@ -594,16 +614,19 @@ static enum format_answer format_read(struct rocks *r, struct state_store_report
         return FORMAT_GOOD;
     if (version > STATE_STORE_FORMAT_VERSION) {
         report_why(report,
-                   "the state store in %.128s has format %d; this program knows formats up to %d: use a newer "
+                   "the state store in %.128s has format %d; this program knows formats up to %d: "
+                   "use a newer "
                    "program, or remove the directory",
                    r->dir, version, STATE_STORE_FORMAT_VERSION);
-        *st = status_error(KERR_UNSUPPORTED_VERSION, "state store: its format is newer than this program's");
+        *st = status_error(KERR_UNSUPPORTED_VERSION,
+                           "state store: its format is newer than this program's");
         return FORMAT_TOO_NEW;
     }
     if (version < 0)
         report_why(report, "its format file is none");
     else
-        report_why(report, "its format is %d, this program's %d", version, STATE_STORE_FORMAT_VERSION);
+        report_why(report, "its format is %d, this program's %d", version,
+                   STATE_STORE_FORMAT_VERSION);
     return FORMAT_UNUSABLE;
 }
 
@@ -679,7 +702,8 @@ static void remove_if_log(void *arg, const char *name, bool is_directory)
     l->r->files->ops->remove(l->r->files, path); /* when it stays, it is looked at in vain */
 }
 
-/* RocksDB makes a log of its own at each opening, though it is not used, and keeps them all until the next flush. */
+/* RocksDB makes a log of its own at each opening, though it is not used, and keeps them all until
+ * the next flush. */
 static void remove_own_logs(struct rocks *r, const char *path)
 {
     struct log_removal l = {r, path};
@@ -687,7 +711,8 @@ static void remove_own_logs(struct rocks *r, const char *path)
     r->files->ops->list(r->files, path, remove_if_log, &l);
 }
 
-/* Opens what is there. False: it is to be thrown away, and the report says why; else *st is how it went. */
+/* Opens what is there. False: it is to be thrown away, and the report says why; else *st is how it
+ * went. */
 static bool open_existing(struct rocks *r, struct state_store_report *report, struct status *st)
 {
     char path[PATH_BYTES];
@@ -729,7 +754,8 @@ static bool is_there(struct rocks *r, const char *name)
 }
 
 /* Opens what is there, or something fresh. With `discard` what is there is not even tried. */
-static struct status open_or_rebuild(struct rocks *r, bool discard, struct state_store_report *report)
+static struct status open_or_rebuild(struct rocks *r, bool discard,
+                                     struct state_store_report *report)
 {
     struct status st;
 
@@ -797,7 +823,8 @@ static const struct state_store_ops rocks_ops = {
     .close = rocks_close,
 };
 
-static struct rocks *rocks_new(struct files *fs, const char *dir, const struct state_store_options *options)
+static struct rocks *rocks_new(struct files *fs, const char *dir,
+                               const struct state_store_options *options)
 {
     struct rocks *r = calloc(1, sizeof *r);
 
@@ -838,12 +865,15 @@ static struct status take_directory(struct rocks *r, struct state_store_report *
     path_below(r, "lock", path);
     st = r->files->ops->lock(r->files, path, &r->lock);
     if (status_failed(st))
-        report_why(report, st.sys_errno == EWOULDBLOCK ? "%.128s is in use by another process" : "%.128s cannot be locked",
+        report_why(report,
+                   st.sys_errno == EWOULDBLOCK ? "%.128s is in use by another process"
+                                               : "%.128s cannot be locked",
                    r->dir);
     return st;
 }
 
-struct status state_store_rocksdb_open(struct files *fs, const char *dir, const struct state_store_options *options,
+struct status state_store_rocksdb_open(struct files *fs, const char *dir,
+                                       const struct state_store_options *options,
                                        struct state_store_report *report, struct state_store **out)
 {
     struct rocks *r;

@@ -1,4 +1,5 @@
-/* The state store as sorted arrays in memory, with the old value of everything that was written since the last flush. */
+/* The state store as sorted arrays in memory, with the old value of everything that was written
+ * since the last flush. */
 
 #include "storage/state_store_sim.h"
 
@@ -46,7 +47,7 @@ struct sim {
     struct undo_log log;
     uint64_t random;
     unsigned would_block_per_mille;
-    bool failing;  /* a failure is to come, or has */
+    bool failing; /* a failure is to come, or has */
     uint64_t fail_after;
     bool fail_damages;
 };
@@ -110,7 +111,8 @@ static struct entry *entry_without_value(struct bytes key)
 
 static int compare(struct bytes a, struct bytes b)
 {
-    return str_compare((struct str){(const char *)a.data, a.size}, (struct str){(const char *)b.data, b.size});
+    return str_compare((struct str){(const char *)a.data, a.size},
+                       (struct str){(const char *)b.data, b.size});
 }
 
 /* The first entry that is not before key. */
@@ -300,8 +302,8 @@ static struct status sim_commit(struct state_batch *b, bool *would_block)
     return STATUS_OK;
 }
 
-static struct status sim_get(struct state_store *store, enum state_family family, struct bytes key, struct arena *a,
-                             struct bytes *value, bool *would_block)
+static struct status sim_get(struct state_store *store, enum state_family family, struct bytes key,
+                             struct arena *a, struct bytes *value, bool *would_block)
 {
     struct sim *s = sim_of(store);
     const struct map *m = &s->maps[family];
@@ -321,7 +323,8 @@ static struct status sim_get(struct state_store *store, enum state_family family
     return STATUS_OK;
 }
 
-static struct status sim_scan(struct state_store *store, const struct state_scan *scan, bool *would_block)
+static struct status sim_scan(struct state_store *store, const struct state_scan *scan,
+                              bool *would_block)
 {
     struct sim *s = sim_of(store);
     const struct map *m = &s->maps[scan->family];
@@ -329,9 +332,11 @@ static struct status sim_scan(struct state_store *store, const struct state_scan
     struct status st;
 
     /* A scan may also come upon the disk on its way. */
-    while (call_begin(s, would_block, &st) && at < m->count && compare(key_of(m->entries[at]), scan->end) < 0) {
+    while (call_begin(s, would_block, &st) && at < m->count &&
+           compare(key_of(m->entries[at]), scan->end) < 0) {
         struct bytes seek = {NULL, 0};
-        enum state_next next = scan->visit(scan->arg, key_of(m->entries[at]), value_of(m->entries[at]), &seek);
+        enum state_next next =
+            scan->visit(scan->arg, key_of(m->entries[at]), value_of(m->entries[at]), &seek);
 
         if (next == STATE_STOP)
             break;
@@ -437,7 +442,8 @@ void state_store_sim_fail_after(struct state_store *store, uint64_t calls, bool 
     s->fail_damages = damage;
 }
 
-bool state_store_sim_corrupt(struct state_store *store, enum state_family family, struct bytes key, struct bytes value)
+bool state_store_sim_corrupt(struct state_store *store, enum state_family family, struct bytes key,
+                             struct bytes value)
 {
     struct map *m = &sim_of(store)->maps[family];
     size_t at = map_find(m, key);

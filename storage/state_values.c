@@ -19,7 +19,9 @@ static void leave(void *arena, void *pointer)
 
 static const struct state_value_type *type_of(const struct group_record *r)
 {
-    return &state_value_types[r->type == GROUP_RECORD_LEGACY_OFFSET_COMMIT ? GROUP_RECORD_OFFSET_COMMIT : r->type];
+    return &state_value_types[r->type == GROUP_RECORD_LEGACY_OFFSET_COMMIT
+                                  ? GROUP_RECORD_OFFSET_COMMIT
+                                  : r->type];
 }
 
 struct bytes state_value_pack(const struct group_record *r, struct arena *a)
@@ -41,7 +43,8 @@ bool state_value_unpack(struct group_record *r, struct bytes value, struct arena
 {
     ProtobufCAllocator in_arena = {.alloc = allocate, .free = leave, .allocator_data = a};
     const struct state_value_type *type = type_of(r);
-    const ProtobufCMessage *m = protobuf_c_message_unpack(type->descriptor, &in_arena, value.size, value.data);
+    const ProtobufCMessage *m =
+        protobuf_c_message_unpack(type->descriptor, &in_arena, value.size, value.data);
 
     return m && type->from_message(m, r, a);
 }

@@ -1,8 +1,8 @@
 #ifndef STORAGE_STATE_VALUES_H
 #define STORAGE_STATE_VALUES_H
 
-/* Values of group records as protobuf messages (storage/state.proto) and back: for group_state.c, and the code that
- * storage/gen/emit_state.py writes. */
+/* Values of group records as protobuf messages (storage/state.proto) and back: for group_state.c,
+ * and the code that storage/gen/emit_state.py writes. */
 
 #include <stdbool.h>
 
@@ -11,11 +11,12 @@
 #include "storage/state.pb-c.h"
 
 struct state_value_type {
-    const ProtobufCMessageDescriptor *descriptor; /* NULL: records of this type are not kept as such */
+    const ProtobufCMessageDescriptor *descriptor; /* NULL: records of this type are not kept as
+                                                   * such */
     /* The message borrows from the record, the rest of it is in the arena. NULL: that is spent. */
     const ProtobufCMessage *(*to_message)(const struct group_record *r, struct arena *a);
-    /* Sets all of r's value, which borrows from the message and the arena. False: no value of such a record says this,
-     * or the arena is spent. */
+    /* Sets all of r's value, which borrows from the message and the arena. False: no value of such
+     * a record says this, or the arena is spent. */
     bool (*from_message)(const ProtobufCMessage *m, struct group_record *r, struct arena *a);
 };
 
@@ -25,7 +26,8 @@ extern const struct state_value_type state_value_types[GROUP_RECORD_TYPE_COUNT];
 /* The value's bytes, in the arena; data NULL: that is spent. Not for a tombstone. */
 struct bytes state_value_pack(const struct group_record *r, struct arena *a);
 
-/* Sets r's value from stored bytes; r->type is set. False: they are not what was written, or the arena is spent. */
+/* Sets r's value from stored bytes; r->type is set. False: they are not what was written, or the
+ * arena is spent. */
 bool state_value_unpack(struct group_record *r, struct bytes value, struct arena *a);
 
 /* ---- fields; what is null or has its default is not packed ---- */

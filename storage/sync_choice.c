@@ -5,7 +5,8 @@ enum {
     FILE_US_FIRST = 1000, /* until one was measured */
     FILE_WEIGHT = 8,      /* of the average: what is new counts for an eighth */
     SLOW_MAX = 2,
-    PAUSE_TIMES = 16, /* a file system that is slow for good costs a sixteenth of the time at most */
+    PAUSE_TIMES = 16, /* a file system that is slow for good costs a sixteenth of the time at
+                       * most */
 };
 
 void sync_choice_init(struct sync_choice *s)
@@ -18,7 +19,8 @@ bool sync_choice_is_filesystem(const struct sync_choice *s, int files, int64_t n
     return files >= FILES_MIN && now_us >= s->again_us;
 }
 
-void sync_choice_learn(struct sync_choice *s, bool filesystem, int files, int64_t took_us, int64_t now_us)
+void sync_choice_learn(struct sync_choice *s, bool filesystem, int files, int64_t took_us,
+                       int64_t now_us)
 {
     if (!filesystem) {
         if (files > 0)

@@ -68,7 +68,8 @@ struct status time_index_lookup(struct time_index *x, uint32_t limit, int64_t ti
 {
     uint8_t entry[TIME_INDEX_ENTRY_BYTES];
     int64_t slot = -1;
-    struct status st = index_file_floor(&x->file, limit, key_timestamp, timestamp_ms, &slot, entry, cold);
+    struct status st =
+        index_file_floor(&x->file, limit, key_timestamp, timestamp_ms, &slot, entry, cold);
 
     *out = (struct time_offset){-1, x->base_offset};
     if (!status_failed(st) && slot >= 0 && !(cold && *cold))

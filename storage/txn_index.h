@@ -3,8 +3,9 @@
 
 /* The .txnindex file of a segment: aborted transactions whose marker lies in the segment.
  *
- * Entries of 34 bytes: int16 version 0, int64 producer id, first offset, last offset (the marker's),
- * last stable offset when the marker was written; last offsets rise. No file when there is none.
+ * Entries of 34 bytes: int16 version 0, int64 producer id, first offset, last offset (the
+ * marker's), last stable offset when the marker was written; last offsets rise. No file when there
+ * is none.
  *
  * Threads, errors and the meaning of `cold`: index_file.h. */
 

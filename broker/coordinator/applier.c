@@ -8,10 +8,11 @@
 #include "protocol/record_batch.h"
 #include "storage/group_state.h"
 
-#define TURN_BYTES         (256 * 1024) /* a few milliseconds; then others get theirs */
-#define RECORD_ARENA_BYTES ((size_t)64 << 20) /* of one decoded record: a group of a hundred thousand members */
+#define TURN_BYTES (256 * 1024) /* a few milliseconds; then others get theirs */
+/* of one decoded record: a group of a hundred thousand members */
+#define RECORD_ARENA_BYTES  ((size_t)64 << 20)
 #define ABORTED_ARENA_BYTES ((size_t)1 << 20)
-#define KEPT_BYTES_MAX     ((size_t)256 * 1024)
+#define KEPT_BYTES_MAX      ((size_t)256 * 1024)
 
 enum applier_step { STEP_MARK, STEP_READ, STEP_COMMIT };
 
@@ -31,9 +32,9 @@ struct applier {
     uint64_t generation;       /* of the store, when we were told that it is ready */
     bool renewed;              /* that was while a job of the generation before was in the pool */
     struct state_batch *batch;
-    bool marked;               /* the mark was read and fits the log */
-    int64_t applied;           /* with marked */
-    bool dropping;             /* the batch drops what is stored of the partition; then it is marked */
+    bool marked;     /* the mark was read and fits the log */
+    int64_t applied; /* with marked */
+    bool dropping;   /* the batch drops what is stored of the partition; then it is marked */
     struct task turn;
     bool turn_posted;
     /* a job in the pool */
@@ -59,10 +60,11 @@ int64_t applier_applied(const struct applier *a)
     return a->store && a->marked ? a->applied : -1;
 }
 
-static void applier_log_partition(const struct applier *a, enum logger_level level, const char *event, const char *why)
+static void applier_log_partition(const struct applier *a, enum logger_level level,
+                                  const char *event, const char *why)
 {
-    logger_event(a->env->logger, level, event, "topic=\"%s\" partition=%d reason=\"%s\"", a->partition->topic.data,
-                 a->partition->index, why);
+    logger_event(a->env->logger, level, event, "topic=\"%s\" partition=%d reason=\"%s\"",
+                 a->partition->topic.data, a->partition->index, why);
 }
 
 /* ---- jobs ---- */
@@ -80,8 +82,9 @@ static void job_run(struct job *j)
         if (status_failed(a->result) || a->slice.size == 0)
             break;
         a->records = (struct bytes_mut){malloc(a->slice.size), a->slice.size};
-        a->result = a->records.data ? log_slice_read(&a->slice, 0, a->records.data, a->records.size, NULL)
-                                    : status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory to read the log");
+        a->result = a->records.data
+                        ? log_slice_read(&a->slice, 0, a->records.data, a->records.size, NULL)
+                        : status_error(KERR_UNKNOWN_SERVER_ERROR, "no memory to read the log");
         break;
     case STEP_COMMIT:
         a->result = state_batch_commit(a->batch, NULL);
@@ -226,8 +229,9 @@ static void apply_record(struct applier *a, const struct record *r)
         code = group_state_apply(a->batch, a->id.partition, &decoded, &a->arena);
     if (code != KERR_NONE)
         logger_event(a->env->logger, code == KERR_UNSUPPORTED_VERSION ? LOGGER_WARN : LOGGER_ERROR,
-                     "coordinator_record_ignored", "topic=\"%s\" partition=%d offset=%lld reason=%s",
-                     a->partition->topic.data, a->partition->index, (long long)r->offset, kerr_name(code));
+                     "coordinator_record_ignored",
+                     "topic=\"%s\" partition=%d offset=%lld reason=%s", a->partition->topic.data,
+                     a->partition->index, (long long)r->offset, kerr_name(code));
 }
 
 static bool transaction_aborted(struct applier *a, const uint8_t *batch)
@@ -283,8 +287,9 @@ static void apply_batch(struct applier *a, struct bytes batch)
         compression_scratch_trim(a->env->scratch);
         if (status_failed(st))
             logger_event(a->env->logger, LOGGER_ERROR, "coordinator_batch_damaged",
-                         "topic=\"%s\" partition=%d offset=%lld where=\"%s\"", a->partition->topic.data,
-                         a->partition->index, (long long)record_batch_base_offset(batch.data), st.where);
+                         "topic=\"%s\" partition=%d offset=%lld where=\"%s\"",
+                         a->partition->topic.data, a->partition->index,
+                         (long long)record_batch_base_offset(batch.data), st.where);
     }
     a->mark.leader_epoch = record_batch_leader_epoch(batch.data);
     if (record_batch_last_offset(batch.data) >= a->next_applied)
@@ -345,8 +350,10 @@ static void applier_apply(struct applier *a)
     free(a->records.data);
     a->records = (struct bytes_mut){0};
     if (a->next_applied == a->applied) {
-        /* The log was checked when it was written or opened; there is nothing to be done with it here. */
-        applier_log_partition(a, LOGGER_ERROR, "coordinator_log_unreadable", it.status.where ? it.status.where : "");
+        /* The log was checked when it was written or opened; there is nothing to be done with it
+         * here. */
+        applier_log_partition(a, LOGGER_ERROR, "coordinator_log_unreadable",
+                              it.status.where ? it.status.where : "");
         return;
     }
     applier_commit(a);
@@ -398,14 +405,17 @@ void applier_appended(struct applier *a, struct bytes batch)
     a->kept_bytes += batch.size;
 }
 
-/* Whether the first one is what the log has next. Of an epoch before, it may have been cut off since. */
+/* Whether the first one is what the log has next. Of an epoch before, it may have been cut off
+ * since. */
 static bool kept_is_next(struct applier *a)
 {
     const struct partition *p = a->partition;
 
-    while (a->kept && (batch_end(a->kept) <= a->applied || record_batch_leader_epoch(a->kept->bytes) != p->leader_epoch))
+    while (a->kept && (batch_end(a->kept) <= a->applied ||
+                       record_batch_leader_epoch(a->kept->bytes) != p->leader_epoch))
         kept_drop_first(a);
-    return a->kept && p->state == PARTITION_LEADING && record_batch_base_offset(a->kept->bytes) == a->applied &&
+    return a->kept && p->state == PARTITION_LEADING &&
+           record_batch_base_offset(a->kept->bytes) == a->applied &&
            batch_end(a->kept) <= partition_high_watermark(p);
 }
 
@@ -440,7 +450,8 @@ static void applier_read(struct applier *a)
     a->records = (struct bytes_mut){malloc(a->slice.size), a->slice.size};
     if (a->records.data)
         st = log_slice_read(&a->slice, 0, a->records.data, a->records.size, &cold);
-    if (!a->records.data || status_failed(st) || cold) { /* lost from memory just now, or no memory: the pool waits */
+    /* lost from memory just now, or no memory: the pool waits */
+    if (!a->records.data || status_failed(st) || cold) {
         free(a->records.data);
         a->records = (struct bytes_mut){0};
         applier_submit(a, STEP_READ);
@@ -458,8 +469,9 @@ static void applier_go(struct applier *a)
         applier_read_mark(a);
         return;
     }
-    /* A follower's log may lose its tail to a new leader; it keeps what is below the high watermark, so that this
-     * happens only when the cluster lost data itself. Retention may overtake us as well. */
+    /* A follower's log may lose its tail to a new leader; it keeps what is below the high
+     * watermark, so that this happens only when the cluster lost data itself. Retention may
+     * overtake us as well. */
     if (a->applied > log_end_offset(l) || a->applied < log_start_offset(l)) {
         applier_start_over(a, "the log was cut below what was applied");
         if (!a->marked)
@@ -494,7 +506,8 @@ static void applier_resume(struct applier *a)
     }
     if (a->step == STEP_READ) {
         if (status_failed(a->result) || a->records.size == 0) {
-            /* The partition goes offline when its disk failed; else the next look finds what it needs. */
+            /* The partition goes offline when its disk failed; else the next look finds what it
+             * needs. */
             if (status_failed(a->result))
                 applier_log_partition(a, LOGGER_ERROR, "coordinator_log_unreadable",
                                       a->result.where ? a->result.where : "");
@@ -536,7 +549,8 @@ void applier_store_ready(struct applier *a, struct state_store *store)
     applier_poke(a);
 }
 
-struct applier *applier_create(const struct applier_env *env, struct partition *p, enum state_topic topic, void *owner)
+struct applier *applier_create(const struct applier_env *env, struct partition *p,
+                               enum state_topic topic, void *owner)
 {
     struct applier *a = calloc(1, sizeof *a);
 

@@ -5,7 +5,8 @@
 #include "broker/coordinator/coordinator_internal.h"
 #include "broker/shard.h"
 
-#define EFFECTS_BYTES_MAX ((size_t)1 << 30) /* of one step: the records of a group with very many members */
+/* of one step: the records of a group with very many members */
+#define EFFECTS_BYTES_MAX ((size_t)1 << 30)
 
 void coordinator_answer(struct group_entry *e, enum kerr code)
 {
@@ -38,9 +39,11 @@ static void coordinator_activate(struct coordinator *c)
     group_core_set_heartbeat_interval(c->core, c->all->heartbeat_interval_ms);
     group_core_set_wall_clock(c->core, coordinators_wall_offset_ms(c->all));
     c->state = COORDINATOR_ACTIVE;
-    c->expiry_us = clock_monotonic_us(c->all->loop->clock) + c->all->options->retention_check_ms * 1000;
-    logger_event(s->logger, LOGGER_DEBUG, "coordinator_active", "partition=%d epoch=%d applied=%lld", c->id.index,
-                 c->epoch, (long long)applier_applied(c->applier));
+    c->expiry_us =
+        clock_monotonic_us(c->all->loop->clock) + c->all->options->retention_check_ms * 1000;
+    logger_event(s->logger, LOGGER_DEBUG, "coordinator_active",
+                 "partition=%d epoch=%d applied=%lld", c->id.index, c->epoch,
+                 (long long)applier_applied(c->applier));
     coordinator_scan_members(c);
     coordinator_scan_topics_deleted(c); /* maybe, while nobody led */
 }
@@ -92,7 +95,8 @@ void coordinator_look(struct coordinator *c)
         c->epoch = p->leader_epoch;
         c->load_until = p->lead_start_offset;
     }
-    if (c->state == COORDINATOR_LOADING && partition_caught_up(p) && applier_applied(c->applier) >= c->load_until)
+    if (c->state == COORDINATOR_LOADING && partition_caught_up(p) &&
+        applier_applied(c->applier) >= c->load_until)
         coordinator_activate(c);
 }
 
@@ -131,7 +135,8 @@ static void on_partition_changed(struct partition_watcher *w)
 
 /* ---- requests ---- */
 
-void coordinator_run(struct coordinator *c, struct group_entry *e, const struct offset_list *offsets)
+void coordinator_run(struct coordinator *c, struct group_entry *e,
+                     const struct offset_list *offsets)
 {
     /* A handler may answer without a step: then nothing is to be done twice. */
     c->fx.record_count = c->fx.regex_count = 0;
@@ -159,14 +164,15 @@ void coordinator_perform(struct coordinator *c, struct group_entry *e)
     }
 }
 
-/* Nothing that a coordinator in doubt writes is committed before the doubt is over, and its members may have gone on
- * elsewhere. Where no other replica is, nobody else can coordinate. */
+/* Nothing that a coordinator in doubt writes is committed before the doubt is over, and its members
+ * may have gone on elsewhere. Where no other replica is, nobody else can coordinate. */
 static bool in_doubt(const struct coordinator *c)
 {
     const struct shard *s = c->all->shard;
     const struct metadata_topic *topic = metadata_image_topic_by_id(s->image, c->id.topic_id);
 
-    return topic && (size_t)c->id.index < topic->partition_count && topic->partitions[c->id.index]->replicas.count > 1 &&
+    return topic && (size_t)c->id.index < topic->partition_count &&
+           topic->partitions[c->id.index]->replicas.count > 1 &&
            node_in_doubt(s->node, clock_monotonic_us(s->loop->clock));
 }
 
@@ -197,7 +203,8 @@ void coordinator_carry_out(struct coordinator *c)
     struct group_caller *answered = c->fx.answered;
 
     if (c->fx.overloaded) {
-        logger_event(c->all->shard->logger, LOGGER_ERROR, "coordinator_out_of_memory", "partition=%d", c->id.index);
+        logger_event(c->all->shard->logger, LOGGER_ERROR, "coordinator_out_of_memory",
+                     "partition=%d", c->id.index);
         while (answered) {
             struct group_entry *e = (struct group_entry *)answered;
 
@@ -207,7 +214,8 @@ void coordinator_carry_out(struct coordinator *c)
         coordinator_restart(c, KERR_NOT_COORDINATOR);
         return;
     }
-    /* First the answers: should the step's records not get into the log, they are among those who hear of it. */
+    /* First the answers: should the step's records not get into the log, they are among those who
+     * hear of it. */
     coordinator_write_answers(c, answered);
     coordinator_resolve_regexes(c);
     if (coordinator_write_records(c))

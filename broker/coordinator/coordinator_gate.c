@@ -1,10 +1,11 @@
-/* While a group is being loaded, or one of its requests needs it settled, a gate stands before it: its other requests
- * wait there, in order.
+/* While a group is being loaded, or one of its requests needs it settled, a gate stands before it:
+ * its other requests wait there, in order.
  *
  *   loading: its records are read from the store (on the shard, or in the pool) and replayed
  *   settling: all that it wrote is to be committed;   reading: then all of its offsets are read
  *
- * Requests that wait are bounded over all groups of a coordinator; past the bound they are told to come again. */
+ * Requests that wait are bounded over all groups of a coordinator; past the bound they are told to
+ * come again. */
 
 #include <stdlib.h>
 #include <utlist.h>
@@ -13,8 +14,9 @@
 #include "broker/shard.h"
 #include "protocol/base/check.h"
 
-#define GATED_MAX        10000
-#define GATE_ARENA_BYTES ((size_t)1 << 30) /* of a group with everything in it; given back at once */
+#define GATED_MAX 10000
+/* of a group with everything in it; given back at once */
+#define GATE_ARENA_BYTES ((size_t)1 << 30)
 
 enum gate_stage { GATE_LOADING, GATE_SETTLING, GATE_READING };
 
@@ -28,7 +30,8 @@ struct group_gate {
     struct coordinators *all;
     struct coordinator *c; /* NULL: its core is gone, only a job is still to come back */
     enum gate_stage stage;
-    struct group_entry *subject; /* what it stands there for, once the group is loaded; NULL: nobody asked */
+    struct group_entry *subject;     /* what it stands there for, once the group is loaded; NULL:
+                                  * nobody asked */
     enum coordinator_scan_kind kind; /* nobody asked: what it is done for */
     void (*done)(struct coordinator *c);
     struct group_entry *queue;
@@ -39,7 +42,7 @@ struct group_gate {
     int32_t partition;
     struct status result;
     struct arena arena;
-    struct state_position position; /* in the group's records */
+    struct state_position position;       /* in the group's records */
     struct kept_record *kept, **kept_end; /* read in the pool, to be replayed on the shard */
     bool has_offsets;
     struct offset_list offsets;
@@ -82,7 +85,7 @@ static void gate_free(struct group_gate *g)
 static void gate_open(struct group_gate *g)
 {
     struct coordinator *c = g->c;
-    void (*done)(struct coordinator *c) = g->done;
+    void (*done)(struct coordinator * c) = g->done;
     struct group_entry *queue = g->queue;
 
     HASH_DEL(c->gates, g);
@@ -103,14 +106,16 @@ static void gate_failed(struct group_gate *g)
 {
     struct coordinator *c = g->c;
 
-    logger_event(c->all->shard->logger, LOGGER_WARN, "group_not_read", "partition=%d group=\"%.*s\" where=\"%s\"",
-                 c->id.index, STR_ARG(g->group), g->result.where ? g->result.where : "");
+    logger_event(c->all->shard->logger, LOGGER_WARN, "group_not_read",
+                 "partition=%d group=\"%.*s\" where=\"%s\"", c->id.index, STR_ARG(g->group),
+                 g->result.where ? g->result.where : "");
     if (g->result.code == KERR_KAFKA_STORAGE_ERROR) {
         coordinators_store_failed(c->all);
         coordinator_restart(c, KERR_NOT_COORDINATOR); /* takes this gate along */
         return;
     }
-    /* Too large for the memory that a group may take. What was replayed of it stays where no request finds it. */
+    /* Too large for the memory that a group may take. What was replayed of it stays where no
+     * request finds it. */
     if (g->subject)
         coordinator_answer(g->subject, KERR_UNKNOWN_SERVER_ERROR);
     g->subject = NULL;
@@ -133,8 +138,8 @@ static bool replay(void *arg, const struct group_record *r)
 
     if (code != KERR_NONE)
         logger_event(g->all->shard->logger, LOGGER_WARN, "group_record_ignored",
-                     "partition=%d group=\"%.*s\" type=%s reason=%s", g->partition, STR_ARG(g->group),
-                     group_record_type_name((int)r->type), kerr_name(code));
+                     "partition=%d group=\"%.*s\" type=%s reason=%s", g->partition,
+                     STR_ARG(g->group), group_record_type_name((int)r->type), kerr_name(code));
     return true;
 }
 
@@ -191,8 +196,10 @@ static struct status gate_read(struct group_gate *g, bool *would_block)
     struct status st;
 
     if (g->stage == GATE_READING)
-        return coordinator_store_offsets(g->store, g->partition, g->group, &g->arena, &g->offsets, would_block);
-    st = group_state_load(g->store, g->partition, g->group, &g->position, would_block ? replay : keep, g, would_block);
+        return coordinator_store_offsets(g->store, g->partition, g->group, &g->arena, &g->offsets,
+                                         would_block);
+    st = group_state_load(g->store, g->partition, g->group, &g->position,
+                          would_block ? replay : keep, g, would_block);
     if (status_failed(st) || (would_block && *would_block))
         return st;
     return group_state_has_offsets(g->store, g->partition, g->group, &g->has_offsets, would_block);
@@ -238,7 +245,8 @@ static void gate_start_read(struct group_gate *g, enum gate_stage stage)
     arena_reset(&g->arena);
     g->kept_end = &g->kept;
     g->in_pool = true;
-    g->job = (struct job){.home = g->all->loop, .run = gate_job_run, .done = {.run = gate_job_done}};
+    g->job =
+        (struct job){.home = g->all->loop, .run = gate_job_run, .done = {.run = gate_job_done}};
     coordinators_job_started(g->all);
     pool_submit(g->all->shard->node->env.pool, &g->job);
 }
@@ -288,7 +296,8 @@ static void gate_act(struct group_gate *g)
     if (g->kind == SCAN_EXPIRED)
         group_core_expire(c->core, g->group, g->offsets.offsets, g->offsets.count,
                           clock_wall_ms(c->all->loop->clock), &c->fx);
-    else if (!group_core_topics_deleted(c->core, g->group, g->offsets.offsets, g->offsets.count, &c->fx))
+    else if (!group_core_topics_deleted(c->core, g->group, g->offsets.offsets, g->offsets.count,
+                                        &c->fx))
         coordinator_scan_topics_deleted(c); /* another time */
     coordinator_carry_out(c);
 }
@@ -364,7 +373,8 @@ void coordinator_gate_settle(struct coordinator *c, struct group_entry *e)
         return;
     }
     g->subject = e;
-    g->deadline_us = clock_monotonic_us(c->all->loop->clock) + (int64_t)c->all->options->commit_timeout_ms * 1000;
+    g->deadline_us = clock_monotonic_us(c->all->loop->clock) +
+                     (int64_t)c->all->options->commit_timeout_ms * 1000;
     gate_try_settled(g);
 }
 
@@ -412,8 +422,9 @@ void coordinator_gate_expire(struct coordinator *c, int64_t now_us)
         if (g->stage != GATE_SETTLING || !e || g->deadline_us > now_us)
             continue;
         /* Consumers before 3.9 do not understand COORDINATOR_NOT_AVAILABLE of OffsetFetch. */
-        coordinator_answer(e, e->scatter->need == GROUP_NEED_SETTLED_STORE ? KERR_NOT_COORDINATOR
-                                                                           : KERR_COORDINATOR_NOT_AVAILABLE);
+        coordinator_answer(e, e->scatter->need == GROUP_NEED_SETTLED_STORE
+                                  ? KERR_NOT_COORDINATOR
+                                  : KERR_COORDINATOR_NOT_AVAILABLE);
         g->subject = NULL;
         gate_open(g);
         if (c->state != COORDINATOR_ACTIVE)

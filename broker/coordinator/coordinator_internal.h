@@ -8,16 +8,18 @@
  *   coordinator_write.c     records to batches, appends, answers that wait for them
  *   coordinator_gate.c      a group that is being loaded, settled, read: its requests wait
  *   coordinator_store.c     what the state store knows of one group
- *   coordinator_scan.c      groups that have members are loaded after taking over; offsets expire, or lose their topic
+ *   coordinator_scan.c      groups that have members are loaded after taking over; offsets expire,
+ *                           or lose their topic
  *   coordinator_read.c      answers out of the state store
  *   regex_job.c             subscriptions by regular expression
  *
  * One coordinator:
  *
- *   following --(we lead)--> loading --(high watermark reached the log end of then, and is applied)--> active
- *       ^                      ^  |                                                                      |
- *       |                      |  +---------(an append failed, out of memory, the store was reset)-------+
- *       +---------(we no longer lead)---------------------------------------------------------------------+
+ *   following --(we lead)--> loading --(high watermark reached the log end of then,--> active
+ *       ^                      ^  |      and is applied)                                 |
+ *       |                      |  |                                                      |
+ *       |                      |  +--(an append failed, out of memory, the store reset)--+
+ *       +---------(we no longer lead)----------------------------------------------------+
  *
  * Leaving `active` throws the core away, and answers everybody who waits. */
 
@@ -57,8 +59,8 @@ struct coordinator {
     struct partition_watcher watcher;
     struct applier *applier;
     enum coordinator_state state;
-    int32_t epoch;      /* of the leadership that state is about */
-    int64_t load_until; /* loading: becomes active once all below is applied */
+    int32_t epoch;           /* of the leadership that state is about */
+    int64_t load_until;      /* loading: becomes active once all below is applied */
     struct group_core *core; /* active */
     struct group_effects fx;
     struct task look_task;
@@ -69,18 +71,21 @@ struct coordinator {
     bool open;                  /* there are records in the builder */
     struct task append_task;
     bool append_posted;
-    /* the last write that is, to its end, in the builder or further; in the log or further; in the state store */
+    /* the last write that is, to its end, in the builder or further; in the log or further; in the
+     * state store */
     int64_t open_write, appended_write, committed_write;
     struct coordinator_write *writes, *last_write;
-    struct group_entry *answers; /* given back by the core, waiting for their writes; in the order of these */
+    struct group_entry *answers; /* given back by the core, waiting for their writes; in the
+                                  * order of these */
     /* coordinator_gate.c */
     struct group_gate *gates; /* by group */
     size_t gated;             /* requests that wait at gates */
     /* coordinator_scan.c */
     struct coordinator_scan *scan; /* under way; NULL: none */
     int64_t expiry_us;             /* when offsets are looked through next */
-    bool topics_deleted;           /* offsets may be left of topics that are gone: to be looked through */
-    int64_t topics_deleted_write;  /* once this write is in the store: commits from before must be seen */
+    bool topics_deleted; /* offsets may be left of topics that are gone: to be looked through */
+    int64_t topics_deleted_write; /* once this write is in the store: commits from before must be
+                                   * seen */
 };
 
 /* Why stored groups are gone through. */
@@ -98,12 +103,13 @@ struct coordinators {
     struct coordinator *all;
     const struct coordinator_options *options;
     struct applier_env applier_env;
-    size_t jobs; /* in the pool */
+    size_t jobs;             /* in the pool */
     struct timer tick_timer; /* the cores' deadlines */
     int64_t tick_at_ms;      /* INT64_MAX: not set */
     struct timer sweep_timer;
     bool sweeping;
-    size_t listings; /* that look at all groups, page by page: meanwhile none is let go, or it would be in neither place */
+    size_t listings; /* that look at all groups, page by page: meanwhile none is let go, or it
+                      * would be in neither place */
     struct timer linger_timer;
     bool lingering;
     struct regex_queue regexes;
@@ -123,7 +129,8 @@ void coordinators_schedule(struct coordinators *all, int64_t at_ms);
 /* The store answered with a failure. */
 void coordinators_store_failed(struct coordinators *all);
 /* The settings of a group: its own over the broker's. */
-void coordinators_group_config(const struct coordinators *all, struct str group, struct group_config *out);
+void coordinators_group_config(const struct coordinators *all, struct str group,
+                               struct group_config *out);
 /* A member of a consumer group was heard. */
 void coordinators_count_heartbeat(struct coordinators *all);
 
@@ -137,11 +144,12 @@ void coordinator_admit(struct coordinator *c, struct group_entry *e);
 /* Its group is loaded and nothing is in the way. */
 void coordinator_perform(struct coordinator *c, struct group_entry *e);
 /* One step that a request asks for, and its effects. */
-void coordinator_run(struct coordinator *c, struct group_entry *e, const struct offset_list *offsets);
+void coordinator_run(struct coordinator *c, struct group_entry *e,
+                     const struct offset_list *offsets);
 /* Carries out c->fx, after each step. */
 void coordinator_carry_out(struct coordinator *c);
-/* Throws the core away; it is made anew once everything appended so far is applied. `code` is for those whose write did
- * not get into the log; everybody else who waits gets NOT_COORDINATOR. */
+/* Throws the core away; it is made anew once everything appended so far is applied. `code` is for
+ * those whose write did not get into the log; everybody else who waits gets NOT_COORDINATOR. */
 void coordinator_restart(struct coordinator *c, enum kerr code);
 /* Loads, resigns or becomes active, as the partition, the applier and the store are now. */
 void coordinator_look(struct coordinator *c);
@@ -154,8 +162,8 @@ bool coordinator_forgotten(struct coordinator *c);
 /* ---- coordinator_write.c ---- */
 
 void coordinator_write_init(struct coordinator *c);
-/* Adds the step's records to the batch that is appended next. False: the core cannot go on (coordinator_restart was
- * called). */
+/* Adds the step's records to the batch that is appended next. False: the core cannot go on
+ * (coordinator_restart was called). */
 bool coordinator_write_records(struct coordinator *c);
 /* Takes what the core gave back; it leaves once its write is committed and applied. */
 void coordinator_write_answers(struct coordinator *c, struct group_caller *answered);
@@ -169,26 +177,33 @@ void coordinator_write_expire(struct coordinator *c, int64_t now_us);
 void coordinator_write_drop(struct coordinator *c, enum kerr code);
 void coordinator_write_free(struct coordinator *c);
 
-/* ---- coordinator_store.c: what is stored of groups; names and all go into the arena. INVALID_REQUEST: it is spent. ---- */
+/* ---- coordinator_store.c: what is stored of groups; names and all go into the arena.
+ * INVALID_REQUEST: it is spent. ---- */
 
 /* All offsets of a group; would_block as in state_store.h. */
-struct status coordinator_store_offsets(struct state_store *s, int32_t partition, struct str group, struct arena *a,
-                                        struct offset_list *out, bool *would_block);
-/* [pool] The next groups, from position on, that are more than offsets: some of them have members. */
-struct status coordinator_store_members(struct state_store *s, int32_t partition, struct state_position *position,
-                                        struct arena *a, struct str *names, size_t max, size_t *count);
-/* [pool] The next groups that have an offset committed before expired_before_ms, or one whose own time is over; or no
- * offset at all. */
-struct status coordinator_store_expired(struct state_store *s, int32_t partition, int64_t expired_before_ms,
-                                        int64_t now_ms, struct state_position *position, struct arena *a,
+struct status coordinator_store_offsets(struct state_store *s, int32_t partition, struct str group,
+                                        struct arena *a, struct offset_list *out,
+                                        bool *would_block);
+/* [pool] The next groups, from position on, that are more than offsets: some of them have
+ * members. */
+struct status coordinator_store_members(struct state_store *s, int32_t partition,
+                                        struct state_position *position, struct arena *a,
+                                        struct str *names, size_t max, size_t *count);
+/* [pool] The next groups that have an offset committed before expired_before_ms, or one whose own
+ * time is over; or no offset at all. */
+struct status coordinator_store_expired(struct state_store *s, int32_t partition,
+                                        int64_t expired_before_ms, int64_t now_ms,
+                                        struct state_position *position, struct arena *a,
                                         struct str *names, size_t max, size_t *count);
 /* [pool] The next groups that have an offset of a topic that is deleted, as the image has it. */
-struct status coordinator_store_deleted(struct state_store *s, int32_t partition, const struct metadata_image *image,
-                                        struct state_position *position, struct arena *a, struct str *names,
-                                        size_t max, size_t *count);
+struct status coordinator_store_deleted(struct state_store *s, int32_t partition,
+                                        const struct metadata_image *image,
+                                        struct state_position *position, struct arena *a,
+                                        struct str *names, size_t max, size_t *count);
 /* [pool] The next groups, as they would be listed. */
-struct status coordinator_store_list(struct state_store *s, int32_t partition, struct state_position *position,
-                                     struct arena *a, struct group_listed *groups, size_t max, size_t *count);
+struct status coordinator_store_list(struct state_store *s, int32_t partition,
+                                     struct state_position *position, struct arena *a,
+                                     struct group_listed *groups, size_t max, size_t *count);
 
 /* ---- coordinator_gate.c ---- */
 
@@ -196,10 +211,11 @@ struct status coordinator_store_list(struct state_store *s, int32_t partition, s
 bool coordinator_gate_queue(struct coordinator *c, struct group_entry *e);
 /* The group is not loaded: e waits until it is. */
 void coordinator_gate_load(struct coordinator *c, struct group_entry *e);
-/* e (its group is loaded) is performed once the group is settled, and (GROUP_NEED_OFFSETS) its offsets are read. */
+/* e (its group is loaded) is performed once the group is settled, and (GROUP_NEED_OFFSETS) its
+ * offsets are read. */
 void coordinator_gate_settle(struct coordinator *c, struct group_entry *e);
-/* Loads a group for its own sake, and does what the scan is for. `done` is called when that is over; not when the core
- * goes. False: out of memory, or the group is busy: nothing done. */
+/* Loads a group for its own sake, and does what the scan is for. `done` is called when that is
+ * over; not when the core goes. False: out of memory, or the group is busy: nothing done. */
 bool coordinator_gate_scan(struct coordinator *c, struct str group, enum coordinator_scan_kind kind,
                            void (*done)(struct coordinator *c));
 /* Writes are committed: groups may be settled now. */
@@ -213,8 +229,8 @@ void coordinator_gate_drop(struct coordinator *c, enum kerr code);
 void coordinator_scan_members(struct coordinator *c);
 /* Goes through the committed offsets if it is time. */
 void coordinator_scan_expiry(struct coordinator *c, int64_t now_us);
-/* Topics were deleted, or may have been while nobody led: their offsets go, as soon as what is appended now is in the
- * store. */
+/* Topics were deleted, or may have been while nobody led: their offsets go, as soon as what is
+ * appended now is in the store. */
 void coordinator_scan_topics_deleted(struct coordinator *c);
 /* Goes through the committed offsets for that, if it is to be done and can be now. */
 void coordinator_scan_deleted(struct coordinator *c);

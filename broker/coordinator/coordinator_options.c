@@ -5,7 +5,8 @@
 
 #include "protocol/base/check.h"
 
-#define REGEX_REFRESH_MS 600000 /* group.consumer.regex.refresh.interval.ms of Kafka, which it does not document */
+/* group.consumer.regex.refresh.interval.ms of Kafka, which it does not document */
+#define REGEX_REFRESH_MS 600000
 
 static int32_t number(const struct config_values *config, const char *name)
 {
@@ -24,7 +25,8 @@ static const struct {
     {"group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms", true},
     {"group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms", true},
     {"group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms", false},
-    {"group.consumer.min.assignment.interval.ms", "group.consumer.max.assignment.interval.ms", true},
+    {"group.consumer.min.assignment.interval.ms", "group.consumer.max.assignment.interval.ms",
+     true},
     {"group.consumer.min.assignment.interval.ms", "group.consumer.assignment.interval.ms", true},
     {"group.consumer.assignment.interval.ms", "group.consumer.max.assignment.interval.ms", true},
 };
@@ -49,8 +51,9 @@ static const char *const assignors_known[] = {"uniform", "range"};
 /* By the short name, or by that of Kafka's own class. */
 static const char *assignor_of(struct str name)
 {
-    static const char *const classes[] = {"org.apache.kafka.coordinator.group.assignor.UniformAssignor",
-                                          "org.apache.kafka.coordinator.group.assignor.RangeAssignor"};
+    static const char *const classes[] = {
+        "org.apache.kafka.coordinator.group.assignor.UniformAssignor",
+        "org.apache.kafka.coordinator.group.assignor.RangeAssignor"};
 
     for (size_t i = 0; i < sizeof assignors_known / sizeof assignors_known[0]; i++)
         if (str_equal(name, str_from(assignors_known[i])) || str_equal(name, str_from(classes[i])))
@@ -58,8 +61,8 @@ static const char *assignor_of(struct str name)
     return NULL;
 }
 
-static struct status read_assignors(const struct config_values *config, struct arena *a, struct group_settings *out,
-                                    struct config_error *error)
+static struct status read_assignors(const struct config_values *config, struct arena *a,
+                                    struct group_settings *out, struct config_error *error)
 {
     struct str names = str_from(config_values_text(config, "group.consumer.assignors"));
     const size_t room = sizeof assignors_known / sizeof assignors_known[0];
@@ -72,8 +75,10 @@ static struct status read_assignors(const struct config_values *config, struct a
         const char *known = assignor_of(name);
 
         if (!known || count == room) {
-            snprintf(error->text, sizeof error->text, "group.consumer.assignors: %.*s is %s", STR_ARG(name),
-                     known ? "one too many" : "no assignor of this broker, which has uniform and range");
+            snprintf(error->text, sizeof error->text, "group.consumer.assignors: %.*s is %s",
+                     STR_ARG(name),
+                     known ? "one too many"
+                           : "no assignor of this broker, which has uniform and range");
             return status_error(KERR_INVALID_CONFIG, "setting");
         }
         list[count++] = known;
@@ -85,7 +90,8 @@ static struct status read_assignors(const struct config_values *config, struct a
 
 static void read_protocols(const struct config_values *config, struct group_settings *out)
 {
-    struct str names = str_from(config_values_text(config, "group.coordinator.rebalance.protocols"));
+    struct str names =
+        str_from(config_values_text(config, "group.coordinator.rebalance.protocols"));
     struct str name;
 
     while (config_list_next(&names, &name)) {
@@ -109,19 +115,26 @@ struct status coordinator_options_read(const struct config_values *config, struc
     struct coordinator_options o = {
         .settings = {.min_session_timeout_ms = number(config, "group.min.session.timeout.ms"),
                      .max_session_timeout_ms = number(config, "group.max.session.timeout.ms"),
-                     .initial_rebalance_delay_ms = number(config, "group.initial.rebalance.delay.ms"),
+                     .initial_rebalance_delay_ms =
+                         number(config, "group.initial.rebalance.delay.ms"),
                      .max_size = number(config, "group.max.size"),
                      .consumer_max_size = number(config, "group.consumer.max.size"),
                      .offset_metadata_bytes_max = number(config, "offset.metadata.max.bytes"),
-                     .offsets_retention_ms = config_values_integer(config, "offsets.retention.minutes") * 60000,
+                     .offsets_retention_ms =
+                         config_values_integer(config, "offsets.retention.minutes") * 60000,
                      .regex_refresh_ms = REGEX_REFRESH_MS},
-        .group = {.consumer_session_timeout_ms = number(config, "group.consumer.session.timeout.ms"),
-                  .consumer_heartbeat_interval_ms = number(config, "group.consumer.heartbeat.interval.ms"),
-                  .consumer_assignment_interval_ms = number(config, "group.consumer.assignment.interval.ms")},
+        .group = {.consumer_session_timeout_ms =
+                      number(config, "group.consumer.session.timeout.ms"),
+                  .consumer_heartbeat_interval_ms =
+                      number(config, "group.consumer.heartbeat.interval.ms"),
+                  .consumer_assignment_interval_ms =
+                      number(config, "group.consumer.assignment.interval.ms")},
         .append_linger_ms = number(config, "group.coordinator.append.linger.ms"),
-        .buffer_bytes_max = config_values_integer(config, "group.coordinator.cached.buffer.max.bytes"),
+        .buffer_bytes_max =
+            config_values_integer(config, "group.coordinator.cached.buffer.max.bytes"),
         .commit_timeout_ms = number(config, "offsets.commit.timeout.ms"),
-        .retention_check_ms = config_values_period_ms(config, "offsets.retention.check.interval.ms"),
+        .retention_check_ms =
+            config_values_period_ms(config, "offsets.retention.check.interval.ms"),
     };
     int32_t codec = number(config, "offsets.topic.compression.codec");
     struct status st = check_orders(config, error);
@@ -131,7 +144,8 @@ struct status coordinator_options_read(const struct config_values *config, struc
     if (status_failed(st))
         return st;
     if (codec < 0 || codec >= COMPRESSION_COUNT) {
-        snprintf(error->text, sizeof error->text, "offsets.topic.compression.codec: no codec has the number %d", codec);
+        snprintf(error->text, sizeof error->text,
+                 "offsets.topic.compression.codec: no codec has the number %d", codec);
         return status_error(KERR_INVALID_CONFIG, "setting");
     }
     o.compression = (enum compression_type)codec;

@@ -13,11 +13,11 @@
 
 struct coordinator_options {
     struct group_settings settings;
-    struct group_config group;        /* of groups that have no settings of their own */
-    int32_t append_linger_ms;         /* -1: as long as more work is queued; 0: not at all */
-    int64_t buffer_bytes_max;         /* kept between batches, of each partition */
-    int32_t commit_timeout_ms;        /* offsets.commit.timeout.ms: of every write of a coordinator */
-    int64_t retention_check_ms;       /* offsets.retention.check.interval.ms */
+    struct group_config group;  /* of groups that have no settings of their own */
+    int32_t append_linger_ms;   /* -1: as long as more work is queued; 0: not at all */
+    int64_t buffer_bytes_max;   /* kept between batches, of each partition */
+    int32_t commit_timeout_ms;  /* offsets.commit.timeout.ms: of every write of a coordinator */
+    int64_t retention_check_ms; /* offsets.retention.check.interval.ms */
     enum compression_type compression; /* offsets.topic.compression.codec */
 };
 

@@ -62,10 +62,11 @@ void coordinator_read(struct coordinator *c, struct group_entry *e)
         coordinator_answer(e, KERR_COORDINATOR_LOAD_IN_PROGRESS);
         return;
     }
-    *r = (struct store_read){.job = {.home = all->loop, .run = read_run, .done = {.run = read_done}},
-                             .all = all,
-                             .store = all->store,
-                             .entry = e};
+    *r =
+        (struct store_read){.job = {.home = all->loop, .run = read_run, .done = {.run = read_done}},
+                            .all = all,
+                            .store = all->store,
+                            .entry = e};
     coordinators_job_started(all);
     pool_submit(all->shard->node->env.pool, &r->job);
 }

@@ -1,8 +1,9 @@
 /* Going through the stored groups of a coordinator, bit by bit in the pool:
  *
- *   after taking over: every group that has members is loaded, so that their sessions run
- *   every offsets.retention.check.interval.ms: groups some of whose offsets look expired are looked at closely
- *   after a topic was deleted, and after taking over: groups that have offsets of a topic that is no more lose these
+ *   after taking over: every group that has members is loaded, so that their sessions run every
+ *   offsets.retention.check.interval.ms: groups some of whose offsets look expired are looked at
+ *   closely after a topic was deleted, and after taking over: groups that have offsets of a topic
+ *   that is no more lose these
  *
  * A few names come back at a time; the next ones follow when their gates are open again. */
 
@@ -46,14 +47,14 @@ static struct status scan_read(struct coordinator_scan *s)
     case SCAN_MEMBERS:
         break;
     case SCAN_EXPIRED:
-        return coordinator_store_expired(s->store, s->partition, s->expired_before_ms, s->now_ms, &s->position,
-                                         &s->arena, s->names, SCAN_NAMES, &s->count);
+        return coordinator_store_expired(s->store, s->partition, s->expired_before_ms, s->now_ms,
+                                         &s->position, &s->arena, s->names, SCAN_NAMES, &s->count);
     case SCAN_DELETED:
-        return coordinator_store_deleted(s->store, s->partition, s->image, &s->position, &s->arena, s->names,
-                                         SCAN_NAMES, &s->count);
+        return coordinator_store_deleted(s->store, s->partition, s->image, &s->position, &s->arena,
+                                         s->names, SCAN_NAMES, &s->count);
     }
-    return coordinator_store_members(s->store, s->partition, &s->position, &s->arena, s->names, SCAN_NAMES,
-                                     &s->count);
+    return coordinator_store_members(s->store, s->partition, &s->position, &s->arena, s->names,
+                                     SCAN_NAMES, &s->count);
 }
 
 static void scan_job_run(struct job *j)
@@ -68,7 +69,8 @@ static void scan_job_run(struct job *j)
 static void scan_go_on(struct coordinator_scan *s);
 static void scan_gate_open(struct coordinator *c);
 
-/* A gate may open before we are told that it stands, and take the core along, and with it the scan. */
+/* A gate may open before we are told that it stands, and take the core along, and with it the
+ * scan. */
 static void scan_start_gates(struct coordinator_scan *s)
 {
     struct coordinator *c = s->c;
@@ -122,7 +124,8 @@ static void scan_gate_open(struct coordinator *c)
 static void scan_go_on(struct coordinator_scan *s)
 {
     s->in_pool = true;
-    s->job = (struct job){.home = s->all->loop, .run = scan_job_run, .done = {.run = scan_job_done}};
+    s->job =
+        (struct job){.home = s->all->loop, .run = scan_job_run, .done = {.run = scan_job_done}};
     coordinators_job_started(s->all);
     pool_submit(s->all->shard->node->env.pool, &s->job);
 }

@@ -59,11 +59,12 @@ static bool read_offset(void *arg, const struct group_state_offset *o)
     return true;
 }
 
-struct status coordinator_store_offsets(struct state_store *s, int32_t partition, struct str group, struct arena *a,
-                                        struct offset_list *out, bool *would_block)
+struct status coordinator_store_offsets(struct state_store *s, int32_t partition, struct str group,
+                                        struct arena *a, struct offset_list *out, bool *would_block)
 {
     struct offsets_reader r = {.arena = a};
-    struct status st = group_state_list_offsets(s, partition, group, STR_NULL, NULL, read_offset, &r, would_block);
+    struct status st =
+        group_state_list_offsets(s, partition, group, STR_NULL, NULL, read_offset, &r, would_block);
 
     *out = (struct offset_list){r.offsets, r.count};
     return r.spent ? spent() : st;
@@ -96,16 +97,17 @@ static bool read_name(void *arg, struct str group, bool has_records)
     return ++r->count < r->max;
 }
 
-static struct status read_names(struct state_store *s, int32_t partition, struct state_position *position,
-                                struct names_reader *r)
+static struct status read_names(struct state_store *s, int32_t partition,
+                                struct state_position *position, struct names_reader *r)
 {
     struct status st = group_state_list_groups(s, partition, position, read_name, r, NULL);
 
     return r->spent ? spent() : st;
 }
 
-struct status coordinator_store_members(struct state_store *s, int32_t partition, struct state_position *position,
-                                        struct arena *a, struct str *names, size_t max, size_t *count)
+struct status coordinator_store_members(struct state_store *s, int32_t partition,
+                                        struct state_position *position, struct arena *a,
+                                        struct str *names, size_t max, size_t *count)
 {
     struct names_reader r = {.arena = a, .names = names, .max = max, .records_only = true};
     struct status st = read_names(s, partition, position, &r);
@@ -135,8 +137,9 @@ static bool look_at_offset(void *arg, const struct group_state_offset *o)
     return !l->found;
 }
 
-static struct status look_through(struct state_store *s, int32_t partition, const struct offset_look *wanted,
-                                  struct state_position *position, struct names_reader *r, size_t *count)
+static struct status look_through(struct state_store *s, int32_t partition,
+                                  const struct offset_look *wanted, struct state_position *position,
+                                  struct names_reader *r, size_t *count)
 {
     struct status st = read_names(s, partition, position, r);
 
@@ -144,15 +147,17 @@ static struct status look_through(struct state_store *s, int32_t partition, cons
     for (size_t i = 0; !status_failed(st) && i < r->count; i++) {
         struct offset_look l = *wanted;
 
-        st = group_state_list_offsets(s, partition, r->names[i], STR_NULL, NULL, look_at_offset, &l, NULL);
+        st = group_state_list_offsets(s, partition, r->names[i], STR_NULL, NULL, look_at_offset, &l,
+                                      NULL);
         if (l.found || (!l.any && !l.image))
             r->names[(*count)++] = r->names[i];
     }
     return st;
 }
 
-struct status coordinator_store_expired(struct state_store *s, int32_t partition, int64_t expired_before_ms,
-                                        int64_t now_ms, struct state_position *position, struct arena *a,
+struct status coordinator_store_expired(struct state_store *s, int32_t partition,
+                                        int64_t expired_before_ms, int64_t now_ms,
+                                        struct state_position *position, struct arena *a,
                                         struct str *names, size_t max, size_t *count)
 {
     const struct offset_look expired = {.before_ms = expired_before_ms, .now_ms = now_ms};
@@ -161,9 +166,10 @@ struct status coordinator_store_expired(struct state_store *s, int32_t partition
     return look_through(s, partition, &expired, position, &r, count);
 }
 
-struct status coordinator_store_deleted(struct state_store *s, int32_t partition, const struct metadata_image *image,
-                                        struct state_position *position, struct arena *a, struct str *names,
-                                        size_t max, size_t *count)
+struct status coordinator_store_deleted(struct state_store *s, int32_t partition,
+                                        const struct metadata_image *image,
+                                        struct state_position *position, struct arena *a,
+                                        struct str *names, size_t max, size_t *count)
 {
     const struct offset_look deleted = {.image = image};
     struct names_reader r = {.arena = a, .names = names, .max = max};
@@ -207,8 +213,9 @@ static bool look_at_record(void *arg, const struct group_record *r)
     }
 }
 
-struct status coordinator_store_list(struct state_store *s, int32_t partition, struct state_position *position,
-                                     struct arena *a, struct group_listed *groups, size_t max, size_t *count)
+struct status coordinator_store_list(struct state_store *s, int32_t partition,
+                                     struct state_position *position, struct arena *a,
+                                     struct group_listed *groups, size_t max, size_t *count)
 {
     struct names_reader r = {.arena = a, .max = max};
     struct status st;

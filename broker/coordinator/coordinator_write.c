@@ -1,7 +1,7 @@
 /* Records to batches, batches to the log, answers when they are committed and applied.
  *
- * Steps of one turn of the loop share a batch and one append (group.coordinator.append.linger.ms), and the flusher makes
- * one sync of what all partitions appended meanwhile. */
+ * Steps of one turn of the loop share a batch and one append (group.coordinator.append.linger.ms),
+ * and the flusher makes one sync of what all partitions appended meanwhile. */
 
 #include <stdlib.h>
 #include <utlist.h>
@@ -10,8 +10,8 @@
 #include "broker/shard.h"
 #include "protocol/base/check.h"
 
-#define BATCH_BYTES       (512 * 1024) /* steps share a batch up to here */
-#define STEP_BYTES_MAX    ((size_t)1 << 30)
+#define BATCH_BYTES    (512 * 1024) /* steps share a batch up to here */
+#define STEP_BYTES_MAX ((size_t)1 << 30)
 
 /* What a client is told of an append that failed. */
 static enum kerr append_answer(enum kerr code)
@@ -75,10 +75,12 @@ static struct record_content content_of(const struct coordinator *c, const struc
     return content;
 }
 
-/* Encodes the step's records into c->keys and c->values; *bytes is what they may take in a batch. NULL: it cannot be done. */
+/* Encodes the step's records into c->keys and c->values; *bytes is what they may take in a batch.
+ * NULL: it cannot be done. */
 static struct encoded_record *step_encode(struct coordinator *c, size_t *bytes)
 {
-    struct encoded_record *all = arena_array(&c->fx.arena, struct encoded_record, c->fx.record_count);
+    struct encoded_record *all =
+        arena_array(&c->fx.arena, struct encoded_record, c->fx.record_count);
 
     *bytes = 0;
     writer_reset(&c->keys);
@@ -87,7 +89,8 @@ static struct encoded_record *step_encode(struct coordinator *c, size_t *bytes)
         struct encoded_record *r = &all[i];
         struct record_content content;
 
-        *r = (struct encoded_record){c->keys.size, 0, c->values.size, 0, c->fx.records[i].tombstone};
+        *r =
+            (struct encoded_record){c->keys.size, 0, c->values.size, 0, c->fx.records[i].tombstone};
         if (!group_record_encode(&c->fx.records[i], &c->keys, &c->values))
             return NULL;
         r->key_size = c->keys.size - r->key_at;
@@ -117,7 +120,8 @@ static bool step_add(struct coordinator *c, const struct encoded_record *all, bo
 
         content.timestamp_ms = now_ms;
         if (may_split && c->open &&
-            record_batch_builder_size(&c->builder) + record_size_bytes_max(&content) > GROUP_BATCH_BYTES_MAX)
+            record_batch_builder_size(&c->builder) + record_size_bytes_max(&content) >
+                GROUP_BATCH_BYTES_MAX)
             coordinator_write_append(c);
         if (c->state != COORDINATOR_ACTIVE)
             return false;
@@ -194,7 +198,8 @@ void coordinator_write_append(struct coordinator *c)
         st = partition_append_own(c->partition, batch, &appended);
     if (status_failed(st)) {
         logger_event(c->all->shard->logger, LOGGER_WARN, "coordinator_append_failed",
-                     "partition=%d reason=%s where=\"%s\"", c->id.index, kerr_name(st.code), st.where);
+                     "partition=%d reason=%s where=\"%s\"", c->id.index, kerr_name(st.code),
+                     st.where);
         free(w);
         coordinator_restart(c, append_answer(st.code));
         return;
@@ -202,7 +207,8 @@ void coordinator_write_append(struct coordinator *c)
     if (c->open_write > c->appended_write) /* else it holds a part of a write only */
         c->appended_write = c->open_write;
     applier_appended(c->applier, (struct bytes){batch.data, batch.size});
-    *w = (struct coordinator_write){.write_id = c->appended_write, .end_offset = appended.last_offset + 1};
+    *w = (struct coordinator_write){.write_id = c->appended_write,
+                                    .end_offset = appended.last_offset + 1};
     if (c->last_write)
         c->last_write->next = w;
     else
@@ -217,7 +223,8 @@ void coordinator_write_append(struct coordinator *c)
 
 void coordinator_write_answers(struct coordinator *c, struct group_caller *answered)
 {
-    int64_t deadline_us = clock_monotonic_us(c->all->loop->clock) + (int64_t)c->all->options->commit_timeout_ms * 1000;
+    int64_t deadline_us = clock_monotonic_us(c->all->loop->clock) +
+                          (int64_t)c->all->options->commit_timeout_ms * 1000;
 
     while (answered) {
         struct group_entry *e = (struct group_entry *)answered;
@@ -230,7 +237,8 @@ void coordinator_write_answers(struct coordinator *c, struct group_caller *answe
         }
         e->deadline_us = deadline_us;
         /* In order of their writes, which is nearly always the order of arrival. */
-        for (at = c->answers ? c->answers->prev : NULL; at && at->caller.after_write > e->caller.after_write;
+        for (at = c->answers ? c->answers->prev : NULL;
+             at && at->caller.after_write > e->caller.after_write;
              at = at == c->answers ? NULL : at->prev)
             ;
         if (at)
@@ -286,7 +294,8 @@ void coordinator_write_drop(struct coordinator *c, enum kerr code)
         struct group_entry *e = c->answers;
 
         DL_DELETE(c->answers, e);
-        coordinator_answer(e, e->caller.after_write > c->appended_write ? code : KERR_NOT_COORDINATOR);
+        coordinator_answer(e,
+                           e->caller.after_write > c->appended_write ? code : KERR_NOT_COORDINATOR);
     }
     while (c->writes) {
         struct coordinator_write *w = c->writes;

@@ -1,4 +1,5 @@
-/* The coordinators of a shard: which partitions they are for, their timers, what they tell the node. */
+/* The coordinators of a shard: which partitions they are for, their timers, what they tell the
+ * node. */
 
 #include "broker/coordinator/coordinators.h"
 
@@ -11,11 +12,11 @@
 #include "broker/internal_topics.h"
 #include "broker/shard.h"
 
-#define SWEEP_US         (200 * 1000)       /* how late a commit's time-out may come */
-#define PACE_US          (1000 * 1000)      /* heartbeats are counted over so long */
-#define TICKS_A_TURN     256                /* groups handled before others get their turn */
-#define EVICT_AFTER_MS   60000              /* without members, and nobody asked */
-#define EVICT_LOOKS      64                 /* of each coordinator, in each sweep */
+#define SWEEP_US       (200 * 1000)  /* how late a commit's time-out may come */
+#define PACE_US        (1000 * 1000) /* heartbeats are counted over so long */
+#define TICKS_A_TURN   256           /* groups handled before others get their turn */
+#define EVICT_AFTER_MS 60000         /* without members, and nobody asked */
+#define EVICT_LOOKS    64            /* of each coordinator, in each sweep */
 
 int64_t coordinators_now_ms(const struct coordinators *all)
 {
@@ -61,7 +62,8 @@ void coordinators_schedule(struct coordinators *all, int64_t at_ms)
 /* False: there is more to do. */
 static bool coordinator_tick(struct coordinator *c, int64_t now_ms)
 {
-    for (int i = 0; c->state == COORDINATOR_ACTIVE && group_core_next_deadline(c->core) <= now_ms; i++) {
+    for (int i = 0; c->state == COORDINATOR_ACTIVE && group_core_next_deadline(c->core) <= now_ms;
+         i++) {
         if (i == TICKS_A_TURN)
             return false;
         group_core_tick(c->core, now_ms, &c->fx);
@@ -130,7 +132,8 @@ static void coordinator_sweep(struct coordinator *c, int64_t now_us)
         coordinator_look(c); /* it had no memory, maybe */
     if (c->state != COORDINATOR_ACTIVE)
         return;
-    group_core_set_wall_clock(c->core, coordinators_wall_offset_ms(c->all)); /* it may have been set */
+    /* it may have been set */
+    group_core_set_wall_clock(c->core, coordinators_wall_offset_ms(c->all));
     coordinator_write_expire(c, now_us);
     coordinator_gate_expire(c, now_us);
     coordinator_scan_expiry(c, now_us);
@@ -174,7 +177,8 @@ static int32_t group_setting(const struct config_layers *layers, const char *nam
     return config_parse_integer(resolved.value, CONFIG_INT, &value) ? (int32_t)value : fallback;
 }
 
-void coordinators_group_config(const struct coordinators *all, struct str group, struct group_config *out)
+void coordinators_group_config(const struct coordinators *all, struct str group,
+                               struct group_config *out)
 {
     const struct shard *s = all->shard;
     const struct config_set *set = metadata_image_configs(s->image, CONFIG_RESOURCE_GROUP, group);
@@ -183,18 +187,20 @@ void coordinators_group_config(const struct coordinators *all, struct str group,
     *out = all->options->group;
     if (!set)
         return;
-    layers = metadata_image_layers(s->image, s->node->options->node_id, s->node->options->config, set);
+    layers =
+        metadata_image_layers(s->image, s->node->options->node_id, s->node->options->config, set);
     out->consumer_session_timeout_ms =
         group_setting(&layers, "consumer.session.timeout.ms", out->consumer_session_timeout_ms);
-    out->consumer_heartbeat_interval_ms =
-        group_setting(&layers, "consumer.heartbeat.interval.ms", out->consumer_heartbeat_interval_ms);
-    out->consumer_assignment_interval_ms =
-        group_setting(&layers, "consumer.assignment.interval.ms", out->consumer_assignment_interval_ms);
+    out->consumer_heartbeat_interval_ms = group_setting(&layers, "consumer.heartbeat.interval.ms",
+                                                        out->consumer_heartbeat_interval_ms);
+    out->consumer_assignment_interval_ms = group_setting(&layers, "consumer.assignment.interval.ms",
+                                                         out->consumer_assignment_interval_ms);
 }
 
 /* ---- partitions ---- */
 
-static struct coordinator *coordinators_find(const struct coordinators *all, const struct partition *p)
+static struct coordinator *coordinators_find(const struct coordinators *all,
+                                             const struct partition *p)
 {
     struct coordinator_key key;
     struct coordinator *c;
@@ -215,7 +221,8 @@ void coordinators_add(struct shard *s, struct partition *p)
         return;
     c = coordinator_create(all, p);
     if (!c) {
-        logger_event(s->logger, LOGGER_ERROR, "coordinator_out_of_memory", "partition=%d", p->index);
+        logger_event(s->logger, LOGGER_ERROR, "coordinator_out_of_memory", "partition=%d",
+                     p->index);
         return;
     }
     HASH_ADD(hh, all->all, id, sizeof c->id, c);

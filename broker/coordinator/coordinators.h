@@ -1,7 +1,8 @@
 #ifndef BROKER_COORDINATOR_COORDINATORS_H
 #define BROKER_COORDINATOR_COORDINATORS_H
 
-/* The group coordinators of one shard: one for each partition of __consumer_offsets that it hosts, led here or not.
+/* The group coordinators of one shard: one for each partition of __consumer_offsets that it hosts,
+ * led here or not.
  *
  * All of it on the shard's loop. */
 
@@ -22,7 +23,8 @@ struct coordinators *coordinators_create(struct shard *s);
 void coordinators_stop(struct coordinators *all);
 void coordinators_free(struct coordinators *all); /* NULL is fine */
 
-/* A partition of an internal topic has its log open; from now on it is looked after (any other is left alone). */
+/* A partition of an internal topic has its log open; from now on it is looked after (any other is
+ * left alone). */
 void coordinators_add(struct shard *s, struct partition *p);
 /* It is about to be stopped. No-op for what was not added. */
 void coordinators_remove(struct shard *s, struct partition *p);

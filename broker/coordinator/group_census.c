@@ -4,8 +4,8 @@
 #include "broker/request.h"
 #include "broker/shard.h"
 
-/* One shard's part: its coordinators are asked in the order of their partitions, so that those that come or go
- * meanwhile do no harm. */
+/* One shard's part: its coordinators are asked in the order of their partitions, so that those that
+ * come or go meanwhile do no harm. */
 struct group_census_work {
     struct task task;
     struct job job;
@@ -108,15 +108,16 @@ static void work_store_run(struct job *j)
 {
     struct group_census_work *w = CONTAINER_OF(j, struct group_census_work, job);
 
-    w->result = coordinator_store_list(w->store, w->at.index, &w->position, w->arena, w->stored, GROUP_CENSUS_PAGE,
-                                       &w->stored_count);
+    w->result = coordinator_store_list(w->store, w->at.index, &w->position, w->arena, w->stored,
+                                       GROUP_CENSUS_PAGE, &w->stored_count);
 }
 
 /* The page of stored groups is here: those that are in memory are told by the core. */
 static void work_take_page(struct group_census_work *w, const struct coordinator *c)
 {
     for (size_t i = 0; i < w->stored_count && w->code == KERR_NONE; i++)
-        if (group_core_find(c->core, w->stored[i].group) == GROUP_UNLOADED && !add(w, &w->stored[i], false))
+        if (group_core_find(c->core, w->stored[i].group) == GROUP_UNLOADED &&
+            !add(w, &w->stored[i], false))
             w->code = KERR_INVALID_REQUEST;
 }
 
@@ -131,7 +132,8 @@ static void work_store_done(struct task *t)
     if (!c) {
         w->code = KERR_COORDINATOR_LOAD_IN_PROGRESS; /* it was there a moment ago */
     } else if (status_failed(w->result)) {
-        w->code = w->result.code == KERR_INVALID_REQUEST ? KERR_INVALID_REQUEST : KERR_COORDINATOR_NOT_AVAILABLE;
+        w->code = w->result.code == KERR_INVALID_REQUEST ? KERR_INVALID_REQUEST
+                                                         : KERR_COORDINATOR_NOT_AVAILABLE;
         if (w->result.code == KERR_KAFKA_STORAGE_ERROR)
             coordinators_store_failed(all);
     } else {
@@ -151,20 +153,23 @@ static void work_store_done(struct task *t)
 
 static void work_read_store(struct group_census_work *w)
 {
-    w->job = (struct job){.home = w->owner->loop, .run = work_store_run, .done = {.run = work_store_done}};
+    w->job = (struct job){
+        .home = w->owner->loop, .run = work_store_run, .done = {.run = work_store_done}};
     coordinators_job_started(w->owner->coordinators);
     pool_submit(w->owner->node->env.pool, &w->job);
 }
 
 /* ---- one after the other ---- */
 
-/* The coordinator of the least partition that is not below `index`; those that follow are no business of ours. */
+/* The coordinator of the least partition that is not below `index`; those that follow are no
+ * business of ours. */
 static const struct coordinator *next_coordinator(const struct coordinators *all, int32_t index)
 {
     const struct coordinator *c, *found = NULL;
 
     for (c = all->all; c; c = c->hh.next)
-        if (c->id.index >= index && c->state != COORDINATOR_FOLLOWING && (!found || c->id.index < found->id.index))
+        if (c->id.index >= index && c->state != COORDINATOR_FOLLOWING &&
+            (!found || c->id.index < found->id.index))
             found = c;
     return found;
 }
@@ -198,7 +203,8 @@ static void work_run(struct task *t)
 bool group_census_start(struct group_census *c)
 {
     struct node *node = c->rq->shard->node;
-    struct group_census_work *work = arena_array(&c->rq->arena, struct group_census_work, node->shard_count);
+    struct group_census_work *work =
+        arena_array(&c->rq->arena, struct group_census_work, node->shard_count);
 
     c->parts = arena_array(&c->rq->arena, struct group_census_part, node->shard_count);
     c->part_count = node->shard_count;

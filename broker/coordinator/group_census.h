@@ -1,7 +1,8 @@
 #ifndef BROKER_COORDINATOR_GROUP_CENSUS_H
 #define BROKER_COORDINATOR_GROUP_CENSUS_H
 
-/* Asks every coordinator of this node for its groups: those in memory from the core, all others from the state store.
+/* Asks every coordinator of this node for its groups: those in memory from the core, all others
+ * from the state store.
  *
  *   home -> each shard: one coordinator after the other (in the pool, then on the shard) -> home
  *

@@ -1,4 +1,5 @@
-/* A classic group's states: rebalances, generations, timeouts, records, loading. Requests: group_classic_requests.c. */
+/* A classic group's states: rebalances, generations, timeouts, records, loading. Requests:
+ * group_classic_requests.c. */
 #include "broker/coordinator/group_classic.h"
 
 #include <stdlib.h>
@@ -26,7 +27,8 @@ struct str classic_state_name(enum classic_state state)
 /* Which states a state may follow. */
 static const unsigned allowed_before[] = {
     [CLASSIC_EMPTY] = FROM(CLASSIC_PREPARING_REBALANCE),
-    [CLASSIC_PREPARING_REBALANCE] = FROM(CLASSIC_EMPTY) | FROM(CLASSIC_COMPLETING_REBALANCE) | FROM(CLASSIC_STABLE),
+    [CLASSIC_PREPARING_REBALANCE] =
+        FROM(CLASSIC_EMPTY) | FROM(CLASSIC_COMPLETING_REBALANCE) | FROM(CLASSIC_STABLE),
     [CLASSIC_COMPLETING_REBALANCE] = FROM(CLASSIC_PREPARING_REBALANCE),
     [CLASSIC_STABLE] = FROM(CLASSIC_COMPLETING_REBALANCE),
 };
@@ -90,7 +92,8 @@ static struct bytes or_empty(struct bytes b)
 static struct group_join_member *answer_members(struct group_caller *who,
                                                 const struct classic_group *cg)
 {
-    struct group_join_member *all = group_answer_array(who, HASH_COUNT(cg->members), sizeof *all), *out = all;
+    struct group_join_member *all = group_answer_array(who, HASH_COUNT(cg->members), sizeof *all),
+                             *out = all;
 
     if (!all)
         return NULL;
@@ -133,7 +136,8 @@ void classic_member_answer_join(struct group_core *c, struct classic_group *cg,
     if (!code)
         classic_fill_join(who, cg, m);
     else /* a removed member is to ask for another id */
-        who->join.member_id = code == KERR_UNKNOWN_MEMBER_ID ? STR("") : group_answer_str(who, m->id);
+        who->join.member_id =
+            code == KERR_UNKNOWN_MEMBER_ID ? STR("") : group_answer_str(who, m->id);
     group_answer(c, who, code);
 }
 
@@ -174,7 +178,8 @@ void classic_group_stop(struct group_core *c, struct group *g, enum kerr code)
 /* ---- records ---- */
 
 enum {
-    BATCH_BYTES = 61 + 64,   /* a batch's header; the record's and its messages' fixed parts and lengths */
+    BATCH_BYTES = 61 + 64,   /* a batch's header; the record's and its messages' fixed parts and
+                            * lengths */
     MEMBER_RECORD_BYTES = 32 /* lengths and timeouts of a member in the record */
 };
 
@@ -186,14 +191,15 @@ size_t classic_group_record_bytes(const struct group *g)
     if (cg->leader)
         bytes += cg->leader->id.size;
     for (const struct classic_member *m = cg->members; m; m = m->hh.next)
-        bytes += MEMBER_RECORD_BYTES + m->id.size + m->instance_id.size + m->client_id.size + m->client_host.size +
-                 classic_member_metadata(m, cg->protocol).size;
+        bytes += MEMBER_RECORD_BYTES + m->id.size + m->instance_id.size + m->client_id.size +
+                 m->client_host.size + classic_member_metadata(m, cg->protocol).size;
     return bytes;
 }
 
 void classic_group_emit_new(struct group_core *c, const struct group *g)
 {
-    struct group_metadata_value *v = &group_emit_new(c, GROUP_RECORD_GROUP_METADATA)->value.group_metadata;
+    struct group_metadata_value *v =
+        &group_emit_new(c, GROUP_RECORD_GROUP_METADATA)->value.group_metadata;
 
     v->protocol_type = STR("");
     v->protocol = STR_NULL;
@@ -204,7 +210,8 @@ void classic_group_emit_new(struct group_core *c, const struct group *g)
 void classic_group_emit(struct group_core *c, const struct group *g)
 {
     const struct classic_group *cg = g->classic;
-    struct group_metadata_value *v = &group_emit_new(c, GROUP_RECORD_GROUP_METADATA)->value.group_metadata;
+    struct group_metadata_value *v =
+        &group_emit_new(c, GROUP_RECORD_GROUP_METADATA)->value.group_metadata;
     struct group_metadata_value_member_metadata *out;
 
     v->protocol_type = cg->protocol_type.data ? group_fx_str(c, cg->protocol_type) : STR("");
@@ -253,7 +260,8 @@ void classic_group_synced(struct classic_group *cg, struct classic_member *m)
         cg->sync_deadline_ms = INT64_MAX;
 }
 
-/* The leader goes on if it has joined, else the first who has leads. False: nobody has, or there is nobody. */
+/* The leader goes on if it has joined, else the first who has leads. False: nobody has, or there is
+ * nobody. */
 static bool elect_joined_leader(struct classic_group *cg)
 {
     if (!cg->leader)
@@ -279,7 +287,8 @@ static void begin_generation(struct group_core *c, struct group *g)
     group_due_at(c, g, cg->sync_deadline_ms);
 }
 
-/* Time is up, or all have joined. Who has not is out, static members excepted: their sessions decide. */
+/* Time is up, or all have joined. Who has not is out, static members excepted: their sessions
+ * decide. */
 static void complete_join(struct group_core *c, struct group *g)
 {
     struct classic_group *cg = g->classic;
@@ -289,13 +298,14 @@ static void complete_join(struct group_core *c, struct group *g)
     cg->join_deadline_ms = INT64_MAX;
     cg->initial_delay_ms = 0;
     HASH_ITER(hh, cg->members, m, next)
-        if (!m->joining && !m->instance_id.data)
-            classic_group_remove(g, m);
+    if (!m->joining && !m->instance_id.data)
+        classic_group_remove(g, m);
     if (!elect_joined_leader(cg) && cg->members) {
         wait_for_joins(c, g, rebalance_timeout_ms(cg));
         return;
     }
-    /* Nothing that Kafka writes comes near the end of the range, but a stored record may hold anything. */
+    /* Nothing that Kafka writes comes near the end of the range, but a stored record may hold
+     * anything. */
     cg->generation = cg->generation == INT32_MAX ? 0 : cg->generation + 1;
     nobody_must_sync(cg);
     classic_group_set_protocol(c, cg, cg->members ? classic_group_vote(cg) : STR_NULL);
@@ -358,7 +368,8 @@ void classic_group_rebalance_or_complete(struct group_core *c, struct group *g)
 
 /* ---- time ---- */
 
-/* The initial delay is over: another one if members came during it and the rebalance timeout leaves room. */
+/* The initial delay is over: another one if members came during it and the rebalance timeout leaves
+ * room. */
 static void initial_delay_over(struct group_core *c, struct group *g)
 {
     struct classic_group *cg = g->classic;
@@ -396,8 +407,8 @@ static void sync_time_up(struct group_core *c, struct group *g)
 
     cg->sync_deadline_ms = INT64_MAX;
     HASH_ITER(hh, cg->members, m, next)
-        if (m->pending_sync)
-            classic_group_remove(g, m);
+    if (m->pending_sync)
+        classic_group_remove(g, m);
     classic_group_prepare_rebalance(c, g);
 }
 
@@ -408,11 +419,12 @@ static bool drop_silent_members(struct group_core *c, struct group *g)
     struct classic_member *m, *next;
     bool dropped = false;
 
-    HASH_ITER(hh, cg->members, m, next) {
+    HASH_ITER(hh, cg->members, m, next)
+    {
         if (m->deadline_ms > c->now_ms)
             continue;
-        /* Who waits for us cannot send heartbeats; its session starts again with the answer. A new member's request
-         * may come from a connection long gone, so it does not wait for ever. */
+        /* Who waits for us cannot send heartbeats; its session starts again with the answer. A new
+         * member's request may come from a connection long gone, so it does not wait for ever. */
         if (!m->is_new && (m->joining || m->syncing)) {
             m->deadline_ms = INT64_MAX;
             continue;
@@ -428,7 +440,8 @@ static bool drop_silent_pending(struct group_core *c, struct classic_group *cg)
     struct classic_pending *p, *next;
     bool dropped = false;
 
-    HASH_ITER(hh, cg->pending, p, next) {
+    HASH_ITER(hh, cg->pending, p, next)
+    {
         if (p->deadline_ms > c->now_ms)
             continue;
         classic_group_remove_pending(cg, p);
@@ -439,7 +452,8 @@ static bool drop_silent_pending(struct group_core *c, struct classic_group *cg)
 
 static int64_t earliest(const struct classic_group *cg)
 {
-    int64_t at = cg->join_deadline_ms < cg->sync_deadline_ms ? cg->join_deadline_ms : cg->sync_deadline_ms;
+    int64_t at =
+        cg->join_deadline_ms < cg->sync_deadline_ms ? cg->join_deadline_ms : cg->sync_deadline_ms;
 
     for (const struct classic_member *m = cg->members; m; m = m->hh.next)
         if (m->deadline_ms < at)
@@ -456,9 +470,11 @@ void classic_group_tick(struct group_core *c, struct group *g)
     bool member_dropped = drop_silent_members(c, g);
     bool pending_dropped = drop_silent_pending(c, cg);
 
-    if (member_dropped && (cg->state == CLASSIC_STABLE || cg->state == CLASSIC_COMPLETING_REBALANCE))
+    if (member_dropped &&
+        (cg->state == CLASSIC_STABLE || cg->state == CLASSIC_COMPLETING_REBALANCE))
         classic_group_prepare_rebalance(c, g);
-    else if ((member_dropped || pending_dropped) && cg->state == CLASSIC_PREPARING_REBALANCE && all_joined(cg))
+    else if ((member_dropped || pending_dropped) && cg->state == CLASSIC_PREPARING_REBALANCE &&
+             all_joined(cg))
         complete_join(c, g);
     if (cg->join_deadline_ms <= c->now_ms)
         join_time_up(c, g);
@@ -484,7 +500,9 @@ static bool load_member(struct group_core *c, struct group *g, const struct grou
                                  .protocol_count = 1,
                                  .assignment = m->assignment,
                                  .session_timeout_ms = m->session_timeout,
-                                 .rebalance_timeout_ms = m->rebalance_timeout == -1 ? m->session_timeout : m->rebalance_timeout,
+                                 .rebalance_timeout_ms = m->rebalance_timeout == -1
+                                                             ? m->session_timeout
+                                                             : m->rebalance_timeout,
                              }) != NULL;
 }
 
@@ -514,7 +532,8 @@ static enum kerr load_value(struct group_core *c, struct group *g,
 
     if (code)
         return code;
-    if (!cg->members && v->protocol_type.size && !group_keep_str(c, &cg->protocol_type, v->protocol_type))
+    if (!cg->members && v->protocol_type.size &&
+        !group_keep_str(c, &cg->protocol_type, v->protocol_type))
         return KERR_UNKNOWN_SERVER_ERROR;
     cg->generation = v->generation;
     cg->state = cg->previous = cg->members ? CLASSIC_STABLE : CLASSIC_EMPTY;
@@ -534,7 +553,8 @@ enum kerr classic_group_load_record(struct group_core *c, struct group *g,
 
     if (r->tombstone)
         return KERR_NONE;
-    if (g->type != GROUP_UNLOADED || v->generation < 0 || (v->members_count && (!v->protocol.data || !v->protocol_type.size)))
+    if (g->type != GROUP_UNLOADED || v->generation < 0 ||
+        (v->members_count && (!v->protocol.data || !v->protocol_type.size)))
         return KERR_CORRUPT_MESSAGE;
     cg = classic_group_create(c);
     if (!cg)

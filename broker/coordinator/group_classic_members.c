@@ -1,4 +1,5 @@
-/* The members of a classic group, the ids it handed out, the protocols they offer and the topics they subscribe. */
+/* The members of a classic group, the ids it handed out, the protocols they offer and the topics
+ * they subscribe. */
 #include "broker/coordinator/group_classic.h"
 
 #include <stdlib.h>
@@ -8,7 +9,10 @@
 #include "protocol/messages/client_records.h"
 #include "protocol/reader.h"
 
-enum { TOPICS_MAX = 1000000 /* names in all subscriptions of a group, doubles too; more are not looked into */ };
+enum {
+    TOPICS_MAX =
+        1000000 /* names in all subscriptions of a group, doubles too; more are not looked into */
+};
 
 struct classic_member *classic_group_member(const struct classic_group *cg, struct str id)
 {
@@ -102,7 +106,8 @@ static void count_support(struct group_core *c, struct classic_group *cg, struct
             s->count++;
         }
     }
-    /* The mark is only for doubles in this list: the next member at this address must count again. */
+    /* The mark is only for doubles in this list: the next member at this address must count
+     * again. */
     for (size_t i = 0; i < m->protocol_count; i++) {
         struct classic_support *s = find_support(cg, m->protocols[i].name);
 
@@ -135,8 +140,8 @@ static void uncount_support(struct classic_group *cg, struct classic_member *m)
 }
 
 bool classic_member_set_protocols(struct group_core *c, struct classic_group *cg,
-                                  struct classic_member *m,
-                                  const struct group_protocol *protocols, size_t count)
+                                  struct classic_member *m, const struct group_protocol *protocols,
+                                  size_t count)
 {
     struct group_protocol *copy = copy_protocols(c, protocols, count);
 
@@ -250,7 +255,8 @@ static bool fill_member(struct group_core *c, struct classic_member *m,
     m->session_timeout_ms = args->session_timeout_ms;
     m->rebalance_timeout_ms = args->rebalance_timeout_ms;
     m->deadline_ms = INT64_MAX;
-    return group_keep_str(c, &m->id, args->id) && group_keep_str(c, &m->instance_id, args->instance_id) &&
+    return group_keep_str(c, &m->id, args->id) &&
+           group_keep_str(c, &m->instance_id, args->instance_id) &&
            group_keep_str(c, &m->client_id, or_empty(args->client_id)) &&
            group_keep_str(c, &m->client_host, or_empty(args->client_host)) &&
            group_keep_bytes(c, &m->assignment, args->assignment);
@@ -261,7 +267,8 @@ static bool hash_member(struct group_core *c, struct classic_group *cg, struct c
 {
     HASH_ADD_KEYPTR(hh, cg->members, m->id.data, (unsigned)m->id.size, m);
     if (m->hh.tbl && m->instance_id.data) {
-        HASH_ADD_KEYPTR(by_instance, cg->statics, m->instance_id.data, (unsigned)m->instance_id.size, m);
+        HASH_ADD_KEYPTR(by_instance, cg->statics, m->instance_id.data,
+                        (unsigned)m->instance_id.size, m);
         if (!m->by_instance.tbl) {
             HASH_DEL(cg->members, m);
             m->hh.tbl = NULL;
@@ -418,15 +425,17 @@ void classic_group_free(struct classic_group *cg)
     if (!cg)
         return;
     HASH_CLEAR(by_instance, cg->statics);
-    HASH_ITER(hh, cg->members, m, next) {
+    HASH_ITER(hh, cg->members, m, next)
+    {
         CHECK(!m->joining);
         CHECK(!m->syncing);
         HASH_DEL(cg->members, m);
         free_member(m);
     }
     HASH_ITER(hh, cg->pending, p, next_pending)
-        classic_group_remove_pending(cg, p);
-    HASH_ITER(hh, cg->support, s, next_support) {
+    classic_group_remove_pending(cg, p);
+    HASH_ITER(hh, cg->support, s, next_support)
+    {
         HASH_DEL(cg->support, s);
         free(s);
     }
@@ -447,7 +456,8 @@ static bool add_name(struct name_list *list, struct str name)
 {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        struct str *names = capacity > TOPICS_MAX ? NULL : realloc(list->names, capacity * sizeof *names);
+        struct str *names =
+            capacity > TOPICS_MAX ? NULL : realloc(list->names, capacity * sizeof *names);
 
         if (!names)
             return false;
@@ -458,7 +468,8 @@ static bool add_name(struct name_list *list, struct str name)
     return true;
 }
 
-/* The topics in a ConsumerProtocolSubscription of any version: versions only ever add at the end. */
+/* The topics in a ConsumerProtocolSubscription of any version: versions only ever add at the
+ * end. */
 static bool add_subscription(struct name_list *list, struct bytes metadata)
 {
     struct reader r = reader_of(metadata.data, metadata.size);
@@ -484,7 +495,8 @@ static bool gather_topics(const struct classic_group *cg, struct str protocol,
 
     for (const struct classic_member *m = cg->members; m; m = m->hh.next) {
         struct bytes metadata = classic_member_metadata(m, protocol);
-        bool same = last.data && last.size == metadata.size && memcmp(last.data, metadata.data, last.size) == 0;
+        bool same = last.data && last.size == metadata.size &&
+                    memcmp(last.data, metadata.data, last.size) == 0;
 
         if (!same && !add_subscription(list, metadata)) /* most groups' members all say the same */
             return false;

@@ -1,4 +1,5 @@
-/* JoinGroup, SyncGroup, Heartbeat and LeaveGroup at a classic group, or at none. States: group_classic.c. */
+/* JoinGroup, SyncGroup, Heartbeat and LeaveGroup at a classic group, or at none. States:
+ * group_classic.c. */
 #include "broker/coordinator/group_classic.h"
 
 #include <string.h>
@@ -36,8 +37,8 @@ static bool accepts(const struct group_core *c, const struct classic_group *cg,
     case CLASSIC_EMPTY:
         return true;
     case CLASSIC_PREPARING_REBALANCE:
-        /* Those who wait count, not those who may never come back; so the last to come are turned away when the limit
-         * was lowered. */
+        /* Those who wait count, not those who may never come back; so the last to come are turned
+         * away when the limit was lowered. */
         return (m && m->joining) || cg->joining_count < max;
     default:
         return m || HASH_COUNT(cg->members) < max;
@@ -56,13 +57,15 @@ static void refuse_join(struct group_core *c, struct group_caller *who, struct s
 static void park_join(struct group_core *c, struct classic_group *cg, struct classic_member *m,
                       struct group_caller *who)
 {
-    /* It asked before, on a connection that must be gone: whoever still listens there may ask again. */
+    /* It asked before, on a connection that must be gone: whoever still listens there may ask
+     * again. */
     classic_member_answer_join(c, cg, m, KERR_REBALANCE_IN_PROGRESS);
     m->joining = who;
     cg->joining_count++;
 }
 
-/* What it offers and its timeouts, as this request has them. False: out of memory; who is answered. */
+/* What it offers and its timeouts, as this request has them. False: out of memory; who is
+ * answered. */
 static bool update_member(struct group_core *c, struct classic_group *cg, struct classic_member *m,
                           struct group_caller *who, const struct group_join *r)
 {
@@ -76,8 +79,7 @@ static bool update_member(struct group_core *c, struct classic_group *cg, struct
 }
 
 static void rejoin(struct group_core *c, struct group *g, struct classic_member *m,
-                   struct group_caller *who,
-                   const struct group_join *r)
+                   struct group_caller *who, const struct group_join *r)
 {
     if (!update_member(c, g->classic, m, who, r))
         return;
@@ -86,22 +88,22 @@ static void rejoin(struct group_core *c, struct group *g, struct classic_member 
 }
 
 static void add_member(struct group_core *c, struct group *g, struct str id,
-                       struct group_caller *who,
-                       const struct group_join *r)
+                       struct group_caller *who, const struct group_join *r)
 {
     struct classic_group *cg = g->classic;
     bool initial = cg->state == CLASSIC_PREPARING_REBALANCE && cg->previous == CLASSIC_EMPTY;
-    struct classic_member *m = classic_group_add(c, g, r->protocol_type,
-                                                 &(struct classic_member_args){
-                                                     .id = id,
-                                                     .instance_id = r->instance_id,
-                                                     .client_id = who->client_id,
-                                                     .client_host = who->client_host,
-                                                     .protocols = r->protocols,
-                                                     .protocol_count = r->protocol_count,
-                                                     .session_timeout_ms = r->session_timeout_ms,
-                                                     .rebalance_timeout_ms = r->rebalance_timeout_ms,
-                                                 });
+    struct classic_member *m =
+        classic_group_add(c, g, r->protocol_type,
+                          &(struct classic_member_args){
+                              .id = id,
+                              .instance_id = r->instance_id,
+                              .client_id = who->client_id,
+                              .client_host = who->client_host,
+                              .protocols = r->protocols,
+                              .protocol_count = r->protocol_count,
+                              .session_timeout_ms = r->session_timeout_ms,
+                              .rebalance_timeout_ms = r->rebalance_timeout_ms,
+                          });
 
     if (!m) {
         refuse_join(c, who, STR(""), KERR_COORDINATOR_NOT_AVAILABLE);
@@ -114,16 +116,17 @@ static void add_member(struct group_core *c, struct group *g, struct str id,
     classic_group_rebalance_or_complete(c, g);
 }
 
-/* A static member came back, without its member id: it takes the place that it had, under a new one. */
+/* A static member came back, without its member id: it takes the place that it had, under a new
+ * one. */
 static void replace_static(struct group_core *c, struct group *g, struct classic_member *m,
-                           struct str new_id,
-                           struct group_caller *who, const struct group_join *r)
+                           struct str new_id, struct group_caller *who, const struct group_join *r)
 {
     struct classic_group *cg = g->classic;
     struct str leader = cg->leader ? group_answer_str(who, cg->leader->id) : STR("");
 
     if (classic_group_record_bytes(g) + m->assignment.size + new_id.size +
-            classic_protocols_bytes(r->protocols, r->protocol_count) > GROUP_BATCH_BYTES_MAX) {
+            classic_protocols_bytes(r->protocols, r->protocol_count) >
+        GROUP_BATCH_BYTES_MAX) {
         refuse_join(c, who, STR(""), KERR_UNKNOWN_SERVER_ERROR);
         return;
     }
@@ -194,7 +197,8 @@ static void join_unknown(struct group_core *c, struct group *g, struct group_cal
 {
     struct classic_group *cg = g->classic;
     struct str id = new_member_id(c, who, r);
-    struct classic_member *existing = r->instance_id.data ? classic_group_static_member(cg, r->instance_id) : NULL;
+    struct classic_member *existing =
+        r->instance_id.data ? classic_group_static_member(cg, r->instance_id) : NULL;
 
     if (!id.data) {
         group_answer(c, who, KERR_INVALID_REQUEST);
@@ -234,9 +238,10 @@ static void join_known(struct group_core *c, struct group *g, struct group_calle
         return;
     }
     unchanged = classic_member_matches(m, r->protocols, r->protocol_count);
-    /* It may not have received what it was told; or it is a follower that asks again. The leader, once all is settled,
-     * asks because it wants to assign anew (a topic got more partitions). */
-    if (unchanged && (cg->state == CLASSIC_COMPLETING_REBALANCE || (cg->state == CLASSIC_STABLE && m != cg->leader))) {
+    /* It may not have received what it was told; or it is a follower that asks again. The leader,
+     * once all is settled, asks because it wants to assign anew (a topic got more partitions). */
+    if (unchanged && (cg->state == CLASSIC_COMPLETING_REBALANCE ||
+                      (cg->state == CLASSIC_STABLE && m != cg->leader))) {
         classic_fill_join(who, cg, m);
         group_answer(c, who, KERR_NONE);
     } else {
@@ -355,7 +360,8 @@ static void assign(struct group_core *c, struct group *g, const struct group_syn
     }
     for (struct classic_member *m = cg->members; m; m = m->hh.next) {
         group_drop_bytes(&m->assignment);
-        group_keep_bytes(c, &m->assignment, WIRE_EMPTY_BYTES); /* unless the leader says something else */
+        /* unless the leader says something else */
+        group_keep_bytes(c, &m->assignment, WIRE_EMPTY_BYTES);
     }
     for (size_t i = 0; i < r->assignment_count; i++) {
         struct classic_member *m = classic_group_member(cg, r->assignments[i].member_id);
@@ -382,7 +388,8 @@ void classic_group_sync(struct group_core *c, struct group *g, struct group_call
         return;
     }
     m = classic_group_member(cg, r->member_id);
-    classic_member_answer_sync(c, g, m, KERR_REBALANCE_IN_PROGRESS); /* an older one; as park_join */
+    /* an older one; as park_join */
+    classic_member_answer_sync(c, g, m, KERR_REBALANCE_IN_PROGRESS);
     m->syncing = who;
     classic_group_synced(cg, m);
     if (cg->state == CLASSIC_STABLE)
@@ -421,7 +428,8 @@ static enum kerr leave_one(struct group_core *c, struct group *g,
     if (!cg)
         return KERR_UNKNOWN_MEMBER_ID;
     if (!asked->member_id.size) { /* an operator removes whoever has the instance id */
-        struct classic_member *m = asked->instance_id.data ? classic_group_static_member(cg, asked->instance_id) : NULL;
+        struct classic_member *m =
+            asked->instance_id.data ? classic_group_static_member(cg, asked->instance_id) : NULL;
 
         if (!m)
             return KERR_UNKNOWN_MEMBER_ID;

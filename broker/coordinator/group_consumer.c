@@ -693,10 +693,11 @@ static bool admitted(struct heartbeat *h)
     consumer_member_reconcile(c, g, m, h->owned, change.topics || change.regex);
     if (c->failed)
         return false;
-    /* Until it has revoked, and says so, the answer that told it to may be lost: its epoch stays the same, and it would go on
-     * as if nothing had been asked of it. */
-    answer(h, m, h->joins || is_full_request(h->r) || !held_equal(&before, &m->assigned) ||
-                     m->state == MEMBER_UNREVOKED);
+    /* Until it has revoked, and says so, the answer that told it to may be lost: its epoch stays
+     * the same, and it would go on as if nothing had been asked of it. */
+    answer(h, m,
+           h->joins || is_full_request(h->r) || !held_equal(&before, &m->assigned) ||
+               m->state == MEMBER_UNREVOKED);
     return true;
 }
 

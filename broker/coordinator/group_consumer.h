@@ -11,7 +11,7 @@
  *              | has what is not in its target
  *              v                   gave it back
  *            UNREVOKED ---------------------------------> STABLE; or UNRELEASED while some of its
- *              | rebalance timeout                        target is others', looked at each heartbeat
+ *              | rebalance timeout                        target is others'
  *              v
  *            gone
  *

@@ -1,4 +1,5 @@
-/* What others may ask about a consumer group: its state, its members, whether somebody may commit or read offsets. */
+/* What others may ask about a consumer group: its state, its members, whether somebody may commit
+ * or read offsets. */
 
 #include "broker/coordinator/group_consumer.h"
 

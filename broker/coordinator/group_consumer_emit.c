@@ -1,4 +1,5 @@
-/* The records of a consumer group: each is emitted and applied at once, as it will be when it is loaded. */
+/* The records of a consumer group: each is emitted and applied at once, as it will be when it is
+ * loaded. */
 
 #include "broker/coordinator/group_consumer.h"
 
@@ -67,8 +68,8 @@ put_classic(struct group_core *c, const struct member_fields *f)
 
 size_t consumer_fields_record_bytes(const struct member_fields *f)
 {
-    size_t bytes = 64 /* more than a record's own bytes */ + f->instance_id.size +
-                   f->rack_id.size + f->client_id.size + f->client_host.size;
+    size_t bytes = 64 /* more than a record's own bytes */ + f->instance_id.size + f->rack_id.size +
+                   f->client_id.size + f->client_host.size;
 
     for (size_t i = 0; i < f->topic_count; i++)
         bytes += f->topics[i].size + 3;

@@ -1,5 +1,5 @@
-/* The table of groups, the step under way, deadlines and dispatch: what both types of group stand on. Contract:
- * group_core.h; for the files beside it: group_core_internal.h. */
+/* The table of groups, the step under way, deadlines and dispatch: what both types of group stand
+ * on. Contract: group_core.h; for the files beside it: group_core_internal.h. */
 #include "broker/coordinator/group_core_internal.h"
 
 #include <stdlib.h>
@@ -100,7 +100,7 @@ void group_core_free(struct group_core *c)
     if (!c)
         return;
     HASH_ITER(hh, c->groups, g, next)
-        remove_group(c, g);
+    remove_group(c, g);
     metadata_image_release(c->image);
     free(c->heap);
     free(c);
@@ -185,8 +185,8 @@ static void *grown(struct group_core *c, void *old, size_t count, size_t *capaci
 static struct group_record *next_record(struct group_core *c)
 {
     struct group_effects *fx = c->fx;
-    struct group_record *records = grown(c, c->records, fx->record_count, &c->record_capacity,
-                                         sizeof *records, FIRST_RECORDS);
+    struct group_record *records =
+        grown(c, c->records, fx->record_count, &c->record_capacity, sizeof *records, FIRST_RECORDS);
 
     CHECK(c->on);
     if (!records)
@@ -245,8 +245,8 @@ void *group_fx_array(struct group_core *c, size_t count, size_t size)
     return array;
 }
 
-struct group_protocol *group_fx_protocols(struct group_core *c, const struct group_protocol *protocols,
-                                          size_t count)
+struct group_protocol *group_fx_protocols(struct group_core *c,
+                                          const struct group_protocol *protocols, size_t count)
 {
     struct group_protocol *copies = group_fx_array(c, count, sizeof *copies);
 
@@ -258,13 +258,14 @@ struct group_protocol *group_fx_protocols(struct group_core *c, const struct gro
 
 void group_want_regex(struct group_core *c, struct str group, struct str regex)
 {
-    struct group_regex_wanted *all = grown(c, c->regexes, c->fx->regex_count, &c->regex_capacity,
-                                           sizeof *all, FIRST_REGEXES);
+    struct group_regex_wanted *all =
+        grown(c, c->regexes, c->fx->regex_count, &c->regex_capacity, sizeof *all, FIRST_REGEXES);
 
     if (!all)
         return;
     c->regexes = all;
-    all[c->fx->regex_count++] = (struct group_regex_wanted){group_fx_str(c, group), group_fx_str(c, regex)};
+    all[c->fx->regex_count++] =
+        (struct group_regex_wanted){group_fx_str(c, group), group_fx_str(c, regex)};
 }
 
 /* ---- answers ---- */
@@ -337,7 +338,8 @@ static void heap_settle(struct group_core *c, size_t at, struct group *g)
     for (;;) {
         size_t child = 2 * at + 1;
 
-        if (child + 1 < c->heap_count && c->heap[child + 1]->deadline_ms < c->heap[child]->deadline_ms)
+        if (child + 1 < c->heap_count &&
+            c->heap[child + 1]->deadline_ms < c->heap[child]->deadline_ms)
             child++;
         if (child >= c->heap_count || c->heap[child]->deadline_ms >= g->deadline_ms)
             break;
@@ -484,7 +486,8 @@ static bool is_offset_record(enum group_record_type type)
 
 static bool is_consumer_record(enum group_record_type type)
 {
-    return (type >= GROUP_RECORD_CONSUMER_GROUP_METADATA && type <= GROUP_RECORD_CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT) ||
+    return (type >= GROUP_RECORD_CONSUMER_GROUP_METADATA &&
+            type <= GROUP_RECORD_CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT) ||
            type == GROUP_RECORD_CONSUMER_GROUP_REGULAR_EXPRESSION;
 }
 
@@ -494,7 +497,8 @@ enum kerr group_core_load_record(struct group_core *c, const struct group_record
     struct group *g = group_find(c, id);
 
     if (is_offset_record(r->type))
-        return KERR_NONE; /* offsets stay in the store; group_core_loaded is told whether there are any */
+        return KERR_NONE; /* offsets stay in the store; group_core_loaded is told whether there
+                           * are any */
     if (r->type != GROUP_RECORD_GROUP_METADATA && !is_consumer_record(r->type))
         return KERR_UNSUPPORTED_VERSION;
     if (!g)
@@ -552,7 +556,8 @@ static bool may_go(const struct group_core *c, const struct group *g, int64_t be
 {
     if (!g->loaded || !settled(c, g) || g->touched_ms >= before_ms)
         return false;
-    /* A deadline says that something is still to happen, if only a member id that was given out and expires. */
+    /* A deadline says that something is still to happen, if only a member id that was given out and
+     * expires. */
     if (g->heap_index != GROUP_NOT_IN_HEAP)
         return false;
     if (g->type == GROUP_CLASSIC)
@@ -624,7 +629,8 @@ void group_core_regex_resolved(struct group_core *c, const struct group_regex_re
 
 /* ---- requests, by the type of the group ---- */
 
-/* An empty consumer group meets classic requests as no group at all, and makes way for a classic one. */
+/* An empty consumer group meets classic requests as no group at all, and makes way for a classic
+ * one. */
 static bool is_live_consumer_group(const struct group *g)
 {
     return g->type == GROUP_CONSUMER && !consumer_group_is_empty(g);
@@ -636,7 +642,8 @@ static enum kerr check_join(const struct group_core *c, const struct group_join 
 
     if (!r->group.size)
         return KERR_INVALID_GROUP_ID;
-    if (r->session_timeout_ms < s->min_session_timeout_ms || r->session_timeout_ms > s->max_session_timeout_ms)
+    if (r->session_timeout_ms < s->min_session_timeout_ms ||
+        r->session_timeout_ms > s->max_session_timeout_ms)
         return KERR_INVALID_SESSION_TIMEOUT;
     return KERR_NONE;
 }
@@ -650,7 +657,8 @@ void group_core_join(struct group_core *c, struct group_caller *who, const struc
     group_step_begin(c, fx, now_ms);
     group_step_on(c, g);
     who->code = KERR_NONE;
-    who->join = (struct group_join_answer){.generation = -1, .leader = STR(""), .member_id = STR("")};
+    who->join =
+        (struct group_join_answer){.generation = -1, .leader = STR(""), .member_id = STR("")};
     if (code) {
         who->join.member_id = group_answer_str(who, r->member_id);
         group_answer_now(c, who, code);

@@ -1,5 +1,5 @@
-/* A consumer group becomes a classic one when its last member of the new protocol goes; the others stay, each with its
- * target as its assignment. */
+/* A consumer group becomes a classic one when its last member of the new protocol goes; the others
+ * stay, each with its target as its assignment. */
 
 #include "broker/coordinator/group_classic.h"
 #include "broker/coordinator/group_embedded.h"
@@ -66,7 +66,8 @@ static bool copy_member(struct downgrade *d, const struct consumer_member *m)
         .session_timeout_ms = m->fields.session_timeout_ms,
         .rebalance_timeout_ms = m->fields.rebalance_timeout_ms,
     };
-    d->bytes += consumer_fields_record_bytes(&m->fields) + 4 * (TOMBSTONE_BYTES + m->id.size + d->g->id.size) +
+    d->bytes += consumer_fields_record_bytes(&m->fields) +
+                4 * (TOMBSTONE_BYTES + m->id.size + d->g->id.size) +
                 (m->target.count + 1) * (sizeof(struct held) + TOPIC_NAME_BYTES);
     return !c->failed;
 }

@@ -1,5 +1,5 @@
-/* Offsets of groups of every type: who may commit, what is written; deletion and expiry of offsets and of groups. The
- * offsets themselves are in the state store. */
+/* Offsets of groups of every type: who may commit, what is written; deletion and expiry of offsets
+ * and of groups. The offsets themselves are in the state store. */
 #include "broker/coordinator/group_classic.h"
 
 enum { OFFSET_RECORD_BYTES = 96 /* at most, besides its strings */ };
@@ -83,7 +83,8 @@ static int64_t expires_at(const struct group_commit *r)
 {
     if (r->retention_ms == -1)
         return -1;
-    return r->retention_ms > INT64_MAX - r->timestamp_ms ? INT64_MAX : r->timestamp_ms + r->retention_ms;
+    return r->retention_ms > INT64_MAX - r->timestamp_ms ? INT64_MAX
+                                                         : r->timestamp_ms + r->retention_ms;
 }
 
 static void emit_commit(struct group_core *c, const struct group_commit *r,
@@ -107,7 +108,8 @@ static void stay_alive(struct group_core *c, struct group *g, struct str member_
 {
     struct classic_member *m = classic_group_member(g->classic, member_id);
 
-    if (m && (g->classic->state == CLASSIC_STABLE || g->classic->state == CLASSIC_PREPARING_REBALANCE))
+    if (m &&
+        (g->classic->state == CLASSIC_STABLE || g->classic->state == CLASSIC_PREPARING_REBALANCE))
         classic_member_heard(c, g, m);
 }
 
@@ -174,8 +176,8 @@ static void emit_offset_tombstone(struct group_core *c, const struct group_offse
     record->key.offset_commit.partition = name->partition;
 }
 
-/* The group itself goes; its offsets have. One of mere offsets is tombstoned too, as in Kafka: there the records of
- * offsets make a group, which only its own tombstone takes away. */
+/* The group itself goes; its offsets have. One of mere offsets is tombstoned too, as in Kafka:
+ * there the records of offsets make a group, which only its own tombstone takes away. */
 static void end_group(struct group_core *c, struct group *g)
 {
     if (g->type == GROUP_CONSUMER)
@@ -198,7 +200,8 @@ void group_core_offset_delete(struct group_core *c, struct group_caller *who, st
     who->code = KERR_NONE;
     if (group_is_nothing(g))
         code = KERR_GROUP_ID_NOT_FOUND;
-    else if (g->type == GROUP_CLASSIC && !is_empty(g) && !classic_group_is_consumer_protocol(g->classic))
+    else if (g->type == GROUP_CLASSIC && !is_empty(g) &&
+             !classic_group_is_consumer_protocol(g->classic))
         code = KERR_NON_EMPTY_GROUP; /* what its members read cannot be known */
     for (size_t i = 0; !code && i < count; i++) {
         names[i].code = subscribes(g, names[i].topic) ? KERR_GROUP_SUBSCRIBED_TO_TOPIC : KERR_NONE;
@@ -234,7 +237,8 @@ void group_core_delete(struct group_core *c, struct group_caller *who, struct st
 
 /* ---- expiry ---- */
 
-/* Whether offsets of the group may expire now at all. *since_ms: from when on they are kept; -1: from the commit. */
+/* Whether offsets of the group may expire now at all. *since_ms: from when on they are kept; -1:
+ * from the commit. */
 static bool may_expire(const struct group *g, int64_t *since_ms)
 {
     const struct classic_group *cg = g->type == GROUP_CLASSIC ? g->classic : NULL;
@@ -272,7 +276,8 @@ void group_core_expire(struct group_core *c, struct str group,
     g->touched_ms = touched_ms; /* nobody asked for it */
     if (!group_is_nothing(g) && may_expire(g, &since_ms)) {
         for (size_t i = 0; i < count; i++) {
-            if (!subscribes(g, offsets[i].name.topic) && has_expired(c, &offsets[i], since_ms, wall_ms))
+            if (!subscribes(g, offsets[i].name.topic) &&
+                has_expired(c, &offsets[i], since_ms, wall_ms))
                 emit_offset_tombstone(c, &offsets[i].name);
             else
                 left++;
@@ -293,8 +298,9 @@ bool group_topic_is_deleted(const struct metadata_image *image, struct str topic
     return !now || (!uuid_is_zero(id) && !uuid_equal(now->id, id));
 }
 
-bool group_core_topics_deleted(struct group_core *c, struct str group, const struct group_stored_offset *offsets,
-                               size_t count, struct group_effects *fx)
+bool group_core_topics_deleted(struct group_core *c, struct str group,
+                               const struct group_stored_offset *offsets, size_t count,
+                               struct group_effects *fx)
 {
     struct group *g = group_find_loaded(c, group);
     bool behind = metadata_image_offset(c->image) < c->commits_offset;

@@ -28,7 +28,8 @@ static void part_returned(struct task *t)
         g->finished(g);
 }
 
-/* Always by a task, also to its own shard: what an answer sets off at home must not run within a coordinator. */
+/* Always by a task, also to its own shard: what an answer sets off at home must not run within a
+ * coordinator. */
 static void part_return(struct group_part *part)
 {
     part->task.run = part_returned;
@@ -100,7 +101,8 @@ static struct str client_host(struct request *rq)
     return (struct str){host, size + 1};
 }
 
-static void scatter_split(struct group_scatter *g, const struct metadata_topic *topic, struct str host)
+static void scatter_split(struct group_scatter *g, const struct metadata_topic *topic,
+                          struct str host)
 {
     struct request *rq = g->rq;
     struct node *node = rq->shard->node;

@@ -1,6 +1,6 @@
-/* A classic group becomes a consumer group when a member of the new protocol joins; its members stay, and what they
- * were assigned is theirs still. Anything that cannot be carried over refuses the join and leaves the group as it
- * was. */
+/* A classic group becomes a consumer group when a member of the new protocol joins; its members
+ * stay, and what they were assigned is theirs still. Anything that cannot be carried over refuses
+ * the join and leaves the group as it was. */
 
 #include "broker/coordinator/group_classic.h"
 #include "broker/coordinator/group_embedded.h"

@@ -8,8 +8,8 @@
 #include "broker/coordinator/group_regex.h"
 #include "broker/shard.h"
 
-#define QUEUE_MAX         4096 /* past it the members' next heartbeats ask again */
-#define TOPICS_BYTES_MAX  ((size_t)64 << 20)
+#define QUEUE_MAX        4096 /* past it the members' next heartbeats ask again */
+#define TOPICS_BYTES_MAX ((size_t)64 << 20)
 
 struct regex_job {
     struct job job;
@@ -50,7 +50,8 @@ static void regex_tell(struct regex_job *r)
     struct coordinator *c;
 
     HASH_FIND(hh, r->all->all, &r->id, sizeof r->id, c);
-    if (!c || c->state != COORDINATOR_ACTIVE || group_core_find(c->core, r->group) != GROUP_CONSUMER)
+    if (!c || c->state != COORDINATOR_ACTIVE ||
+        group_core_find(c->core, r->group) != GROUP_CONSUMER)
         return;
     group_core_regex_resolved(c->core, &result, coordinators_now_ms(r->all), &c->fx);
     coordinator_carry_out(c);
@@ -89,7 +90,8 @@ static bool regex_asked(const struct coordinator *c, const struct group_regex_wa
     const struct regex_job *r;
 
     DL_FOREACH(c->all->regexes.waiting, r)
-    if (r->id.index == c->id.index && str_equal(r->group, w->group) && str_equal(r->regex, w->regex))
+    if (r->id.index == c->id.index && str_equal(r->group, w->group) &&
+        str_equal(r->regex, w->regex))
         return true;
     return false;
 }

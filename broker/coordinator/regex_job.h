@@ -1,8 +1,9 @@
 #ifndef BROKER_COORDINATOR_REGEX_JOB_H
 #define BROKER_COORDINATOR_REGEX_JOB_H
 
-/* Subscriptions by regular expression are matched against the topics in the pool, one at a time for each shard: a
- * client's pattern may take a tenth of a second of a thread, and must not take all of them. */
+/* Subscriptions by regular expression are matched against the topics in the pool, one at a time for
+ * each shard: a client's pattern may take a tenth of a second of a thread, and must not take all of
+ * them. */
 
 #include <stddef.h>
 

@@ -18,7 +18,14 @@
 #define TRY_AGAIN_US_MAX (64 * 1000 * 1000) /* a store of a newer version does not mend itself */
 #define STATE_FOLDER     "trivet-state"
 
-enum home_state { HOME_CLOSED, HOME_OPENING, HOME_OPEN, HOME_RESETTING, HOME_WAITING /* to try again */, HOME_CLOSING };
+enum home_state {
+    HOME_CLOSED,
+    HOME_OPENING,
+    HOME_OPEN,
+    HOME_RESETTING,
+    HOME_WAITING /* to try again */,
+    HOME_CLOSING
+};
 
 struct state_home {
     struct node *node;
@@ -28,7 +35,7 @@ struct state_home {
     _Atomic bool wanted;
     _Atomic size_t unflushed_bytes;
     bool flushing;
-    int64_t flushed_us; /* when the last flush began */
+    int64_t flushed_us;   /* when the last flush began */
     int64_t try_again_us; /* how long to wait after the next failure to open it */
     struct timer timer;
     struct job job; /* opening, resetting, closing: one at a time */
@@ -40,8 +47,8 @@ struct state_home {
     void *stopped_arg;
 };
 
-struct status state_home_open_rocksdb(struct node *n, const char *dir, struct state_store_report *report,
-                                      struct state_store **out)
+struct status state_home_open_rocksdb(struct node *n, const char *dir,
+                                      struct state_store_report *report, struct state_store **out)
 {
     const struct state_store_options options = STATE_STORE_OPTIONS_DEFAULT;
 
@@ -50,7 +57,8 @@ struct status state_home_open_rocksdb(struct node *n, const char *dir, struct st
 
 static void home_log(struct state_home *h, enum logger_level level, const char *event)
 {
-    logger_event(h->node->env.logger, level, event, "dir=\"%s\" reason=\"%s\"", h->dir, h->report.why);
+    logger_event(h->node->env.logger, level, event, "dir=\"%s\" reason=\"%s\"", h->dir,
+                 h->report.why);
 }
 
 /* ---- telling the shards ---- */
@@ -230,7 +238,8 @@ void state_home_applied(struct state_home *h, size_t size)
 {
     size_t before = atomic_fetch_add_explicit(&h->unflushed_bytes, size, memory_order_relaxed);
 
-    /* A second of a full load is more than a restart may replay: it is not left to the next look. */
+    /* A second of a full load is more than a restart may replay: it is not left to the next
+     * look. */
     if (before < FLUSH_BYTES && before + size >= FLUSH_BYTES)
         home_post(h, applied_run, 0);
 }

@@ -1,5 +1,6 @@
-/* AlterConfigs and IncrementalAlterConfigs: by the controller. The old one says what a resource's settings are to be,
- * and forgets the rest; the incremental one changes them one by one (KIP-339). */
+/* AlterConfigs and IncrementalAlterConfigs: by the controller. The old one says what a resource's
+ * settings are to be, and forgets the rest; the incremental one changes them one by one
+ * (KIP-339). */
 
 #include <stdio.h>
 
@@ -46,7 +47,8 @@ static void altered_incrementally(struct control_call *call)
 
     incremental_alter_configs_response_init(&response);
     response.responses = arena_array(
-        &rq->arena, struct incremental_alter_configs_response_alter_configs_resource_response, count);
+        &rq->arena, struct incremental_alter_configs_response_alter_configs_resource_response,
+        count);
     if (!response.responses) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -56,15 +58,17 @@ static void altered_incrementally(struct control_call *call)
         const struct alter_config *r = &call->request.alter.resources[i];
         struct controller_result result = result_of(call, i);
 
-        response.responses[i] = (struct incremental_alter_configs_response_alter_configs_resource_response){
-            (int16_t)result.code, str_from(result.message), r->type, r->name};
+        response.responses[i] =
+            (struct incremental_alter_configs_response_alter_configs_resource_response){
+                (int16_t)result.code, str_from(result.message), r->type, r->name};
     }
     request_answer(rq, &response);
 }
 
 /* The call, with room for the resources; NULL: refused. */
 static struct control_call *call_begin(struct request *rq, size_t count, bool validate_only,
-                                       void (*finished)(struct control_call *call), struct alter_config **resources)
+                                       void (*finished)(struct control_call *call),
+                                       struct alter_config **resources)
 {
     struct control_call *call = control_call_create(rq, CONTROLLER_ALTER_CONFIGS, finished);
 
@@ -83,19 +87,23 @@ void handle_alter_configs(struct request *rq)
 {
     const struct alter_configs_request *m = rq->message;
     struct alter_config *resources;
-    struct control_call *call = call_begin(rq, m->resources_count, m->validate_only, altered, &resources);
+    struct control_call *call =
+        call_begin(rq, m->resources_count, m->validate_only, altered, &resources);
 
     for (size_t i = 0; call && i < m->resources_count; i++) {
         const struct alter_configs_request_resource *r = &m->resources[i];
-        struct config_change *changes = arena_array(&rq->arena, struct config_change, r->configs_count);
+        struct config_change *changes =
+            arena_array(&rq->arena, struct config_change, r->configs_count);
 
         if (!changes) {
             request_refuse(rq, REQUEST_OVER_BUDGET);
             return;
         }
         for (size_t k = 0; k < r->configs_count; k++)
-            changes[k] = (struct config_change){r->configs[k].name, CONFIG_SET, r->configs[k].value};
-        resources[i] = (struct alter_config){r->resource_type, r->resource_name, changes, r->configs_count, true};
+            changes[k] =
+                (struct config_change){r->configs[k].name, CONFIG_SET, r->configs[k].value};
+        resources[i] = (struct alter_config){r->resource_type, r->resource_name, changes,
+                                             r->configs_count, true};
     }
     if (call)
         control_call(call);
@@ -110,7 +118,8 @@ void handle_incremental_alter_configs(struct request *rq)
 
     for (size_t i = 0; call && i < m->resources_count; i++) {
         const struct incremental_alter_configs_request_alter_configs_resource *r = &m->resources[i];
-        struct config_change *changes = arena_array(&rq->arena, struct config_change, r->configs_count);
+        struct config_change *changes =
+            arena_array(&rq->arena, struct config_change, r->configs_count);
 
         if (!changes) {
             request_refuse(rq, REQUEST_OVER_BUDGET);
@@ -119,7 +128,8 @@ void handle_incremental_alter_configs(struct request *rq)
         for (size_t k = 0; k < r->configs_count; k++)
             changes[k] = (struct config_change){r->configs[k].name, r->configs[k].config_operation,
                                                 r->configs[k].value};
-        resources[i] = (struct alter_config){r->resource_type, r->resource_name, changes, r->configs_count, false};
+        resources[i] = (struct alter_config){r->resource_type, r->resource_name, changes,
+                                             r->configs_count, false};
     }
     if (call)
         control_call(call);

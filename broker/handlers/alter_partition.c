@@ -1,8 +1,8 @@
 /* AlterPartition: the leader of partitions changes their ISR. */
 
+#include "protocol/messages/alter_partition.h"
 #include "broker/control_calls.h"
 #include "broker/request.h"
-#include "protocol/messages/alter_partition.h"
 
 /* What was decided on the partitions of one topic. */
 static bool fill_topic(struct alter_partition_response_topic_data *out,
@@ -11,7 +11,8 @@ static bool fill_topic(struct alter_partition_response_topic_data *out,
 {
     alter_partition_response_topic_data_init(out);
     out->topic_id = asked->topic_id;
-    out->partitions = arena_array(arena, struct alter_partition_response_partition_data, asked->partitions_count);
+    out->partitions =
+        arena_array(arena, struct alter_partition_response_partition_data, asked->partitions_count);
     if (!out->partitions)
         return false;
     out->partitions_count = asked->partitions_count;
@@ -45,10 +46,12 @@ static void altered(struct control_call *call)
     alter_partition_response_init(&response);
     response.error_code = (int16_t)call->result.code;
     if (call->result.code == KERR_NONE) {
-        response.topics = arena_array(&rq->arena, struct alter_partition_response_topic_data, m->topics_count);
+        response.topics =
+            arena_array(&rq->arena, struct alter_partition_response_topic_data, m->topics_count);
         filled = response.topics != NULL;
         response.topics_count = m->topics_count;
-        for (size_t i = 0; filled && i < m->topics_count; results += m->topics[i++].partitions_count)
+        for (size_t i = 0; filled && i < m->topics_count;
+             results += m->topics[i++].partitions_count)
             filled = fill_topic(&response.topics[i], &m->topics[i], results, &rq->arena);
     }
     if (filled)
@@ -57,8 +60,8 @@ static void altered(struct control_call *call)
         request_refuse(rq, REQUEST_OVER_BUDGET);
 }
 
-static const struct isr_member *members_of(const struct alter_partition_request_partition_data *p, int16_t version,
-                                           struct arena *arena, size_t *count)
+static const struct isr_member *members_of(const struct alter_partition_request_partition_data *p,
+                                           int16_t version, struct arena *arena, size_t *count)
 {
     struct isr_member *members;
 
@@ -72,7 +75,8 @@ static const struct isr_member *members_of(const struct alter_partition_request_
 }
 
 /* All partitions of the request, one after the other. NULL: the arena is spent. */
-static const struct alter_partition *partitions_of(const struct request *rq, struct arena *arena, size_t *count)
+static const struct alter_partition *partitions_of(const struct request *rq, struct arena *arena,
+                                                   size_t *count)
 {
     const struct alter_partition_request *m = rq->message;
     struct alter_partition *all, *next;

@@ -1,4 +1,5 @@
-/* ApiVersions: what this listener speaks, from the table of handlers; and the cluster's features. */
+/* ApiVersions: what this listener speaks, from the table of handlers; and the cluster's
+ * features. */
 
 #include <ctype.h>
 
@@ -9,7 +10,8 @@
 #include "protocol/messages/api_versions.h"
 #include "replication/broker_lifecycle.h"
 
-#define KRAFT_VERSION_FEATURE "kraft.version" /* lives in control records, so the image does not have it */
+/* lives in control records, so the image does not have it */
+#define KRAFT_VERSION_FEATURE "kraft.version"
 
 /* KIP-511: a letter or digit, then those and '-' and '.', the last one a letter or digit again. */
 static bool software_name_valid(struct str name)
@@ -29,8 +31,8 @@ static enum kerr check_request(const struct request *rq, const struct api_versio
 
     if (rq->answer_version_0)
         return KERR_UNSUPPORTED_VERSION;
-    if (rq->version >= 3 &&
-        (!software_name_valid(m->client_software_name) || !software_name_valid(m->client_software_version)))
+    if (rq->version >= 3 && (!software_name_valid(m->client_software_name) ||
+                             !software_name_valid(m->client_software_version)))
         return KERR_INVALID_REQUEST;
     /* A client that believes to be elsewhere is told to look for its cluster anew. */
     if (m->cluster_id.data && !str_equal(m->cluster_id, str_from(cluster_id)))
@@ -40,7 +42,8 @@ static enum kerr check_request(const struct request *rq, const struct api_versio
     return KERR_NONE;
 }
 
-static bool fill_apis(const struct request *rq, struct api_versions_response *out, struct arena *arena)
+static bool fill_apis(const struct request *rq, struct api_versions_response *out,
+                      struct arena *arena)
 {
     const struct node *n = rq->shard->node;
     struct api_versions_response_api_version *rows =
@@ -56,7 +59,8 @@ static bool fill_apis(const struct request *rq, struct api_versions_response *ou
             continue;
         *rows++ = (struct api_versions_response_api_version){
             .api_key = key,
-            /* Produce 0-2 are refused, but older librdkafka reads from them which codecs it may use (KAFKA-18659). */
+            /* Produce 0-2 are refused, but older librdkafka reads from them which codecs it may use
+             * (KAFKA-18659). */
             .min_version = key == API_PRODUCE ? 0 : h->api->version_min,
             .max_version = (int16_t)(h->api->version_max - h->api->latest_unstable),
         };
@@ -65,14 +69,17 @@ static bool fill_apis(const struct request *rq, struct api_versions_response *ou
     return true;
 }
 
-#define LEVEL_0_VERSION 4 /* clients of earlier versions fail on a range that begins at 0 (KAFKA-17011) */
+/* clients of earlier versions fail on a range that begins at 0 (KAFKA-17011) */
+#define LEVEL_0_VERSION 4
 
-static bool fill_supported(const struct request *rq, struct api_versions_response *out, struct arena *arena)
+static bool fill_supported(const struct request *rq, struct api_versions_response *out,
+                           struct arena *arena)
 {
     size_t count;
     const struct metadata_feature_range *ranges = supported_features(&count);
 
-    out->supported_features = arena_array(arena, struct api_versions_response_supported_feature_key, count);
+    out->supported_features =
+        arena_array(arena, struct api_versions_response_supported_feature_key, count);
     if (!out->supported_features)
         return false;
     for (size_t i = 0; i < count; i++) {
@@ -124,8 +131,8 @@ void handle_api_versions(struct request *rq)
     response.error_code = (int16_t)check_request(rq, rq->message);
     filled = fill_apis(rq, &response, &rq->arena) && fill_supported(rq, &response, &rq->arena);
     if (filled && rq->shard->image)
-        filled = fill_finalized(rq->shard->image, control_quorum_version(rq->shard->node->control), &response,
-                                &rq->arena);
+        filled = fill_finalized(rq->shard->image, control_quorum_version(rq->shard->node->control),
+                                &response, &rq->arena);
     if (filled)
         request_answer(rq, &response);
     else

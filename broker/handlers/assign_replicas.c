@@ -19,7 +19,8 @@ static bool fill_directory(struct assign_replicas_to_dirs_response_directory_dat
                            const enum kerr **results, struct arena *a)
 {
     out->id = asked->id;
-    out->topics = arena_array(a, struct assign_replicas_to_dirs_response_topic_data, asked->topics_count);
+    out->topics =
+        arena_array(a, struct assign_replicas_to_dirs_response_topic_data, asked->topics_count);
     if (!out->topics)
         return false;
     out->topics_count = asked->topics_count;
@@ -28,8 +29,8 @@ static bool fill_directory(struct assign_replicas_to_dirs_response_directory_dat
         struct assign_replicas_to_dirs_response_topic_data *to = &out->topics[i];
 
         to->topic_id = from->topic_id;
-        to->partitions =
-            arena_array(a, struct assign_replicas_to_dirs_response_partition_data, from->partitions_count);
+        to->partitions = arena_array(a, struct assign_replicas_to_dirs_response_partition_data,
+                                     from->partitions_count);
         if (!to->partitions)
             return false;
         to->partitions_count = from->partitions_count;
@@ -52,11 +53,13 @@ static void assigned(struct control_call *call)
     response.error_code = (int16_t)call->result.code;
     if (call->result.code == KERR_NONE) {
         response.directories =
-            arena_array(&rq->arena, struct assign_replicas_to_dirs_response_directory_data, m->directories_count);
+            arena_array(&rq->arena, struct assign_replicas_to_dirs_response_directory_data,
+                        m->directories_count);
         filled = response.directories != NULL;
         response.directories_count = m->directories_count;
         for (size_t i = 0; filled && i < m->directories_count; i++)
-            filled = fill_directory(&response.directories[i], &m->directories[i], &results, &rq->arena);
+            filled =
+                fill_directory(&response.directories[i], &m->directories[i], &results, &rq->arena);
     }
     if (filled)
         request_answer(rq, &response);
@@ -64,14 +67,15 @@ static void assigned(struct control_call *call)
         request_refuse(rq, REQUEST_OVER_BUDGET);
 }
 
-static const struct assign_replica *replicas_of(const struct assign_replicas_to_dirs_request *m, size_t count,
-                                                struct arena *a)
+static const struct assign_replica *replicas_of(const struct assign_replicas_to_dirs_request *m,
+                                                size_t count, struct arena *a)
 {
     struct assign_replica *all = arena_array(a, struct assign_replica, count), *next = all;
 
     for (size_t i = 0; all && i < m->directories_count; i++)
         for (size_t k = 0; k < m->directories[i].topics_count; k++) {
-            const struct assign_replicas_to_dirs_request_topic_data *t = &m->directories[i].topics[k];
+            const struct assign_replicas_to_dirs_request_topic_data *t =
+                &m->directories[i].topics[k];
 
             for (size_t j = 0; j < t->partitions_count; j++)
                 *next++ = (struct assign_replica){t->topic_id, t->partitions[j].partition_index,

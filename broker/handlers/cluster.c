@@ -47,8 +47,8 @@ static bool fill_controllers(struct request *rq, struct describe_cluster_respons
 
         if (c->listener_count == 0)
             continue;
-        *b++ = (struct describe_cluster_response_broker){c->id, c->listeners[0].host, c->listeners[0].port,
-                                                         STR_NULL, false};
+        *b++ = (struct describe_cluster_response_broker){c->id, c->listeners[0].host,
+                                                         c->listeners[0].port, STR_NULL, false};
         out->brokers_count++;
     }
     return true;
@@ -65,15 +65,17 @@ void handle_describe_cluster(struct request *rq)
     response.endpoint_type = m->endpoint_type;
     response.cluster_id = str_from(storage_dirs_cluster_id(rq->shard->node->dirs));
     if (m->endpoint_type != (on_controller ? ENDPOINT_CONTROLLERS : ENDPOINT_BROKERS)) {
-        bool known = m->endpoint_type == ENDPOINT_BROKERS || m->endpoint_type == ENDPOINT_CONTROLLERS;
+        bool known =
+            m->endpoint_type == ENDPOINT_BROKERS || m->endpoint_type == ENDPOINT_CONTROLLERS;
 
-        response.error_code = known ? KERR_MISMATCHED_ENDPOINT_TYPE : KERR_UNSUPPORTED_ENDPOINT_TYPE;
+        response.error_code =
+            known ? KERR_MISMATCHED_ENDPOINT_TYPE : KERR_UNSUPPORTED_ENDPOINT_TYPE;
         response.error_message = STR("This listener does not serve that type of endpoint.");
         request_answer(rq, &response);
         return;
     }
-    response.controller_id =
-        on_controller ? control_leader_id(rq->shard->node->control) : rq->shard->node->options->node_id;
+    response.controller_id = on_controller ? control_leader_id(rq->shard->node->control)
+                                           : rq->shard->node->options->node_id;
     filled = on_controller ? fill_controllers(rq, &response) : fill_brokers(rq, m, &response);
     if (filled)
         request_answer(rq, &response);

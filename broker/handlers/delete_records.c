@@ -1,10 +1,11 @@
-/* DeleteRecords: raises the log start of partitions led here, and waits until the replicas that are alive have followed. */
+/* DeleteRecords: raises the log start of partitions led here, and waits until the replicas that are
+ * alive have followed. */
 
+#include "protocol/messages/delete_records.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/scatter.h"
 #include "broker/shard.h"
-#include "protocol/messages/delete_records.h"
 
 struct delete_entry {
     struct scatter_entry scatter; /* first */
@@ -80,7 +81,8 @@ static void delete_finished(struct scatter *s)
     const struct delete_entry *e = call->entries;
 
     delete_records_response_init(&response);
-    response.topics = arena_array(&rq->arena, struct delete_records_response_topic_result, m->topics_count);
+    response.topics =
+        arena_array(&rq->arena, struct delete_records_response_topic_result, m->topics_count);
     if (!response.topics || !results) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -102,7 +104,8 @@ static void fill_entries(struct delete_call *call)
 
     for (size_t i = 0; i < call->message->topics_count; i++) {
         const struct delete_records_request_topic *t = &call->message->topics[i];
-        const struct metadata_topic *topic = metadata_image_topic(call->scatter.rq->shard->image, t->name);
+        const struct metadata_topic *topic =
+            metadata_image_topic(call->scatter.rq->shard->image, t->name);
 
         for (size_t j = 0; j < t->partitions_count; j++, e++) {
             const struct delete_records_request_partition *p = &t->partitions[j];
@@ -122,7 +125,8 @@ static void fill_entries(struct delete_call *call)
 
 void handle_delete_records(struct request *rq)
 {
-    static const struct scatter_kind kind = {sizeof(struct delete_call), sizeof(struct delete_entry), delete_run, delete_finished};
+    static const struct scatter_kind kind = {
+        sizeof(struct delete_call), sizeof(struct delete_entry), delete_run, delete_finished};
     const struct delete_records_request *m = rq->message;
     struct delete_call *call;
     size_t count = 0;

@@ -1,4 +1,5 @@
-/* DescribeConfigs, from the table of settings and the shard's image. Changing them: alter_configs.c. */
+/* DescribeConfigs, from the table of settings and the shard's image. Changing them:
+ * alter_configs.c. */
 
 #include <stdio.h>
 
@@ -23,8 +24,8 @@ static bool wanted(const struct describe_configs_request_resource *r, const char
     return false;
 }
 
-static bool fill_synonyms(struct describe_configs_response_resource_result *out, struct arena *arena,
-                          const struct config_described *d)
+static bool fill_synonyms(struct describe_configs_response_resource_result *out,
+                          struct arena *arena, const struct config_described *d)
 {
     out->synonyms = arena_array(arena, struct describe_configs_response_synonym, d->synonym_count);
     if (!out->synonyms)
@@ -37,7 +38,8 @@ static bool fill_synonyms(struct describe_configs_response_resource_result *out,
 }
 
 static bool fill_configs(struct describe_configs_response_result *out, struct request *rq,
-                         const struct describe_configs_request_resource *r, const struct described *what)
+                         const struct describe_configs_request_resource *r,
+                         const struct described *what)
 {
     const struct describe_configs_request *m = rq->message;
     size_t count;
@@ -73,7 +75,8 @@ static bool fill_configs(struct describe_configs_response_result *out, struct re
     return true;
 }
 
-static const char *describe_topic(struct request *rq, struct str name, struct described *what, enum kerr *code)
+static const char *describe_topic(struct request *rq, struct str name, struct described *what,
+                                  enum kerr *code)
 {
     const struct metadata_topic *topic = metadata_image_topic(rq->shard->image, name);
     const struct node_options *o = rq->shard->node->options;
@@ -83,11 +86,13 @@ static const char *describe_topic(struct request *rq, struct str name, struct de
     if (!topic)
         return "This server does not host this topic-partition.";
     *code = KERR_NONE;
-    what->layers = metadata_image_layers(rq->shard->image, o->node_id, o->config, topic->config->overrides);
+    what->layers =
+        metadata_image_layers(rq->shard->image, o->node_id, o->config, topic->config->overrides);
     return NULL;
 }
 
-static const char *describe_broker(struct request *rq, struct str name, struct described *what, enum kerr *code)
+static const char *describe_broker(struct request *rq, struct str name, struct described *what,
+                                   enum kerr *code)
 {
     const struct node_options *o = rq->shard->node->options;
     char own[16];
@@ -108,14 +113,16 @@ static const char *describe_broker(struct request *rq, struct str name, struct d
     return "Unexpected broker id: a broker describes itself, or all with an empty name.";
 }
 
-static const char *describe_group(struct request *rq, struct str name, struct described *what, enum kerr *code)
+static const char *describe_group(struct request *rq, struct str name, struct described *what,
+                                  enum kerr *code)
 {
     const struct node_options *o = rq->shard->node->options;
 
     what->kind = CONFIG_OF_GROUP;
     *code = name.size ? KERR_NONE : KERR_INVALID_REQUEST;
-    what->layers = metadata_image_layers(rq->shard->image, o->node_id, o->config,
-                                         metadata_image_configs(rq->shard->image, CONFIG_RESOURCE_GROUP, name));
+    what->layers = metadata_image_layers(
+        rq->shard->image, o->node_id, o->config,
+        metadata_image_configs(rq->shard->image, CONFIG_RESOURCE_GROUP, name));
     return name.size ? NULL : "Group name must not be empty.";
 }
 
@@ -147,7 +154,8 @@ void handle_describe_configs(struct request *rq)
     bool filled;
 
     describe_configs_response_init(&response);
-    response.results = arena_array(&rq->arena, struct describe_configs_response_result, m->resources_count);
+    response.results =
+        arena_array(&rq->arena, struct describe_configs_response_result, m->resources_count);
     response.results_count = m->resources_count;
     filled = response.results != NULL;
     for (size_t i = 0; filled && i < m->resources_count; i++)

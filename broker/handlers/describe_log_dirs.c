@@ -1,10 +1,11 @@
-/* DescribeLogDirs: this broker's log directories, how much room they have, and what lies in them. */
+/* DescribeLogDirs: this broker's log directories, how much room they have, and what lies in
+ * them. */
 
+#include "protocol/messages/describe_log_dirs.h"
 #include "broker/request.h"
 #include "broker/scatter.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
-#include "protocol/messages/describe_log_dirs.h"
 
 struct replica_entry {
     struct scatter_entry scatter; /* first */
@@ -56,7 +57,7 @@ static bool fill_topics(struct describe_log_dirs_response_result *out,
                 (struct describe_log_dirs_response_topic){e->topic, partitions, 0};
         t[out->topics_count - 1].partitions_count++;
         *partitions++ = (struct describe_log_dirs_response_partition){e->scatter.index,
-                                                                                       e->size_bytes, e->lag, false};
+                                                                      e->size_bytes, e->lag, false};
     }
     return true;
 }
@@ -68,7 +69,8 @@ static bool fill_dir(struct describe_log_dirs_response_result *out,
 
     describe_log_dirs_response_result_init(out);
     out->log_dir = str_from(storage_dirs_path(call->scatter.rq->shard->node->dirs, dir));
-    out->error_code = (int16_t)(status_failed(state->result) ? KERR_KAFKA_STORAGE_ERROR : KERR_NONE);
+    out->error_code =
+        (int16_t)(status_failed(state->result) ? KERR_KAFKA_STORAGE_ERROR : KERR_NONE);
     if (status_failed(state->result))
         return true;
     out->total_bytes = state->total_bytes;
@@ -108,8 +110,8 @@ static void look_run(struct job *j)
         struct log_dir_state *d = &call->dirs[i];
 
         d->result = storage_dirs_online(n->dirs, i)
-                        ? n->env.files->ops->space(n->env.files, storage_dirs_path(n->dirs, i), &d->total_bytes,
-                                                   &d->usable_bytes)
+                        ? n->env.files->ops->space(n->env.files, storage_dirs_path(n->dirs, i),
+                                                   &d->total_bytes, &d->usable_bytes)
                         : status_error(KERR_KAFKA_STORAGE_ERROR, "a log directory is offline");
     }
 }
@@ -162,7 +164,9 @@ static bool wanted_topic(const struct describe_log_dirs_request *m, const struct
     return false;
 }
 
-static bool wanted_partition(const struct describe_log_dirs_request_describable_log_dir_topic *asked, int32_t index)
+static bool
+wanted_partition(const struct describe_log_dirs_request_describable_log_dir_topic *asked,
+                 int32_t index)
 {
     for (size_t i = 0; asked && i < asked->partitions_count; i++)
         if (asked->partitions[i] == index)
@@ -171,7 +175,8 @@ static bool wanted_partition(const struct describe_log_dirs_request_describable_
 }
 
 /* Fills entries, or only counts when there are none. */
-static size_t collect(const struct request *rq, const struct metadata_image *image, struct replica_entry *entries)
+static size_t collect(const struct request *rq, const struct metadata_image *image,
+                      struct replica_entry *entries)
 {
     const struct describe_log_dirs_request_describable_log_dir_topic *asked;
     struct metadata_topic_cursor cursor;
@@ -187,8 +192,8 @@ static size_t collect(const struct request *rq, const struct metadata_image *ima
                 !wanted_partition(asked, (int32_t)i))
                 continue;
             if (entries)
-                entries[count] = (struct replica_entry){.scatter = {.topic_id = t->id, .index = (int32_t)i},
-                                                        .topic = t->name};
+                entries[count] = (struct replica_entry){
+                    .scatter = {.topic_id = t->id, .index = (int32_t)i}, .topic = t->name};
             count++;
         }
     }
@@ -197,7 +202,8 @@ static size_t collect(const struct request *rq, const struct metadata_image *ima
 
 static bool cordoned(const struct request *rq, const struct metadata_image *image, size_t dir)
 {
-    const struct metadata_broker *b = metadata_image_broker(image, rq->shard->node->options->node_id);
+    const struct metadata_broker *b =
+        metadata_image_broker(image, rq->shard->node->options->node_id);
     struct uuid id = storage_dirs_id(rq->shard->node->dirs, dir);
 
     for (size_t i = 0; b && i < b->cordoned_log_dir_count; i++)

@@ -1,4 +1,5 @@
-/* DescribeTopicPartitions (KIP-966): topics in order of their names, some partitions at a time, with their ELR. */
+/* DescribeTopicPartitions (KIP-966): topics in order of their names, some partitions at a time,
+ * with their ELR. */
 
 #include <stdlib.h>
 
@@ -34,7 +35,8 @@ static bool collect(struct request *rq, struct asked_topic **out, size_t *count)
     if (!all)
         return false;
     for (size_t i = 0; i < m->topics_count; i++)
-        all[n++] = (struct asked_topic){m->topics[i].name, metadata_image_topic(img, m->topics[i].name)};
+        all[n++] =
+            (struct asked_topic){m->topics[i].name, metadata_image_topic(img, m->topics[i].name)};
     metadata_topics_begin(&cursor, img);
     while (m->topics_count == 0 && (t = metadata_topics_next(&cursor)))
         all[n++] = (struct asked_topic){t->name, t};
@@ -76,7 +78,8 @@ static bool fill_partition(struct request *rq, const struct metadata_partition *
     if (!p->offline_replicas)
         return false;
     for (size_t i = 0; i < mp->replicas.count; i++) {
-        const struct metadata_broker *b = metadata_image_broker(rq->shard->image, mp->replicas.ids[i]);
+        const struct metadata_broker *b =
+            metadata_image_broker(rq->shard->image, mp->replicas.ids[i]);
 
         if (!b || b->fenced)
             p->offline_replicas[p->offline_replicas_count++] = mp->replicas.ids[i];
@@ -85,25 +88,26 @@ static bool fill_partition(struct request *rq, const struct metadata_partition *
 }
 
 /* Partitions [from, until) of the topic. */
-static bool fill_topic(struct request *rq, const struct asked_topic *asked, int32_t from, int32_t until,
-                       struct describe_topic_partitions_response_topic *out)
+static bool fill_topic(struct request *rq, const struct asked_topic *asked, int32_t from,
+                       int32_t until, struct describe_topic_partitions_response_topic *out)
 {
     describe_topic_partitions_response_topic_init(out);
     out->name = asked->name;
     if (!asked->topic) {
         out->error_code =
-            (int16_t)(topic_name_error(asked->name) ? KERR_INVALID_TOPIC_EXCEPTION : KERR_UNKNOWN_TOPIC_OR_PARTITION);
+            (int16_t)(topic_name_error(asked->name) ? KERR_INVALID_TOPIC_EXCEPTION
+                                                    : KERR_UNKNOWN_TOPIC_OR_PARTITION);
         return true;
     }
     out->topic_id = asked->topic->id;
     out->is_internal = internal_topic_is(asked->name);
-    out->partitions = arena_array(
-        &rq->arena, struct describe_topic_partitions_response_partition,
-        (size_t)(until - from));
+    out->partitions = arena_array(&rq->arena, struct describe_topic_partitions_response_partition,
+                                  (size_t)(until - from));
     if (!out->partitions)
         return false;
     for (int32_t i = from; i < until; i++)
-        if (!fill_partition(rq, asked->topic->partitions[i], i, &out->partitions[out->partitions_count++]))
+        if (!fill_partition(rq, asked->topic->partitions[i], i,
+                            &out->partitions[out->partitions_count++]))
             return false;
     return true;
 }
@@ -126,13 +130,14 @@ static bool fill(struct request *rq, struct describe_topic_partitions_response *
 
     if (!collect(rq, &topics, &count))
         return false;
-    out->topics =
-        arena_array(&rq->arena, struct describe_topic_partitions_response_topic, count);
+    out->topics = arena_array(&rq->arena, struct describe_topic_partitions_response_topic, count);
     if (!out->topics)
         return false;
     for (size_t i = 0; i < count; i++) {
         int32_t has = topics[i].topic ? (int32_t)topics[i].topic->partition_count : 0;
-        int32_t from = m->cursor && str_equal(m->cursor->topic_name, topics[i].name) ? m->cursor->partition_index : 0;
+        int32_t from = m->cursor && str_equal(m->cursor->topic_name, topics[i].name)
+                           ? m->cursor->partition_index
+                           : 0;
         int32_t until;
 
         if (from > has) /* it was made anew, smaller, meanwhile */
@@ -142,12 +147,14 @@ static bool fill(struct request *rq, struct describe_topic_partitions_response *
             return false;
         left -= until - from;
         if (until < has || (left == 0 && i + 1 < count)) {
-            out->next_cursor = arena_array(&rq->arena, struct describe_topic_partitions_response_cursor, 1);
+            out->next_cursor =
+                arena_array(&rq->arena, struct describe_topic_partitions_response_cursor, 1);
             if (!out->next_cursor)
                 return false;
-            *out->next_cursor = until < has
-                                    ? (struct describe_topic_partitions_response_cursor){topics[i].name, until}
-                                    : (struct describe_topic_partitions_response_cursor){topics[i + 1].name, 0};
+            *out->next_cursor =
+                until < has
+                    ? (struct describe_topic_partitions_response_cursor){topics[i].name, until}
+                    : (struct describe_topic_partitions_response_cursor){topics[i + 1].name, 0};
             return true;
         }
     }

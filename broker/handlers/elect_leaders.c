@@ -1,25 +1,28 @@
 /* ElectLeaders: leaders are chosen anew, the preferred ones or any. */
 
+#include "protocol/messages/elect_leaders.h"
 #include "broker/control_calls.h"
 #include "broker/request.h"
-#include "protocol/messages/elect_leaders.h"
 
-/* What a request of all partitions gets, refused as a whole: nothing but the code. Version 0 has no place for that. */
+/* What a request of all partitions gets, refused as a whole: nothing but the code. Version 0 has no
+ * place for that. */
 static bool fill_refused(struct elect_leaders_response *out, const struct elect_leaders_request *m,
                          struct controller_result result, struct arena *a)
 {
     out->error_code = (int16_t)result.code;
-    out->replica_election_results =
-        arena_array(a, struct elect_leaders_response_replica_election_result, m->topic_partitions_count);
+    out->replica_election_results = arena_array(
+        a, struct elect_leaders_response_replica_election_result, m->topic_partitions_count);
     if (!out->replica_election_results)
         return false;
     out->replica_election_results_count = m->topic_partitions_count;
     for (size_t i = 0; i < m->topic_partitions_count; i++) {
         const struct elect_leaders_request_topic_partitions *asked = &m->topic_partitions[i];
-        struct elect_leaders_response_replica_election_result *t = &out->replica_election_results[i];
+        struct elect_leaders_response_replica_election_result *t =
+            &out->replica_election_results[i];
 
         *t = (struct elect_leaders_response_replica_election_result){
-            asked->topic, arena_array(a, struct elect_leaders_response_partition_result, asked->partitions_count),
+            asked->topic,
+            arena_array(a, struct elect_leaders_response_partition_result, asked->partitions_count),
             asked->partitions_count};
         if (!t->partition_result)
             return false;
@@ -31,8 +34,8 @@ static bool fill_refused(struct elect_leaders_response *out, const struct elect_
 }
 
 /* Results of one topic follow one another. */
-static bool fill_results(struct elect_leaders_response *out, const struct elect_leader_result *results, size_t count,
-                         struct arena *a)
+static bool fill_results(struct elect_leaders_response *out,
+                         const struct elect_leader_result *results, size_t count, struct arena *a)
 {
     struct elect_leaders_response_partition_result *partitions =
         arena_array(a, struct elect_leaders_response_partition_result, count);
@@ -47,7 +50,8 @@ static bool fill_results(struct elect_leaders_response *out, const struct elect_
 
         if (i == 0 || r->topic.data != results[i - 1].topic.data)
             t[out->replica_election_results_count++] =
-                (struct elect_leaders_response_replica_election_result){r->topic, &partitions[i], 0};
+                (struct elect_leaders_response_replica_election_result){r->topic, &partitions[i],
+                                                                        0};
         t[out->replica_election_results_count - 1].partition_result_count++;
         partitions[i] = (struct elect_leaders_response_partition_result){
             r->partition, (int16_t)r->result.code, str_from(r->result.message)};
@@ -63,8 +67,8 @@ static void elected(struct control_call *call)
 
     elect_leaders_response_init(&response);
     if (call->result.code == KERR_NONE)
-        filled = fill_results(&response, call->request.election.results, call->request.election.result_count,
-                              &rq->arena);
+        filled = fill_results(&response, call->request.election.results,
+                              call->request.election.result_count, &rq->arena);
     else
         filled = fill_refused(&response, rq->message, call->result, &rq->arena);
     if (filled)
@@ -73,7 +77,8 @@ static void elected(struct control_call *call)
         request_refuse(rq, REQUEST_OVER_BUDGET);
 }
 
-static const struct topic_partition *partitions_of(const struct elect_leaders_request *m, struct arena *a, size_t *count)
+static const struct topic_partition *partitions_of(const struct elect_leaders_request *m,
+                                                   struct arena *a, size_t *count)
 {
     struct topic_partition *all, *next;
 
@@ -83,7 +88,8 @@ static const struct topic_partition *partitions_of(const struct elect_leaders_re
     all = next = arena_array(a, struct topic_partition, *count);
     for (size_t i = 0; all && i < m->topic_partitions_count; i++)
         for (size_t k = 0; k < m->topic_partitions[i].partitions_count; k++)
-            *next++ = (struct topic_partition){m->topic_partitions[i].topic, m->topic_partitions[i].partitions[k]};
+            *next++ = (struct topic_partition){m->topic_partitions[i].topic,
+                                               m->topic_partitions[i].partitions[k]};
     return all;
 }
 

@@ -36,11 +36,13 @@ static void inner_answered(struct client *client, struct request *inner)
 
     if (inner->refusal || inner->answered_nothing || w->spliced_bytes) {
         envelope_fail(e->outer, KERR_INVALID_REQUEST);
-    } else if (inner->not_controller) { /* the broker is to ask the new one; the client need not know */
+        /* the broker is to ask the new one; the client need not know */
+    } else if (inner->not_controller) {
         envelope_fail(e->outer, KERR_NOT_CONTROLLER);
     } else {
         envelope_response_init(&m);
-        m.response_data = (struct bytes){w->data + FRAME_LENGTH_BYTES, w->size - FRAME_LENGTH_BYTES};
+        m.response_data =
+            (struct bytes){w->data + FRAME_LENGTH_BYTES, w->size - FRAME_LENGTH_BYTES};
         request_answer(e->outer, &m);
     }
     request_free(inner);

@@ -1,4 +1,5 @@
-/* Fetch: the session says which partitions, the shards find their bytes, the session says which to tell. */
+/* Fetch: the session says which partitions, the shards find their bytes, the session says which to
+ * tell. */
 
 #include "broker/fetch.h"
 
@@ -33,7 +34,8 @@ static size_t count_asks(const struct fetch_request *m)
     return count;
 }
 
-static struct fetch_ask *collect_asks(struct request *rq, const struct fetch_request *m, size_t count)
+static struct fetch_ask *collect_asks(struct request *rq, const struct fetch_request *m,
+                                      size_t count)
 {
     struct fetch_ask *asks = arena_array(&rq->arena, struct fetch_ask, count);
     struct fetch_ask *ask = asks;
@@ -58,7 +60,8 @@ static struct fetch_ask *collect_asks(struct request *rq, const struct fetch_req
     return asks;
 }
 
-static struct fetch_forget *collect_forgets(struct request *rq, const struct fetch_request *m, size_t *count)
+static struct fetch_forget *collect_forgets(struct request *rq, const struct fetch_request *m,
+                                            size_t *count)
 {
     struct fetch_forget *forgets, *f;
 
@@ -80,8 +83,9 @@ static struct fetch_forget *collect_forgets(struct request *rq, const struct fet
 static void fill_entry(const struct request *rq, struct fetch_entry *e, const struct fetch_ask *ask)
 {
     bool by_id = rq->version >= 13;
-    const struct metadata_topic *topic = by_id ? metadata_image_topic_by_id(rq->shard->image, ask->topic_id)
-                                            : metadata_image_topic(rq->shard->image, ask->topic);
+    const struct metadata_topic *topic =
+        by_id ? metadata_image_topic_by_id(rq->shard->image, ask->topic_id)
+              : metadata_image_topic(rq->shard->image, ask->topic);
 
     *e = (struct fetch_entry){
         .topic_id = by_id || !topic ? ask->topic_id : topic->id,
@@ -342,7 +346,8 @@ void handle_fetch(struct request *rq)
         fetch_fail(rq, code);
         return;
     }
-    if (!(a->context.incremental ? fill_from_session(a) : fill_from_asks(a, args.asks, args.ask_count)) ||
+    if (!(a->context.incremental ? fill_from_session(a)
+                                 : fill_from_asks(a, args.asks, args.ask_count)) ||
         !fetch_start(&a->call))
         fetch_give_up(a);
 }

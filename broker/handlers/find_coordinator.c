@@ -1,12 +1,12 @@
-/* FindCoordinator: the broker that leads a key's partition of the internal topic. The groups' one is made when the
- * first group is asked for. */
+/* FindCoordinator: the broker that leads a key's partition of the internal topic. The groups' one
+ * is made when the first group is asked for. */
 
+#include "protocol/messages/find_coordinator.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "broker/topic_creation.h"
 #include "broker/unsure.h"
-#include "protocol/messages/find_coordinator.h"
 
 enum key_type { KEY_GROUP = 0, KEY_TRANSACTION = 1, KEY_SHARE = 2 };
 
@@ -21,7 +21,8 @@ static const struct {
 
 #define KEY_TYPE_COUNT (sizeof key_types / sizeof key_types[0])
 
-/* Whether this broker would name itself, when another one may have taken over (node_in_doubt): the client then asks another. */
+/* Whether this broker would name itself, when another one may have taken over (node_in_doubt): the
+ * client then asks another. */
 static bool names_itself_in_doubt(const struct request *rq, const struct metadata_partition *p)
 {
     const struct shard *s = rq->shard;
@@ -30,7 +31,8 @@ static bool names_itself_in_doubt(const struct request *rq, const struct metadat
            node_in_doubt(s->node, clock_monotonic_us(s->loop->clock));
 }
 
-static void find(const struct request *rq, int8_t key_type, struct find_coordinator_response_coordinator *out)
+static void find(const struct request *rq, int8_t key_type,
+                 struct find_coordinator_response_coordinator *out)
 {
     const struct metadata_image *img = rq->shard->image;
     const struct metadata_topic *topic;
@@ -41,7 +43,8 @@ static void find(const struct request *rq, int8_t key_type, struct find_coordina
     out->node_id = -1;
     out->port = -1;
     out->error_code = KERR_INVALID_REQUEST;
-    if (key_type < 0 || (size_t)key_type >= KEY_TYPE_COUNT || rq->version < key_types[key_type].since_version)
+    if (key_type < 0 || (size_t)key_type >= KEY_TYPE_COUNT ||
+        rq->version < key_types[key_type].since_version)
         return;
     out->error_code = KERR_COORDINATOR_NOT_AVAILABLE;
     topic = metadata_image_topic(img, str_from(key_types[key_type].topic));
@@ -95,8 +98,8 @@ static void topic_created(struct topic_creation *t)
 {
     /* The client only learns that there is no coordinator, and asks again for ever. */
     if (t->code != KERR_NONE)
-        logger_event(t->rq->shard->logger, LOGGER_WARN, "internal_topic_not_created", "topic=\"%.*s\" reason=%s",
-                     STR_ARG(t->topics->name), kerr_name(t->code));
+        logger_event(t->rq->shard->logger, LOGGER_WARN, "internal_topic_not_created",
+                     "topic=\"%.*s\" reason=%s", STR_ARG(t->topics->name), kerr_name(t->code));
     /* While its partitions have no leader yet the clients ask again. */
     find_all(t->rq);
 }
@@ -107,7 +110,8 @@ static bool create_offsets_topic(struct request *rq)
     struct create_topic *topic = arena_array(&rq->arena, struct create_topic, 1);
 
     if (!t || !topic ||
-        !internal_topic_creation(rq->shard->node->options->config, TOPIC_CONSUMER_OFFSETS, &rq->arena, topic))
+        !internal_topic_creation(rq->shard->node->options->config, TOPIC_CONSUMER_OFFSETS,
+                                 &rq->arena, topic))
         return false;
     t->rq = rq;
     t->topics = topic;
@@ -121,7 +125,8 @@ void handle_find_coordinator(struct request *rq)
     const struct find_coordinator_request *m = rq->message;
     size_t count = rq->version >= 4 ? m->coordinator_keys_count : 1;
 
-    if (count == 0 || m->key_type != KEY_GROUP || metadata_image_topic(rq->shard->image, TOPIC_CONSUMER_OFFSETS))
+    if (count == 0 || m->key_type != KEY_GROUP ||
+        metadata_image_topic(rq->shard->image, TOPIC_CONSUMER_OFFSETS))
         unsure_answer(rq, find_all);
     else if (!create_offsets_topic(rq))
         request_refuse(rq, REQUEST_OVER_BUDGET);

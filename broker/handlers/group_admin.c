@@ -5,8 +5,8 @@
 
 #include "broker/coordinator/group_census.h"
 #include "broker/coordinator/group_scatter.h"
-#include "broker/handlers/group_common.h"
 #include "broker/dispatch.h"
+#include "broker/handlers/group_common.h"
 #include "broker/request.h"
 #include "protocol/messages/delete_groups.h"
 #include "protocol/messages/describe_groups.h"
@@ -22,10 +22,11 @@ static void describe_run(struct group_entry *e, struct group_core *core, int64_t
     group_core_describe(core, &e->caller, e->group, fx);
 }
 
-static bool fill_members(struct describe_groups_response_described_group *out, const struct group_describe_answer *a,
-                         struct arena *arena)
+static bool fill_members(struct describe_groups_response_described_group *out,
+                         const struct group_describe_answer *a, struct arena *arena)
 {
-    out->members = arena_array(arena, struct describe_groups_response_described_group_member, a->member_count);
+    out->members =
+        arena_array(arena, struct describe_groups_response_described_group_member, a->member_count);
     if (!out->members)
         return false;
     out->members_count = a->member_count;
@@ -41,8 +42,8 @@ static bool fill_members(struct describe_groups_response_described_group *out, c
     return true;
 }
 
-static bool fill_described(struct describe_groups_response_described_group *out, const struct group_entry *e,
-                           struct request *rq)
+static bool fill_described(struct describe_groups_response_described_group *out,
+                           const struct group_entry *e, struct request *rq)
 {
     const struct describe_groups_request *m = rq->message;
     const struct group_describe_answer *a = &e->caller.describe;
@@ -74,7 +75,8 @@ static void describe_finished(struct group_scatter *g)
     struct describe_groups_response response;
 
     describe_groups_response_init(&response);
-    response.groups = arena_array(&rq->arena, struct describe_groups_response_described_group, g->count);
+    response.groups =
+        arena_array(&rq->arena, struct describe_groups_response_described_group, g->count);
     response.groups_count = g->count;
     for (size_t i = 0; response.groups && i < g->count; i++)
         if (!fill_described(&response.groups[i], &entries[i], rq))
@@ -104,7 +106,8 @@ void handle_describe_groups(struct request *rq)
 static void delete_run(struct group_entry *e, struct group_core *core, int64_t now_ms,
                        const struct offset_list *offsets, struct group_effects *fx)
 {
-    struct group_offset_name *names = arena_array(e->caller.arena, struct group_offset_name, offsets->count);
+    struct group_offset_name *names =
+        arena_array(e->caller.arena, struct group_offset_name, offsets->count);
 
     (void)now_ms;
     if (!names) {
@@ -124,7 +127,8 @@ static void delete_finished(struct group_scatter *g)
     struct delete_groups_response response;
 
     delete_groups_response_init(&response);
-    response.results = arena_array(&rq->arena, struct delete_groups_response_deletable_group_result, g->count);
+    response.results =
+        arena_array(&rq->arena, struct delete_groups_response_deletable_group_result, g->count);
     if (!response.results) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -196,8 +200,8 @@ static void list_finished(struct group_census *c)
 
     list_groups_response_init(&response);
     response.error_code = (int16_t)c->code;
-    response.groups = out =
-        arena_array(&rq->arena, struct list_groups_response_listed_group, c->code == KERR_NONE ? c->count : 0);
+    response.groups = out = arena_array(&rq->arena, struct list_groups_response_listed_group,
+                                        c->code == KERR_NONE ? c->count : 0);
     if (!out) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -205,8 +209,9 @@ static void list_finished(struct group_census *c)
     for (size_t i = 0; c->code == KERR_NONE && i < c->part_count; i++)
         for (const struct group_census_page *p = c->parts[i].pages; p; p = p->next)
             for (size_t j = 0; j < p->count; j++)
-                *out++ = (struct list_groups_response_listed_group){p->groups[j].group, p->groups[j].protocol_type,
-                                                                    p->groups[j].state, p->groups[j].type};
+                *out++ = (struct list_groups_response_listed_group){
+                    p->groups[j].group, p->groups[j].protocol_type, p->groups[j].state,
+                    p->groups[j].type};
     response.groups_count = (size_t)(out - response.groups);
     request_answer(rq, &response);
 }

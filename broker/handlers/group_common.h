@@ -6,7 +6,8 @@
 #include "broker/coordinator/group_scatter.h"
 #include "broker/request.h"
 
-/* Everything that can be done to a group: read 3, delete 6, describe 8, describe and alter its settings 10 and 11. */
+/* Everything that can be done to a group: read 3, delete 6, describe 8, describe and alter its
+ * settings 10 and 11. */
 #define GROUP_OPERATIONS_ALL (1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11)
 
 /* For fields that cannot be null on the wire. */
@@ -20,9 +21,10 @@ static inline struct bytes group_bytes_or_empty(struct bytes b)
     return b.data ? b : (struct bytes){(const uint8_t *)"", 0};
 }
 
-/* A scatter of plain entries, one a name, in the request's arena; call, run and finished are for the caller to fill.
- * NULL: the arena is spent. */
-static inline struct group_scatter *group_scatter_of_names(struct request *rq, const struct str *names, size_t count)
+/* A scatter of plain entries, one a name, in the request's arena; call, run and finished are for
+ * the caller to fill. NULL: the arena is spent. */
+static inline struct group_scatter *group_scatter_of_names(struct request *rq,
+                                                           const struct str *names, size_t count)
 {
     struct group_scatter *g = arena_array(&rq->arena, struct group_scatter, 1);
     struct group_entry *entries = arena_array(&rq->arena, struct group_entry, count);
@@ -31,7 +33,8 @@ static inline struct group_scatter *group_scatter_of_names(struct request *rq, c
         return NULL;
     for (size_t i = 0; i < count; i++)
         entries[i].group = names[i];
-    *g = (struct group_scatter){.rq = rq, .entries = entries, .count = count, .stride = sizeof *entries};
+    *g = (struct group_scatter){
+        .rq = rq, .entries = entries, .count = count, .stride = sizeof *entries};
     return g;
 }
 

@@ -1,8 +1,8 @@
 /* ConsumerGroupHeartbeat, ConsumerGroupDescribe: groups of KIP-848. */
 
 #include "broker/coordinator/group_scatter.h"
-#include "broker/handlers/group_common.h"
 #include "broker/dispatch.h"
+#include "broker/handlers/group_common.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/consumer_group_describe.h"
@@ -21,19 +21,20 @@ static void heartbeat_run(struct group_entry *e, struct group_core *core, int64_
                           const struct offset_list *offsets, struct group_effects *fx)
 {
     (void)offsets;
-    group_core_consumer_heartbeat(core, &e->caller, &((struct heartbeat_call *)e->scatter)->heartbeat, now_ms, fx);
+    group_core_consumer_heartbeat(core, &e->caller,
+                                  &((struct heartbeat_call *)e->scatter)->heartbeat, now_ms, fx);
 }
 
-static struct consumer_group_heartbeat_response_assignment *fill_assignment(const struct group_assignment *from,
-                                                                            struct arena *a)
+static struct consumer_group_heartbeat_response_assignment *
+fill_assignment(const struct group_assignment *from, struct arena *a)
 {
     struct consumer_group_heartbeat_response_assignment *out =
         arena_array(a, struct consumer_group_heartbeat_response_assignment, 1);
 
     if (!out)
         return NULL;
-    out->topic_partitions =
-        arena_array(a, struct consumer_group_heartbeat_response_topic_partitions, from->topic_count);
+    out->topic_partitions = arena_array(
+        a, struct consumer_group_heartbeat_response_topic_partitions, from->topic_count);
     if (!out->topic_partitions)
         return NULL;
     out->topic_partitions_count = from->topic_count;
@@ -56,7 +57,8 @@ static void heartbeat_finished(struct group_scatter *g)
         response.member_id = a->member_id;
         response.member_epoch = a->member_epoch;
         response.heartbeat_interval_ms = a->heartbeat_interval_ms;
-        if (a->assignment && !(response.assignment = fill_assignment(a->assignment, &g->rq->arena))) {
+        if (a->assignment &&
+            !(response.assignment = fill_assignment(a->assignment, &g->rq->arena))) {
             request_refuse(g->rq, REQUEST_OVER_BUDGET);
             return;
         }
@@ -85,15 +87,16 @@ static bool fill_heartbeat(struct heartbeat_call *call)
     if (!m->topic_partitions)
         return true;
     call->heartbeat.owned = &call->owned;
-    call->owned.topics = arena_array(&rq->arena, struct group_topic_partitions, m->topic_partitions_count);
+    call->owned.topics =
+        arena_array(&rq->arena, struct group_topic_partitions, m->topic_partitions_count);
     if (!call->owned.topics)
         return false;
     call->owned.topic_count = m->topic_partitions_count;
     for (size_t i = 0; i < m->topic_partitions_count; i++)
-        call->owned.topics[i] = (struct group_topic_partitions){.topic_id = m->topic_partitions[i].topic_id,
-                                                                .partitions = m->topic_partitions[i].partitions,
-                                                                .partition_count =
-                                                                    m->topic_partitions[i].partitions_count};
+        call->owned.topics[i] = (struct group_topic_partitions){
+            .topic_id = m->topic_partitions[i].topic_id,
+            .partitions = m->topic_partitions[i].partitions,
+            .partition_count = m->topic_partitions[i].partitions_count};
     return true;
 }
 
@@ -145,8 +148,8 @@ static bool fill_described_assignment(struct consumer_group_describe_response_as
     out->topic_partitions_count = from->topic_count;
     for (size_t i = 0; i < from->topic_count; i++)
         out->topic_partitions[i] = (struct consumer_group_describe_response_topic_partitions){
-            from->topics[i].topic_id, group_or_empty(from->topics[i].topic), from->topics[i].partitions,
-            from->topics[i].partition_count};
+            from->topics[i].topic_id, group_or_empty(from->topics[i].topic),
+            from->topics[i].partitions, from->topics[i].partition_count};
     return true;
 }
 
@@ -170,8 +173,8 @@ static bool fill_member(struct consumer_group_describe_response_member *out,
            fill_described_assignment(&out->target_assignment, &m->target, a);
 }
 
-static bool fill_described(struct consumer_group_describe_response_described_group *out, const struct group_entry *e,
-                           struct request *rq)
+static bool fill_described(struct consumer_group_describe_response_described_group *out,
+                           const struct group_entry *e, struct request *rq)
 {
     const struct consumer_group_describe_request *m = rq->message;
     const struct group_consumer_describe_answer *a = &e->caller.consumer_describe;
@@ -188,7 +191,8 @@ static bool fill_described(struct consumer_group_describe_response_described_gro
     out->assignor_name = group_or_empty(a->assignor);
     if (m->include_authorized_operations)
         out->authorized_operations = GROUP_OPERATIONS_ALL;
-    out->members = arena_array(&rq->arena, struct consumer_group_describe_response_member, a->member_count);
+    out->members =
+        arena_array(&rq->arena, struct consumer_group_describe_response_member, a->member_count);
     if (!out->members)
         return false;
     out->members_count = a->member_count;
@@ -205,7 +209,8 @@ static void describe_finished(struct group_scatter *g)
     struct consumer_group_describe_response response;
 
     consumer_group_describe_response_init(&response);
-    response.groups = arena_array(&rq->arena, struct consumer_group_describe_response_described_group, g->count);
+    response.groups =
+        arena_array(&rq->arena, struct consumer_group_describe_response_described_group, g->count);
     response.groups_count = g->count;
     for (size_t i = 0; response.groups && i < g->count; i++)
         if (!fill_described(&response.groups[i], &entries[i], rq))

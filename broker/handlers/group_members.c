@@ -1,8 +1,8 @@
 /* JoinGroup, SyncGroup, Heartbeat, LeaveGroup: the members of classic groups. */
 
 #include "broker/coordinator/group_scatter.h"
-#include "broker/handlers/group_common.h"
 #include "broker/dispatch.h"
+#include "broker/handlers/group_common.h"
 #include "broker/request.h"
 #include "protocol/messages/heartbeat.h"
 #include "protocol/messages/join_group.h"
@@ -77,13 +77,14 @@ static bool join_fill(struct member_call *call, struct join_group_response *out)
     out->protocol_name = rq->version >= 7 ? a->protocol : group_or_empty(a->protocol);
     out->leader = group_or_empty(a->leader);
     out->skip_assignment = a->skip_assignment;
-    out->members = arena_array(&call->scatter.rq->arena, struct join_group_response_member, a->member_count);
+    out->members =
+        arena_array(&call->scatter.rq->arena, struct join_group_response_member, a->member_count);
     if (!out->members)
         return false;
     out->members_count = a->member_count;
     for (size_t i = 0; i < a->member_count; i++)
-        out->members[i] = (struct join_group_response_member){a->members[i].member_id, a->members[i].instance_id,
-                                                              a->members[i].metadata};
+        out->members[i] = (struct join_group_response_member){
+            a->members[i].member_id, a->members[i].instance_id, a->members[i].metadata};
     return true;
 }
 
@@ -101,7 +102,8 @@ void handle_join_group(struct request *rq)
 {
     const struct join_group_request *m = rq->message;
     struct member_call *call = member_call(rq, m->group_id, GROUP_JOIN);
-    struct group_protocol *protocols = arena_array(&rq->arena, struct group_protocol, m->protocols_count);
+    struct group_protocol *protocols =
+        arena_array(&rq->arena, struct group_protocol, m->protocols_count);
 
     if (!call || !protocols) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
@@ -163,7 +165,8 @@ void handle_sync_group(struct request *rq)
         return;
     }
     for (size_t i = 0; i < m->assignments_count; i++)
-        assignments[i] = (struct group_sync_assignment){m->assignments[i].member_id, m->assignments[i].assignment};
+        assignments[i] = (struct group_sync_assignment){m->assignments[i].member_id,
+                                                        m->assignments[i].assignment};
     call->sync = (struct group_sync){
         .group = m->group_id,
         .member_id = m->member_id,

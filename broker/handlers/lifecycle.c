@@ -21,7 +21,8 @@ void handle_broker_registration(struct request *rq)
 {
     const struct broker_registration_request *m = rq->message;
     struct control_call *call = control_call_create(rq, CONTROLLER_REGISTER_BROKER, registered);
-    struct metadata_listener *listeners = arena_array(&rq->arena, struct metadata_listener, m->listeners_count);
+    struct metadata_listener *listeners =
+        arena_array(&rq->arena, struct metadata_listener, m->listeners_count);
     struct metadata_feature_range *features =
         arena_array(&rq->arena, struct metadata_feature_range, m->features_count);
 
@@ -30,11 +31,13 @@ void handle_broker_registration(struct request *rq)
         return;
     }
     for (size_t i = 0; i < m->listeners_count; i++)
-        listeners[i] = (struct metadata_listener){m->listeners[i].name, m->listeners[i].host,
-                                                  m->listeners[i].port, m->listeners[i].security_protocol};
+        listeners[i] =
+            (struct metadata_listener){m->listeners[i].name, m->listeners[i].host,
+                                       m->listeners[i].port, m->listeners[i].security_protocol};
     for (size_t i = 0; i < m->features_count; i++)
-        features[i] = (struct metadata_feature_range){
-            m->features[i].name, m->features[i].min_supported_version, m->features[i].max_supported_version};
+        features[i] = (struct metadata_feature_range){m->features[i].name,
+                                                      m->features[i].min_supported_version,
+                                                      m->features[i].max_supported_version};
     call->request.registration.broker = (struct register_broker){
         .id = m->broker_id,
         .cluster_id = m->cluster_id,

@@ -1,5 +1,5 @@
-/* ListConfigResources (KIP-1142): what can have settings. Topics and brokers all of them, client metrics and groups those
- * that have some. */
+/* ListConfigResources (KIP-1142): what can have settings. Topics and brokers all of them, client
+ * metrics and groups those that have some. */
 
 #include <stdio.h>
 
@@ -9,8 +9,9 @@
 #include "protocol/messages/list_config_resources.h"
 
 /* In the order in which Apache Kafka answers when it is not told which. */
-static const int8_t all_types[] = {CONFIG_RESOURCE_GROUP, CONFIG_RESOURCE_CLIENT_METRICS, CONFIG_RESOURCE_BROKER_LOGGER,
-                                   CONFIG_RESOURCE_BROKER, CONFIG_RESOURCE_TOPIC};
+static const int8_t all_types[] = {CONFIG_RESOURCE_GROUP, CONFIG_RESOURCE_CLIENT_METRICS,
+                                   CONFIG_RESOURCE_BROKER_LOGGER, CONFIG_RESOURCE_BROKER,
+                                   CONFIG_RESOURCE_TOPIC};
 static const int8_t version_0_types[] = {CONFIG_RESOURCE_CLIENT_METRICS};
 
 struct listing {
@@ -78,8 +79,8 @@ static bool add_configured(struct listing *l, int8_t type)
 }
 
 /* By its place in all_types. */
-static bool (*const adders[])(struct listing *l, int8_t type) = {add_configured, add_configured, add_brokers,
-                                                                 add_brokers, add_topics};
+static bool (*const adders[])(struct listing *l, int8_t type) = {
+    add_configured, add_configured, add_brokers, add_brokers, add_topics};
 
 #define TYPE_COUNT (sizeof all_types / sizeof all_types[0])
 
@@ -102,8 +103,12 @@ static bool known(const int8_t *types, size_t count)
 void handle_list_config_resources(struct request *rq)
 {
     const struct list_config_resources_request *m = rq->message;
-    const int8_t *types = rq->version == 0 ? version_0_types : m->resource_types_count ? m->resource_types : all_types;
-    size_t count = rq->version == 0 ? 1 : m->resource_types_count ? m->resource_types_count : TYPE_COUNT;
+    const int8_t *types = rq->version == 0          ? version_0_types
+                          : m->resource_types_count ? m->resource_types
+                                                    : all_types;
+    size_t count = rq->version == 0          ? 1
+                   : m->resource_types_count ? m->resource_types_count
+                                             : TYPE_COUNT;
     struct listing l = {.arena = &rq->arena, .image = rq->shard->image};
     struct list_config_resources_response response;
     bool fits = true;

@@ -1,5 +1,5 @@
-/* ListOffsets: by time, and by the times below zero that stand for an end of the log. What the shard would have to
- * wait for the disk for is looked up in the pool. */
+/* ListOffsets: by time, and by the times below zero that stand for an end of the log. What the
+ * shard would have to wait for the disk for is looked up in the pool. */
 
 #include <stdlib.h>
 
@@ -59,7 +59,8 @@ static int64_t readable_end(const struct list_call *call, const struct partition
 {
     if (!asks_as_client(call))
         return log_end_offset(p->log);
-    return call->message->isolation_level == 1 ? partition_last_stable_offset(p) : partition_high_watermark(p);
+    return call->message->isolation_level == 1 ? partition_last_stable_offset(p)
+                                               : partition_high_watermark(p);
 }
 
 /* ---- by time ---- */
@@ -102,7 +103,8 @@ static void cold_lookup_done(struct task *t)
 }
 
 /* Takes over k. */
-static void look_up_in_the_pool(struct list_entry *e, struct log_lookup *k, struct partition *p, int64_t end_offset)
+static void look_up_in_the_pool(struct list_entry *e, struct log_lookup *k, struct partition *p,
+                                int64_t end_offset)
 {
     struct cold_lookup *c = malloc(sizeof *c);
 
@@ -123,8 +125,9 @@ static void look_up_in_the_pool(struct list_entry *e, struct log_lookup *k, stru
 static void find_by_time(const struct list_call *call, struct list_entry *e, struct partition *p)
 {
     int64_t end_offset = readable_end(call, p);
-    struct log_lookup *k = e->timestamp == TIMESTAMP_MAX ? log_lookup_max_timestamp(p->log)
-                                                         : log_lookup_time(p->log, e->timestamp, end_offset);
+    struct log_lookup *k = e->timestamp == TIMESTAMP_MAX
+                               ? log_lookup_max_timestamp(p->log)
+                               : log_lookup_time(p->log, e->timestamp, end_offset);
     bool cold = false;
     struct status st = k ? log_lookup_run(k, &cold, &e->found) : NO_MEMORY;
 
@@ -164,9 +167,11 @@ static void list_run(struct scatter *s, struct scatter_entry *entry, struct part
     const struct list_call *call = (struct list_call *)s;
 
     e->code = p ? partition_check_leader(p, e->current_leader_epoch) : KERR_NOT_LEADER_OR_FOLLOWER;
-    if (p && e->code == KERR_NOT_LEADER_OR_FOLLOWER && call->message->replica_id == REPLICA_DEBUGGING)
+    if (p && e->code == KERR_NOT_LEADER_OR_FOLLOWER &&
+        call->message->replica_id == REPLICA_DEBUGGING)
         e->code = partition_check_replica(p, e->current_leader_epoch);
-    if (e->code == KERR_NONE && asks_as_client(call) && depends_on_watermark(e->timestamp) && !partition_caught_up(p))
+    if (e->code == KERR_NONE && asks_as_client(call) && depends_on_watermark(e->timestamp) &&
+        !partition_caught_up(p))
         e->code = s->rq->version >= 5 ? KERR_OFFSET_NOT_AVAILABLE : KERR_LEADER_NOT_AVAILABLE;
     if (e->code == KERR_NONE)
         find(call, e, p);
@@ -174,7 +179,8 @@ static void list_run(struct scatter *s, struct scatter_entry *entry, struct part
 
 /* Clients of versions before 4 do not know leader epochs. */
 static void fill_topic(struct list_offsets_response_topic_response *out,
-                       const struct list_offsets_request_topic *t, const struct list_entry *e, int16_t version)
+                       const struct list_offsets_request_topic *t, const struct list_entry *e,
+                       int16_t version)
 {
     out->name = t->name;
     out->partitions_count = t->partitions_count;
@@ -199,7 +205,8 @@ static void list_finished(struct scatter *s)
     const struct list_entry *e = call->entries;
 
     list_offsets_response_init(&response);
-    response.topics = arena_array(&rq->arena, struct list_offsets_response_topic_response, m->topics_count);
+    response.topics =
+        arena_array(&rq->arena, struct list_offsets_response_topic_response, m->topics_count);
     if (!response.topics || !partitions) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -253,7 +260,8 @@ static void fill_entries(struct list_call *call)
 
 void handle_list_offsets(struct request *rq)
 {
-    static const struct scatter_kind kind = {sizeof(struct list_call), sizeof(struct list_entry), list_run, list_finished};
+    static const struct scatter_kind kind = {sizeof(struct list_call), sizeof(struct list_entry),
+                                             list_run, list_finished};
     const struct list_offsets_request *m = rq->message;
     struct list_call *call;
     size_t count = 0;

@@ -1,5 +1,5 @@
-/* ControllerRegistration, UnregisterBroker, UnregisterController, UpdateFeatures: who belongs to the cluster, and
- * what all of them have agreed to speak. */
+/* ControllerRegistration, UnregisterBroker, UnregisterController, UpdateFeatures: who belongs to
+ * the cluster, and what all of them have agreed to speak. */
 
 #include <stdio.h>
 
@@ -27,7 +27,8 @@ void handle_controller_registration(struct request *rq)
 {
     const struct controller_registration_request *m = rq->message;
     struct control_call *call = control_call_create(rq, CONTROLLER_REGISTER_CONTROLLER, registered);
-    struct metadata_listener *listeners = arena_array(&rq->arena, struct metadata_listener, m->listeners_count);
+    struct metadata_listener *listeners =
+        arena_array(&rq->arena, struct metadata_listener, m->listeners_count);
     struct metadata_feature_range *features =
         arena_array(&rq->arena, struct metadata_feature_range, m->features_count);
 
@@ -36,10 +37,12 @@ void handle_controller_registration(struct request *rq)
         return;
     }
     for (size_t i = 0; i < m->listeners_count; i++)
-        listeners[i] = (struct metadata_listener){m->listeners[i].name, m->listeners[i].host, m->listeners[i].port,
-                                                  m->listeners[i].security_protocol};
+        listeners[i] =
+            (struct metadata_listener){m->listeners[i].name, m->listeners[i].host,
+                                       m->listeners[i].port, m->listeners[i].security_protocol};
     for (size_t i = 0; i < m->features_count; i++)
-        features[i] = (struct metadata_feature_range){m->features[i].name, m->features[i].min_supported_version,
+        features[i] = (struct metadata_feature_range){m->features[i].name,
+                                                      m->features[i].min_supported_version,
                                                       m->features[i].max_supported_version};
     call->request.controller = (struct register_controller){
         .id = m->controller_id,
@@ -68,7 +71,8 @@ static void broker_unregistered(struct control_call *call)
 void handle_unregister_broker(struct request *rq)
 {
     const struct unregister_broker_request *m = rq->message;
-    struct control_call *call = control_call_create(rq, CONTROLLER_UNREGISTER_BROKER, broker_unregistered);
+    struct control_call *call =
+        control_call_create(rq, CONTROLLER_UNREGISTER_BROKER, broker_unregistered);
 
     if (!call) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
@@ -93,7 +97,8 @@ static void controller_unregistered(struct control_call *call)
 void handle_unregister_controller(struct request *rq)
 {
     const struct unregister_controller_request *m = rq->message;
-    struct control_call *call = control_call_create(rq, CONTROLLER_UNREGISTER_CONTROLLER, controller_unregistered);
+    struct control_call *call =
+        control_call_create(rq, CONTROLLER_UNREGISTER_CONTROLLER, controller_unregistered);
 
     if (!call) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
@@ -105,7 +110,8 @@ void handle_unregister_controller(struct request *rq)
 
 /* ---- UpdateFeatures ---- */
 
-#define UPDATE_FAILED "The update failed for all features since the following feature had an error: "
+#define UPDATE_FAILED                                                                              \
+    "The update failed for all features since the following feature had an error: "
 
 static struct str update_message(struct controller_result result, struct arena *a)
 {
@@ -128,7 +134,8 @@ static void features_updated(struct control_call *call)
     response.error_message = update_message(call->result, &rq->arena);
     if (rq->version <= 1 && call->result.code == KERR_NONE) {
         response.results =
-            arena_array(&rq->arena, struct update_features_response_updatable_feature_result, m->feature_updates_count);
+            arena_array(&rq->arena, struct update_features_response_updatable_feature_result,
+                        m->feature_updates_count);
         if (!response.results) {
             request_refuse(rq, REQUEST_OVER_BUDGET);
             return;
@@ -144,8 +151,10 @@ static void features_updated(struct control_call *call)
 static void update_features(struct request *rq)
 {
     const struct update_features_request *m = rq->message;
-    struct control_call *call = control_call_create(rq, CONTROLLER_UPDATE_FEATURES, features_updated);
-    struct feature_update *updates = arena_array(&rq->arena, struct feature_update, m->feature_updates_count);
+    struct control_call *call =
+        control_call_create(rq, CONTROLLER_UPDATE_FEATURES, features_updated);
+    struct feature_update *updates =
+        arena_array(&rq->arena, struct feature_update, m->feature_updates_count);
 
     if (!call || !updates) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
@@ -164,8 +173,8 @@ static void update_features(struct request *rq)
     control_call(call);
 }
 
-/* kraft.version is no record of the metadata: Raft writes it, with the voters. It comes first, for the rest of the
- * request may only then be refused without having changed anything that counts. */
+/* kraft.version is no record of the metadata: Raft writes it, with the voters. It comes first, for
+ * the rest of the request may only then be refused without having changed anything that counts. */
 static void quorum_upgraded(struct control_raft_call *call)
 {
     const struct raft_request *r = &call->request;
@@ -176,18 +185,21 @@ static void quorum_upgraded(struct control_raft_call *call)
         return;
     }
     update_features_response_init(&response);
-    response.error_code = (int16_t)(r->error == KERR_NOT_LEADER_OR_FOLLOWER ? KERR_NOT_CONTROLLER : r->error);
+    response.error_code =
+        (int16_t)(r->error == KERR_NOT_LEADER_OR_FOLLOWER ? KERR_NOT_CONTROLLER : r->error);
     if (r->error == KERR_INVALID_UPDATE_VERSION)
-        response.error_message = STR(UPDATE_FAILED "Invalid update version 1 for feature kraft.version. The leader does "
-                                                   "not know the directory of every voter yet, or one of them does not "
-                                                   "support it.");
+        response.error_message =
+            STR(UPDATE_FAILED "Invalid update version 1 for feature kraft.version. The leader does "
+                              "not know the directory of every voter yet, or one of them does not "
+                              "support it.");
     request_answer(call->rq, &response);
 }
 
 static bool wants_kraft_version_1(const struct update_features_request *m)
 {
     for (size_t i = 0; i < m->feature_updates_count; i++)
-        if (str_equal(m->feature_updates[i].feature, STR("kraft.version")) && m->feature_updates[i].max_version_level == 1)
+        if (str_equal(m->feature_updates[i].feature, STR("kraft.version")) &&
+            m->feature_updates[i].max_version_level == 1)
             return true;
     return false;
 }

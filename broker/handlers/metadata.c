@@ -1,5 +1,5 @@
-/* Metadata: topics, partitions and brokers out of the shard's image; missing topics are made when client and broker
- * both allow it. */
+/* Metadata: topics, partitions and brokers out of the shard's image; missing topics are made when
+ * client and broker both allow it. */
 
 #include <stdlib.h>
 
@@ -9,8 +9,8 @@
 #include "broker/storage_dirs.h"
 #include "broker/topic_creation.h"
 #include "broker/unsure.h"
-#include "replication/topic_name.h"
 #include "protocol/messages/metadata.h"
+#include "replication/topic_name.h"
 
 /* ---- filling the answer ---- */
 
@@ -18,7 +18,8 @@ static bool fill_brokers(struct request *rq, struct metadata_response *out)
 {
     const struct metadata_image *img = rq->shard->image;
     size_t count = metadata_image_broker_count(img);
-    struct metadata_response_broker *b = arena_array(&rq->arena, struct metadata_response_broker, count);
+    struct metadata_response_broker *b =
+        arena_array(&rq->arena, struct metadata_response_broker, count);
 
     if (!b)
         return false;
@@ -41,7 +42,8 @@ static int32_t *list_of(struct id_list l)
 }
 
 /* Replicas on brokers that are not there; in the arena. */
-static bool fill_offline(struct request *rq, struct metadata_response_partition *out, struct id_list replicas)
+static bool fill_offline(struct request *rq, struct metadata_response_partition *out,
+                         struct id_list replicas)
 {
     for (size_t i = 0; i < replicas.count; i++) {
         const struct metadata_broker *b = metadata_image_broker(rq->shard->image, replicas.ids[i]);
@@ -60,7 +62,8 @@ static bool fill_offline(struct request *rq, struct metadata_response_partition 
 static bool fill_partitions(struct request *rq, const struct metadata_topic *topic,
                             struct metadata_response_topic *out)
 {
-    out->partitions = arena_array(&rq->arena, struct metadata_response_partition, topic->partition_count);
+    out->partitions =
+        arena_array(&rq->arena, struct metadata_response_partition, topic->partition_count);
     if (!out->partitions)
         return false;
     out->partitions_count = topic->partition_count;
@@ -115,7 +118,8 @@ static bool asked_by_id(const struct metadata_request_topic *t)
     return !t->name.data || !uuid_is_zero(t->topic_id);
 }
 
-static const struct metadata_topic *asked_topic(const struct request *rq, const struct metadata_request_topic *t)
+static const struct metadata_topic *asked_topic(const struct request *rq,
+                                                const struct metadata_request_topic *t)
 {
     return asked_by_id(t) ? metadata_image_topic_by_id(rq->shard->image, t->topic_id)
                           : metadata_image_topic(rq->shard->image, t->name);
@@ -125,7 +129,8 @@ static enum kerr missing_code(const struct metadata_request_topic *t)
 {
     if (asked_by_id(t))
         return KERR_UNKNOWN_TOPIC_ID;
-    return topic_name_error(t->name) ? KERR_INVALID_TOPIC_EXCEPTION : KERR_UNKNOWN_TOPIC_OR_PARTITION;
+    return topic_name_error(t->name) ? KERR_INVALID_TOPIC_EXCEPTION
+                                     : KERR_UNKNOWN_TOPIC_OR_PARTITION;
 }
 
 static bool fill_asked_topics(struct request *rq, const struct metadata_request *m,
@@ -187,10 +192,12 @@ static void topics_created(struct topic_creation *t)
 
 static bool may_create(const struct request *rq, const struct metadata_request_topic *t)
 {
-    return !asked_by_id(t) && !metadata_image_topic(rq->shard->image, t->name) && !topic_name_error(t->name);
+    return !asked_by_id(t) && !metadata_image_topic(rq->shard->image, t->name) &&
+           !topic_name_error(t->name);
 }
 
-/* Asks the controller for the topics that are missing. False: there are none, or no memory for it. */
+/* Asks the controller for the topics that are missing. False: there are none, or no memory for
+ * it. */
 static bool create_missing(struct request *rq, const struct metadata_request *m)
 {
     struct topic_creation *t = arena_array(&rq->arena, struct topic_creation, 1);
@@ -201,8 +208,8 @@ static bool create_missing(struct request *rq, const struct metadata_request *m)
         return false;
     for (size_t i = 0; i < m->topics_count; i++)
         if (may_create(rq, &m->topics[i]) &&
-            !internal_topic_creation(rq->shard->node->options->config, m->topics[i].name, &rq->arena,
-                                     &missing[count++]))
+            !internal_topic_creation(rq->shard->node->options->config, m->topics[i].name,
+                                     &rq->arena, &missing[count++]))
             return false;
     if (count == 0)
         return false;
@@ -232,8 +239,8 @@ void handle_metadata(struct request *rq)
         request_refuse(rq, fault);
         return;
     }
-    if (!wants_all(rq, m) && m->allow_auto_topic_creation && rq->shard->node->options->auto_create_topics &&
-        create_missing(rq, m))
+    if (!wants_all(rq, m) && m->allow_auto_topic_creation &&
+        rq->shard->node->options->auto_create_topics && create_missing(rq, m))
         return;
     unsure_answer(rq, metadata_answer);
 }

@@ -1,10 +1,10 @@
 /* OffsetCommit: where a group's members, or a consumer on its own, have got to. */
 
+#include "protocol/messages/offset_commit.h"
 #include "broker/coordinator/group_scatter.h"
 #include "broker/dispatch.h"
 #include "broker/request.h"
 #include "broker/shard.h"
-#include "protocol/messages/offset_commit.h"
 
 struct commit_call {
     struct group_scatter scatter; /* first */
@@ -27,8 +27,8 @@ static void commit_finished(struct group_scatter *g)
     struct request *rq = g->rq;
     const struct offset_commit_request *m = rq->message;
     const struct group_commit_partition *p = call->commit.partitions;
-    struct offset_commit_response_partition *results =
-        arena_array(&rq->arena, struct offset_commit_response_partition, call->commit.partition_count);
+    struct offset_commit_response_partition *results = arena_array(
+        &rq->arena, struct offset_commit_response_partition, call->commit.partition_count);
     struct offset_commit_response response;
 
     offset_commit_response_init(&response);
@@ -45,7 +45,8 @@ static void commit_finished(struct group_scatter *g)
             enum kerr code = call->entry.caller.code;
 
             /* What was refused for itself keeps its own error. */
-            if (code == KERR_NONE || p->code == KERR_UNKNOWN_TOPIC_OR_PARTITION || p->code == KERR_UNKNOWN_TOPIC_ID)
+            if (code == KERR_NONE || p->code == KERR_UNKNOWN_TOPIC_OR_PARTITION ||
+                p->code == KERR_UNKNOWN_TOPIC_ID)
                 code = p->code;
             *results++ = (struct offset_commit_response_partition){p->partition, (int16_t)code};
         }
@@ -55,7 +56,8 @@ static void commit_finished(struct group_scatter *g)
 
 /* ---- the request ---- */
 
-static const struct metadata_topic *find_topic(const struct request *rq, const struct offset_commit_request_topic *t)
+static const struct metadata_topic *find_topic(const struct request *rq,
+                                               const struct offset_commit_request_topic *t)
 {
     return rq->version >= 10 ? metadata_image_topic_by_id(rq->shard->image, t->topic_id)
                              : metadata_image_topic(rq->shard->image, t->name);
@@ -66,7 +68,8 @@ static enum kerr missing_code(const struct request *rq, const struct metadata_to
     return rq->version >= 10 && !topic ? KERR_UNKNOWN_TOPIC_ID : KERR_UNKNOWN_TOPIC_OR_PARTITION;
 }
 
-/* Fills the partitions; false when none of them exists, so that there is nothing to ask a coordinator. */
+/* Fills the partitions; false when none of them exists, so that there is nothing to ask a
+ * coordinator. */
 static bool fill_partitions(struct commit_call *call)
 {
     const struct request *rq = call->scatter.rq;
@@ -80,12 +83,14 @@ static bool fill_partitions(struct commit_call *call)
         for (size_t j = 0; j < m->topics[i].partitions_count; j++, p++) {
             const struct offset_commit_request_partition *asked = &m->topics[i].partitions[j];
 
-            /* A name of the request stays as long as the request; one of the image is copied below. */
-            *p = (struct group_commit_partition){.topic = rq->version >= 10 && topic ? topic->name : m->topics[i].name,
-                                                 .partition = asked->partition_index,
-                                                 .offset = asked->committed_offset,
-                                                 .leader_epoch = asked->committed_leader_epoch,
-                                                 .metadata = asked->committed_metadata};
+            /* A name of the request stays as long as the request; one of the image is copied
+             * below. */
+            *p = (struct group_commit_partition){
+                .topic = rq->version >= 10 && topic ? topic->name : m->topics[i].name,
+                .partition = asked->partition_index,
+                .offset = asked->committed_offset,
+                .leader_epoch = asked->committed_leader_epoch,
+                .metadata = asked->committed_metadata};
             if (!metadata_topic_partition(topic, asked->partition_index)) {
                 p->code = missing_code(rq, topic);
                 continue;

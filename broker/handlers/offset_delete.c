@@ -1,16 +1,17 @@
 /* OffsetDelete: drops named offsets of a group. */
 
+#include "protocol/messages/offset_delete.h"
 #include "broker/coordinator/group_scatter.h"
 #include "broker/dispatch.h"
 #include "broker/request.h"
 #include "broker/shard.h"
-#include "protocol/messages/offset_delete.h"
 
 struct delete_call {
     struct group_scatter scatter; /* first */
     struct group_entry entry;
     struct group_offset_name *asked;  /* every partition of the request, in order */
-    struct group_offset_name *exists; /* those of known topics, which the coordinator is asked about */
+    struct group_offset_name *exists; /* those of known topics, which the coordinator is asked
+                                       * about */
     size_t asked_count, exists_count;
 };
 
@@ -42,8 +43,8 @@ static void delete_finished(struct group_scatter *g)
     }
     response.error_code = (int16_t)call->entry.caller.code;
     for (size_t i = 0; response.error_code == KERR_NONE && i < m->topics_count; i++) {
-        response.topics[response.topics_count++] =
-            (struct offset_delete_response_topic){m->topics[i].name, results, m->topics[i].partitions_count};
+        response.topics[response.topics_count++] = (struct offset_delete_response_topic){
+            m->topics[i].name, results, m->topics[i].partitions_count};
         for (size_t j = 0; j < m->topics[i].partitions_count; j++, name++)
             *results++ = (struct offset_delete_response_partition){
                 name->partition, (int16_t)(name->code == KERR_NONE ? exists++->code : name->code)};
@@ -58,10 +59,12 @@ static void fill_names(struct delete_call *call)
     struct group_offset_name *name = call->asked;
 
     for (size_t i = 0; i < m->topics_count; i++) {
-        const struct metadata_topic *topic = metadata_image_topic(rq->shard->image, m->topics[i].name);
+        const struct metadata_topic *topic =
+            metadata_image_topic(rq->shard->image, m->topics[i].name);
 
         for (size_t j = 0; j < m->topics[i].partitions_count; j++, name++) {
-            *name = (struct group_offset_name){m->topics[i].name, m->topics[i].partitions[j].partition_index, KERR_NONE};
+            *name = (struct group_offset_name){
+                m->topics[i].name, m->topics[i].partitions[j].partition_index, KERR_NONE};
             if (metadata_topic_partition(topic, name->partition))
                 call->exists[call->exists_count++] = *name;
             else

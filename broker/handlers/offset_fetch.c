@@ -1,11 +1,11 @@
-/* OffsetFetch: where groups have got to, out of the state store. Versions before 8 ask for one group, with other
- * structs that say the same. */
+/* OffsetFetch: where groups have got to, out of the state store. Versions before 8 ask for one
+ * group, with other structs that say the same. */
 
+#include "protocol/messages/offset_fetch.h"
 #include "broker/coordinator/group_scatter.h"
 #include "broker/dispatch.h"
 #include "broker/request.h"
 #include "broker/shard.h"
-#include "protocol/messages/offset_fetch.h"
 #include "storage/group_state.h"
 
 #define NO_OFFSET (-1)
@@ -42,19 +42,21 @@ static enum kerr fetch_check(struct group_entry *entry, const struct group_core 
 
 static struct offset_fetch_response_partitions no_offset(int32_t partition, enum kerr code)
 {
-    return (struct offset_fetch_response_partitions){
-        partition, NO_OFFSET, -1, STR(""), (int16_t)code};
+    return (struct offset_fetch_response_partitions){partition, NO_OFFSET, -1, STR(""),
+                                                     (int16_t)code};
 }
 
-static struct offset_fetch_response_partitions offset_of(const struct group_state_offset *o, struct str metadata)
+static struct offset_fetch_response_partitions offset_of(const struct group_state_offset *o,
+                                                         struct str metadata)
 {
-    return (struct offset_fetch_response_partitions){
-        o->partition, o->offset, o->leader_epoch, metadata.data ? metadata : STR(""), KERR_NONE};
+    return (struct offset_fetch_response_partitions){o->partition, o->offset, o->leader_epoch,
+                                                     metadata.data ? metadata : STR(""), KERR_NONE};
 }
 
 static struct status spent(void)
 {
-    return status_error(KERR_INVALID_REQUEST, "offset fetch: the answer is larger than its memory budget");
+    return status_error(KERR_INVALID_REQUEST,
+                        "offset fetch: the answer is larger than its memory budget");
 }
 
 static struct status read_asked(struct fetch_entry *e, struct state_store *store, bool *would_block)
@@ -75,8 +77,8 @@ static struct status read_asked(struct fetch_entry *e, struct state_store *store
             struct status st = STATUS_OK;
 
             if (t->code == KERR_NONE)
-                st = group_state_get_offset(store, e->entry.partition, e->entry.group, t->name, t->partitions[j], a, &o,
-                                            &found, would_block);
+                st = group_state_get_offset(store, e->entry.partition, e->entry.group, t->name,
+                                            t->partitions[j], a, &o, &found, would_block);
             if (status_failed(st) || (would_block && *would_block))
                 return st;
             p[j] = found ? offset_of(&o, o.metadata) : no_offset(t->partitions[j], t->code);
@@ -114,12 +116,14 @@ static struct str copy(struct arena *a, struct str s)
 static struct offset_fetch_response_topics *topic_of(struct all_reader *r, struct str name)
 {
     struct fetch_entry *e = r->e;
-    struct offset_fetch_response_topics *last = e->topic_count ? &e->topics[e->topic_count - 1] : NULL;
+    struct offset_fetch_response_topics *last =
+        e->topic_count ? &e->topics[e->topic_count - 1] : NULL;
 
     if (last && str_equal(last->name, name))
         return last;
     if (e->topic_count == r->topic_capacity)
-        e->topics = grown(r->arena, e->topics, e->topic_count, &r->topic_capacity, sizeof *e->topics);
+        e->topics =
+            grown(r->arena, e->topics, e->topic_count, &r->topic_capacity, sizeof *e->topics);
     if (!e->topics)
         return NULL;
     r->partition_capacity = 0;
@@ -135,8 +139,8 @@ static bool add_offset(void *arg, const struct group_state_offset *o)
     struct str metadata = copy(r->arena, o->metadata);
 
     if (t && t->partitions_count == r->partition_capacity)
-        t->partitions =
-            grown(r->arena, t->partitions, t->partitions_count, &r->partition_capacity, sizeof *t->partitions);
+        t->partitions = grown(r->arena, t->partitions, t->partitions_count, &r->partition_capacity,
+                              sizeof *t->partitions);
     r->spent = !t || !t->partitions || !metadata.data;
     if (r->spent)
         return false;
@@ -151,12 +155,13 @@ static struct status read_all(struct fetch_entry *e, struct state_store *store, 
 
     e->topics = NULL;
     e->topic_count = 0;
-    st = group_state_list_offsets(store, e->entry.partition, e->entry.group, STR_NULL, NULL, add_offset, &r,
-                                  would_block);
+    st = group_state_list_offsets(store, e->entry.partition, e->entry.group, STR_NULL, NULL,
+                                  add_offset, &r, would_block);
     return r.spent ? spent() : st;
 }
 
-static struct status fetch_read(struct group_entry *entry, struct state_store *store, bool *would_block)
+static struct status fetch_read(struct group_entry *entry, struct state_store *store,
+                                bool *would_block)
 {
     struct fetch_entry *e = (struct fetch_entry *)entry;
 
@@ -191,7 +196,8 @@ static void fill_ids(const struct request *rq, struct fetch_entry *e)
     size_t kept = 0;
 
     for (size_t i = 0; i < e->topic_count; i++) {
-        const struct metadata_topic *topic = metadata_image_topic(rq->shard->image, e->topics[i].name);
+        const struct metadata_topic *topic =
+            metadata_image_topic(rq->shard->image, e->topics[i].name);
 
         if (!topic)
             continue;
@@ -242,7 +248,8 @@ static bool answer_groups(struct request *rq, struct fetch_entry *entries, size_
     return true;
 }
 
-static bool fill_old_topics(struct request *rq, const struct fetch_entry *e, struct offset_fetch_response *out)
+static bool fill_old_topics(struct request *rq, const struct fetch_entry *e,
+                            struct offset_fetch_response *out)
 {
     out->topics = arena_array(&rq->arena, struct offset_fetch_response_topic, e->topic_count);
     if (!out->topics)
@@ -259,7 +266,8 @@ static bool fill_old_topics(struct request *rq, const struct fetch_entry *e, str
         for (size_t j = 0; j < t->partitions_count; j++)
             p[j] = (struct offset_fetch_response_partition){
                 t->partitions[j].partition_index, t->partitions[j].committed_offset,
-                t->partitions[j].committed_leader_epoch, t->partitions[j].metadata, t->partitions[j].error_code};
+                t->partitions[j].committed_leader_epoch, t->partitions[j].metadata,
+                t->partitions[j].error_code};
     }
     return true;
 }
@@ -293,7 +301,8 @@ static bool answer_one(struct request *rq, struct fetch_entry *e)
 
 static void fetch_finished(struct group_scatter *g)
 {
-    if (!(g->rq->version >= 8 ? answer_groups(g->rq, g->entries, g->count) : answer_one(g->rq, g->entries)))
+    if (!(g->rq->version >= 8 ? answer_groups(g->rq, g->entries, g->count)
+                              : answer_one(g->rq, g->entries)))
         request_refuse(g->rq, REQUEST_OVER_BUDGET);
 }
 
@@ -310,7 +319,8 @@ static void find_topic(const struct request *rq, struct fetch_topic *t)
     t->code = topic ? KERR_NONE : KERR_UNKNOWN_TOPIC_ID;
 }
 
-static bool fill_entry(struct request *rq, struct fetch_entry *e, const struct offset_fetch_request_group *g)
+static bool fill_entry(struct request *rq, struct fetch_entry *e,
+                       const struct offset_fetch_request_group *g)
 {
     struct fetch_topic *topics = arena_array(&rq->arena, struct fetch_topic, g->topics_count);
 
@@ -329,7 +339,8 @@ static bool fill_entry(struct request *rq, struct fetch_entry *e, const struct o
                                          .partitions = g->topics[i].partition_indexes,
                                          .partition_count = g->topics[i].partition_indexes_count};
         find_topic(rq, &topics[i]);
-        if (topics[i].name.data && rq->version >= 10) { /* the image may be gone when the name is read */
+        /* the image may be gone when the name is read */
+        if (topics[i].name.data && rq->version >= 10) {
             topics[i].name.data = arena_strdup(&rq->arena, topics[i].name);
             if (!topics[i].name.data)
                 return false;
@@ -339,7 +350,8 @@ static bool fill_entry(struct request *rq, struct fetch_entry *e, const struct o
 }
 
 /* The one group of an old request, as the newer versions say it. */
-static bool old_group(struct request *rq, const struct offset_fetch_request *m, struct offset_fetch_request_group *out)
+static bool old_group(struct request *rq, const struct offset_fetch_request *m,
+                      struct offset_fetch_request_group *out)
 {
     offset_fetch_request_group_init(out);
     out->group_id = m->group_id;
@@ -351,10 +363,10 @@ static bool old_group(struct request *rq, const struct offset_fetch_request *m, 
         return false;
     out->topics_count = m->topics_count;
     for (size_t i = 0; i < m->topics_count; i++)
-        out->topics[i] =
-            (struct offset_fetch_request_topics){.name = m->topics[i].name,
-                                                 .partition_indexes = m->topics[i].partition_indexes,
-                                                 .partition_indexes_count = m->topics[i].partition_indexes_count};
+        out->topics[i] = (struct offset_fetch_request_topics){
+            .name = m->topics[i].name,
+            .partition_indexes = m->topics[i].partition_indexes,
+            .partition_indexes_count = m->topics[i].partition_indexes_count};
     return true;
 }
 

@@ -1,9 +1,9 @@
 /* OffsetForLeaderEpoch: where an epoch ends in the log of its partition's leader. */
 
+#include "protocol/messages/offset_for_leader_epoch.h"
 #include "broker/request.h"
 #include "broker/scatter.h"
 #include "broker/shard.h"
-#include "protocol/messages/offset_for_leader_epoch.h"
 
 struct epoch_entry {
     struct scatter_entry scatter; /* first */
@@ -42,15 +42,17 @@ static void epoch_finished(struct scatter *s)
 
     offset_for_leader_epoch_response_init(&response);
     response.topics = arena_array(
-        &rq->arena, struct offset_for_leader_epoch_response_offset_for_leader_topic_result, m->topics_count);
+        &rq->arena, struct offset_for_leader_epoch_response_offset_for_leader_topic_result,
+        m->topics_count);
     if (!response.topics || !ends) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
     }
     response.topics_count = m->topics_count;
     for (size_t i = 0; i < m->topics_count; i++) {
-        response.topics[i] = (struct offset_for_leader_epoch_response_offset_for_leader_topic_result){
-            m->topics[i].topic, ends, m->topics[i].partitions_count};
+        response.topics[i] =
+            (struct offset_for_leader_epoch_response_offset_for_leader_topic_result){
+                m->topics[i].topic, ends, m->topics[i].partitions_count};
         for (size_t j = 0; j < m->topics[i].partitions_count; j++, e++)
             *ends++ = (struct offset_for_leader_epoch_response_epoch_end_offset){
                 (int16_t)e->code, m->topics[i].partitions[j].partition, e->epoch, e->end_offset};
@@ -63,8 +65,10 @@ static void fill_entries(struct epoch_call *call)
     struct epoch_entry *e = call->entries;
 
     for (size_t i = 0; i < call->message->topics_count; i++) {
-        const struct offset_for_leader_epoch_request_offset_for_leader_topic *t = &call->message->topics[i];
-        const struct metadata_topic *topic = metadata_image_topic(call->scatter.rq->shard->image, t->topic);
+        const struct offset_for_leader_epoch_request_offset_for_leader_topic *t =
+            &call->message->topics[i];
+        const struct metadata_topic *topic =
+            metadata_image_topic(call->scatter.rq->shard->image, t->topic);
 
         for (size_t j = 0; j < t->partitions_count; j++, e++) {
             *e = (struct epoch_entry){.scatter = {.index = t->partitions[j].partition},
@@ -84,7 +88,8 @@ static void fill_entries(struct epoch_call *call)
 
 void handle_offset_for_leader_epoch(struct request *rq)
 {
-    static const struct scatter_kind kind = {sizeof(struct epoch_call), sizeof(struct epoch_entry), epoch_run, epoch_finished};
+    static const struct scatter_kind kind = {sizeof(struct epoch_call), sizeof(struct epoch_entry),
+                                             epoch_run, epoch_finished};
     const struct offset_for_leader_epoch_request *m = rq->message;
     struct epoch_call *call;
     size_t count = 0;

@@ -24,7 +24,7 @@ static size_t count_partitions(const struct produce_request *m)
 }
 
 static const struct metadata_topic *find_topic(const struct request *rq,
-                                            const struct produce_request_topic_produce_data *t)
+                                               const struct produce_request_topic_produce_data *t)
 {
     if (rq->version >= 13)
         return metadata_image_topic_by_id(rq->shard->image, t->topic_id);
@@ -78,7 +78,8 @@ static bool fill_record_errors(struct produce_response_partition_produce_respons
         out->error_message = str_from(refusal->message);
     if (refusal->error_count == 0)
         return true;
-    errors = arena_array(arena, struct produce_response_batch_index_and_error_message, refusal->error_count);
+    errors = arena_array(arena, struct produce_response_batch_index_and_error_message,
+                         refusal->error_count);
     if (!errors)
         return false;
     for (size_t i = 0; i < refusal->error_count; i++) {
@@ -114,8 +115,8 @@ static bool fill_response(struct produce_answer *a, struct produce_response *out
 {
     struct request *rq = a->call.rq;
     const struct produce_entry *e = a->call.entries;
-    struct produce_response_topic_produce_response *topics =
-        arena_array(&rq->arena, struct produce_response_topic_produce_response, a->message->topic_data_count);
+    struct produce_response_topic_produce_response *topics = arena_array(
+        &rq->arena, struct produce_response_topic_produce_response, a->message->topic_data_count);
 
     produce_response_init(out);
     if (!topics)
@@ -123,7 +124,8 @@ static bool fill_response(struct produce_answer *a, struct produce_response *out
     for (size_t i = 0; i < a->message->topic_data_count; i++) {
         const struct produce_request_topic_produce_data *t = &a->message->topic_data[i];
         struct produce_response_partition_produce_response *partitions =
-            arena_array(&rq->arena, struct produce_response_partition_produce_response, t->partition_data_count);
+            arena_array(&rq->arena, struct produce_response_partition_produce_response,
+                        t->partition_data_count);
 
         if (!partitions)
             return false;
@@ -155,7 +157,8 @@ static void produce_finished(struct produce_call *call)
     struct produce_response response;
 
     if (call->acks == 0) {
-        /* There is no answer to put an error in: closing makes the client look at the metadata again. */
+        /* There is no answer to put an error in: closing makes the client look at the metadata
+         * again. */
         if (any_failed(call))
             request_refuse(call->rq, "produce with acks=0 failed");
         else

@@ -1,7 +1,8 @@
-/* InitProducerId for idempotent producers, and AllocateProducerIds by which brokers get their blocks. */
+/* InitProducerId for idempotent producers, and AllocateProducerIds by which brokers get their
+ * blocks. */
 
-#include "broker/control_calls.h"
 #include "broker/producer_ids.h"
+#include "broker/control_calls.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/allocate_producer_ids.h"
@@ -42,7 +43,8 @@ void handle_init_producer_id(struct request *rq)
     }
     if (m->transactional_id.data) {
         /* No transaction coordinator runs here. */
-        init_fail(rq, m->transactional_id.size ? KERR_COORDINATOR_NOT_AVAILABLE : KERR_INVALID_REQUEST);
+        init_fail(rq,
+                  m->transactional_id.size ? KERR_COORDINATOR_NOT_AVAILABLE : KERR_INVALID_REQUEST);
         return;
     }
     call->rq = rq;
@@ -66,7 +68,8 @@ static void allocated(struct control_call *call)
 void handle_allocate_producer_ids(struct request *rq)
 {
     const struct allocate_producer_ids_request *m = rq->message;
-    struct control_call *call = control_call_create(rq, CONTROLLER_ALLOCATE_PRODUCER_IDS, allocated);
+    struct control_call *call =
+        control_call_create(rq, CONTROLLER_ALLOCATE_PRODUCER_IDS, allocated);
 
     if (!call) {
         request_refuse(rq, REQUEST_OVER_BUDGET);

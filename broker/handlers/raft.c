@@ -1,5 +1,6 @@
-/* Requests between the nodes of the quorum, but for Fetch (raft_fetch.c): Vote, BeginQuorumEpoch, EndQuorumEpoch, and
- * DescribeQuorum for administrators. There is one topic with one partition; a request for anything else is no request. */
+/* Requests between the nodes of the quorum, but for Fetch (raft_fetch.c): Vote, BeginQuorumEpoch,
+ * EndQuorumEpoch, and DescribeQuorum for administrators. There is one topic with one partition; a
+ * request for anything else is no request. */
 
 #include <stdlib.h>
 
@@ -72,10 +73,12 @@ void handle_vote(struct request *rq)
 static void begin_finished(struct control_raft_call *call)
 {
     const struct raft_request *r = &call->request;
-    struct begin_quorum_epoch_response_partition_data partition = {
-        .error_code = (int16_t)r->error, .leader_id = r->leader_id, .leader_epoch = r->leader_epoch};
+    struct begin_quorum_epoch_response_partition_data partition = {.error_code = (int16_t)r->error,
+                                                                   .leader_id = r->leader_id,
+                                                                   .leader_epoch = r->leader_epoch};
     struct begin_quorum_epoch_response_topic_data topic = {STR(METADATA_TOPIC), &partition, 1};
-    struct begin_quorum_epoch_response_node_endpoint endpoint = {r->leader_id, r->leader_host, r->leader_port};
+    struct begin_quorum_epoch_response_node_endpoint endpoint = {r->leader_id, r->leader_host,
+                                                                 r->leader_port};
     struct begin_quorum_epoch_response m;
 
     begin_quorum_epoch_response_init(&m);
@@ -115,8 +118,8 @@ void handle_begin_quorum_epoch(struct request *rq)
         return;
     }
     for (size_t i = 0; i < m->leader_endpoints_count; i++)
-        endpoints[i] = (struct raft_endpoint){m->leader_endpoints[i].name, m->leader_endpoints[i].host,
-                                              m->leader_endpoints[i].port};
+        endpoints[i] = (struct raft_endpoint){
+            m->leader_endpoints[i].name, m->leader_endpoints[i].host, m->leader_endpoints[i].port};
     call->request.endpoints = endpoints;
     call->request.endpoint_count = m->leader_endpoints_count;
     control_raft_call(call);
@@ -127,10 +130,12 @@ void handle_begin_quorum_epoch(struct request *rq)
 static void end_finished(struct control_raft_call *call)
 {
     const struct raft_request *r = &call->request;
-    struct end_quorum_epoch_response_partition_data partition = {
-        .error_code = (int16_t)r->error, .leader_id = r->leader_id, .leader_epoch = r->leader_epoch};
+    struct end_quorum_epoch_response_partition_data partition = {.error_code = (int16_t)r->error,
+                                                                 .leader_id = r->leader_id,
+                                                                 .leader_epoch = r->leader_epoch};
     struct end_quorum_epoch_response_topic_data topic = {STR(METADATA_TOPIC), &partition, 1};
-    struct end_quorum_epoch_response_node_endpoint endpoint = {r->leader_id, r->leader_host, r->leader_port};
+    struct end_quorum_epoch_response_node_endpoint endpoint = {r->leader_id, r->leader_host,
+                                                               r->leader_port};
     struct end_quorum_epoch_response m;
 
     end_quorum_epoch_response_init(&m);
@@ -145,18 +150,22 @@ static void end_finished(struct control_raft_call *call)
 }
 
 /* Version 0 names the successors by id only. */
-static bool fill_candidates(struct control_raft_call *call, const struct end_quorum_epoch_request_partition_data *p)
+static bool fill_candidates(struct control_raft_call *call,
+                            const struct end_quorum_epoch_request_partition_data *p)
 {
-    size_t count = p->preferred_candidates_count ? p->preferred_candidates_count : p->preferred_successors_count;
-    struct raft_replica_key *candidates = arena_array(&call->rq->arena, struct raft_replica_key, count);
+    size_t count = p->preferred_candidates_count ? p->preferred_candidates_count
+                                                 : p->preferred_successors_count;
+    struct raft_replica_key *candidates =
+        arena_array(&call->rq->arena, struct raft_replica_key, count);
 
     if (!candidates)
         return false;
     for (size_t i = 0; i < count; i++)
-        candidates[i] = p->preferred_candidates_count
-                            ? (struct raft_replica_key){p->preferred_candidates[i].candidate_id,
-                                                        p->preferred_candidates[i].candidate_directory_id}
-                            : (struct raft_replica_key){.id = p->preferred_successors[i]};
+        candidates[i] =
+            p->preferred_candidates_count
+                ? (struct raft_replica_key){p->preferred_candidates[i].candidate_id,
+                                            p->preferred_candidates[i].candidate_directory_id}
+                : (struct raft_replica_key){.id = p->preferred_successors[i]};
     call->request.candidates = candidates;
     call->request.candidate_count = count;
     return true;
@@ -189,11 +198,12 @@ void handle_end_quorum_epoch(struct request *rq)
 
 /* ---- DescribeQuorum ---- */
 
-static bool fill_states(struct control_raft_call *call, struct describe_quorum_response_partition_data *out)
+static bool fill_states(struct control_raft_call *call,
+                        struct describe_quorum_response_partition_data *out)
 {
     const struct raft_request *r = &call->request;
-    struct describe_quorum_response_replica_state *states =
-        arena_array(&call->rq->arena, struct describe_quorum_response_replica_state, r->replica_count);
+    struct describe_quorum_response_replica_state *states = arena_array(
+        &call->rq->arena, struct describe_quorum_response_replica_state, r->replica_count);
 
     if (!states)
         return false;
@@ -227,8 +237,8 @@ static bool fill_nodes(struct request *rq, struct describe_quorum_response *out)
         if (!l)
             return false;
         for (size_t k = 0; k < c->listener_count; k++)
-            l[k] = (struct describe_quorum_response_listener){c->listeners[k].name, c->listeners[k].host,
-                                                              c->listeners[k].port};
+            l[k] = (struct describe_quorum_response_listener){
+                c->listeners[k].name, c->listeners[k].host, c->listeners[k].port};
         out->nodes[i] = (struct describe_quorum_response_node){c->id, l, c->listener_count};
     }
     out->nodes_count = count;
@@ -241,7 +251,8 @@ static void quorum_finished(struct control_raft_call *call)
     struct describe_quorum_response_partition_data partition = {.error_code = (int16_t)r->error,
                                                                 .leader_id = r->leader_id,
                                                                 .leader_epoch = r->leader_epoch,
-                                                                .high_watermark = r->leader_high_watermark};
+                                                                .high_watermark =
+                                                                    r->leader_high_watermark};
     struct describe_quorum_response_topic_data topic = {STR(METADATA_TOPIC), &partition, 1};
     struct describe_quorum_response m;
     bool filled = true;
@@ -263,7 +274,8 @@ static void quorum_finished(struct control_raft_call *call)
 void handle_describe_quorum(struct request *rq)
 {
     const struct describe_quorum_request *m = rq->message;
-    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_QUORUM, quorum_finished);
+    struct control_raft_call *call =
+        control_raft_call_create(rq, RAFT_ASKED_QUORUM, quorum_finished);
 
     if (!call)
         return;

@@ -34,15 +34,18 @@ static void fill_partition(const struct raft_request *r, struct fetch_response_p
         out->snapshot_id.end_offset = r->at.end_offset;
         out->snapshot_id.epoch = r->at.epoch;
     }
-    out->records = (struct records){.data = r->records ? r->records : (const uint8_t *)"", .size = r->record_bytes};
+    out->records = (struct records){.data = r->records ? r->records : (const uint8_t *)"",
+                                    .size = r->record_bytes};
 }
 
 static void fetch_finished(struct control_raft_call *call)
 {
     const struct raft_request *r = &call->request;
     struct fetch_response_partition_data partition = {0};
-    struct fetch_response_fetchable_topic_response topic = {
-        .topic = STR(METADATA_TOPIC), .topic_id = uuid_from_number(1), .partitions = &partition, .partitions_count = 1};
+    struct fetch_response_fetchable_topic_response topic = {.topic = STR(METADATA_TOPIC),
+                                                            .topic_id = uuid_from_number(1),
+                                                            .partitions = &partition,
+                                                            .partitions_count = 1};
     struct fetch_response_node_endpoint endpoint = {
         .node_id = r->leader_id, .host = r->leader_host, .port = r->leader_port};
     uint8_t *records = r->records;
@@ -63,7 +66,8 @@ static void fetch_finished(struct control_raft_call *call)
 
 static bool asks_for_metadata(const struct request *rq, const struct fetch_request *m)
 {
-    if (m->topics_count != 1 || m->topics[0].partitions_count != 1 || m->topics[0].partitions[0].partition != 0)
+    if (m->topics_count != 1 || m->topics[0].partitions_count != 1 ||
+        m->topics[0].partitions[0].partition != 0)
         return false;
     return rq->version >= 13 ? uuid_equal(m->topics[0].topic_id, uuid_from_number(1))
                              : str_equal(m->topics[0].topic, STR(METADATA_TOPIC));
@@ -86,8 +90,8 @@ void handle_metadata_fetch(struct request *rq)
     }
     p = &m->topics[0].partitions[0];
     r->cluster_id = m->cluster_id;
-    r->sender = (struct raft_replica_key){rq->version >= 15 ? m->replica_state.replica_id : m->replica_id,
-                                          p->replica_directory_id};
+    r->sender = (struct raft_replica_key){
+        rq->version >= 15 ? m->replica_state.replica_id : m->replica_id, p->replica_directory_id};
     client_is_node(rq->client, r->sender.id);
     r->epoch = p->current_leader_epoch;
     r->last_epoch = p->last_fetched_epoch;
@@ -109,10 +113,12 @@ static void snapshot_finished(struct control_raft_call *call)
         .current_leader = {r->leader_id, r->leader_epoch},
         .size = r->snapshot_size,
         .position = r->position,
-        .unaligned_records = {.data = r->records ? r->records : (const uint8_t *)"", .size = r->record_bytes},
+        .unaligned_records = {.data = r->records ? r->records : (const uint8_t *)"",
+                              .size = r->record_bytes},
     };
     struct fetch_snapshot_response_topic_snapshot topic = {STR(METADATA_TOPIC), &partition, 1};
-    struct fetch_snapshot_response_node_endpoint endpoint = {r->leader_id, r->leader_host, r->leader_port};
+    struct fetch_snapshot_response_node_endpoint endpoint = {r->leader_id, r->leader_host,
+                                                             r->leader_port};
     uint8_t *records = r->records;
     struct fetch_snapshot_response m;
 
@@ -131,14 +137,16 @@ static void snapshot_finished(struct control_raft_call *call)
 void handle_fetch_snapshot(struct request *rq)
 {
     const struct fetch_snapshot_request *m = rq->message;
-    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_SNAPSHOT, snapshot_finished);
+    struct control_raft_call *call =
+        control_raft_call_create(rq, RAFT_ASKED_SNAPSHOT, snapshot_finished);
     const struct fetch_snapshot_request_partition_snapshot *p;
     struct raft_request *r;
 
     if (!call)
         return;
     r = &call->request;
-    if (m->topics_count != 1 || m->topics[0].partitions_count != 1 || m->topics[0].partitions[0].partition != 0 ||
+    if (m->topics_count != 1 || m->topics[0].partitions_count != 1 ||
+        m->topics[0].partitions[0].partition != 0 ||
         !str_equal(m->topics[0].name, STR(METADATA_TOPIC)) || m->max_bytes <= 0) {
         r->whole_error = KERR_INVALID_REQUEST;
         snapshot_finished(call);

@@ -19,13 +19,15 @@ static struct str reason_of(enum kerr error)
         enum kerr error;
         const char *text;
     } reasons[] = {
-        {KERR_REQUEST_TIMED_OUT, "The voters cannot be changed right now: an earlier change or the leader's epoch is not "
-                                 "committed, or the new voter has not caught up or does not answer."},
+        {KERR_REQUEST_TIMED_OUT,
+         "The voters cannot be changed right now: an earlier change or the leader's epoch is not "
+         "committed, or the new voter has not caught up or does not answer."},
         {KERR_UNSUPPORTED_VERSION, "The voters are in the settings: kraft.version is 0."},
         {KERR_DUPLICATE_VOTER, "The voter id is in the set of voters already."},
         {KERR_VOTER_NOT_FOUND, "No voter has that id and directory id."},
-        {KERR_INVALID_REQUEST, "The voter has no endpoint for the quorum's listener, does not support the quorum's "
-                               "kraft.version, or is the only one."},
+        {KERR_INVALID_REQUEST,
+         "The voter has no endpoint for the quorum's listener, does not support the quorum's "
+         "kraft.version, or is the only one."},
     };
 
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
@@ -47,7 +49,8 @@ static void add_finished(struct control_raft_call *call)
 void handle_add_raft_voter(struct request *rq)
 {
     const struct add_raft_voter_request *m = rq->message;
-    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_ADD_VOTER, add_finished);
+    struct control_raft_call *call =
+        control_raft_call_create(rq, RAFT_ASKED_ADD_VOTER, add_finished);
     struct raft_endpoint *endpoints;
 
     if (!call)
@@ -58,7 +61,8 @@ void handle_add_raft_voter(struct request *rq)
         return;
     }
     for (size_t i = 0; i < m->listeners_count; i++)
-        endpoints[i] = (struct raft_endpoint){m->listeners[i].name, m->listeners[i].host, m->listeners[i].port};
+        endpoints[i] = (struct raft_endpoint){m->listeners[i].name, m->listeners[i].host,
+                                              m->listeners[i].port};
     call->request.cluster_id = m->cluster_id;
     call->request.voter = (struct raft_replica_key){m->voter_id, m->voter_directory_id};
     call->request.endpoints = endpoints;
@@ -81,7 +85,8 @@ static void remove_finished(struct control_raft_call *call)
 void handle_remove_raft_voter(struct request *rq)
 {
     const struct remove_raft_voter_request *m = rq->message;
-    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_REMOVE_VOTER, remove_finished);
+    struct control_raft_call *call =
+        control_raft_call_create(rq, RAFT_ASKED_REMOVE_VOTER, remove_finished);
 
     if (!call)
         return;
@@ -107,7 +112,8 @@ static void update_finished(struct control_raft_call *call)
 void handle_update_raft_voter(struct request *rq)
 {
     const struct update_raft_voter_request *m = rq->message;
-    struct control_raft_call *call = control_raft_call_create(rq, RAFT_ASKED_UPDATE_VOTER, update_finished);
+    struct control_raft_call *call =
+        control_raft_call_create(rq, RAFT_ASKED_UPDATE_VOTER, update_finished);
     struct raft_endpoint *endpoints;
 
     if (!call)
@@ -118,7 +124,8 @@ void handle_update_raft_voter(struct request *rq)
         return;
     }
     for (size_t i = 0; i < m->listeners_count; i++)
-        endpoints[i] = (struct raft_endpoint){m->listeners[i].name, m->listeners[i].host, m->listeners[i].port};
+        endpoints[i] = (struct raft_endpoint){m->listeners[i].name, m->listeners[i].host,
+                                              m->listeners[i].port};
     call->request.cluster_id = m->cluster_id;
     call->request.voter = (struct raft_replica_key){m->voter_id, m->voter_directory_id};
     call->request.epoch = m->current_leader_epoch;

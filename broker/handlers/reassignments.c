@@ -1,4 +1,5 @@
-/* AlterPartitionReassignments and ListPartitionReassignments: partitions move to other brokers (KIP-455). */
+/* AlterPartitionReassignments and ListPartitionReassignments: partitions move to other brokers
+ * (KIP-455). */
 
 #include "broker/control_calls.h"
 #include "broker/request.h"
@@ -7,20 +8,23 @@
 
 /* ---- AlterPartitionReassignments ---- */
 
-static bool fill_altered(struct alter_partition_reassignments_response_reassignable_topic_response *out,
-                         const struct alter_partition_reassignments_request_reassignable_topic *asked,
-                         const struct controller_result *results, struct arena *a)
+static bool
+fill_altered(struct alter_partition_reassignments_response_reassignable_topic_response *out,
+             const struct alter_partition_reassignments_request_reassignable_topic *asked,
+             const struct controller_result *results, struct arena *a)
 {
     out->name = asked->name;
-    out->partitions =
-        arena_array(a, struct alter_partition_reassignments_response_reassignable_partition_response,
-                    asked->partitions_count);
+    out->partitions = arena_array(
+        a, struct alter_partition_reassignments_response_reassignable_partition_response,
+        asked->partitions_count);
     if (!out->partitions)
         return false;
     out->partitions_count = asked->partitions_count;
     for (size_t i = 0; i < asked->partitions_count; i++)
-        out->partitions[i] = (struct alter_partition_reassignments_response_reassignable_partition_response){
-            asked->partitions[i].partition_index, (int16_t)results[i].code, str_from(results[i].message)};
+        out->partitions[i] =
+            (struct alter_partition_reassignments_response_reassignable_partition_response){
+                asked->partitions[i].partition_index, (int16_t)results[i].code,
+                str_from(results[i].message)};
     return true;
 }
 
@@ -38,10 +42,12 @@ static void altered(struct control_call *call)
     response.error_message = str_from(call->result.message);
     if (call->result.code == KERR_NONE) {
         response.responses = arena_array(
-            &rq->arena, struct alter_partition_reassignments_response_reassignable_topic_response, m->topics_count);
+            &rq->arena, struct alter_partition_reassignments_response_reassignable_topic_response,
+            m->topics_count);
         filled = response.responses != NULL;
         response.responses_count = m->topics_count;
-        for (size_t i = 0; filled && i < m->topics_count; results += m->topics[i++].partitions_count)
+        for (size_t i = 0; filled && i < m->topics_count;
+             results += m->topics[i++].partitions_count)
             filled = fill_altered(&response.responses[i], &m->topics[i], results, &rq->arena);
     }
     if (filled)
@@ -50,8 +56,8 @@ static void altered(struct control_call *call)
         request_refuse(rq, REQUEST_OVER_BUDGET);
 }
 
-static const struct reassign_partition *wanted(const struct alter_partition_reassignments_request *m, struct arena *a,
-                                               size_t *count)
+static const struct reassign_partition *
+wanted(const struct alter_partition_reassignments_request *m, struct arena *a, size_t *count)
 {
     struct reassign_partition *all, *next;
 
@@ -89,8 +95,8 @@ void handle_alter_partition_reassignments(struct request *rq)
 
 /* ---- ListPartitionReassignments ---- */
 
-static struct list_partition_reassignments_response_ongoing_partition_reassignment ongoing(
-    const struct reassigning_partition *r)
+static struct list_partition_reassignments_response_ongoing_partition_reassignment
+ongoing(const struct reassigning_partition *r)
 {
     return (struct list_partition_reassignments_response_ongoing_partition_reassignment){
         .partition_index = r->partition,
@@ -108,17 +114,19 @@ static bool fill_ongoing(struct list_partition_reassignments_response *out,
                          const struct reassigning_partition *results, size_t count, struct arena *a)
 {
     struct list_partition_reassignments_response_ongoing_partition_reassignment *partitions =
-        arena_array(a, struct list_partition_reassignments_response_ongoing_partition_reassignment, count);
-    struct list_partition_reassignments_response_ongoing_topic_reassignment *t =
-        arena_array(a, struct list_partition_reassignments_response_ongoing_topic_reassignment, count);
+        arena_array(a, struct list_partition_reassignments_response_ongoing_partition_reassignment,
+                    count);
+    struct list_partition_reassignments_response_ongoing_topic_reassignment *t = arena_array(
+        a, struct list_partition_reassignments_response_ongoing_topic_reassignment, count);
 
     if (!partitions || !t)
         return false;
     out->topics = t;
     for (size_t i = 0; i < count; i++) {
         if (i == 0 || results[i].topic.data != results[i - 1].topic.data)
-            t[out->topics_count++] = (struct list_partition_reassignments_response_ongoing_topic_reassignment){
-                results[i].topic, &partitions[i], 0};
+            t[out->topics_count++] =
+                (struct list_partition_reassignments_response_ongoing_topic_reassignment){
+                    results[i].topic, &partitions[i], 0};
         t[out->topics_count - 1].partitions_count++;
         partitions[i] = ongoing(&results[i]);
     }
@@ -134,15 +142,15 @@ static void listed(struct control_call *call)
     response.error_code = (int16_t)call->result.code;
     response.error_message = str_from(call->result.message);
     if (call->result.code == KERR_NONE &&
-        !fill_ongoing(&response, call->request.reassigning.results, call->request.reassigning.result_count,
-                      &rq->arena))
+        !fill_ongoing(&response, call->request.reassigning.results,
+                      call->request.reassigning.result_count, &rq->arena))
         request_refuse(rq, REQUEST_OVER_BUDGET);
     else
         request_answer(rq, &response);
 }
 
-static const struct topic_partition *asked_for(const struct list_partition_reassignments_request *m, struct arena *a,
-                                            size_t *count)
+static const struct topic_partition *asked_for(const struct list_partition_reassignments_request *m,
+                                               struct arena *a, size_t *count)
 {
     struct topic_partition *all, *next;
 
@@ -152,7 +160,8 @@ static const struct topic_partition *asked_for(const struct list_partition_reass
     all = next = arena_array(a, struct topic_partition, *count);
     for (size_t i = 0; all && i < m->topics_count; i++)
         for (size_t k = 0; k < m->topics[i].partition_indexes_count; k++)
-            *next++ = (struct topic_partition){m->topics[i].name, m->topics[i].partition_indexes[k]};
+            *next++ =
+                (struct topic_partition){m->topics[i].name, m->topics[i].partition_indexes[k]};
     return all;
 }
 

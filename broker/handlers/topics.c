@@ -1,5 +1,5 @@
-/* CreateTopics, DeleteTopics, CreatePartitions: checked as far as this version of the request goes, decided by the
- * controller. */
+/* CreateTopics, DeleteTopics, CreatePartitions: checked as far as this version of the request goes,
+ * decided by the controller. */
 
 #include "broker/control_calls.h"
 #include "broker/request.h"
@@ -9,22 +9,25 @@
 #include "protocol/messages/delete_topics.h"
 
 /* The answer of the whole request counts for each topic when there is one. */
-static struct controller_result result_of(const struct control_call *call, const struct controller_result *own)
+static struct controller_result result_of(const struct control_call *call,
+                                          const struct controller_result *own)
 {
     return call->result.code == KERR_NONE ? *own : call->result;
 }
 
 /* ---- CreateTopics ---- */
 
-static bool fill_created_configs(struct create_topics_response_creatable_topic_result *out, struct request *rq,
-                                 const struct config_set *overrides)
+static bool fill_created_configs(struct create_topics_response_creatable_topic_result *out,
+                                 struct request *rq, const struct config_set *overrides)
 {
-    struct config_layers layers = metadata_image_layers(rq->shard->image, rq->shard->node->options->node_id,
-                                                        rq->shard->node->options->config, overrides);
+    struct config_layers layers =
+        metadata_image_layers(rq->shard->image, rq->shard->node->options->node_id,
+                              rq->shard->node->options->config, overrides);
     size_t count;
     const struct config_def *defs = config_defs(CONFIG_OF_TOPIC, &count);
 
-    out->configs = arena_array(&rq->arena, struct create_topics_response_creatable_topic_configs, count);
+    out->configs =
+        arena_array(&rq->arena, struct create_topics_response_creatable_topic_configs, count);
     if (!out->configs)
         return false;
     out->configs_count = count;
@@ -42,8 +45,8 @@ static bool fill_created_configs(struct create_topics_response_creatable_topic_r
     return true;
 }
 
-static bool fill_created(struct create_topics_response_creatable_topic_result *out, struct control_call *call,
-                         size_t i)
+static bool fill_created(struct create_topics_response_creatable_topic_result *out,
+                         struct control_call *call, size_t i)
 {
     const struct create_topic_result *r = &call->request.create.results[i];
     struct controller_result result =
@@ -72,7 +75,8 @@ static void topics_created(struct control_call *call)
     bool filled;
 
     create_topics_response_init(&response);
-    response.topics = arena_array(&rq->arena, struct create_topics_response_creatable_topic_result, count);
+    response.topics =
+        arena_array(&rq->arena, struct create_topics_response_creatable_topic_result, count);
     filled = response.topics != NULL;
     for (size_t i = 0; filled && i < count; i++)
         filled = fill_created(&response.topics[i], call, i);
@@ -85,8 +89,8 @@ static void topics_created(struct control_call *call)
         request_refuse(rq, REQUEST_OVER_BUDGET);
 }
 
-static bool fill_create(struct create_topic *out, const struct create_topics_request_creatable_topic *t,
-                        struct arena *arena)
+static bool fill_create(struct create_topic *out,
+                        const struct create_topics_request_creatable_topic *t, struct arena *arena)
 {
     struct controller_assignment *assignments =
         arena_array(arena, struct controller_assignment, t->assignments_count);
@@ -100,8 +104,9 @@ static bool fill_create(struct create_topic *out, const struct create_topics_req
             {t->assignments[i].broker_ids, t->assignments[i].broker_ids_count}};
     for (size_t i = 0; i < t->configs_count; i++)
         configs[i] = (struct config_entry){t->configs[i].name, t->configs[i].value};
-    *out = (struct create_topic){t->name,      t->num_partitions,  t->replication_factor, assignments,
-                                 t->assignments_count, configs, t->configs_count};
+    *out = (struct create_topic){t->name,         t->num_partitions,    t->replication_factor,
+                                 assignments,     t->assignments_count, configs,
+                                 t->configs_count};
     return true;
 }
 
@@ -133,7 +138,8 @@ static void topics_deleted(struct control_call *call)
     struct delete_topics_response response;
 
     delete_topics_response_init(&response);
-    response.responses = arena_array(&rq->arena, struct delete_topics_response_deletable_topic_result, count);
+    response.responses =
+        arena_array(&rq->arena, struct delete_topics_response_deletable_topic_result, count);
     if (!response.responses) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -172,8 +178,9 @@ void handle_delete_topics(struct request *rq)
         return;
     }
     for (size_t i = 0; i < count; i++)
-        topics[i] = rq->version >= 6 ? (struct delete_topic){m->topics[i].name, m->topics[i].topic_id}
-                                     : (struct delete_topic){.name = m->topic_names[i]};
+        topics[i] = rq->version >= 6
+                        ? (struct delete_topic){m->topics[i].name, m->topics[i].topic_id}
+                        : (struct delete_topic){.name = m->topic_names[i]};
     call->request.remove.topics = topics;
     call->request.remove.count = count;
     control_call(call);
@@ -188,7 +195,8 @@ static void topics_grown(struct control_call *call)
     struct create_partitions_response response;
 
     create_partitions_response_init(&response);
-    response.results = arena_array(&rq->arena, struct create_partitions_response_topic_result, count);
+    response.results =
+        arena_array(&rq->arena, struct create_partitions_response_topic_result, count);
     if (!response.results) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
@@ -216,7 +224,8 @@ void handle_create_partitions(struct request *rq)
         struct controller_assignment *assignments = NULL;
 
         if (t->assignments) {
-            assignments = arena_array(&rq->arena, struct controller_assignment, t->assignments_count);
+            assignments =
+                arena_array(&rq->arena, struct controller_assignment, t->assignments_count);
             filled = assignments != NULL;
         }
         for (size_t j = 0; filled && j < t->assignments_count; j++)

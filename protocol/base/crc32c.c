@@ -2,7 +2,6 @@
 
 #include <isa-l/crc.h>
 
-
 uint32_t crc32c(const void *data, size_t size)
 {
     return crc32c_extend(0, data, size);

@@ -11,7 +11,8 @@ const char *logger_level_name(enum logger_level level)
     return level <= LOGGER_OFF ? names[level] : "?";
 }
 
-void logger_event(struct logger *l, enum logger_level level, const char *event, const char *format, ...)
+void logger_event(struct logger *l, enum logger_level level, const char *event, const char *format,
+                  ...)
 {
     char line[LINE_BYTES_MAX];
     va_list args;

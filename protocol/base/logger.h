@@ -5,7 +5,8 @@
  *
  *   ts=2026-01-02T03:04:05.678Z level=warn event=batch_refused topic="orders" partition=3
  *
- * Nothing in a line may be a secret. Bytes that could forge a line (control characters) leave as '.'. */
+ * Nothing in a line may be a secret. Bytes that could forge a line (control characters) leave as
+ * '.'. */
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,10 +19,10 @@ struct logger {
     void (*write)(struct logger *l, enum logger_level level, const char *line, size_t size);
 };
 
-/* Logs event with further `key=value` pairs from a printf format (may be "" for none). Text that came
- * from outside goes in as key="%.*s". At most 1 KiB, then cut. `l` NULL: nowhere. */
-void logger_event(struct logger *l, enum logger_level level, const char *event, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+/* Logs event with further `key=value` pairs from a printf format (may be "" for none). Text that
+ * came from outside goes in as key="%.*s". At most 1 KiB, then cut. `l` NULL: nowhere. */
+void logger_event(struct logger *l, enum logger_level level, const char *event, const char *format,
+                  ...) __attribute__((format(printf, 4, 5)));
 
 const char *logger_level_name(enum logger_level level);
 

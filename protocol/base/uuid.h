@@ -41,8 +41,8 @@ bool uuid_is_unsafe(struct uuid id);
 /* Writes 22 characters and a NUL. */
 void uuid_format(struct uuid id, char text[UUID_TEXT_CHARS + 1]);
 
-/* False, *out untouched, when text is not 22 characters of that base64 alphabet. Bits past the 128th
- * are ignored, as Kafka does. */
+/* False, *out untouched, when text is not 22 characters of that base64 alphabet. Bits past the
+ * 128th are ignored, as Kafka does. */
 bool uuid_parse(struct str text, struct uuid *out);
 
 #endif

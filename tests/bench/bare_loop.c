@@ -1,13 +1,13 @@
-/* What the machine asks for the least a broker has to do, without a broker: the other half of each figure
- * in CPU-seconds per GB.
+/* What the machine asks for the least a broker has to do, without a broker: the other half of each
+ * figure in CPU-seconds per GB.
  *
  *   bare_loop write FOLDER FRAME_BYTES TOTAL_BYTES   read a socket, take the CRC-32C, write a file
  *   bare_loop send FOLDER RANGE_BYTES TOTAL_BYTES    sendfile what was written a moment ago
  *
- * Within one machine nothing is gained by pacing (BBR): like trivetd's, the socket is set to a congestion control
- * without. One thread does the work and its processor time is taken; a child process is the other end of the
- * TCP connection and is not counted. Like the benchmark's topics the bytes go to six files in turn.
- * Prints one line of JSON. */
+ * Within one machine nothing is gained by pacing (BBR): like trivetd's, the socket is set to a
+ * congestion control without. One thread does the work and its processor time is taken; a child
+ * process is the other end of the TCP connection and is not counted. Like the benchmark's topics
+ * the bytes go to six files in turn. Prints one line of JSON. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -94,7 +94,8 @@ static void drain(int fd, int64_t total)
     }
 }
 
-/* A connected TCP socket on loopback, whose other end a child process has; *child is to be waited for. */
+/* A connected TCP socket on loopback, whose other end a child process has; *child is to be waited
+ * for. */
 static int connect_peer(void (*peer)(int fd, int64_t total), int64_t total, pid_t *child)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -217,7 +218,8 @@ int main(int argc, char **argv)
     cpu = cpu_s() - cpu;
     if (waitpid(child, &status, 0) != child || status)
         give_up("the other end");
-    printf("{\"bytes\": %lld, \"cpu_s_per_gb\": %.3f, \"mb_per_s\": %.1f, \"crc\": %u}\n", (long long)total,
-           cpu / ((double)total / 1e9), (double)total / 1e6 / (now_s() - started), sum);
+    printf("{\"bytes\": %lld, \"cpu_s_per_gb\": %.3f, \"mb_per_s\": %.1f, \"crc\": %u}\n",
+           (long long)total, cpu / ((double)total / 1e9), (double)total / 1e6 / (now_s() - started),
+           sum);
     return 0;
 }

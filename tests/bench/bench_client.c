@@ -34,21 +34,32 @@ static const char *const produce_settings[][2] = {
 };
 
 static const char *const consume_settings[][2] = {
-    {"group.id", "bench-no-group"},      {"enable.auto.commit", "false"},
-    {"enable.auto.offset.store", "false"}, {"check.crcs", "false"},
-    {"fetch.wait.max.ms", "500"},        {"fetch.min.bytes", "1"},
-    {"fetch.message.max.bytes", "1048576"}, {"queued.min.messages", "1000000"},
-    {"queued.max.messages.kbytes", "262144"}, {NULL, NULL},
+    {"group.id", "bench-no-group"},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"check.crcs", "false"},
+    {"fetch.wait.max.ms", "500"},
+    {"fetch.min.bytes", "1"},
+    {"fetch.message.max.bytes", "1048576"},
+    {"queued.min.messages", "1000000"},
+    {"queued.max.messages.kbytes", "262144"},
+    {NULL, NULL},
 };
 
 static const char *const latency_produce_settings[][2] = {
-    {"linger.ms", "0"}, {"acks", "all"}, {"compression.type", "none"}, {NULL, NULL},
+    {"linger.ms", "0"},
+    {"acks", "all"},
+    {"compression.type", "none"},
+    {NULL, NULL},
 };
 
 static const char *const latency_consume_settings[][2] = {
-    {"group.id", "bench-no-group"},      {"enable.auto.commit", "false"},
-    {"enable.auto.offset.store", "false"}, {"fetch.wait.max.ms", "500"},
-    {"fetch.min.bytes", "1"},            {NULL, NULL},
+    {"group.id", "bench-no-group"},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"fetch.wait.max.ms", "500"},
+    {"fetch.min.bytes", "1"},
+    {NULL, NULL},
 };
 
 static _Noreturn void give_up(const char *what, const char *why)
@@ -165,7 +176,8 @@ static void run_produce(char **args)
     if (rd_kafka_flush(producer, IDLE_TIMEOUT_MS) || delivered.failed || delivered.count != records)
         give_up("produce", "not everything was acknowledged");
     seconds = (double)(now_ns() - started) / 1e9;
-    printf("{\"records\": %lld, \"bytes\": %lld, \"seconds\": %.3f, \"mb_per_s\": %.1f, \"acks\": \"%s\", ",
+    printf("{\"records\": %lld, \"bytes\": %lld, \"seconds\": %.3f, \"mb_per_s\": %.1f, \"acks\": "
+           "\"%s\", ",
            (long long)records, (long long)records * (long long)size, seconds,
            (double)records * (double)size / 1e6 / seconds, args[5]);
     print_settings(produce_settings);
@@ -200,8 +212,8 @@ static void run_consume(char **args)
             give_up("consume", "the records stopped coming");
     }
     seconds = (double)(now_ns() - started) / 1e9;
-    printf("{\"records\": %lld, \"bytes\": %lld, \"seconds\": %.3f, \"mb_per_s\": %.1f, ", (long long)got,
-           (long long)bytes, seconds, (double)bytes / 1e6 / seconds);
+    printf("{\"records\": %lld, \"bytes\": %lld, \"seconds\": %.3f, \"mb_per_s\": %.1f, ",
+           (long long)got, (long long)bytes, seconds, (double)bytes / 1e6 / seconds);
     print_settings(consume_settings);
     rd_kafka_queue_destroy(queue);
     free(batch);
@@ -253,7 +265,8 @@ static void sleep_until(int64_t when_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
-static void send_stamped(rd_kafka_t *producer, rd_kafka_topic_t *topic, char *value, size_t size, int64_t stamp)
+static void send_stamped(rd_kafka_t *producer, rd_kafka_topic_t *topic, char *value, size_t size,
+                         int64_t stamp)
 {
     memcpy(value, &stamp, sizeof stamp);
     if (rd_kafka_produce(topic, 0, RD_KAFKA_MSG_F_COPY, value, size, NULL, 0, NULL))
@@ -278,8 +291,10 @@ static double quantile_ms(const int64_t *sorted, int64_t count, double q)
 static void run_latency(char **args)
 {
     size_t size = (size_t)atol(args[2]);
-    int64_t rate = atoll(args[3]), seconds = atoll(args[4]) + WARM_UP_SECONDS, skipped = rate * WARM_UP_SECONDS;
-    struct latency_reader reader = {.bootstrap = args[0], .topic = args[1], .wanted = rate * seconds};
+    int64_t rate = atoll(args[3]), seconds = atoll(args[4]) + WARM_UP_SECONDS,
+            skipped = rate * WARM_UP_SECONDS;
+    struct latency_reader reader = {
+        .bootstrap = args[0], .topic = args[1], .wanted = rate * seconds};
     struct delivered delivered = {0};
     rd_kafka_t *producer =
         open_client(RD_KAFKA_PRODUCER, args[0], latency_produce_settings, NULL, &delivered);
@@ -289,7 +304,8 @@ static void run_latency(char **args)
     pthread_t thread;
 
     reader.took_ns = calloc((size_t)reader.wanted, sizeof(int64_t));
-    if (size < sizeof start || !value || !reader.took_ns || pthread_create(&thread, NULL, read_latencies, &reader))
+    if (size < sizeof start || !value || !reader.took_ns ||
+        pthread_create(&thread, NULL, read_latencies, &reader))
         give_up("latency", "cannot start");
     while (!atomic_load(&reader.ready)) {
         send_stamped(producer, topic, value, size, 0);
@@ -306,7 +322,8 @@ static void run_latency(char **args)
     took = reader.took_ns + skipped;
     counted = reader.wanted - skipped;
     qsort(took, (size_t)counted, sizeof *took, ascending);
-    printf("{\"records\": %lld, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, ",
+    printf("{\"records\": %lld, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": "
+           "%.3f, ",
            (long long)counted, quantile_ms(took, counted, 0.5), quantile_ms(took, counted, 0.99),
            quantile_ms(took, counted, 0.999), quantile_ms(took, counted, 1));
     print_settings(latency_produce_settings);
@@ -322,7 +339,8 @@ int main(int argc, char **argv)
         const char *name;
         int arguments;
         void (*run)(char **args);
-    } commands[] = {{"produce", 6, run_produce}, {"consume", 4, run_consume}, {"latency", 5, run_latency}};
+    } commands[] = {
+        {"produce", 6, run_produce}, {"consume", 4, run_consume}, {"latency", 5, run_latency}};
 
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) || argc - 2 != commands[i].arguments)
@@ -330,6 +348,7 @@ int main(int argc, char **argv)
         commands[i].run(argv + 2);
         return 0;
     }
-    fprintf(stderr, "usage: bench_client produce|consume|latency ...; see the head of its source\n");
+    fprintf(stderr,
+            "usage: bench_client produce|consume|latency ...; see the head of its source\n");
     return 2;
 }

@@ -1,14 +1,14 @@
 /* The load of the benchmark's rows about groups. Each command prints one line of JSON.
  *
- *   group_client commits HOST:PORT TOPIC PARTITIONS GROUPS LINKS SECONDS   commits of one partition each, closed loop
- *   group_client fill HOST:PORT TOPIC PARTITIONS GROUPS                    one offset a partition and group
- *   group_client answer HOST:PORT TOPIC GROUPS                             how long until each has told its offset of partition 0
- *   group_client join HOST:PORT TOPIC PARTITIONS MEMBERS PROTOCOL          from the first join until all own their share
- *   group_client churn HOST:PORT TOPIC PARTITIONS PROTOCOL QUIET_SECONDS   one more member joins, leaves, comes back, dies
- *   group_client crowd HOST:PORT TOPIC GROUPS MEMBERS                      members of consumer groups, each joined once
+ *   commits HOST:PORT TOPIC PARTITIONS GROUPS LINKS SECONDS  of one partition each, closed loop
+ *   fill HOST:PORT TOPIC PARTITIONS GROUPS                   one offset a partition and group
+ *   answer HOST:PORT TOPIC GROUPS                            until each has told one of its offsets
+ *   join HOST:PORT TOPIC PARTITIONS MEMBERS PROTOCOL         until all own their share
+ *   churn HOST:PORT TOPIC PARTITIONS PROTOCOL QUIET_SECONDS  one more member comes, goes, dies
+ *   crowd HOST:PORT TOPIC GROUPS MEMBERS                     consumer groups, members join once
  *
- * PROTOCOL: classic or consumer. A member does what clients do: it heartbeats as often as it is told (classic: each 3 s,
- * their default), gives up partitions at once, and says so at once. */
+ * PROTOCOL: classic or consumer. A member does what clients do: it heartbeats as often as it is
+ * told (classic: each 3 s, their default), gives up partitions at once, and says so at once. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,15 +29,15 @@
 #include "protocol/writer.h"
 #include "tests/bench/links.h"
 
-#define NS_A_S            INT64_C(1000000000)
-#define NS_A_MS           INT64_C(1000000)
-#define TIMEOUT_NS        (300 * NS_A_S)
-#define RETRY_NS          (50 * NS_A_MS)
-#define CLASSIC_BEAT_NS   (3 * NS_A_S)
-#define SESSION_MS        45000
-#define REBALANCE_MS      300000
-#define ID_BYTES          128
-#define PARTITIONS_MAX    10000
+#define NS_A_S          INT64_C(1000000000)
+#define NS_A_MS         INT64_C(1000000)
+#define TIMEOUT_NS      (300 * NS_A_S)
+#define RETRY_NS        (50 * NS_A_MS)
+#define CLASSIC_BEAT_NS (3 * NS_A_S)
+#define SESSION_MS      45000
+#define REBALANCE_MS    300000
+#define ID_BYTES        128
+#define PARTITIONS_MAX  10000
 
 static bool try_again(int16_t code)
 {
@@ -94,7 +94,7 @@ struct committer {
         struct committer *all;
         size_t group;
         bool again; /* the coordinator was not ready: the same once more */
-    } *each; /* a link */
+    } * each;       /* a link */
 };
 
 static void commit_next(struct link *l);
@@ -135,7 +135,8 @@ static void commit_next(struct link *l)
     c->offset++;
     for (size_t i = 0; i < count; i++) {
         offset_commit_request_partition_init(&partitions[i]);
-        partitions[i].partition_index = c->whole ? (int32_t)i : (int32_t)(c->offset % c->partitions);
+        partitions[i].partition_index =
+            c->whole ? (int32_t)i : (int32_t)(c->offset % c->partitions);
         partitions[i].committed_offset = c->offset;
         partitions[i].committed_metadata = STR("");
     }
@@ -183,7 +184,8 @@ static void commit_all(const char *bootstrap, struct committer *c, double second
     }
     printf("{\"settings\": \"%zu connections, one commit under way on each\", \"commits\": %" PRIu64
            ", \"per_s\": %.1f}\n",
-           c->links, c->done - before, (double)(c->done - before) * (double)NS_A_S / (double)(now_ns() - started));
+           c->links, c->done - before,
+           (double)(c->done - before) * (double)NS_A_S / (double)(now_ns() - started));
     links_close(&ls);
     free(c->each);
 }
@@ -247,7 +249,8 @@ static void first_answers(const char *bootstrap, struct str topic, size_t groups
     ask_offset(&ls.all[0]);
     while (a.told < groups)
         links_turn(&ls, started + TIMEOUT_NS);
-    printf("{\"settings\": \"OffsetFetch until it succeeds, group by group\", \"ms\": %.2f}\n", (double)(now_ns() - started) / (double)NS_A_MS);
+    printf("{\"settings\": \"OffsetFetch until it succeeds, group by group\", \"ms\": %.2f}\n",
+           (double)(now_ns() - started) / (double)NS_A_MS);
     links_close(&ls);
 }
 
@@ -257,7 +260,7 @@ struct member {
     struct link *link;
     struct str topic, group;
     char id[ID_BYTES];
-    bool consumer; /* KIP-848 */
+    bool consumer;      /* KIP-848 */
     int32_t partitions; /* of the topic */
     /* classic */
     int32_t generation;
@@ -316,8 +319,10 @@ static void classic_synced(struct link *l, const void *answer)
     read_int16(&reader);
     if (!consumer_protocol_assignment_decode(&assignment, &reader, &arena, 0))
         give_up("assignment", "makes no sense");
-    own(m, assignment.assigned_partitions_count ? assignment.assigned_partitions[0].partitions : NULL,
-        assignment.assigned_partitions_count ? assignment.assigned_partitions[0].partitions_count : 0);
+    own(m,
+        assignment.assigned_partitions_count ? assignment.assigned_partitions[0].partitions : NULL,
+        assignment.assigned_partitions_count ? assignment.assigned_partitions[0].partitions_count
+                                             : 0);
     m->assigned = true;
     arena_free(&arena);
     beat_later(m, CLASSIC_BEAT_NS);
@@ -330,7 +335,8 @@ static void classic_assign(struct member *m, const struct join_group_response *r
     int32_t next = 0;
 
     for (size_t i = 0; i < r->members_count; i++) {
-        size_t share = (size_t)m->partitions / r->members_count + (i < (size_t)m->partitions % r->members_count);
+        size_t share = (size_t)m->partitions / r->members_count +
+                       (i < (size_t)m->partitions % r->members_count);
         int32_t partitions[PARTITIONS_MAX];
         struct consumer_protocol_assignment_topic_partition topic = {m->topic, partitions, share};
         struct consumer_protocol_assignment assignment;
@@ -343,7 +349,8 @@ static void classic_assign(struct member *m, const struct join_group_response *r
         writer_init(&writers[i], (size_t)16 << 20);
         write_int16(&writers[i], 0);
         consumer_protocol_assignment_encode(&assignment, &writers[i], 0);
-        out[i] = (struct sync_group_request_assignment){r->members[i].member_id, {writers[i].data, writers[i].size}};
+        out[i] = (struct sync_group_request_assignment){r->members[i].member_id,
+                                                        {writers[i].data, writers[i].size}};
     }
 }
 
@@ -470,7 +477,8 @@ static void consumer_heard(struct link *l, const void *answer)
     }
     if (r->assignment->topic_partitions_count) {
         m->topic_id = r->assignment->topic_partitions[0].topic_id;
-        own(m, r->assignment->topic_partitions[0].partitions, r->assignment->topic_partitions[0].partitions_count);
+        own(m, r->assignment->topic_partitions[0].partitions,
+            r->assignment->topic_partitions[0].partitions_count);
     } else {
         own(m, NULL, 0);
     }
@@ -481,7 +489,8 @@ static void consumer_heard(struct link *l, const void *answer)
 
 static void consumer_beat(struct member *m)
 {
-    struct consumer_group_heartbeat_request_topic_partitions owned = {m->topic_id, m->owned, m->owned_count};
+    struct consumer_group_heartbeat_request_topic_partitions owned = {m->topic_id, m->owned,
+                                                                      m->owned_count};
     struct consumer_group_heartbeat_request request;
 
     consumer_group_heartbeat_request_init(&request);
@@ -520,11 +529,16 @@ static void member_join(struct member *m)
         classic_join(m);
 }
 
-static struct member member_of(struct link *l, const char *group, const char *topic, int32_t partitions, bool consumer)
+static struct member member_of(struct link *l, const char *group, const char *topic,
+                               int32_t partitions, bool consumer)
 {
     static unsigned number;
-    struct member m = {.link = l, .topic = str_from(topic), .group = str_from(group), .consumer = consumer,
-                       .partitions = partitions, .generation = -1};
+    struct member m = {.link = l,
+                       .topic = str_from(topic),
+                       .group = str_from(group),
+                       .consumer = consumer,
+                       .partitions = partitions,
+                       .generation = -1};
 
     if (consumer)
         snprintf(m.id, sizeof m.id, "bench-member-%u", number++);
@@ -545,7 +559,8 @@ static bool all_share(const struct member *members, size_t count, int32_t partit
     return owned == (size_t)partitions;
 }
 
-static void join_all(const char *bootstrap, const char *topic, int32_t partitions, size_t count, bool consumer)
+static void join_all(const char *bootstrap, const char *topic, int32_t partitions, size_t count,
+                     bool consumer)
 {
     struct member *members = calloc(count, sizeof *members);
     int64_t started, end;
@@ -612,12 +627,13 @@ static void member_leave(struct member *m)
 
 struct moved {
     double ms;       /* from since_ns until m owned what it should */
-    double heard_ms; /* of that, from the first heartbeat of `other`: a classic member hears of nothing before */
+    double heard_ms; /* of that, from the first heartbeat of `other`: a classic member hears of
+                      * nothing before */
 };
 
 /* Until m owns between least and most partitions. */
-static struct moved wait_owned(struct links *ls, const struct member *m, size_t least, size_t most, int64_t since_ns,
-                               const struct member *other)
+static struct moved wait_owned(struct links *ls, const struct member *m, size_t least, size_t most,
+                               int64_t since_ns, const struct member *other)
 {
     int64_t heard_ns = 0;
 
@@ -640,7 +656,8 @@ static void wait_quiet(struct links *ls, const struct member *busy, int64_t quie
         links_turn(ls, now_ns() < end ? end : now_ns() + NS_A_MS);
 }
 
-static void churn(const char *bootstrap, const char *topic, int32_t partitions, bool consumer, int64_t quiet_ns)
+static void churn(const char *bootstrap, const char *topic, int32_t partitions, bool consumer,
+                  int64_t quiet_ns)
 {
     struct links ls;
     struct member first, second;
@@ -676,7 +693,8 @@ static void churn(const char *bootstrap, const char *topic, int32_t partitions, 
     link_close(&ls.all[2]);
     since = now_ns();
     died = wait_owned(&ls, &first, all, all, since, &first);
-    printf("{\"settings\": \"two members\", \"joined_ms\": %.1f, \"joined_heard_ms\": %.1f, \"left_ms\": %.1f, "
+    printf("{\"settings\": \"two members\", \"joined_ms\": %.1f, \"joined_heard_ms\": %.1f, "
+           "\"left_ms\": %.1f, "
            "\"left_heard_ms\": %.1f, \"died_ms\": %.1f}\n",
            joined.ms, joined.heard_ms, left.ms, left.heard_ms, died.ms);
     links_close(&ls);
@@ -704,7 +722,7 @@ static void crowd_join(const char *bootstrap, const char *topic, size_t groups, 
 {
     enum { LINKS = 16 };
     struct crowd c = {.count = groups * members};
-    char (*names)[ID_BYTES] = calloc(groups, ID_BYTES);
+    char(*names)[ID_BYTES] = calloc(groups, ID_BYTES);
     struct links ls;
 
     c.members = calloc(c.count, sizeof *c.members);
@@ -760,9 +778,11 @@ int main(int argc, char **argv)
     } else if (strcmp(command, "answer") == 0 && argc == 5) {
         first_answers(argv[2], str_from(argv[3]), (size_t)number(argv[4]));
     } else if (strcmp(command, "join") == 0 && argc == 7) {
-        join_all(argv[2], argv[3], (int32_t)number(argv[4]), (size_t)number(argv[5]), strcmp(argv[6], "consumer") == 0);
+        join_all(argv[2], argv[3], (int32_t)number(argv[4]), (size_t)number(argv[5]),
+                 strcmp(argv[6], "consumer") == 0);
     } else if (strcmp(command, "churn") == 0 && argc == 7) {
-        churn(argv[2], argv[3], (int32_t)number(argv[4]), strcmp(argv[5], "consumer") == 0, number(argv[6]) * NS_A_S);
+        churn(argv[2], argv[3], (int32_t)number(argv[4]), strcmp(argv[5], "consumer") == 0,
+              number(argv[6]) * NS_A_S);
     } else if (strcmp(command, "crowd") == 0 && argc == 6) {
         crowd_join(argv[2], argv[3], (size_t)number(argv[4]), (size_t)number(argv[5]));
     } else {

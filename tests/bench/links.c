@@ -79,7 +79,8 @@ void links_close(struct links *ls)
     free(ls->all);
 }
 
-void link_send(struct link *l, int16_t key, int16_t version, const void *request, link_answered *answered)
+void link_send(struct link *l, int16_t key, int16_t version, const void *request,
+               link_answered *answered)
 {
     const struct api *api = api_find(key);
     struct request_head head = {key, version, ++l->correlation_id, STR("group-client")};
@@ -162,7 +163,8 @@ void links_turn(struct links *ls, int64_t until_ns)
             next = ls->all[i].due_ns;
     }
     now = now_ns();
-    if (poll(fds, ls->count, next > now ? (int)((next - now + NS_A_MS - 1) / NS_A_MS) : 0) < 0 && errno != EINTR)
+    if (poll(fds, ls->count, next > now ? (int)((next - now + NS_A_MS - 1) / NS_A_MS) : 0) < 0 &&
+        errno != EINTR)
         give_up("poll", strerror(errno));
     now = now_ns();
     for (size_t i = 0; i < ls->count; i++) {

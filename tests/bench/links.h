@@ -1,8 +1,9 @@
 #ifndef TESTS_BENCH_LINKS_H
 #define TESTS_BENCH_LINKS_H
 
-/* Many connections to one broker on one thread, each with one request under way: what a benchmark of coordinators
- * needs and no client library gives. Any failure ends the program with a sentence. */
+/* Many connections to one broker on one thread, each with one request under way: what a benchmark
+ * of coordinators needs and no client library gives. Any failure ends the program with a
+ * sentence. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,12 +14,13 @@
 
 struct link;
 
-/* The answer is the generated struct of the API, and lives for the call. A link that answers may send again. */
+/* The answer is the generated struct of the API, and lives for the call. A link that answers may
+ * send again. */
 typedef void link_answered(struct link *l, const void *answer);
 
 struct link {
-    int fd;       /* -1: closed */
-    void *owner;  /* the user's */
+    int fd;         /* -1: closed */
+    void *owner;    /* the user's */
     int64_t due_ns; /* when `woken` is wanted; 0: not */
     void (*woken)(struct link *l);
     /* under way */
@@ -46,7 +48,8 @@ void links_close(struct links *ls);
 void link_close(struct link *l);
 
 /* Sends `request`, the generated struct of that API and version. */
-void link_send(struct link *l, int16_t key, int16_t version, const void *request, link_answered *answered);
+void link_send(struct link *l, int16_t key, int16_t version, const void *request,
+               link_answered *answered);
 
 /* Waits for answers and wake-ups, and handles them, at the latest until a time (now_ns). */
 void links_turn(struct links *ls, int64_t until_ns);

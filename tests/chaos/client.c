@@ -1,6 +1,7 @@
 /* The chaos test's client: what its kinds share.
  *
- *   chaos_client produce|read|group BOOTSTRAP TOPIC PARTITIONS WHO HISTORY [RECORDS_PER_SECOND|GROUP] */
+ *   chaos_client produce|read|group BOOTSTRAP TOPIC PARTITIONS WHO HISTORY
+ *   [RECORDS_PER_SECOND|GROUP] */
 
 #include "tests/chaos/client.h"
 
@@ -47,9 +48,12 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 rd_kafka_conf_t *chaos_conf(const struct chaos_client *c)
 {
     static const char *const settings[][2] = {
-        {"reconnect.backoff.ms", "20"},   {"reconnect.backoff.max.ms", "200"},
-        {"retry.backoff.ms", "20"},       {"socket.timeout.ms", "2000"},
-        {"socket.connection.setup.timeout.ms", "1500"}, {"topic.metadata.refresh.interval.ms", "1000"},
+        {"reconnect.backoff.ms", "20"},
+        {"reconnect.backoff.max.ms", "200"},
+        {"retry.backoff.ms", "20"},
+        {"socket.timeout.ms", "2000"},
+        {"socket.connection.setup.timeout.ms", "1500"},
+        {"topic.metadata.refresh.interval.ms", "1000"},
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
@@ -86,8 +90,8 @@ void chaos_note_read(const struct chaos_client *c, const char *run, const rd_kaf
         chaos_note_error(c, "a record that nobody wrote");
         return;
     }
-    fprintf(c->history, "read %lld %s %d %lld %s %lu\n", (long long)chaos_now_us(), run, (int)m->partition,
-            (long long)m->offset, writer, sequence);
+    fprintf(c->history, "read %lld %s %d %lld %s %lu\n", (long long)chaos_now_us(), run,
+            (int)m->partition, (long long)m->offset, writer, sequence);
 }
 
 void chaos_note_error(const struct chaos_client *c, const char *text)
@@ -113,7 +117,8 @@ int main(int argc, char **argv)
     int code;
 
     if (argc < 7 || atoi(argv[4]) < 1 || atoi(argv[4]) > PARTITIONS_MAX) {
-        fprintf(stderr, "usage: chaos_client produce|read|group BOOTSTRAP TOPIC PARTITIONS WHO HISTORY [RATE|GROUP]\n");
+        fprintf(stderr, "usage: chaos_client produce|read|group BOOTSTRAP TOPIC PARTITIONS WHO "
+                        "HISTORY [RATE|GROUP]\n");
         return 2;
     }
     c = (struct chaos_client){argv[2], argv[3], atoi(argv[4]), argv[5], fopen(argv[6], "w")};

@@ -1,17 +1,20 @@
 #ifndef TESTS_CHAOS_CLIENT_H
 #define TESTS_CHAOS_CLIENT_H
 
-/* One client of the chaos test: writes down what brokers promised it and what it saw, a line an event.
+/* One client of the chaos test: writes down what brokers promised it and what it saw, a line an
+ * event.
  *
  *   acked T WHO PARTITION SEQUENCE OFFSET       a delivery report without an error
  *   failed T WHO PARTITION SEQUENCE ERROR       one with an error
- *   read T WHO PARTITION OFFSET WRITER SEQUENCE a record that a reader was given; WHO is one run without a seek
+ *   read T WHO PARTITION OFFSET WRITER SEQUENCE a record that a reader was given; WHO is one run
+ *   without a seek
  *   committed T0 T1 WHO PARTITION OFFSET        a commit asked for at T0 was acknowledged at T1
- *   stored T0 T1 WHO PARTITION OFFSET           what was committed, as asked at T0 and answered at T1 (-1: nothing)
+ *   stored T0 T1 WHO PARTITION OFFSET           what was committed, as asked at T0 and answered at
+ *                                               T1 (-1: nothing)
  *   error T WHO TEXT                            what an application should not have met
  *
- * Times are microseconds of CLOCK_MONOTONIC, the same for all processes. A record's value is "WRITER SEQUENCE " and
- * padding. Each client goes on until standard input ends. */
+ * Times are microseconds of CLOCK_MONOTONIC, the same for all processes. A record's value is
+ * "WRITER SEQUENCE " and padding. Each client goes on until standard input ends. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,7 +37,8 @@ bool chaos_input_has_ended(void);
 
 /* Sets one property; ends the process when librdkafka does not take it. */
 void chaos_set(rd_kafka_conf_t *conf, const char *key, const char *value);
-/* A client's settings that all share. They let go of a silent broker after seconds, as applications that care do. */
+/* A client's settings that all share. They let go of a silent broker after seconds, as applications
+ * that care do. */
 rd_kafka_conf_t *chaos_conf(const struct chaos_client *c);
 /* Takes conf; ends the process on failure. */
 rd_kafka_t *chaos_open(rd_kafka_type_t type, rd_kafka_conf_t *conf);

@@ -9,19 +9,20 @@ enum { COMMIT_EVERY_US = 150000, ASK_EVERY_US = 500000, ASK_TIMEOUT_MS = 3000 };
 struct member {
     struct chaos_client *client;
     rd_kafka_t *rk;
-    int assignments;       /* so far; a run of reads is one assignment */
+    int assignments; /* so far; a run of reads is one assignment */
     char run[64];
     int64_t next[PARTITIONS_MAX]; /* behind the last record read of an owned partition; -1: none */
     int64_t committed_us;
     int64_t asked_us;
 };
 
-static void note_stored(const struct member *m, const rd_kafka_topic_partition_list_t *list, int64_t since_us)
+static void note_stored(const struct member *m, const rd_kafka_topic_partition_list_t *list,
+                        int64_t since_us)
 {
     for (int i = 0; i < list->cnt; i++)
         if (!list->elems[i].err)
-            fprintf(m->client->history, "stored %lld %lld %s %d %lld\n", (long long)since_us, (long long)chaos_now_us(),
-                    m->client->who, (int)list->elems[i].partition,
+            fprintf(m->client->history, "stored %lld %lld %s %d %lld\n", (long long)since_us,
+                    (long long)chaos_now_us(), m->client->who, (int)list->elems[i].partition,
                     (long long)(list->elems[i].offset >= 0 ? list->elems[i].offset : -1));
 }
 
@@ -41,7 +42,8 @@ static void ask_stored(struct member *m)
 
 static void commit(struct member *m)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(m->client->partitions);
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new(m->client->partitions);
     int64_t since = chaos_now_us();
 
     m->committed_us = since;
@@ -63,7 +65,8 @@ static void forget_positions(struct member *m)
         m->next[p] = -1;
 }
 
-static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what, rd_kafka_topic_partition_list_t *list, void *opaque)
+static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
+                         rd_kafka_topic_partition_list_t *list, void *opaque)
 {
     struct member *m = opaque;
 
@@ -123,8 +126,8 @@ int chaos_group(struct chaos_client *c, const char *group)
         if (now - m.asked_us > ASK_EVERY_US)
             ask_stored(&m);
     }
-    /* No rd_kafka_consumer_close: librdkafka 2.0.2 can wait for ever there when another member's leaving has begun a
-     * rebalance. The process ends, and the group notices. */
+    /* No rd_kafka_consumer_close: librdkafka 2.0.2 can wait for ever there when another member's
+     * leaving has begun a rebalance. The process ends, and the group notices. */
     commit(&m);
     ask_stored(&m);
     return 0;

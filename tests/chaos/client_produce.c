@@ -1,4 +1,5 @@
-/* An idempotent producer with acks=all, at a steady rate over all partitions, that tries each record until it is kept. */
+/* An idempotent producer with acks=all, at a steady rate over all partitions, that tries each
+ * record until it is kept. */
 
 #include "tests/chaos/client.h"
 
@@ -22,8 +23,8 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     uintptr_t tag = (uintptr_t)m->_private;
 
     (void)rk;
-    fprintf(c->history, "%s %lld %s %d %lu ", m->err ? "failed" : "acked", (long long)chaos_now_us(), c->who,
-            (int)(tag & 0xff), (unsigned long)(tag >> 8));
+    fprintf(c->history, "%s %lld %s %d %lu ", m->err ? "failed" : "acked",
+            (long long)chaos_now_us(), c->who, (int)(tag & 0xff), (unsigned long)(tag >> 8));
     if (m->err)
         fprintf(c->history, "%s\n", rd_kafka_err2name(m->err));
     else
@@ -38,10 +39,11 @@ static rd_kafka_t *open_producer(struct chaos_client *c)
     chaos_set(conf, "message.timeout.ms", "0");
     chaos_set(conf, "linger.ms", "2");
     chaos_set(conf, "queue.buffering.max.messages", "1000000");
-    /* Before 2.3.0 a request that timed out moves the next expected sequence on, kept or not, and the answer to one that
-     * was sent behind it is then taken for a desynchronised sequence: the end of the producer (librdkafka #4438). When the
-     * leader has moved meanwhile, what comes behind is even sent before it, or all is sent again under a new epoch. So
-     * there no request times out before a fault is over. */
+    /* Before 2.3.0 a request that timed out moves the next expected sequence on, kept or not, and
+     * the answer to one that was sent behind it is then taken for a desynchronised sequence: the
+     * end of the producer (librdkafka #4438). When the leader has moved meanwhile, what comes
+     * behind is even sent before it, or all is sent again under a new epoch. So there no request
+     * times out before a fault is over. */
     chaos_set(conf, "request.timeout.ms", "2000");
     if (rd_kafka_version() < PIPELINES_SINCE) {
         chaos_set(conf, "max.in.flight.requests.per.connection", "1");
@@ -53,7 +55,8 @@ static rd_kafka_t *open_producer(struct chaos_client *c)
     return chaos_open(RD_KAFKA_PRODUCER, conf);
 }
 
-static bool send_one(rd_kafka_t *producer, const struct chaos_client *c, int32_t partition, unsigned sequence)
+static bool send_one(rd_kafka_t *producer, const struct chaos_client *c, int32_t partition,
+                     unsigned sequence)
 {
     char value[64 + PADDING_MAX];
     int size = snprintf(value, 64, "%s %u ", c->who, sequence);
@@ -62,7 +65,8 @@ static bool send_one(rd_kafka_t *producer, const struct chaos_client *c, int32_t
     memset(value + size, 'p', PADDING_MAX);
     size += rand() % PADDING_MAX;
     error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(c->topic), RD_KAFKA_V_PARTITION(partition),
-                              RD_KAFKA_V_VALUE(value, (size_t)size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                              RD_KAFKA_V_VALUE(value, (size_t)size),
+                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                               RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
     if (error)
         chaos_note_error(c, rd_kafka_err2name(error));

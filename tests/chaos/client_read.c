@@ -14,7 +14,8 @@ static rd_kafka_t *open_reader(struct chaos_client *c)
 
     chaos_set(conf, "group.id", c->who); /* never joined */
     chaos_set(conf, "enable.auto.commit", "false");
-    chaos_set(conf, "client.rack", "az-2"); /* from the replica there, where brokers let it (KIP-392) */
+    chaos_set(conf, "client.rack", "az-2"); /* from the replica there, where brokers let it
+                                             * (KIP-392) */
     /* An offset that is gone is what the test looks for: no silent jump. */
     chaos_set(conf, "auto.offset.reset", "error");
     chaos_set(conf, "fetch.wait.max.ms", "100");
@@ -28,7 +29,8 @@ static rd_kafka_t *open_reader(struct chaos_client *c)
     return reader;
 }
 
-/* After the end of input the reader goes on until nothing has come for a while: the writers are done then. */
+/* After the end of input the reader goes on until nothing has come for a while: the writers are
+ * done then. */
 int chaos_read(struct chaos_client *c)
 {
     rd_kafka_t *reader = open_reader(c);
@@ -49,7 +51,8 @@ int chaos_read(struct chaos_client *c)
         }
         if (m)
             rd_kafka_message_destroy(m);
-        if (ended_us && (now - last_us > QUIET_MS * 1000 || now - ended_us > CAUGHT_UP_TIMEOUT_MS * 1000))
+        if (ended_us &&
+            (now - last_us > QUIET_MS * 1000 || now - ended_us > CAUGHT_UP_TIMEOUT_MS * 1000))
             break;
     }
     rd_kafka_destroy(reader);

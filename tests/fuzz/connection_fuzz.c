@@ -1,8 +1,9 @@
-/* A whole connection's bytes, against a whole node: through the socket, the frames, the requests, the shards and the
- * controller, on files in memory and in virtual time.
+/* A whole connection's bytes, against a whole node: through the socket, the frames, the requests,
+ * the shards and the controller, on files in memory and in virtual time.
  *
- * Input: one byte of how it is sent, then the bytes. Bit 0: they are frames, each behind two bytes of length, and get
- * their right length prefix; else they go as they are. The other bits: how many bytes arrive at once.
+ * Input: one byte of how it is sent, then the bytes. Bit 0: they are frames, each behind two bytes
+ * of length, and get their right length prefix; else they go as they are. The other bits: how many
+ * bytes arrive at once.
  *
  * Whatever came, the node goes on: another client is served, nothing of the connection is left. */
 
@@ -22,10 +23,10 @@
 #include "protocol/messages/api_versions.h"
 #include "tests/unit/broker/node_world.h"
 
-#define TOPIC       "t"
-#define PARTITIONS  2
-#define QUIET_MS    3000 /* virtual: until nothing of a connection may be left */
-#define WIRE_BYTES  (1 << 18)
+#define TOPIC      "t"
+#define PARTITIONS 2
+#define QUIET_MS   3000 /* virtual: until nothing of a connection may be left */
+#define WIRE_BYTES (1 << 18)
 
 struct wire {
     struct node_world *w;
@@ -168,7 +169,8 @@ static void nothing_is_left(struct wire *wire)
 {
     struct node *n = wire->w->node;
 
-    for (int ms = 0; ms < QUIET_MS && (atomic_load(&n->request_bytes) > 0 || n->shards[0]->connections); ms++)
+    for (int ms = 0;
+         ms < QUIET_MS && (atomic_load(&n->request_bytes) > 0 || n->shards[0]->connections); ms++)
         turn(wire);
     CHECK(!n->shards[0]->connections);
     CHECK(atomic_load(&n->shards[0]->connection_count) == 0);
@@ -198,7 +200,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     connect_to(&wire, l);
 
     length = size - 1;
-    bytes = data[0] & 1 ? put_right(data + 1, &length) : memcpy(malloc(length + 1), data + 1, length);
+    bytes =
+        data[0] & 1 ? put_right(data + 1, &length) : memcpy(malloc(length + 1), data + 1, length);
     if (send_pieces(&wire, bytes, length, data[0] < 2 ? length + 1 : (size_t)data[0] / 2))
         turn(&wire);
     free(bytes);

@@ -1,18 +1,22 @@
-/* A hostile or damaged leader, against a whole node that follows it: what it answers to fetches and to questions for its
- * offsets.
+/* A hostile or damaged leader, against a whole node that follows it: what it answers to fetches and
+ * to questions for its offsets.
  *
- * Input: steps. One byte says what happens, and what it needs follows (bytes that are missing are 0):
+ * Input: steps. One byte says what happens, and what it needs follows (bytes that are missing are
+ * 0):
  *
  *   0  the fetch is answered with bytes as they are: two bytes of length, the bytes
- *   1  the fetch is answered for one partition: a byte of which, its error code, high watermark, log start, diverging
- *      epoch and end, then records: 0 none, 1 a good batch (epoch, offset behind the log end, count), 2 bytes that get a
- *      head that fits and a right CRC, 3 a good batch with one byte changed
+ *   1  the fetch is answered for one partition: a byte of which, its error code, high watermark,
+ *      log start, diverging
+ *      epoch and end, then records: 0 none, 1 a good batch (epoch, offset behind the log end,
+ *      count), 2 bytes that get a head that fits and a right CRC, 3 a good batch with one byte
+ *      changed
  *   2  the fetch fails
  *   3  the question for an offset is answered: an error code, the offset
  *   4  some time passes, and node 2 goes on living
  *   5  more time passes, and it does not: leadership comes to this node
  *
- * Whatever came: the node goes on, its offsets make sense, and after a kill it opens what it took. */
+ * Whatever came: the node goes on, its offsets make sense, and after a kill it opens what it
+ * took. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +192,8 @@ static void offsets_make_sense(struct node_world *w, struct uuid topic)
     for (int32_t i = 0; i < PARTITIONS; i++) {
         const struct partition *p = node_world_partition(w, topic, i);
 
-        if (!p || p->state == PARTITION_OPENING || p->state == PARTITION_TRUNCATING || p->state == PARTITION_OFFLINE)
+        if (!p || p->state == PARTITION_OPENING || p->state == PARTITION_TRUNCATING ||
+            p->state == PARTITION_OFFLINE)
             continue;
         CHECK(log_start_offset(p->log) >= 0);
         CHECK(log_start_offset(p->log) <= partition_high_watermark(p));
@@ -216,10 +221,12 @@ static void opens_what_it_took(struct node_world *w, struct uuid topic)
         const struct partition *p = node_world_partition(w, topic, i);
 
         flushed[i] = 0;
-        /* Of a log that was let go up to its end nothing has to be there; nor of one without any epoch, which is cut to the
-         * high watermark when it follows anew (replica_fetcher_assign). */
+        /* Of a log that was let go up to its end nothing has to be there; nor of one without any
+         * epoch, which is cut to the high watermark when it follows anew
+         * (replica_fetcher_assign). */
         if (p && p->log && p->state != PARTITION_TRUNCATING && p->state != PARTITION_OFFLINE &&
-            log_latest_epoch(p->log) >= 0 && log_start_offset(p->log) < log_flushed_end_offset(p->log))
+            log_latest_epoch(p->log) >= 0 &&
+            log_start_offset(p->log) < log_flushed_end_offset(p->log))
             flushed[i] = log_flushed_end_offset(p->log);
     }
     node_world_kill(w);

@@ -1,8 +1,8 @@
-/* Keys and values of the state store, as a disk may give them back. What is read without complaint must be records that
- * can be kept and read again.
+/* Keys and values of the state store, as a disk may give them back. What is read without complaint
+ * must be records that can be kept and read again.
  *
- * Input: entries, each a byte that is 1 for an offset or 0 for a group's record, the key after the partition behind its
- * size in one byte, the value behind its size in two. */
+ * Input: entries, each a byte that is 1 for an offset or 0 for a group's record, the key after the
+ * partition behind its size in one byte, the value behind its size in two. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,8 @@ static bool put_entry(struct state_batch *b, struct reader *in)
         return false;
     store_be32(bytes, PARTITION);
     memcpy(bytes + 4, key, key_size);
-    state_batch_put(b, family, (struct bytes){bytes, 4 + key_size}, (struct bytes){value, value_size});
+    state_batch_put(b, family, (struct bytes){bytes, 4 + key_size},
+                    (struct bytes){value, value_size});
     return true;
 }
 
@@ -107,9 +108,11 @@ static void read_group(struct world *w, struct str group)
     CHECK(!status_failed(state_batch_commit(w->batch, NULL)));
     state_batch_clear(w->batch);
     /* As many as were kept are there again. */
-    CHECK(!status_failed(group_state_load(w->again, PARTITION, group, NULL, count_record, &w->records, NULL)));
+    CHECK(!status_failed(
+        group_state_load(w->again, PARTITION, group, NULL, count_record, &w->records, NULL)));
     CHECK(w->records == 0);
-    st = group_state_list_offsets(w->store, PARTITION, group, STR_NULL, NULL, keep_offset, &of, NULL);
+    st = group_state_list_offsets(w->store, PARTITION, group, STR_NULL, NULL, keep_offset, &of,
+                                  NULL);
     CHECK(!status_failed(st) || state_store_damaged(w->store));
     CHECK(!status_failed(state_batch_commit(w->batch, NULL)));
     state_batch_clear(w->batch);
@@ -120,7 +123,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct world w = {.store = state_store_sim_create(&(struct state_store_sim_options){.seed = 1}),
-                      .again = state_store_sim_create(&(struct state_store_sim_options){.seed = 1})};
+                      .again =
+                          state_store_sim_create(&(struct state_store_sim_options){.seed = 1})};
     struct reader in = reader_of(data, size);
     struct state_batch *b = state_batch_new(w.store);
     struct names names = {.count = 0};

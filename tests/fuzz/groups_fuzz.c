@@ -1,11 +1,13 @@
-/* Requests about groups against a whole node: every group API, in any version, from clients that know what they do and
- * from some that do not, while time passes, topics come and go, the state store fails and the node starts anew.
+/* Requests about groups against a whole node: every group API, in any version, from clients that
+ * know what they do and from some that do not, while time passes, topics come and go, the state
+ * store fails and the node starts anew.
  *
- * Input: what to do, one after the other: a byte that chooses from `deeds`, and the bytes that this one takes. Past the
- * end all are 0.
+ * Input: what to do, one after the other: a byte that chooses from `deeds`, and the bytes that this
+ * one takes. Past the end all are 0.
  *
- * Whatever came: every request is answered at the latest when the node stops; a commit that was acknowledged is what is
- * fetched next, also after a start; nothing is logged as an error as long as nothing fails; the node goes on. */
+ * Whatever came: every request is answered at the latest when the node stops; a commit that was
+ * acknowledged is what is fetched next, also after a start; nothing is logged as an error as long
+ * as nothing fails; the node goes on. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +32,15 @@
 #include "storage/state_store_sim.h"
 #include "tests/unit/broker/node_world.h"
 
-enum { GROUPS = 3, TOPICS = 2, PARTITIONS = 2, MEMBERS = 5, ASKS = 16, DEEDS_MAX = 96, NAME_BYTES = 160 };
+enum {
+    GROUPS = 3,
+    TOPICS = 2,
+    PARTITIONS = 2,
+    MEMBERS = 5,
+    ASKS = 16,
+    DEEDS_MAX = 96,
+    NAME_BYTES = 160
+};
 
 #define PATIENCE_MS 20000
 #define NO_OFFSET   (-1)
@@ -158,7 +168,8 @@ static struct under_way *new_ask(struct play *p, int16_t key, struct member *m)
     return u;
 }
 
-static void send(struct play *p, struct member *m, int16_t key, int16_t version, const void *message)
+static void send(struct play *p, struct member *m, int16_t key, int16_t version,
+                 const void *message)
 {
     struct under_way *u = new_ask(p, key, m);
 
@@ -360,7 +371,8 @@ static struct place take_place(struct play *p)
     return at;
 }
 
-static int commit_once(struct play *p, struct place at, const struct member *as, int16_t version, int64_t offset)
+static int commit_once(struct play *p, struct place at, const struct member *as, int16_t version,
+                       int64_t offset)
 {
     const struct offset_commit_response *answer;
     struct offset_commit_request_partition partition;
@@ -399,8 +411,9 @@ static int commit_once(struct play *p, struct place at, const struct member *as,
 }
 
 /* Versions 1 to 7 ask for one group, later ones for several. */
-static void fill_fetch(struct play *p, struct place at, int16_t version, struct offset_fetch_request *m,
-                       struct offset_fetch_request_topic *topic, struct offset_fetch_request_group *group,
+static void fill_fetch(struct play *p, struct place at, int16_t version,
+                       struct offset_fetch_request *m, struct offset_fetch_request_topic *topic,
+                       struct offset_fetch_request_group *group,
                        struct offset_fetch_request_topics *topics, int32_t *partition)
 {
     offset_fetch_request_init(m);
@@ -561,10 +574,19 @@ static void deed_delete_group(struct play *p)
 /* A request of one of these, whose message is the input's next bytes. */
 static void deed_raw(struct play *p)
 {
-    static const int16_t keys[] = {API_OFFSET_COMMIT, API_OFFSET_FETCH, API_FIND_COORDINATOR, API_JOIN_GROUP,
-                                   API_HEARTBEAT, API_LEAVE_GROUP, API_SYNC_GROUP, API_DESCRIBE_GROUPS,
-                                   API_LIST_GROUPS, API_DELETE_GROUPS, API_OFFSET_DELETE,
-                                   API_CONSUMER_GROUP_HEARTBEAT, API_CONSUMER_GROUP_DESCRIBE};
+    static const int16_t keys[] = {API_OFFSET_COMMIT,
+                                   API_OFFSET_FETCH,
+                                   API_FIND_COORDINATOR,
+                                   API_JOIN_GROUP,
+                                   API_HEARTBEAT,
+                                   API_LEAVE_GROUP,
+                                   API_SYNC_GROUP,
+                                   API_DESCRIBE_GROUPS,
+                                   API_LIST_GROUPS,
+                                   API_DELETE_GROUPS,
+                                   API_OFFSET_DELETE,
+                                   API_CONSUMER_GROUP_HEARTBEAT,
+                                   API_CONSUMER_GROUP_DESCRIBE};
     int16_t key = keys[take(p) % (sizeof keys / sizeof keys[0])];
     const struct request_head head = {key, take_version(p, key), 7, STR("raw")};
     struct under_way *u = new_ask(p, 0, NULL);
@@ -581,8 +603,9 @@ static void deed_raw(struct play *p)
     p->left -= size;
     u->key = key;
     u->member = &p->members[0];
-    node_world_send_frame(&p->w, &u->ask,
-                          (struct bytes){writer.data + FRAME_LENGTH_BYTES, writer.size - FRAME_LENGTH_BYTES});
+    node_world_send_frame(
+        &p->w, &u->ask,
+        (struct bytes){writer.data + FRAME_LENGTH_BYTES, writer.size - FRAME_LENGTH_BYTES});
     writer_free(&writer);
     if (key != API_OFFSET_COMMIT && key != API_DELETE_GROUPS && key != API_OFFSET_DELETE)
         return;
@@ -669,9 +692,24 @@ static void deed_restart(struct play *p)
 }
 
 static void (*const deeds[])(struct play *p) = {
-    deed_raw,         deed_join,     deed_sync,     deed_heartbeat, deed_leave, deed_consumer_heartbeat,
-    deed_consumer_describe, deed_describe, deed_list, deed_find,    deed_commit, deed_fetch,
-    deed_offset_delete, deed_delete_group, deed_time, deed_topic,   deed_fail_store, deed_restart,
+    deed_raw,
+    deed_join,
+    deed_sync,
+    deed_heartbeat,
+    deed_leave,
+    deed_consumer_heartbeat,
+    deed_consumer_describe,
+    deed_describe,
+    deed_list,
+    deed_find,
+    deed_commit,
+    deed_fetch,
+    deed_offset_delete,
+    deed_delete_group,
+    deed_time,
+    deed_topic,
+    deed_fail_store,
+    deed_restart,
     deed_abandon,
 };
 

@@ -1,7 +1,9 @@
-/* A partition's directory, as bytes from anywhere: opened as after each way a run can end, used, closed, opened again.
+/* A partition's directory, as bytes from anywhere: opened as after each way a run can end, used,
+ * closed, opened again.
  *
- * Input: one byte of how (trust, what is done with the log, whether CRCs of batches and snapshots are put right first),
- * one with the recovery point, then files: one byte that says which, two with its size, its content. */
+ * Input: one byte of how (trust, what is done with the log, whether CRCs of batches and snapshots
+ * are put right first), one with the recovery point, then files: one byte that says which, two with
+ * its size, its content. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,15 +20,34 @@
 #define READS_MAX   2000
 #define ARENA_BYTES (1 << 20)
 
-enum { SEES_TRUST = 3, PUT_RIGHT = 4, TRUNCATE = 8, RAISE_START = 16, RETIRE = 32, CLOSE_CLEANLY = 64, START_HIGH = 128 };
+enum {
+    SEES_TRUST = 3,
+    PUT_RIGHT = 4,
+    TRUNCATE = 8,
+    RAISE_START = 16,
+    RETIRE = 32,
+    CLOSE_CLEANLY = 64,
+    START_HIGH = 128
+};
 
 static const char *const names[] = {
-    "00000000000000000000.log",         "00000000000000000000.index",     "00000000000000000000.timeindex",
-    "00000000000000000000.txnindex",    "00000000000000000003.log",       "00000000000000000003.index",
-    "00000000000000000003.timeindex",   "00000000000000000003.txnindex",  "00000000000000000003.snapshot",
-    "00000000000000000006.snapshot",    "00000000000000000006.log",       "leader-epoch-checkpoint",
-    "partition.metadata",               "00000000000000000003.log.swap",  "00000000000000000000.log.cleaned",
-    "00000000000000000003.log.deleted", "00000000000000000000.index.deleted",
+    "00000000000000000000.log",
+    "00000000000000000000.index",
+    "00000000000000000000.timeindex",
+    "00000000000000000000.txnindex",
+    "00000000000000000003.log",
+    "00000000000000000003.index",
+    "00000000000000000003.timeindex",
+    "00000000000000000003.txnindex",
+    "00000000000000000003.snapshot",
+    "00000000000000000006.snapshot",
+    "00000000000000000006.log",
+    "leader-epoch-checkpoint",
+    "partition.metadata",
+    "00000000000000000003.log.swap",
+    "00000000000000000000.log.cleaned",
+    "00000000000000000003.log.deleted",
+    "00000000000000000000.index.deleted",
 };
 
 struct life {
@@ -87,7 +108,8 @@ static void write_file(struct life *f, const char *name, const uint8_t *data, si
     if (f->how & PUT_RIGHT)
         put_right(name, copy, size);
     snprintf(path, sizeof path, DIRECTORY "/%s", name);
-    CHECK(!status_failed(f->files->ops->open(f->files, path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &file)));
+    CHECK(!status_failed(
+        f->files->ops->open(f->files, path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &file)));
     CHECK(!status_failed(f->files->ops->write(f->files, file, &part, 1, 0)));
     f->files->ops->close(f->files, file);
     free(copy);
@@ -124,7 +146,8 @@ static bool open_log(struct life *f, enum log_trust trust)
                                   .scratch = f->scratch,
                                   .recovery_point = f->recovery_point,
                                   .high_watermark = f->recovery_point,
-                                  .log_start_offset = f->how & START_HIGH ? f->recovery_point / 2 : 0,
+                                  .log_start_offset =
+                                      f->how & START_HIGH ? f->recovery_point / 2 : 0,
                                   .trust = trust};
 
     if (status_failed(log_open(&args, &f->log, &report))) {
@@ -237,7 +260,8 @@ static void append(struct life *f)
     record_batch_builder_begin(&b, &RECORD_BATCH_HEAD_PLAIN);
     for (int i = 0; i < 3; i++)
         record_batch_builder_append(
-            &b, &(struct record_content){.timestamp_ms = f->now_ms, .value = {(const uint8_t *)"value", 5}});
+            &b, &(struct record_content){.timestamp_ms = f->now_ms,
+                                         .value = {(const uint8_t *)"value", 5}});
     CHECK(!status_failed(record_batch_builder_finish(&b, NULL, &batch)));
     for (int i = 0; i < 10; i++)
         (void)log_append_as_leader(f->log, batch, 1 << 20, LOG_ORIGIN_CLIENT, &out, NULL);
@@ -261,7 +285,8 @@ static void shrink(struct life *f)
     if (f->how & RAISE_START)
         (void)log_raise_start_offset(f->log, middle);
     if (f->how & TRUNCATE)
-        (void)log_truncate_to(f->log, middle > log_start_offset(f->log) ? middle : log_start_offset(f->log));
+        (void)log_truncate_to(f->log, middle > log_start_offset(f->log) ? middle
+                                                                        : log_start_offset(f->log));
     f->config.retention_ms = f->how & RETIRE ? 1 : -1;
     (void)log_maintain(f->log, log_end_offset(f->log), f->now_ms);
     while ((ages = log_ages_begin(f->log, log_end_offset(f->log), f->now_ms))) {

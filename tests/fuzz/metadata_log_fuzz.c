@@ -1,9 +1,9 @@
-/* What is in the metadata log and its snapshots, once the batches around it are whole: records that come in any
- * order and name what may not be there.
+/* What is in the metadata log and its snapshots, once the batches around it are whole: records that
+ * come in any order and name what may not be there.
  *
- * Input: one byte of how, then record frames, each behind two bytes of length. They are applied as a snapshot or as
- * batches; what came of it must survive being written as records and read again. Then a node starts on a log that ends
- * with them, and must serve or say why not. */
+ * Input: one byte of how, then record frames, each behind two bytes of length. They are applied as
+ * a snapshot or as batches; what came of it must survive being written as records and read again.
+ * Then a node starts on a log that ends with them, and must serve or say why not. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +53,9 @@ static struct status apply(struct metadata_loader *l, const struct values *v, ui
     if (how & AS_SNAPSHOT) {
         metadata_loader_begin_snapshot(l);
         st = metadata_loader_apply_snapshot(l, v->items, v->count);
-        return status_failed(st) ? st : metadata_loader_end_snapshot(l, (struct snapshot_position){100, 1, 5});
+        return status_failed(st)
+                   ? st
+                   : metadata_loader_end_snapshot(l, (struct snapshot_position){100, 1, 5});
     }
     if (!(how & ONE_BY_ONE))
         return metadata_loader_apply(l, &batch);
@@ -137,7 +139,8 @@ static void append_to_log(struct node_world *w, const struct values *v)
     CHECK(!status_failed(log_open(&args, &log, &report)));
     record_batch_builder_begin(&w->builder, &RECORD_BATCH_HEAD_PLAIN);
     for (size_t i = 0; i < v->count; i++)
-        record_batch_builder_append(&w->builder, &(struct record_content){.timestamp_ms = 5, .value = v->items[i]});
+        record_batch_builder_append(
+            &w->builder, &(struct record_content){.timestamp_ms = 5, .value = v->items[i]});
     CHECK(!status_failed(record_batch_builder_finish(&w->builder, NULL, &batch)));
     CHECK(!status_failed(
         log_append_as_leader(log, batch, log_latest_epoch(log), LOG_ORIGIN_RAFT, &out, NULL)));

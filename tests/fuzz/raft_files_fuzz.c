@@ -1,7 +1,7 @@
 /* What the Raft node reads from its directory: quorum-state, control records, snapshots.
  *
- * Input: one byte that says which, then the bytes of the file or value. The CRCs and base offsets of a snapshot's
- * batches are put right first, or nothing behind them would ever be reached. */
+ * Input: one byte that says which, then the bytes of the file or value. The CRCs and base offsets
+ * of a snapshot's batches are put right first, or nothing behind them would ever be reached. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,8 @@ static void close_one(struct files *fs, struct file *f)
     (void)f;
 }
 
-static struct status read_one(struct files *fs, struct file *f, void *buffer, size_t size, int64_t at, size_t *got)
+static struct status read_one(struct files *fs, struct file *f, void *buffer, size_t size,
+                              int64_t at, size_t *got)
 {
     const struct one_file *o = (const struct one_file *)(const void *)fs;
 
@@ -96,7 +97,8 @@ static void read_control(struct bytes value)
     control_read_kraft_version(value, &level);
     control_read_snapshot_header(value, &timestamp);
     control_read_snapshot_footer(value);
-    if (!status_failed(control_read_voters(value, &voters))) { /* what was read can be written and read */
+    /* what was read can be written and read */
+    if (!status_failed(control_read_voters(value, &voters))) {
         struct arena a;
 
         arena_init(&a, (size_t)1 << 24);

@@ -1,6 +1,6 @@
-/* What other nodes say to a Raft node: answers to its fetches, votes and snapshot pieces, and requests, from nodes that
- * know the protocol and mean no good. The node follows, fails or goes on, but what it has told its listener stays in
- * order, and it ends cleanly.
+/* What other nodes say to a Raft node: answers to its fetches, votes and snapshot pieces, and
+ * requests, from nodes that know the protocol and mean no good. The node follows, fails or goes on,
+ * but what it has told its listener stays in order, and it ends cleanly.
  *
  * Input: a list of moves, each a byte that says which, then its bytes; see the table at the end. */
 
@@ -19,7 +19,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define ASKED_MAX 16
+#define ASKED_MAX   16
 #define REPLIES_MAX 64
 
 struct input {
@@ -34,7 +34,8 @@ static uint8_t next_byte(struct input *in)
 static struct bytes next_bytes(struct input *in)
 {
     size_t size = next_byte(in);
-    struct bytes b = {in->at, size < (size_t)(in->end - in->at) ? size : (size_t)(in->end - in->at)};
+    struct bytes b = {in->at,
+                      size < (size_t)(in->end - in->at) ? size : (size_t)(in->end - in->at)};
 
     in->at += b.size;
     return b;
@@ -54,8 +55,8 @@ struct peer_world {
 
 /* ---- the network ---- */
 
-static void take_question(struct transport *t, const struct transport_node *to, struct transport_request *r,
-                          struct bytes_mut body, int64_t timeout_us)
+static void take_question(struct transport *t, const struct transport_node *to,
+                          struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct peer_world *w = CONTAINER_OF(t, struct peer_world, transport);
 
@@ -68,7 +69,8 @@ static void take_question(struct transport *t, const struct transport_node *to, 
 
 static void forget(struct peer_world *w, size_t index)
 {
-    memmove(&w->asked[index], &w->asked[index + 1], (--w->asked_count - index) * sizeof w->asked[0]);
+    memmove(&w->asked[index], &w->asked[index + 1],
+            (--w->asked_count - index) * sizeof w->asked[0]);
 }
 
 static void cancel_question(struct transport *t, struct transport_request *r)
@@ -92,7 +94,8 @@ static void answer(struct peer_world *w, size_t index, struct status result, str
     if (body.size)
         memcpy(own, body.data, body.size);
     forget(w, index);
-    r->answered(r, result, status_failed(result) ? (struct bytes){NULL, 0} : (struct bytes){own, body.size});
+    r->answered(r, result,
+                status_failed(result) ? (struct bytes){NULL, 0} : (struct bytes){own, body.size});
     free(own);
 }
 
@@ -170,7 +173,8 @@ static void build_records(struct peer_world *w, struct input *in, int32_t epoch,
         record_batch_builder_begin(&builder, &head);
         for (int i = 0; i <= kind >> 6; i++) {
             if (kind & 1)
-                record_batch_builder_append_control(&builder, (enum control_type)((kind >> 1) % 8), 0, value);
+                record_batch_builder_append_control(&builder, (enum control_type)((kind >> 1) % 8),
+                                                    0, value);
             else
                 record_batch_builder_append(&builder, &(struct record_content){.value = value});
         }
@@ -190,7 +194,8 @@ static void answer_fetch(struct peer_world *w, struct input *in, size_t index)
     struct fetch_response_partition_data partition;
     struct fetch_response_fetchable_topic_response topic = {
         .topic_id = uuid_from_number(1), .partitions = &partition, .partitions_count = 1};
-    struct fetch_response_node_endpoint endpoint = {.node_id = 9, .host = STR("leader"), .port = 9093};
+    struct fetch_response_node_endpoint endpoint = {
+        .node_id = 9, .host = STR("leader"), .port = 9093};
     struct fetch_response m;
     struct writer records, body;
 
@@ -213,7 +218,8 @@ static void answer_fetch(struct peer_world *w, struct input *in, size_t index)
         partition.snapshot_id.epoch = (int8_t)next_byte(in);
         partition.snapshot_id.end_offset = (int8_t)next_byte(in);
     }
-    partition.records = (struct records){.data = records.size ? records.data : (const uint8_t *)"", .size = records.size};
+    partition.records = (struct records){.data = records.size ? records.data : (const uint8_t *)"",
+                                         .size = records.size};
     m.responses = &topic;
     m.responses_count = 1;
     m.node_endpoints = &endpoint;
@@ -236,7 +242,8 @@ static void answer_piece(struct peer_world *w, struct input *in, size_t index)
         .position = next_byte(in),
         .unaligned_records = {.data = piece.data, .size = piece.size},
     };
-    struct fetch_snapshot_response_topic_snapshot topic = {STR("__cluster_metadata"), &partition, 1};
+    struct fetch_snapshot_response_topic_snapshot topic = {STR("__cluster_metadata"), &partition,
+                                                           1};
     struct fetch_snapshot_response m;
     struct writer body;
 
@@ -279,7 +286,8 @@ static void answer_anything(struct peer_world *w, struct input *in)
 
 static void answer_nothing(struct peer_world *w, struct input *in)
 {
-    struct status why = {KERR_NETWORK_EXCEPTION, next_byte(in) & 1 ? ECONNREFUSED : ECONNRESET, "test"};
+    struct status why = {KERR_NETWORK_EXCEPTION, next_byte(in) & 1 ? ECONNREFUSED : ECONNRESET,
+                         "test"};
 
     if (w->asked_count)
         answer(w, next_byte(in) % w->asked_count, why, (struct bytes){NULL, 0});
@@ -308,7 +316,8 @@ static void ask(struct peer_world *w, struct input *in)
     }
     r->type = (enum raft_request_type)(next_byte(in) % RAFT_REQUEST_TYPES);
     r->sender = (struct raft_replica_key){(int8_t)next_byte(in), uuid_from_number(next_byte(in))};
-    r->voter = (struct raft_replica_key){flags & 1 ? 2 : (int8_t)next_byte(in), uuid_from_number(next_byte(in))};
+    r->voter = (struct raft_replica_key){flags & 1 ? 2 : (int8_t)next_byte(in),
+                                         uuid_from_number(next_byte(in))};
     r->epoch = raft_node_epoch(w->node) + next_byte(in) % 4 - 1;
     r->last_epoch = (int8_t)next_byte(in);
     r->offset = (int8_t)next_byte(in);
@@ -319,8 +328,8 @@ static void ask(struct peer_world *w, struct input *in)
     r->endpoints = &place;
     r->endpoint_count = flags & 16 ? 1 : 0;
     r->kraft_version_max = 1;
-    if (r->type == RAFT_ASKED_SNAPSHOT) /* position is where we keep ourselves: another piece than the first is asked
-                                         * for in the target of snapshots */
+    if (r->type == RAFT_ASKED_SNAPSHOT) /* position is where we keep ourselves: another piece
+                                         * than the first is asked for in the target of snapshots */
         r->type = RAFT_ASKED_QUORUM;
     r->position = (int64_t)(uintptr_t)w;
     r->done = request_done;
@@ -328,8 +337,8 @@ static void ask(struct peer_world *w, struct input *in)
     raft_node_request(w->node, r);
 }
 
-static void (*const moves[])(struct peer_world *, struct input *) = {pass_time, answer_well, answer_well, answer_anything,
-                                                                     answer_nothing, ask};
+static void (*const moves[])(struct peer_world *, struct input *) = {
+    pass_time, answer_well, answer_well, answer_anything, answer_nothing, ask};
 
 static void on_stopped(void *arg)
 {
@@ -356,10 +365,13 @@ static bool begin(struct peer_world *w)
         .bootstrap_count = 1,
         .auto_join = true,
         .trust = LOG_TRUST_SAME_BOOT,
-        .timeouts = {.election_ms = 500, .fetch_ms = 1000, .request_ms = 2000, .retry_backoff_ms = 20},
+        .timeouts = {.election_ms = 500,
+                     .fetch_ms = 1000,
+                     .request_ms = 2000,
+                     .retry_backoff_ms = 20},
         .segment_bytes = 1 << 16,
-        .listener = {w, on_snapshot_begin, on_snapshot_records, on_snapshot_end, on_commit, on_caught_up,
-                     on_leader_change, on_failed},
+        .listener = {w, on_snapshot_begin, on_snapshot_records, on_snapshot_end, on_commit,
+                     on_caught_up, on_leader_change, on_failed},
     };
 
     return !status_failed(raft_node_open(&args, &w->node, &report));

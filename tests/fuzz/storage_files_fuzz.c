@@ -1,7 +1,8 @@
-/* The small files of a log directory, as bytes from anywhere. What is accepted must mean the same after it was written
- * and read again.
+/* The small files of a log directory, as bytes from anywhere. What is accepted must mean the same
+ * after it was written and read again.
  *
- * Input: one byte that says which file, then its content. A producer snapshot's CRC is put right first. */
+ * Input: one byte that says which file, then its content. A producer snapshot's CRC is put right
+ * first. */
 
 #include <stdlib.h>
 #include <string.h>

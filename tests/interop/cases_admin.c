@@ -48,8 +48,8 @@ static bool existing_topic_is_not_created_again(struct world *w)
 
 static bool illegal_topic_names_are_refused(struct world *w)
 {
-    static const char *const names[] = {"with blank", "with/slash", "with:colon", ".", "..", "ümlaut",
-                                        "comma,"};
+    static const char *const names[] = {"with blank", "with/slash", "with:colon", ".",
+                                        "..",         "ümlaut",     "comma,"};
     char longest[251];
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -61,8 +61,10 @@ static bool illegal_topic_names_are_refused(struct world *w)
     }
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
-    EXPECT_ERROR(w, create_topic(w, &(struct topic_wish){.name = longest, .partitions = 1, .replication = 1}),
-                 RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION);
+    EXPECT_ERROR(
+        w,
+        create_topic(w, &(struct topic_wish){.name = longest, .partitions = 1, .replication = 1}),
+        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION);
     return true;
 }
 
@@ -149,10 +151,11 @@ static bool deleted_topic_is_gone_and_its_name_starts_empty_again(struct world *
     EXPECT_ERROR(w, create_topic(w, &again), RD_KAFKA_RESP_ERR_NO_ERROR);
     if (!wait_led(w, topic, 1))
         return false;
-    /* A client of its own: the other still knows the old topic. The new log waits until the disk knows that the old one
-     * is gone: a moment, in which clients are told to ask again. */
+    /* A client of its own: the other still knows the old topic. The new log waits until the disk
+     * knows that the old one is gone: a moment, in which clients are told to ask again. */
     consumer = open_consumer(w, NO_SETTINGS);
-    for (int tries = 0; tries < 100 && error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; tries++) {
+    for (int tries = 0; tries < 100 && error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+         tries++) {
         error = rd_kafka_query_watermark_offsets(consumer, topic, 0, &low, &high, WORLD_TIMEOUT_MS);
         usleep(20000);
     }

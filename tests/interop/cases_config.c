@@ -9,17 +9,20 @@ enum { ATTRIBUTES_CODEC = 7, ATTRIBUTES_LOG_APPEND_TIME = 8, CODEC_GZIP = 1 };
 
 static bool topic_is_created_with_its_configs(struct world *w)
 {
-    const char *topic = make_topic(w, 1, SETTINGS("retention.ms", "123456789", "cleanup.policy", "compact"));
+    const char *topic =
+        make_topic(w, 1, SETTINGS("retention.ms", "123456789", "cleanup.policy", "compact"));
     rd_kafka_ConfigSource_t source = RD_KAFKA_CONFIG_SOURCE_UNKNOWN_CONFIG;
     char value[256];
 
     EXPECT(w, topic, "%s", w->reason);
-    EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "retention.ms", value, &source),
+    EXPECT_ERROR(w,
+                 describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "retention.ms", value, &source),
                  RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !strcmp(value, "123456789"), "retention.ms is '%s'", value);
     EXPECT(w, source == RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG, "its source is %d", source);
-    EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "cleanup.policy", value, &source),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(
+        w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "cleanup.policy", value, &source),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !strcmp(value, "compact"), "cleanup.policy is '%s'", value);
     return true;
 }
@@ -40,8 +43,9 @@ static bool topic_configs_have_kafkas_defaults(struct world *w)
 
     EXPECT(w, topic, "%s", w->reason);
     for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
-        EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, defaults[i].key, value, &source),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
+        EXPECT_ERROR(
+            w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, defaults[i].key, value, &source),
+            RD_KAFKA_RESP_ERR_NO_ERROR);
         EXPECT(w, !strcmp(value, defaults[i].value), "%s is '%s'", defaults[i].key, value);
     }
     return true;
@@ -50,9 +54,9 @@ static bool topic_configs_have_kafkas_defaults(struct world *w)
 static bool unknown_and_malformed_configs_are_refused(struct world *w)
 {
     static const char *const bad[][3] = {
-        {"no.such.setting", "1", NULL},    {"retention.ms", "soon", NULL},
-        {"cleanup.policy", "burn", NULL},  {"compression.type", "rar", NULL},
-        {"segment.bytes", "-5", NULL},     {"min.insync.replicas", "0", NULL},
+        {"no.such.setting", "1", NULL},   {"retention.ms", "soon", NULL},
+        {"cleanup.policy", "burn", NULL}, {"compression.type", "rar", NULL},
+        {"segment.bytes", "-5", NULL},    {"min.insync.replicas", "0", NULL},
         {"retention.ms", "", NULL},
     };
 
@@ -72,8 +76,9 @@ static bool configs_of_an_unknown_topic_are_an_error(struct world *w)
     rd_kafka_ConfigSource_t source;
     char value[256];
 
-    EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, new_topic_name(w), "retention.ms", value,
-                                    &source),
+    EXPECT_ERROR(w,
+                 describe_config(w, RD_KAFKA_RESOURCE_TOPIC, new_topic_name(w), "retention.ms",
+                                 value, &source),
                  RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     return true;
 }
@@ -87,14 +92,16 @@ static bool broker_configs_are_described(struct world *w)
                  RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !strcmp(value, "1"), "node.id is '%s'", value);
     EXPECT(w, source == RD_KAFKA_CONFIG_SOURCE_STATIC_BROKER_CONFIG, "its source is %d", source);
-    EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_BROKER, "1", "auto.create.topics.enable", value,
-                                    &source),
+    EXPECT_ERROR(w,
+                 describe_config(w, RD_KAFKA_RESOURCE_BROKER, "1", "auto.create.topics.enable",
+                                 value, &source),
                  RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !strcmp(value, "true"), "auto.create.topics.enable is '%s'", value);
     return true;
 }
 
-/* librdkafka 2.0 alters by the old AlterConfigs; the incremental API has its case in wire_cases.py. */
+/* librdkafka 2.0 alters by the old AlterConfigs; the incremental API has its case in
+ * wire_cases.py. */
 static bool altered_config_takes_effect(struct world *w)
 {
     const char *topic = make_topic(w, 1, SETTINGS("segment.bytes", "2000000"));
@@ -104,17 +111,20 @@ static bool altered_config_takes_effect(struct world *w)
     EXPECT(w, topic, "%s", w->reason);
     EXPECT_ERROR(w, alter_config(w, topic, "retention.ms", "777000"), RD_KAFKA_RESP_ERR_NO_ERROR);
     for (int64_t deadline = now_ms() + WORLD_TIMEOUT_MS; now_ms() < deadline;) {
-        EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "retention.ms", value, &source),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
+        EXPECT_ERROR(
+            w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "retention.ms", value, &source),
+            RD_KAFKA_RESP_ERR_NO_ERROR);
         if (!strcmp(value, "777000"))
             break;
     }
     EXPECT(w, !strcmp(value, "777000"), "retention.ms is '%s'", value);
     /* What it does not name is as if it had never been set. */
-    EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "segment.bytes", value, &source),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(
+        w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "segment.bytes", value, &source),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !strcmp(value, "1073741824"), "segment.bytes is '%s'", value);
-    EXPECT_ERROR(w, alter_config(w, topic, "retention.ms", "never"), RD_KAFKA_RESP_ERR_INVALID_CONFIG);
+    EXPECT_ERROR(w, alter_config(w, topic, "retention.ms", "never"),
+                 RD_KAFKA_RESP_ERR_INVALID_CONFIG);
     return true;
 }
 
@@ -150,14 +160,17 @@ static bool topics_own_codec_replaces_the_producers(struct world *w)
     rd_kafka_message_t **messages;
 
     EXPECT(w, topic, "%s", w->reason);
-    EXPECT_ERROR(w, produce_numbers(open_producer(w, SETTINGS("linger.ms", "20", "compression.type", "lz4")),
-                                    topic, 0, 0, 100),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
-    EXPECT(w, read_partition(w, topic, 0, 0, 100, &messages) == 100 && are_numbers(messages, 100, 0),
+    EXPECT_ERROR(
+        w,
+        produce_numbers(open_producer(w, SETTINGS("linger.ms", "20", "compression.type", "lz4")),
+                        topic, 0, 0, 100),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT(w,
+           read_partition(w, topic, 0, 0, 100, &messages) == 100 && are_numbers(messages, 100, 0),
            "the records changed");
     if (w->data)
-        EXPECT(w, (stored_attributes(w, topic, 0) & ATTRIBUTES_CODEC) == CODEC_GZIP, "attributes 0x%x",
-               stored_attributes(w, topic, 0));
+        EXPECT(w, (stored_attributes(w, topic, 0) & ATTRIBUTES_CODEC) == CODEC_GZIP,
+               "attributes 0x%x", stored_attributes(w, topic, 0));
     return true;
 }
 
@@ -181,7 +194,8 @@ static bool batch_above_the_topics_limit_is_too_large(struct world *w)
 static bool timestamp_far_in_the_future_is_refused(struct world *w)
 {
     const char *topic = make_topic(w, 1, NULL);
-    struct record r = {.topic = topic, .value = "x", .value_size = 1, .timestamp_ms = now_ms() + 7200000};
+    struct record r = {
+        .topic = topic, .value = "x", .value_size = 1, .timestamp_ms = now_ms() + 7200000};
 
     EXPECT(w, topic, "%s", w->reason);
     EXPECT_ERROR(w, produce_and_wait(admin(w), &r).error, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
@@ -193,7 +207,8 @@ static bool timestamp_far_in_the_future_is_refused(struct world *w)
 static bool timestamp_too_far_in_the_past_is_refused(struct world *w)
 {
     const char *topic = make_topic(w, 1, SETTINGS("message.timestamp.before.max.ms", "60000"));
-    struct record r = {.topic = topic, .value = "x", .value_size = 1, .timestamp_ms = now_ms() - 120000};
+    struct record r = {
+        .topic = topic, .value = "x", .value_size = 1, .timestamp_ms = now_ms() - 120000};
 
     EXPECT(w, topic, "%s", w->reason);
     EXPECT_ERROR(w, produce_and_wait(admin(w), &r).error, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
@@ -220,7 +235,8 @@ const struct client_case config_cases[] = {
     {"configs_of_an_unknown_topic_are_an_error", configs_of_an_unknown_topic_are_an_error},
     {"broker_configs_are_described", broker_configs_are_described},
     {"altered_config_takes_effect", altered_config_takes_effect},
-    {"topic_with_log_append_time_stamps_records_itself", topic_with_log_append_time_stamps_records_itself},
+    {"topic_with_log_append_time_stamps_records_itself",
+     topic_with_log_append_time_stamps_records_itself},
     {"topics_own_codec_replaces_the_producers", topics_own_codec_replaces_the_producers},
     {"batch_above_the_topics_limit_is_too_large", batch_above_the_topics_limit_is_too_large},
     {"timestamp_far_in_the_future_is_refused", timestamp_far_in_the_future_is_refused},

@@ -42,7 +42,8 @@ static bool reading_from_the_end_gives_only_what_follows(struct world *w)
         return false;
     EXPECT(w, consume(w, consumer, 1, 1500, NULL) == 0, "an old record came");
     EXPECT_ERROR(w, produce_numbers(admin(w), topic, 0, 100, 3), RD_KAFKA_RESP_ERR_NO_ERROR);
-    EXPECT(w, consume(w, consumer, 3, WORLD_TIMEOUT_MS, &messages) == 3, "the new records did not come");
+    EXPECT(w, consume(w, consumer, 3, WORLD_TIMEOUT_MS, &messages) == 3,
+           "the new records did not come");
     EXPECT(w, are_numbers(messages, 3, 100), "other records came");
     return true;
 }
@@ -53,7 +54,8 @@ static bool reading_from_an_offset_inside_a_batch_starts_there(struct world *w)
     rd_kafka_message_t **messages;
 
     EXPECT(w, topic, "%s", w->reason);
-    EXPECT_ERROR(w, produce_numbers(open_producer(w, SETTINGS("linger.ms", "100")), topic, 0, 0, 100),
+    EXPECT_ERROR(w,
+                 produce_numbers(open_producer(w, SETTINGS("linger.ms", "100")), topic, 0, 0, 100),
                  RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, read_partition(w, topic, 0, 57, 43, &messages) == 43, "not all came back");
     EXPECT(w, messages[0]->offset == 57 && are_numbers(messages, 43, 57), "it starts at %d",
@@ -127,12 +129,14 @@ static bool watermarks_tell_both_ends(struct world *w)
     int64_t low, high, cut;
 
     EXPECT(w, topic, "%s", w->reason);
-    EXPECT_ERROR(w, rd_kafka_query_watermark_offsets(admin(w), topic, 0, &low, &high, WORLD_TIMEOUT_MS),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(
+        w, rd_kafka_query_watermark_offsets(admin(w), topic, 0, &low, &high, WORLD_TIMEOUT_MS),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, low == 0 && high == 42, "%d to %d", (int)low, (int)high);
     EXPECT_ERROR(w, delete_records(w, topic, 40, &cut), RD_KAFKA_RESP_ERR_NO_ERROR);
-    EXPECT_ERROR(w, rd_kafka_query_watermark_offsets(admin(w), topic, 0, &low, &high, WORLD_TIMEOUT_MS),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(
+        w, rd_kafka_query_watermark_offsets(admin(w), topic, 0, &low, &high, WORLD_TIMEOUT_MS),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, low == 40 && high == 42, "%d to %d after the cut", (int)low, (int)high);
     return true;
 }
@@ -160,12 +164,13 @@ static bool offsets_are_found_by_time(struct world *w)
 
     EXPECT(w, topic, "%s", w->reason);
     for (int i = 0; i < RECORDS; i++)
-        EXPECT_ERROR(w, produce(producer,
-                                &(struct record){.topic = topic,
-                                                 .value = "x",
-                                                 .value_size = 1,
-                                                 .timestamp_ms = start + i * STEP_MS},
-                                NULL),
+        EXPECT_ERROR(w,
+                     produce(producer,
+                             &(struct record){.topic = topic,
+                                              .value = "x",
+                                              .value_size = 1,
+                                              .timestamp_ms = start + i * STEP_MS},
+                             NULL),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT_ERROR(w, rd_kafka_flush(producer, WORLD_TIMEOUT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, offset_of_time(w, topic, start - 5) == 0, "before the first");
@@ -195,7 +200,8 @@ static bool deleted_records_are_not_read_again(struct world *w)
     EXPECT(w, messages[0]->offset == 7 && are_numbers(messages, 13, 7), "it starts at %d",
            (int)messages[0]->offset);
     EXPECT_ERROR(w, delete_records(w, topic, 21, &low), RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
-    EXPECT_ERROR(w, delete_records(w, topic, RD_KAFKA_OFFSET_END, &low), RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(w, delete_records(w, topic, RD_KAFKA_OFFSET_END, &low),
+                 RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, low == 20, "after deleting all the log starts at %d", (int)low);
     return true;
 }
@@ -220,17 +226,18 @@ static bool hundred_partitions_are_read_at_once(struct world *w)
     EXPECT_ERROR(w, error, RD_KAFKA_RESP_ERR_NO_ERROR);
     for (int i = 0; i < EACH; i++)
         for (int p = 0; p < PARTITIONS; p++)
-            EXPECT_ERROR(w, produce(producer,
-                                    &(struct record){
-                                        .topic = topic, .partition = p, .value = "x", .value_size = 1},
-                                    NULL),
+            EXPECT_ERROR(w,
+                         produce(producer,
+                                 &(struct record){
+                                     .topic = topic, .partition = p, .value = "x", .value_size = 1},
+                                 NULL),
                          RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT_ERROR(w, rd_kafka_flush(producer, WORLD_TIMEOUT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
     count = consume(w, consumer, PARTITIONS * EACH, WORLD_TIMEOUT_MS, &messages);
     EXPECT(w, count == PARTITIONS * EACH, "%zu came back", count);
     for (size_t i = 0; i < count; i++)
-        EXPECT(w, messages[i]->offset == seen[messages[i]->partition]++, "partition %d is out of order",
-               messages[i]->partition);
+        EXPECT(w, messages[i]->offset == seen[messages[i]->partition]++,
+               "partition %d is out of order", messages[i]->partition);
     return true;
 }
 
@@ -239,15 +246,16 @@ static bool record_larger_than_the_fetch_limits_still_comes(struct world *w)
 {
     static char value[300000];
     const char *topic = make_topic(w, 1, NULL);
-    rd_kafka_t *consumer = open_consumer(
-        w, SETTINGS("fetch.message.max.bytes", "1000", "fetch.max.bytes", "1000", "message.max.bytes", "1000"));
+    rd_kafka_t *consumer =
+        open_consumer(w, SETTINGS("fetch.message.max.bytes", "1000", "fetch.max.bytes", "1000",
+                                  "message.max.bytes", "1000"));
     rd_kafka_message_t **messages;
     struct delivery d;
 
     EXPECT(w, topic, "%s", w->reason);
     for (int i = 0; i < 3; i++) {
-        d = produce_and_wait(admin(w),
-                             &(struct record){.topic = topic, .value = value, .value_size = sizeof value});
+        d = produce_and_wait(
+            admin(w), &(struct record){.topic = topic, .value = value, .value_size = sizeof value});
         EXPECT_ERROR(w, d.error, RD_KAFKA_RESP_ERR_NO_ERROR);
     }
     if (!assign(w, consumer, topic, 0, 0))
@@ -261,7 +269,8 @@ static bool record_larger_than_the_fetch_limits_still_comes(struct world *w)
 static bool waiting_fetch_is_woken_by_a_record(struct world *w)
 {
     const char *topic = make_topic(w, 1, NULL);
-    rd_kafka_t *consumer = open_consumer(w, SETTINGS("fetch.wait.max.ms", "10000", "socket.timeout.ms", "60000"));
+    rd_kafka_t *consumer =
+        open_consumer(w, SETTINGS("fetch.wait.max.ms", "10000", "socket.timeout.ms", "60000"));
     int64_t sent, took;
 
     EXPECT(w, topic, "%s", w->reason);
@@ -279,8 +288,9 @@ static bool waiting_fetch_is_woken_by_a_record(struct world *w)
 static bool fetch_waits_until_enough_bytes_or_its_time_is_up(struct world *w)
 {
     const char *topic = make_topic(w, 1, NULL);
-    rd_kafka_t *consumer = open_consumer(
-        w, SETTINGS("fetch.min.bytes", "100000", "fetch.wait.max.ms", "3000", "socket.timeout.ms", "60000"));
+    rd_kafka_t *consumer =
+        open_consumer(w, SETTINGS("fetch.min.bytes", "100000", "fetch.wait.max.ms", "3000",
+                                  "socket.timeout.ms", "60000"));
     static char value[150000];
     int64_t sent, took;
     struct delivery d;
@@ -295,7 +305,8 @@ static bool fetch_waits_until_enough_bytes_or_its_time_is_up(struct world *w)
     usleep(200000);
     /* Enough bytes: they come at once. */
     sent = now_ms();
-    d = produce_and_wait(admin(w), &(struct record){.topic = topic, .value = value, .value_size = sizeof value});
+    d = produce_and_wait(
+        admin(w), &(struct record){.topic = topic, .value = value, .value_size = sizeof value});
     EXPECT_ERROR(w, d.error, RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, consume(w, consumer, 1, 10000, NULL) == 1, "the large record did not come");
     took = now_ms() - sent;
@@ -340,7 +351,8 @@ static bool consumer_follows_a_producer_as_it_writes(struct world *w)
         char value[16];
         int size = snprintf(value, sizeof value, "%d", i);
 
-        produce(producer, &(struct record){.topic = topic, .value = value, .value_size = (size_t)size}, NULL);
+        produce(producer,
+                &(struct record){.topic = topic, .value = value, .value_size = (size_t)size}, NULL);
         if (i % 50 == 0)
             count += consume(w, consumer, 1000, 1, NULL);
     }
@@ -353,7 +365,8 @@ static bool consumer_follows_a_producer_as_it_writes(struct world *w)
 const struct client_case consume_cases[] = {
     {"reading_from_the_beginning_gives_everything", reading_from_the_beginning_gives_everything},
     {"reading_from_the_end_gives_only_what_follows", reading_from_the_end_gives_only_what_follows},
-    {"reading_from_an_offset_inside_a_batch_starts_there", reading_from_an_offset_inside_a_batch_starts_there},
+    {"reading_from_an_offset_inside_a_batch_starts_there",
+     reading_from_an_offset_inside_a_batch_starts_there},
     {"offset_out_of_range_resets_to_the_earliest", offset_out_of_range_resets_to_the_earliest},
     {"offset_out_of_range_is_told_when_no_reset_is_wanted",
      offset_out_of_range_is_told_when_no_reset_is_wanted},
@@ -362,9 +375,11 @@ const struct client_case consume_cases[] = {
     {"offsets_are_found_by_time", offsets_are_found_by_time},
     {"deleted_records_are_not_read_again", deleted_records_are_not_read_again},
     {"hundred_partitions_are_read_at_once", hundred_partitions_are_read_at_once},
-    {"record_larger_than_the_fetch_limits_still_comes", record_larger_than_the_fetch_limits_still_comes},
+    {"record_larger_than_the_fetch_limits_still_comes",
+     record_larger_than_the_fetch_limits_still_comes},
     {"waiting_fetch_is_woken_by_a_record", waiting_fetch_is_woken_by_a_record},
-    {"fetch_waits_until_enough_bytes_or_its_time_is_up", fetch_waits_until_enough_bytes_or_its_time_is_up},
+    {"fetch_waits_until_enough_bytes_or_its_time_is_up",
+     fetch_waits_until_enough_bytes_or_its_time_is_up},
     {"end_of_partition_is_where_the_records_end", end_of_partition_is_where_the_records_end},
     {"consumer_follows_a_producer_as_it_writes", consumer_follows_a_producer_as_it_writes},
     {NULL, NULL},

@@ -1,4 +1,5 @@
-/* Consumer groups as librdkafka forms them: who gets which partitions, what is committed, static members. */
+/* Consumer groups as librdkafka forms them: who gets which partitions, what is committed, static
+ * members. */
 
 #include <stdio.h>
 #include <string.h>
@@ -6,8 +7,9 @@
 
 #include "tests/interop/client.h"
 
-#define PARTITIONS    6
-#define GROUP_WAIT_MS 30000 /* a rebalance takes a heartbeat of every member; generous for sanitizers */
+#define PARTITIONS 6
+/* a rebalance takes a heartbeat of every member; generous for sanitizers */
+#define GROUP_WAIT_MS 30000
 
 /* A group name not used before; borrowed until the next call. */
 static const char *new_group(struct world *w)
@@ -18,11 +20,13 @@ static const char *new_group(struct world *w)
     return name;
 }
 
-static rd_kafka_t *open_member(struct world *w, const char *group, const char *strategy, const char *instance)
+static rd_kafka_t *open_member(struct world *w, const char *group, const char *strategy,
+                               const char *instance)
 {
-    return open_consumer(w, SETTINGS("group.id", group, "partition.assignment.strategy", strategy, "session.timeout.ms",
-                                     "6000", "heartbeat.interval.ms", "200", "auto.offset.reset", "earliest",
-                                     "enable.auto.offset.store", "true", "group.instance.id", instance));
+    return open_consumer(w, SETTINGS("group.id", group, "partition.assignment.strategy", strategy,
+                                     "session.timeout.ms", "6000", "heartbeat.interval.ms", "200",
+                                     "auto.offset.reset", "earliest", "enable.auto.offset.store",
+                                     "true", "group.instance.id", instance));
 }
 
 static bool subscribe(struct world *w, rd_kafka_t *member, const char *topic)
@@ -49,7 +53,8 @@ static int owned(rd_kafka_t *member)
     return count;
 }
 
-/* One round of polling; what comes is counted by partition and offset in seen, when that is wanted. */
+/* One round of polling; what comes is counted by partition and offset in seen, when that is
+ * wanted. */
 static int poll_members(rd_kafka_t *const *members, size_t count, int (*seen)[64])
 {
     int got = 0;
@@ -68,7 +73,8 @@ static int poll_members(rd_kafka_t *const *members, size_t count, int (*seen)[64
 }
 
 /* Polls until each member owns so many partitions. */
-static bool wait_shares(struct world *w, rd_kafka_t *const *members, size_t count, const int *shares)
+static bool wait_shares(struct world *w, rd_kafka_t *const *members, size_t count,
+                        const int *shares)
 {
     int64_t deadline = now_ms() + GROUP_WAIT_MS;
 
@@ -80,8 +86,9 @@ static bool wait_shares(struct world *w, rd_kafka_t *const *members, size_t coun
             all = all && owned(members[i]) == shares[i];
         if (all)
             return true;
-        EXPECT(w, now_ms() < deadline, "%d members: they own %d, %d, %d", (int)count, owned(members[0]),
-               count > 1 ? owned(members[1]) : -1, count > 2 ? owned(members[2]) : -1);
+        EXPECT(w, now_ms() < deadline, "%d members: they own %d, %d, %d", (int)count,
+               owned(members[0]), count > 1 ? owned(members[1]) : -1,
+               count > 2 ? owned(members[2]) : -1);
     }
 }
 
@@ -142,7 +149,8 @@ static int64_t committed(struct world *w, rd_kafka_t *member, const char *topic)
     offset = list->elems[0].offset;
     rd_kafka_topic_partition_list_destroy(list);
     if (error) {
-        world_fail(w, __FILE__, __LINE__, "asking for the committed offset: %s", rd_kafka_err2name(error));
+        world_fail(w, __FILE__, __LINE__, "asking for the committed offset: %s",
+                   rd_kafka_err2name(error));
         return INT64_MIN;
     }
     return offset;
@@ -173,13 +181,15 @@ static bool next_member_resumes_where_the_last_one_committed(struct world *w)
     one = open_member(w, group, "range", "");
     if (!subscribe(w, one, name))
         return false;
-    EXPECT(w, consume(w, one, 60, GROUP_WAIT_MS, &messages) == 60, "the first member reads too little");
+    EXPECT(w, consume(w, one, 60, GROUP_WAIT_MS, &messages) == 60,
+           "the first member reads too little");
     EXPECT_ERROR(w, commit(one, name, 60), RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT_ERROR(w, rd_kafka_consumer_close(one), RD_KAFKA_RESP_ERR_NO_ERROR);
     two = open_member(w, group, "range", "");
     if (!subscribe(w, two, name))
         return false;
-    EXPECT(w, consume(w, two, 40, GROUP_WAIT_MS, &messages) == 40, "the second member reads too little");
+    EXPECT(w, consume(w, two, 40, GROUP_WAIT_MS, &messages) == 40,
+           "the second member reads too little");
     EXPECT(w, are_numbers(messages, 40, 60), "it began at %d", (int)messages[0]->offset);
     return true;
 }
@@ -260,7 +270,8 @@ static bool member_of_a_killed_broker_goes_on(struct world *w)
     if (!world_restart(w, true))
         return world_skip(w, "the broker is not ours to restart");
     EXPECT_ERROR(w, commit(member, name, 10), RD_KAFKA_RESP_ERR_NO_ERROR);
-    EXPECT_ERROR(w, produce_numbers(open_producer(w, NO_SETTINGS), name, 0, 10, 10), RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(w, produce_numbers(open_producer(w, NO_SETTINGS), name, 0, 10, 10),
+                 RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, consume(w, member, 10, GROUP_WAIT_MS, &messages) == 10, "it does not go on");
     EXPECT(w, are_numbers(messages, 10, 10), "it goes on at %d", (int)messages[0]->offset);
     return true;
@@ -286,7 +297,8 @@ static bool static_member_restarts_without_a_rebalance(struct world *w)
         return false;
     for (int64_t deadline = now_ms() + GROUP_WAIT_MS; owned(members[1]) != 3;) {
         poll_members(members, 2, NULL);
-        EXPECT(w, owned(members[0]) == 3, "the other member was rebalanced: it owns %d", owned(members[0]));
+        EXPECT(w, owned(members[0]) == 3, "the other member was rebalanced: it owns %d",
+               owned(members[0]));
         EXPECT(w, now_ms() < deadline, "it does not get its partitions back");
     }
     return true;
@@ -304,7 +316,8 @@ static bool second_of_an_instance_fences_the_first(struct world *w)
     snprintf(group, sizeof group, "%s", new_group(w));
     first = open_member(w, group, "range", "twin");
     second = open_member(w, group, "range", "twin");
-    if (!subscribe(w, first, name) || !wait_shares(w, &first, 1, (int[]){1}) || !subscribe(w, second, name))
+    if (!subscribe(w, first, name) || !wait_shares(w, &first, 1, (int[]){1}) ||
+        !subscribe(w, second, name))
         return false;
     for (int64_t deadline = now_ms() + GROUP_WAIT_MS; !error && now_ms() < deadline;) {
         poll_members((rd_kafka_t *[]){first, second}, 2, NULL);
@@ -317,8 +330,10 @@ static bool second_of_an_instance_fences_the_first(struct world *w)
 const struct client_case group_cases[] = {
     {"members_share_partitions_by_range", members_share_partitions_by_range},
     {"members_share_partitions_by_roundrobin", members_share_partitions_by_roundrobin},
-    {"members_share_partitions_by_cooperative_sticky", members_share_partitions_by_cooperative_sticky},
-    {"next_member_resumes_where_the_last_one_committed", next_member_resumes_where_the_last_one_committed},
+    {"members_share_partitions_by_cooperative_sticky",
+     members_share_partitions_by_cooperative_sticky},
+    {"next_member_resumes_where_the_last_one_committed",
+     next_member_resumes_where_the_last_one_committed},
     {"commits_survive_kill_9_and_a_clean_restart", commits_survive_kill_9_and_a_clean_restart},
     {"offsets_of_a_deleted_topic_are_gone", offsets_of_a_deleted_topic_are_gone},
     {"member_of_a_killed_broker_goes_on", member_of_a_killed_broker_goes_on},

@@ -1,4 +1,5 @@
-/* What producers send comes back as it was: codecs, headers, nulls, sizes, order, acknowledgements. */
+/* What producers send comes back as it was: codecs, headers, nulls, sizes, order,
+ * acknowledgements. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 
 enum { ATTRIBUTES_CODEC = 7 };
 
-/* Records with keys, values and a header, through one codec; the codec is looked up in the stored batch. */
+/* Records with keys, values and a header, through one codec; the codec is looked up in the stored
+ * batch. */
 static bool codec_round_trip(struct world *w, const char *codec, int stored_as)
 {
     enum { RECORDS = 500 };
@@ -22,17 +24,19 @@ static bool codec_round_trip(struct world *w, const char *codec, int stored_as)
         char key[16], value[120];
         rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
         int key_size = snprintf(key, sizeof key, "k%d", i);
-        int value_size = snprintf(value, sizeof value, "%d %s", i, "again and again and again and again");
+        int value_size =
+            snprintf(value, sizeof value, "%d %s", i, "again and again and again and again");
 
         rd_kafka_header_add(headers, "n", -1, key, key_size);
-        EXPECT_ERROR(w, produce(producer,
-                                &(struct record){.topic = topic,
-                                                 .key = key,
-                                                 .key_size = (size_t)key_size,
-                                                 .value = value,
-                                                 .value_size = (size_t)value_size,
-                                                 .headers = headers},
-                                NULL),
+        EXPECT_ERROR(w,
+                     produce(producer,
+                             &(struct record){.topic = topic,
+                                              .key = key,
+                                              .key_size = (size_t)key_size,
+                                              .value = value,
+                                              .value_size = (size_t)value_size,
+                                              .headers = headers},
+                             NULL),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
     }
     EXPECT_ERROR(w, rd_kafka_flush(producer, WORLD_TIMEOUT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
@@ -46,16 +50,19 @@ static bool codec_round_trip(struct world *w, const char *codec, int stored_as)
         snprintf(key, sizeof key, "k%d", i);
         snprintf(value, sizeof value, "%d %s", i, "again and again and again and again");
         EXPECT(w, messages[i]->offset == i && value_is(messages[i], value), "record %d changed", i);
-        EXPECT(w, messages[i]->key_len == strlen(key) && !memcmp(messages[i]->key, key, strlen(key)),
+        EXPECT(w,
+               messages[i]->key_len == strlen(key) && !memcmp(messages[i]->key, key, strlen(key)),
                "key %d changed", i);
-        EXPECT_ERROR(w, rd_kafka_message_headers(messages[i], &headers), RD_KAFKA_RESP_ERR_NO_ERROR);
+        EXPECT_ERROR(w, rd_kafka_message_headers(messages[i], &headers),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
         EXPECT_ERROR(w, rd_kafka_header_get_last(headers, "n", &header, &header_size),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
-        EXPECT(w, header_size == strlen(key) && !memcmp(header, key, header_size), "header %d changed", i);
+        EXPECT(w, header_size == strlen(key) && !memcmp(header, key, header_size),
+               "header %d changed", i);
     }
     if (w->data)
-        EXPECT(w, (stored_attributes(w, topic, 0) & ATTRIBUTES_CODEC) == stored_as, "attributes 0x%x",
-               stored_attributes(w, topic, 0));
+        EXPECT(w, (stored_attributes(w, topic, 0) & ATTRIBUTES_CODEC) == stored_as,
+               "attributes 0x%x", stored_attributes(w, topic, 0));
     return true;
 }
 
@@ -112,7 +119,8 @@ static bool headers_keep_order_repeats_and_nulls(struct world *w)
                      RD_KAFKA_RESP_ERR_NO_ERROR);
         EXPECT(w, !strcmp(name, wanted[i].name), "header %zu is named '%s'", i, name);
         EXPECT(w, !value == !wanted[i].value, "header %zu: null and not null", i);
-        EXPECT(w, !value || (size == strlen(wanted[i].value) && !memcmp(value, wanted[i].value, size)),
+        EXPECT(w,
+               !value || (size == strlen(wanted[i].value) && !memcmp(value, wanted[i].value, size)),
                "header %zu changed", i);
     }
     return true;
@@ -135,9 +143,12 @@ static bool null_and_empty_keys_and_values_stay_what_they_are(struct world *w)
         EXPECT_ERROR(w, produce_and_wait(admin(w), &records[i]).error, RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, read_partition(w, topic, 0, 0, RECORDS, &messages) == RECORDS, "not all came back");
     for (size_t i = 0; i < RECORDS; i++) {
-        EXPECT(w, !messages[i]->key == !records[i].key && messages[i]->key_len == records[i].key_size,
+        EXPECT(w,
+               !messages[i]->key == !records[i].key && messages[i]->key_len == records[i].key_size,
                "the key of record %zu", i);
-        EXPECT(w, !messages[i]->payload == !records[i].value && messages[i]->len == records[i].value_size,
+        EXPECT(w,
+               !messages[i]->payload == !records[i].value &&
+                   messages[i]->len == records[i].value_size,
                "the value of record %zu", i);
     }
     return true;
@@ -155,10 +166,12 @@ static bool record_as_large_as_allowed_comes_back(struct world *w)
 
     for (size_t i = 0; i < SIZE + 200; i++)
         value[i] = (unsigned char)(i * 2654435761u >> 24);
-    fits = produce_and_wait(producer, &(struct record){.topic = topic, .value = value, .value_size = SIZE});
+    fits = produce_and_wait(producer,
+                            &(struct record){.topic = topic, .value = value, .value_size = SIZE});
     too_large = produce_and_wait(
         producer, &(struct record){.topic = topic, .value = value, .value_size = SIZE + 200});
-    small = produce_and_wait(producer, &(struct record){.topic = topic, .value = value, .value_size = 10});
+    small = produce_and_wait(producer,
+                             &(struct record){.topic = topic, .value = value, .value_size = 10});
     same = read_partition(w, topic, 0, 0, 1, &messages) == 1 && messages[0]->len == SIZE &&
            !memcmp(messages[0]->payload, value, SIZE);
     free(value);
@@ -181,7 +194,8 @@ static bool ten_megabytes_pass_where_the_topic_allows_them(struct world *w)
     bool same;
 
     memset(value, 'L', SIZE);
-    d = produce_and_wait(producer, &(struct record){.topic = topic, .value = value, .value_size = SIZE});
+    d = produce_and_wait(producer,
+                         &(struct record){.topic = topic, .value = value, .value_size = SIZE});
     same = read_partition(w, topic, 0, 0, 1, &messages) == 1 && messages[0]->len == SIZE &&
            !memcmp(messages[0]->payload, value, SIZE);
     free(value);
@@ -199,8 +213,9 @@ static bool create_times_are_kept(struct world *w)
     struct delivery d;
 
     EXPECT(w, topic, "%s", w->reason);
-    d = produce_and_wait(admin(w),
-                         &(struct record){.topic = topic, .value = "x", .value_size = 1, .timestamp_ms = stamp});
+    d = produce_and_wait(
+        admin(w),
+        &(struct record){.topic = topic, .value = "x", .value_size = 1, .timestamp_ms = stamp});
     EXPECT_ERROR(w, d.error, RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, read_partition(w, topic, 0, 0, 1, &messages) == 1, "nothing came back");
     EXPECT(w, rd_kafka_message_timestamp(messages[0], &type) == stamp, "another timestamp");
@@ -212,8 +227,9 @@ static bool idempotent_producer_with_many_in_flight_keeps_order(struct world *w)
 {
     enum { RECORDS = 30000, PARTITIONS = 3 };
     const char *topic = make_topic(w, PARTITIONS, NULL);
-    rd_kafka_t *producer = open_producer(w, SETTINGS("enable.idempotence", "true", "batch.num.messages", "20",
-                                                     "max.in.flight.requests.per.connection", "5"));
+    rd_kafka_t *producer =
+        open_producer(w, SETTINGS("enable.idempotence", "true", "batch.num.messages", "20",
+                                  "max.in.flight.requests.per.connection", "5"));
     rd_kafka_message_t **messages;
 
     EXPECT(w, topic, "%s", w->reason);
@@ -221,12 +237,13 @@ static bool idempotent_producer_with_many_in_flight_keeps_order(struct world *w)
         char value[16];
         int size = snprintf(value, sizeof value, "%d", i / PARTITIONS);
 
-        EXPECT_ERROR(w, produce(producer,
-                                &(struct record){.topic = topic,
-                                                 .partition = i % PARTITIONS,
-                                                 .value = value,
-                                                 .value_size = (size_t)size},
-                                NULL),
+        EXPECT_ERROR(w,
+                     produce(producer,
+                             &(struct record){.topic = topic,
+                                              .partition = i % PARTITIONS,
+                                              .value = value,
+                                              .value_size = (size_t)size},
+                             NULL),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
     }
     EXPECT_ERROR(w, rd_kafka_flush(producer, WORLD_TIMEOUT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
@@ -234,9 +251,12 @@ static bool idempotent_producer_with_many_in_flight_keeps_order(struct world *w)
     for (int p = 0; p < PARTITIONS; p++) {
         int64_t low, high;
 
-        EXPECT(w, read_partition(w, topic, p, 0, RECORDS / PARTITIONS, &messages) == RECORDS / PARTITIONS,
+        EXPECT(w,
+               read_partition(w, topic, p, 0, RECORDS / PARTITIONS, &messages) ==
+                   RECORDS / PARTITIONS,
                "partition %d lost records", p);
-        EXPECT(w, are_numbers(messages, RECORDS / PARTITIONS, 0), "partition %d is out of order", p);
+        EXPECT(w, are_numbers(messages, RECORDS / PARTITIONS, 0), "partition %d is out of order",
+               p);
         rd_kafka_query_watermark_offsets(producer, topic, p, &low, &high, WORLD_TIMEOUT_MS);
         EXPECT(w, high == RECORDS / PARTITIONS, "partition %d ends at %d", p, (int)high);
     }
@@ -252,10 +272,12 @@ static bool acks(struct world *w, const char *acks_setting, bool has_offset)
 
     EXPECT(w, topic, "%s", w->reason);
     EXPECT_ERROR(w, produce_numbers(producer, topic, 0, 0, 100), RD_KAFKA_RESP_ERR_NO_ERROR);
-    d = produce_and_wait(producer, &(struct record){.topic = topic, .value = "100", .value_size = 3});
+    d = produce_and_wait(producer,
+                         &(struct record){.topic = topic, .value = "100", .value_size = 3});
     EXPECT_ERROR(w, d.error, RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !has_offset || d.offset == 100, "acknowledged at offset %d", (int)d.offset);
-    EXPECT(w, read_partition(w, topic, 0, 0, 101, &messages) == 101 && are_numbers(messages, 101, 0),
+    EXPECT(w,
+           read_partition(w, topic, 0, 0, 101, &messages) == 101 && are_numbers(messages, 101, 0),
            "records are missing");
     return true;
 }
@@ -293,8 +315,9 @@ static bool producing_to_a_partition_beyond_the_last_fails(struct world *w)
     struct delivery d;
 
     EXPECT(w, topic, "%s", w->reason);
-    d = produce_and_wait(open_producer(w, SETTINGS("message.timeout.ms", "3000")),
-                         &(struct record){.topic = topic, .partition = 2, .value = "x", .value_size = 1});
+    d = produce_and_wait(
+        open_producer(w, SETTINGS("message.timeout.ms", "3000")),
+        &(struct record){.topic = topic, .partition = 2, .value = "x", .value_size = 1});
     EXPECT_ERROR(w, d.error, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
     return true;
 }
@@ -328,8 +351,10 @@ static bool several_producers_share_a_partition(struct world *w)
         char text[16];
         int p, round;
 
-        snprintf(text, sizeof text, "%.*s", (int)messages[i]->len, (const char *)messages[i]->payload);
-        EXPECT(w, sscanf(text, "%d %d", &p, &round) == 2 && round == next[p]++, "'%s' is out of order", text);
+        snprintf(text, sizeof text, "%.*s", (int)messages[i]->len,
+                 (const char *)messages[i]->payload);
+        EXPECT(w, sscanf(text, "%d %d", &p, &round) == 2 && round == next[p]++,
+               "'%s' is out of order", text);
     }
     return true;
 }
@@ -344,7 +369,8 @@ const struct client_case produce_cases[] = {
     {"null_and_empty_keys_and_values_stay_what_they_are",
      null_and_empty_keys_and_values_stay_what_they_are},
     {"record_as_large_as_allowed_comes_back", record_as_large_as_allowed_comes_back},
-    {"ten_megabytes_pass_where_the_topic_allows_them", ten_megabytes_pass_where_the_topic_allows_them},
+    {"ten_megabytes_pass_where_the_topic_allows_them",
+     ten_megabytes_pass_where_the_topic_allows_them},
     {"create_times_are_kept", create_times_are_kept},
     {"idempotent_producer_with_many_in_flight_keeps_order",
      idempotent_producer_with_many_in_flight_keeps_order},
@@ -352,7 +378,8 @@ const struct client_case produce_cases[] = {
     {"acks_of_the_leader_carry_offsets", acks_of_the_leader_carry_offsets},
     {"acks_of_all_carry_offsets", acks_of_all_carry_offsets},
     {"producing_creates_an_unknown_topic", producing_creates_an_unknown_topic},
-    {"producing_to_a_partition_beyond_the_last_fails", producing_to_a_partition_beyond_the_last_fails},
+    {"producing_to_a_partition_beyond_the_last_fails",
+     producing_to_a_partition_beyond_the_last_fails},
     {"several_producers_share_a_partition", several_producers_share_a_partition},
     {NULL, NULL},
 };

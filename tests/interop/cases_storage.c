@@ -1,5 +1,5 @@
-/* What the disk must do for clients: segments, retention, restarts. The runner's settings make retention
- * checks frequent (log.retention.check.interval.ms). */
+/* What the disk must do for clients: segments, retention, restarts. The runner's settings make
+ * retention checks frequent (log.retention.check.interval.ms). */
 
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,8 @@
 enum { VALUE_BYTES = 10000 };
 
 /* Fills partition 0 with about a megabyte a step, the step's number first in each value. */
-static rd_kafka_resp_err_t fill(rd_kafka_t *producer, const char *topic, int megabytes, int64_t timestamp_ms)
+static rd_kafka_resp_err_t fill(rd_kafka_t *producer, const char *topic, int megabytes,
+                                int64_t timestamp_ms)
 {
     char value[VALUE_BYTES];
 
@@ -39,14 +40,17 @@ static bool log_of_many_segments_reads_as_one(struct world *w)
     size_t count;
 
     EXPECT(w, topic, "%s", w->reason);
-    EXPECT_ERROR(w, fill(open_producer(w, SETTINGS("linger.ms", "5", "batch.size", "100000")), topic, 8, 0),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(
+        w, fill(open_producer(w, SETTINGS("linger.ms", "5", "batch.size", "100000")), topic, 8, 0),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
     if (w->data)
-        EXPECT(w, stored_files(w, topic, 0, ".log") >= 7, "%d segments", stored_files(w, topic, 0, ".log"));
+        EXPECT(w, stored_files(w, topic, 0, ".log") >= 7, "%d segments",
+               stored_files(w, topic, 0, ".log"));
     count = read_partition(w, topic, 0, 0, 800, &messages);
     EXPECT(w, count == 800, "%zu came back", count);
     for (size_t i = 0; i < count; i++)
-        EXPECT(w, messages[i]->offset == (int64_t)i, "record %zu has offset %d", i, (int)messages[i]->offset);
+        EXPECT(w, messages[i]->offset == (int64_t)i, "record %zu has offset %d", i,
+               (int)messages[i]->offset);
     EXPECT(w, read_partition(w, topic, 0, 555, 1, &messages) == 1 && messages[0]->offset == 555,
            "an offset in the middle is not found");
     return true;
@@ -66,25 +70,30 @@ static bool wait_log_start_above(struct world *w, const char *topic, int64_t off
 
 static bool retention_by_size_drops_old_segments(struct world *w)
 {
-    const char *topic = make_topic(w, 1, SETTINGS("segment.bytes", "1048576", "retention.bytes", "2200000",
-                                                  "file.delete.delay.ms", "0"));
+    const char *topic = make_topic(w, 1,
+                                   SETTINGS("segment.bytes", "1048576", "retention.bytes",
+                                            "2200000", "file.delete.delay.ms", "0"));
     rd_kafka_message_t **messages;
     int64_t low = 0, high;
 
     EXPECT(w, topic, "%s", w->reason);
-    EXPECT_ERROR(w, fill(open_producer(w, SETTINGS("linger.ms", "5", "batch.size", "100000")), topic, 8, 0),
-                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    EXPECT_ERROR(
+        w, fill(open_producer(w, SETTINGS("linger.ms", "5", "batch.size", "100000")), topic, 8, 0),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
     if (!wait_log_start_above(w, topic, 400, &low, &high))
         return false;
     EXPECT(w, low < 700, "more went than needed: the log starts at %d", (int)low);
-    EXPECT(w, read_partition(w, topic, 0, RD_KAFKA_OFFSET_BEGINNING, 1, &messages) == 1 &&
-                  messages[0]->offset == low,
+    EXPECT(w,
+           read_partition(w, topic, 0, RD_KAFKA_OFFSET_BEGINNING, 1, &messages) == 1 &&
+               messages[0]->offset == low,
            "reading does not start at the log start");
     if (w->data) {
         for (int64_t deadline = now_ms() + WORLD_TIMEOUT_MS; now_ms() < deadline; usleep(50000))
-            if (stored_files(w, topic, 0, ".log") <= 4 && stored_files(w, topic, 0, ".deleted") == 0)
+            if (stored_files(w, topic, 0, ".log") <= 4 &&
+                stored_files(w, topic, 0, ".deleted") == 0)
                 break;
-        EXPECT(w, stored_files(w, topic, 0, ".log") <= 4 && stored_files(w, topic, 0, ".deleted") == 0,
+        EXPECT(w,
+               stored_files(w, topic, 0, ".log") <= 4 && stored_files(w, topic, 0, ".deleted") == 0,
                "%d segments and %d deleted files are left", stored_files(w, topic, 0, ".log"),
                stored_files(w, topic, 0, ".deleted"));
     }
@@ -93,7 +102,8 @@ static bool retention_by_size_drops_old_segments(struct world *w)
 
 static bool retention_by_time_drops_old_records(struct world *w)
 {
-    const char *topic = make_topic(w, 1, SETTINGS("segment.bytes", "1048576", "retention.ms", "3600000"));
+    const char *topic =
+        make_topic(w, 1, SETTINGS("segment.bytes", "1048576", "retention.ms", "3600000"));
     rd_kafka_t *producer = open_producer(w, SETTINGS("linger.ms", "5", "batch.size", "100000"));
     int64_t low = 0, high;
 
@@ -119,20 +129,25 @@ static bool survives(struct world *w, bool hard)
         return world_skip(w, "nobody here restarts the broker");
     EXPECT(w, topic, "%s", w->reason);
     for (int p = 0; p < 3; p++)
-        EXPECT_ERROR(w, produce_numbers(producer, topic, p, p, RECORDS), RD_KAFKA_RESP_ERR_NO_ERROR);
+        EXPECT_ERROR(w, produce_numbers(producer, topic, p, p, RECORDS),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, world_restart(w, hard), "the broker did not come back");
     if (!wait_led(w, topic, 3))
         return false;
     for (int p = 0; p < 3; p++)
-        EXPECT(w, read_partition(w, topic, p, 0, RECORDS, &messages) == RECORDS &&
-                      are_numbers(messages, RECORDS, p),
+        EXPECT(w,
+               read_partition(w, topic, p, 0, RECORDS, &messages) == RECORDS &&
+                   are_numbers(messages, RECORDS, p),
                "partition %d lost records", p);
-    EXPECT_ERROR(w, describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "retention.ms", value, &source),
+    EXPECT_ERROR(w,
+                 describe_config(w, RD_KAFKA_RESOURCE_TOPIC, topic, "retention.ms", value, &source),
                  RD_KAFKA_RESP_ERR_NO_ERROR);
     EXPECT(w, !strcmp(value, "987654321"), "retention.ms is '%s' now", value);
     /* The same producer goes on where it was: its sequences are known to the new broker. */
     EXPECT_ERROR(w, produce_numbers(producer, topic, 0, RECORDS, 10), RD_KAFKA_RESP_ERR_NO_ERROR);
-    EXPECT(w, read_partition(w, topic, 0, RECORDS, 10, &messages) == 10 && are_numbers(messages, 10, RECORDS),
+    EXPECT(w,
+           read_partition(w, topic, 0, RECORDS, 10, &messages) == 10 &&
+               are_numbers(messages, 10, RECORDS),
            "records after the restart are wrong");
     return true;
 }
@@ -197,7 +212,8 @@ static bool producer_retries_across_a_restart(struct world *w)
         EXPECT(w, deliveries[i].done && !deliveries[i].error, "record %d: %s", i,
                rd_kafka_err2name(deliveries[i].error));
     count = read_partition(w, topic, 0, 0, RECORDS, &messages);
-    EXPECT(w, count == RECORDS && are_numbers(messages, count, 0), "%zu came, or out of order", count);
+    EXPECT(w, count == RECORDS && are_numbers(messages, count, 0), "%zu came, or out of order",
+           count);
     return true;
 }
 
@@ -214,10 +230,12 @@ static bool consumer_goes_on_after_a_restart(struct world *w)
     EXPECT_ERROR(w, produce_numbers(admin(w), topic, 0, 0, 5), RD_KAFKA_RESP_ERR_NO_ERROR);
     if (!assign(w, consumer, topic, 0, 0))
         return false;
-    EXPECT(w, consume(w, consumer, 5, WORLD_TIMEOUT_MS, NULL) == 5, "the first records did not come");
+    EXPECT(w, consume(w, consumer, 5, WORLD_TIMEOUT_MS, NULL) == 5,
+           "the first records did not come");
     EXPECT(w, world_restart(w, true), "the broker did not come back");
     EXPECT_ERROR(w, produce_numbers(admin(w), topic, 0, 5, 5), RD_KAFKA_RESP_ERR_NO_ERROR);
-    EXPECT(w, consume(w, consumer, 5, WORLD_TIMEOUT_MS, &messages) == 5 && are_numbers(messages, 5, 5),
+    EXPECT(w,
+           consume(w, consumer, 5, WORLD_TIMEOUT_MS, &messages) == 5 && are_numbers(messages, 5, 5),
            "the later records did not come");
     return true;
 }

@@ -1,9 +1,10 @@
-/* Runs interop cases against a broker: one line a case, "pass NAME", "FAIL NAME: why" or "skip NAME: why".
+/* Runs interop cases against a broker: one line a case, "pass NAME", "FAIL NAME: why" or "skip
+ * NAME: why".
  *
  *   interop_client --bootstrap HOST:PORT [--data DIR] [--restartable] [--list] [NAME...]
  *
- * --restartable: whoever started this program restarts the broker when it prints "@restart" or "@kill",
- * and then writes a line to its standard input. */
+ * --restartable: whoever started this program restarts the broker when it prints "@restart" or
+ * "@kill", and then writes a line to its standard input. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,9 @@ enum { TABLE_COUNT = sizeof tables / sizeof tables[0] };
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: interop_client --bootstrap HOST:PORT [--data DIR] [--restartable] [--list] "
-                    "[NAME...]\n");
+    fprintf(stderr,
+            "usage: interop_client --bootstrap HOST:PORT [--data DIR] [--restartable] [--list] "
+            "[NAME...]\n");
     exit(2);
 }
 

@@ -4,8 +4,8 @@
 /* The interop cases that run through librdkafka's C API: what they share.
  *
  * A case is a function that answers whether the broker behaved. Whatever a case opens through these
- * helpers (clients, messages, admin results) belongs to the world and is closed after the case, so a
- * case may return at its first disappointment. One thread. */
+ * helpers (clients, messages, admin results) belongs to the world and is closed after the case, so
+ * a case may return at its first disappointment. One thread. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,8 @@
 
 enum {
     WORLD_CLIENTS_MAX = 32,
-    WORLD_TIMEOUT_MS = 20000, /* for what should be instant; generous, the broker may run under a sanitizer */
+    WORLD_TIMEOUT_MS = 20000, /* for what should be instant; generous, the broker may run under a
+                               * sanitizer */
 };
 
 struct world {
@@ -24,8 +25,8 @@ struct world {
     bool restartable;    /* a runner restarts the broker when asked with world_restart */
     unsigned topic_seed; /* makes topic names of this run new */
     int topic_count;
-    char topic_name[64];  /* see new_topic_name */
-    char reason[512];     /* why the case failed or was skipped */
+    char topic_name[64]; /* see new_topic_name */
+    char reason[512];    /* why the case failed or was skipped */
     bool skipped;
     rd_kafka_t *clients[WORLD_CLIENTS_MAX];
     size_t client_count;
@@ -104,13 +105,17 @@ rd_kafka_resp_err_t create_topic(struct world *w, const struct topic_wish *wish)
 rd_kafka_resp_err_t delete_topic(struct world *w, const char *topic);
 rd_kafka_resp_err_t grow_topic(struct world *w, const char *topic, size_t partitions);
 /* *low_out is the new log start offset, when there is no error. */
-rd_kafka_resp_err_t delete_records(struct world *w, const char *topic, int64_t before, int64_t *low_out);
+rd_kafka_resp_err_t delete_records(struct world *w, const char *topic, int64_t before,
+                                   int64_t *low_out);
 /* Writes the value into out ("" when there is none), and its source. */
-rd_kafka_resp_err_t describe_config(struct world *w, rd_kafka_ResourceType_t type, const char *resource,
-                                    const char *key, char out[256], rd_kafka_ConfigSource_t *source);
-rd_kafka_resp_err_t alter_config(struct world *w, const char *topic, const char *key, const char *value);
+rd_kafka_resp_err_t describe_config(struct world *w, rd_kafka_ResourceType_t type,
+                                    const char *resource, const char *key, char out[256],
+                                    rd_kafka_ConfigSource_t *source);
+rd_kafka_resp_err_t alter_config(struct world *w, const char *topic, const char *key,
+                                 const char *value);
 
-/* Creates a topic with a new name and waits until all its partitions are led; NULL after world_fail. */
+/* Creates a topic with a new name and waits until all its partitions are led; NULL after
+ * world_fail. */
 const char *make_topic(struct world *w, int partitions, const char *const *configs);
 /* The partitions of a topic that have a leader; 0 when the topic is unknown. Creates nothing. */
 int led_partitions(struct world *w, const char *topic);
@@ -126,7 +131,7 @@ struct record {
     size_t key_size;
     const void *value; /* NULL: null */
     size_t value_size;
-    int64_t timestamp_ms; /* 0: now */
+    int64_t timestamp_ms;        /* 0: now */
     rd_kafka_headers_t *headers; /* owned by produce from then on; NULL: none */
 };
 
@@ -141,17 +146,18 @@ rd_kafka_resp_err_t produce(rd_kafka_t *producer, const struct record *r, struct
 /* Produces one record and waits for its delivery report. */
 struct delivery produce_and_wait(rd_kafka_t *producer, const struct record *r);
 /* Produces "<first> … <first + count - 1>" as values; the first error, or none. */
-rd_kafka_resp_err_t produce_numbers(rd_kafka_t *producer, const char *topic, int32_t partition, int first,
-                                    int count);
+rd_kafka_resp_err_t produce_numbers(rd_kafka_t *producer, const char *topic, int32_t partition,
+                                    int first, int count);
 
-/* Reads until count records came or nothing came for timeout_ms. Messages are the world's; *first points
- * into its list and is valid until the next call. */
+/* Reads until count records came or nothing came for timeout_ms. Messages are the world's; *first
+ * points into its list and is valid until the next call. */
 size_t consume(struct world *w, rd_kafka_t *consumer, size_t count, int timeout_ms,
                rd_kafka_message_t ***first);
 /* The same with a consumer of its own, on one partition from an offset. */
-size_t read_partition(struct world *w, const char *topic, int32_t partition, int64_t offset, size_t count,
-                      rd_kafka_message_t ***first);
-bool assign(struct world *w, rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t offset);
+size_t read_partition(struct world *w, const char *topic, int32_t partition, int64_t offset,
+                      size_t count, rd_kafka_message_t ***first);
+bool assign(struct world *w, rd_kafka_t *consumer, const char *topic, int32_t partition,
+            int64_t offset);
 bool value_is(const rd_kafka_message_t *m, const char *text);
 /* Whether these are "<first> …" at successive offsets. */
 bool are_numbers(rd_kafka_message_t **messages, size_t count, int first);

@@ -54,9 +54,8 @@ rd_kafka_resp_err_t create_topic(struct world *w, const struct topic_wish *wish)
 {
     struct request q = request_begin(w, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     char why[256];
-    rd_kafka_NewTopic_t *topic =
-        rd_kafka_NewTopic_new(wish->name, wish->partitions, wish->brokers ? -1 : wish->replication, why,
-                              sizeof why);
+    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
+        wish->name, wish->partitions, wish->brokers ? -1 : wish->replication, why, sizeof why);
     rd_kafka_resp_err_t error;
     size_t count;
 
@@ -74,7 +73,8 @@ rd_kafka_resp_err_t create_topic(struct world *w, const struct topic_wish *wish)
     error = request_wait(&q);
     if (!error) {
         const rd_kafka_CreateTopics_result_t *result = rd_kafka_event_CreateTopics_result(q.event);
-        const rd_kafka_topic_result_t **topics = rd_kafka_CreateTopics_result_topics(result, &count);
+        const rd_kafka_topic_result_t **topics =
+            rd_kafka_CreateTopics_result_topics(result, &count);
 
         error = count == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
     }
@@ -93,7 +93,8 @@ rd_kafka_resp_err_t delete_topic(struct world *w, const char *name)
     error = request_wait(&q);
     if (!error) {
         const rd_kafka_DeleteTopics_result_t *result = rd_kafka_event_DeleteTopics_result(q.event);
-        const rd_kafka_topic_result_t **topics = rd_kafka_DeleteTopics_result_topics(result, &count);
+        const rd_kafka_topic_result_t **topics =
+            rd_kafka_DeleteTopics_result_topics(result, &count);
 
         error = count == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
     }
@@ -116,7 +117,8 @@ rd_kafka_resp_err_t grow_topic(struct world *w, const char *name, size_t partiti
     if (!error) {
         const rd_kafka_CreatePartitions_result_t *result =
             rd_kafka_event_CreatePartitions_result(q.event);
-        const rd_kafka_topic_result_t **topics = rd_kafka_CreatePartitions_result_topics(result, &count);
+        const rd_kafka_topic_result_t **topics =
+            rd_kafka_CreatePartitions_result_topics(result, &count);
 
         error = count == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
     }
@@ -124,7 +126,8 @@ rd_kafka_resp_err_t grow_topic(struct world *w, const char *name, size_t partiti
     return request_end(&q, error);
 }
 
-rd_kafka_resp_err_t delete_records(struct world *w, const char *topic, int64_t before, int64_t *low_out)
+rd_kafka_resp_err_t delete_records(struct world *w, const char *topic, int64_t before,
+                                   int64_t *low_out)
 {
     struct request q = request_begin(w, RD_KAFKA_ADMIN_OP_DELETERECORDS);
     rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
@@ -137,7 +140,8 @@ rd_kafka_resp_err_t delete_records(struct world *w, const char *topic, int64_t b
     rd_kafka_DeleteRecords(q.client, &wish, 1, q.options, q.queue);
     error = request_wait(&q);
     if (!error) {
-        const rd_kafka_DeleteRecords_result_t *result = rd_kafka_event_DeleteRecords_result(q.event);
+        const rd_kafka_DeleteRecords_result_t *result =
+            rd_kafka_event_DeleteRecords_result(q.event);
         const rd_kafka_topic_partition_list_t *lows = rd_kafka_DeleteRecords_result_offsets(result);
 
         error = lows->cnt == 1 ? lows->elems[0].err : RD_KAFKA_RESP_ERR__BAD_MSG;
@@ -148,8 +152,9 @@ rd_kafka_resp_err_t delete_records(struct world *w, const char *topic, int64_t b
     return request_end(&q, error);
 }
 
-rd_kafka_resp_err_t describe_config(struct world *w, rd_kafka_ResourceType_t type, const char *resource,
-                                    const char *key, char out[256], rd_kafka_ConfigSource_t *source)
+rd_kafka_resp_err_t describe_config(struct world *w, rd_kafka_ResourceType_t type,
+                                    const char *resource, const char *key, char out[256],
+                                    rd_kafka_ConfigSource_t *source)
 {
     struct request q = request_begin(w, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_ConfigResource_t *wish = rd_kafka_ConfigResource_new(type, resource);
@@ -160,13 +165,15 @@ rd_kafka_resp_err_t describe_config(struct world *w, rd_kafka_ResourceType_t typ
     rd_kafka_DescribeConfigs(q.client, &wish, 1, q.options, q.queue);
     error = request_wait(&q);
     if (!error) {
-        const rd_kafka_DescribeConfigs_result_t *result = rd_kafka_event_DescribeConfigs_result(q.event);
+        const rd_kafka_DescribeConfigs_result_t *result =
+            rd_kafka_event_DescribeConfigs_result(q.event);
         const rd_kafka_ConfigResource_t **resources =
             rd_kafka_DescribeConfigs_result_resources(result, &count);
         const rd_kafka_ConfigEntry_t **entries = NULL;
         size_t entry_count = 0;
 
-        error = count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
+        error =
+            count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
         if (!error)
             entries = rd_kafka_ConfigResource_configs(resources[0], &entry_count);
         for (size_t i = 0; i < entry_count; i++) {
@@ -182,7 +189,8 @@ rd_kafka_resp_err_t describe_config(struct world *w, rd_kafka_ResourceType_t typ
     return request_end(&q, error);
 }
 
-rd_kafka_resp_err_t alter_config(struct world *w, const char *topic, const char *key, const char *value)
+rd_kafka_resp_err_t alter_config(struct world *w, const char *topic, const char *key,
+                                 const char *value)
 {
     struct request q = request_begin(w, RD_KAFKA_ADMIN_OP_ALTERCONFIGS);
     rd_kafka_ConfigResource_t *wish = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
@@ -197,7 +205,8 @@ rd_kafka_resp_err_t alter_config(struct world *w, const char *topic, const char 
         const rd_kafka_ConfigResource_t **resources =
             rd_kafka_AlterConfigs_result_resources(result, &count);
 
-        error = count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
+        error =
+            count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
     }
     rd_kafka_ConfigResource_destroy(wish);
     return request_end(&q, error);
@@ -205,7 +214,8 @@ rd_kafka_resp_err_t alter_config(struct world *w, const char *topic, const char 
 
 int led_partitions(struct world *w, const char *topic)
 {
-    /* A consumer's metadata request asks the broker to create nothing; one of all topics neither. */
+    /* A consumer's metadata request asks the broker to create nothing; one of all topics
+     * neither. */
     const struct rd_kafka_metadata *metadata;
     int count = 0;
 
@@ -234,7 +244,8 @@ bool wait_led(struct world *w, const char *topic, int partitions)
             return true;
         usleep(20000);
     }
-    return world_fail(w, __FILE__, __LINE__, "%s has %d led partitions, not %d", topic, led, partitions);
+    return world_fail(w, __FILE__, __LINE__, "%s has %d led partitions, not %d", topic, led,
+                      partitions);
 }
 
 const char *make_topic(struct world *w, int partitions, const char *const *configs)

@@ -1,4 +1,5 @@
-/* What the interop cases share: clients, records, the data directory. Admin requests: client_admin.c. */
+/* What the interop cases share: clients, records, the data directory. Admin requests:
+ * client_admin.c. */
 
 #include <dirent.h>
 #include <stdarg.h>
@@ -66,7 +67,8 @@ int64_t now_ms(void)
 
 const char *new_topic_name(struct world *w)
 {
-    snprintf(w->topic_name, sizeof w->topic_name, "interop-%08x-%d", w->topic_seed, ++w->topic_count);
+    snprintf(w->topic_name, sizeof w->topic_name, "interop-%08x-%d", w->topic_seed,
+             ++w->topic_count);
     return w->topic_name;
 }
 
@@ -121,7 +123,8 @@ static rd_kafka_t *open_client(struct world *w, rd_kafka_type_t type, const char
 
     client = w->client_count < WORLD_CLIENTS_MAX ? rd_kafka_new(type, conf, why, sizeof why) : NULL;
     if (!client) {
-        fprintf(stderr, "rd_kafka_new: %s\n", w->client_count < WORLD_CLIENTS_MAX ? why : "too many");
+        fprintf(stderr, "rd_kafka_new: %s\n",
+                w->client_count < WORLD_CLIENTS_MAX ? why : "too many");
         exit(2);
     }
     if (type == RD_KAFKA_CONSUMER)
@@ -187,8 +190,8 @@ struct delivery produce_and_wait(rd_kafka_t *producer, const struct record *r)
     return d;
 }
 
-rd_kafka_resp_err_t produce_numbers(rd_kafka_t *producer, const char *topic, int32_t partition, int first,
-                                    int count)
+rd_kafka_resp_err_t produce_numbers(rd_kafka_t *producer, const char *topic, int32_t partition,
+                                    int first, int count)
 {
     struct delivery *deliveries = calloc((size_t)count, sizeof *deliveries);
     rd_kafka_resp_err_t error = deliveries ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR__FAIL;
@@ -197,12 +200,11 @@ rd_kafka_resp_err_t produce_numbers(rd_kafka_t *producer, const char *topic, int
         char value[16];
         int size = snprintf(value, sizeof value, "%d", first + i);
 
-        error = produce(producer,
-                        &(struct record){.topic = topic,
-                                         .partition = partition,
-                                         .value = value,
-                                         .value_size = (size_t)size},
-                        &deliveries[i]);
+        error = produce(
+            producer,
+            &(struct record){
+                .topic = topic, .partition = partition, .value = value, .value_size = (size_t)size},
+            &deliveries[i]);
     }
     if (!error)
         error = rd_kafka_flush(producer, WORLD_TIMEOUT_MS);
@@ -216,7 +218,8 @@ rd_kafka_resp_err_t produce_numbers(rd_kafka_t *producer, const char *topic, int
     return error;
 }
 
-bool assign(struct world *w, rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t offset)
+bool assign(struct world *w, rd_kafka_t *consumer, const char *topic, int32_t partition,
+            int64_t offset)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_resp_err_t error;
@@ -251,7 +254,8 @@ size_t consume(struct world *w, rd_kafka_t *consumer, size_t count, int timeout_
 
         if (!m)
             break;
-        if (m->err) { /* connection and coordinator trouble; a case that wants errors polls itself */
+        /* connection and coordinator trouble; a case that wants errors polls itself */
+        if (m->err) {
             rd_kafka_message_destroy(m);
             continue;
         }
@@ -263,8 +267,8 @@ size_t consume(struct world *w, rd_kafka_t *consumer, size_t count, int timeout_
     return w->message_count - before;
 }
 
-size_t read_partition(struct world *w, const char *topic, int32_t partition, int64_t offset, size_t count,
-                      rd_kafka_message_t ***first)
+size_t read_partition(struct world *w, const char *topic, int32_t partition, int64_t offset,
+                      size_t count, rd_kafka_message_t ***first)
 {
     rd_kafka_t *consumer = open_consumer(w, NO_SETTINGS);
 
@@ -300,7 +304,8 @@ int stored_attributes(struct world *w, const char *topic, int32_t partition)
     size_t got;
     FILE *file;
 
-    snprintf(path, sizeof path, "%s/%s-%d/00000000000000000000.log", w->data, topic, (int)partition);
+    snprintf(path, sizeof path, "%s/%s-%d/00000000000000000000.log", w->data, topic,
+             (int)partition);
     file = fopen(path, "rb");
     if (!file)
         return -1;

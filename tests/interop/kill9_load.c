@@ -1,10 +1,12 @@
-/* A steady idempotent load with acks=all that outlives its broker, and a history of what was promised.
+/* A steady idempotent load with acks=all that outlives its broker, and a history of what was
+ * promised.
  *
  *   kill9_load HOST:PORT TOPIC PARTITIONS RECORDS_PER_SECOND HISTORY
  *
- * Record n of a partition has the value "n" and padding behind a blank. The history has a line for each
- * delivery report: "acked PARTITION N OFFSET" or "failed PARTITION N ERROR". The load goes on until
- * standard input ends; then everything outstanding is waited for. Exit code 0: nothing was left open. */
+ * Record n of a partition has the value "n" and padding behind a blank. The history has a line for
+ * each delivery report: "acked PARTITION N OFFSET" or "failed PARTITION N ERROR". The load goes on
+ * until standard input ends; then everything outstanding is waited for. Exit code 0: nothing was
+ * left open. */
 
 #include <poll.h>
 #include <stdbool.h>
@@ -103,10 +105,10 @@ static bool send_one(rd_kafka_t *producer, const char *topic, int partition, uns
     memset(value + size, 'p', PADDING_MAX);
     size += rand() % PADDING_MAX;
     do {
-        error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-                                  RD_KAFKA_V_VALUE(value, (size_t)size),
-                                  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                  RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
+        error = rd_kafka_producev(
+            producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+            RD_KAFKA_V_VALUE(value, (size_t)size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+            RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
         if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
             rd_kafka_poll(producer, 20);
     } while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL && !input_has_ended());
@@ -127,7 +129,8 @@ int main(int argc, char **argv)
     int left;
 
     if (partitions < 1 || partitions > PARTITIONS_MAX || per_tick < 1) {
-        fprintf(stderr, "usage: kill9_load HOST:PORT TOPIC PARTITIONS RECORDS_PER_SECOND HISTORY\n");
+        fprintf(stderr,
+                "usage: kill9_load HOST:PORT TOPIC PARTITIONS RECORDS_PER_SECOND HISTORY\n");
         return 2;
     }
     history = fopen(argv[5], "w");

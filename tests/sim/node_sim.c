@@ -13,21 +13,25 @@
 #define SEEDS_DEFAULT         200
 #define CLUSTER_SEEDS_DEFAULT 1000
 
-static const char doc[] =
-    "Runs a whole node, or a cluster, on one thread in virtual time, with clients and failing disks, all from a seed.\v"
-    "A failure prints the seed that replays it. TRIVET_SIM_SEEDS is the number of seeds when --seeds is not given.";
+static const char doc[] = "Runs a whole node, or a cluster, on one thread in virtual time, with "
+                          "clients and failing disks, all from a seed.\v"
+                          "A failure prints the seed that replays it. TRIVET_SIM_SEEDS is the "
+                          "number of seeds when --seeds is not given.";
 
 static const struct argp_option options[] = {
     {"seed", 's', "N", 0, "Run this seed only", 0},
     {"first", 'f', "N", 0, "First seed (default 1)", 0},
-    {"seeds", 'n', "N", 0, "How many seeds (default: TRIVET_SIM_SEEDS, else 200, of a cluster 1000)", 0},
+    {"seeds", 'n', "N", 0,
+     "How many seeds (default: TRIVET_SIM_SEEDS, else 200, of a cluster 1000)", 0},
     {"step", 't', "N", 0, "Run every Nth seed only, for runs in parallel (default 1)", 0},
     {"verbose", 'v', 0, 0, "Print what happens", 0},
     {"twice", '2', 0, 0, "Run each seed twice: the traces must be the same", 0},
     {"machines", 'm', "N", 0, "A cluster of N nodes (default 1: a node by itself)", 0},
     {"seconds", 'T', "N", 0, "How long a cluster is disturbed, in virtual time", 0},
     {"plant", 'p', "BUG", 0,
-     "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, double-vote, fsync, removed-in-isr. The seeds must find it", 0},
+     "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, double-vote, "
+     "fsync, removed-in-isr. The seeds must find it",
+     0},
     {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
     {0},
 };
@@ -39,8 +43,10 @@ struct arguments {
     enum sim_plant plant;
 };
 
-static const char *const lies[SIM_LIE_COUNT] = {
-    [SIM_LIE_NONE] = "none", [SIM_LIE_SYNC] = "sync", [SIM_LIE_NAMES] = "names", [SIM_LIE_FILESYSTEM] = "all"};
+static const char *const lies[SIM_LIE_COUNT] = {[SIM_LIE_NONE] = "none",
+                                                [SIM_LIE_SYNC] = "sync",
+                                                [SIM_LIE_NAMES] = "names",
+                                                [SIM_LIE_FILESYSTEM] = "all"};
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -124,13 +130,15 @@ static bool run_seed(const struct arguments *a, struct sim_result *r)
 {
     struct sim_result again;
 
-    snprintf(running, sizeof running, "\nnode_sim: this was --seed %llu\n", (unsigned long long)a->sim.seed);
+    snprintf(running, sizeof running, "\nnode_sim: this was --seed %llu\n",
+             (unsigned long long)a->sim.seed);
     (a->sim.machines > 1 ? sim_cluster_run : sim_world_run)(&a->sim, r);
     if (!r->failed && a->twice) {
         (a->sim.machines > 1 ? sim_cluster_run : sim_world_run)(&a->sim, &again);
         if (again.trace_hash != r->trace_hash) {
             r->failed = true;
-            snprintf(r->failure, sizeof r->failure, "two runs differ: trace %016llx after %llu steps, %016llx after %llu",
+            snprintf(r->failure, sizeof r->failure,
+                     "two runs differ: trace %016llx after %llu steps, %016llx after %llu",
                      (unsigned long long)r->trace_hash, (unsigned long long)r->steps,
                      (unsigned long long)again.trace_hash, (unsigned long long)again.steps);
         }
@@ -140,8 +148,9 @@ static bool run_seed(const struct arguments *a, struct sim_result *r)
 
 static void tell_failure(const struct arguments *a, const char *program, const struct sim_result *r)
 {
-    printf("seed %llu, life %u, at %.6f s: %s\nreplay: %s --seed %llu", (unsigned long long)a->sim.seed, r->lives + 1,
-           (double)r->virtual_us / 1e6, r->failure, program, (unsigned long long)a->sim.seed);
+    printf("seed %llu, life %u, at %.6f s: %s\nreplay: %s --seed %llu",
+           (unsigned long long)a->sim.seed, r->lives + 1, (double)r->virtual_us / 1e6, r->failure,
+           program, (unsigned long long)a->sim.seed);
     if (a->sim.machines > 1)
         printf(" --machines %u", a->sim.machines);
     if (a->sim.seconds)
@@ -172,11 +181,14 @@ static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned mach
            (unsigned long long)seeds, (double)t->virtual_us / 1e6, (unsigned long long)t->steps,
            (unsigned long long)t->acknowledged, (unsigned long long)t->read_batches);
     if (machines > 1)
-        printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu batches committed, %llu messages, "
-               "%llu requests of the operator carried out, %llu changes of voters, %llu commits of groups\n",
+        printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu batches "
+               "committed, %llu messages, "
+               "%llu requests of the operator carried out, %llu changes of voters, %llu commits of "
+               "groups\n",
                machines, (unsigned long long)t->elections, (unsigned long long)t->committed,
-               (unsigned long long)t->replicated, (unsigned long long)t->messages, (unsigned long long)t->operations,
-               (unsigned long long)t->reforms, (unsigned long long)t->commits);
+               (unsigned long long)t->replicated, (unsigned long long)t->messages,
+               (unsigned long long)t->operations, (unsigned long long)t->reforms,
+               (unsigned long long)t->commits);
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,5 @@
-/* The operator: makes, grows, changes and deletes topics, deletes records, asks for offsets. One thing at a time, so that
- * what may be in the metadata is known. */
+/* The operator: makes, grows, changes and deletes topics, deletes records, asks for offsets. One
+ * thing at a time, so that what may be in the metadata is known. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,17 +16,17 @@
 #include "protocol/messages/metadata.h"
 #include "tests/sim/sim_world.h"
 
-#define TICK_US_MAX     40000
-#define RETRY_US        20000
-#define NAMES           7
-#define LASTING_NAMES   2 /* the first of them are never deleted */
-#define ALTERABLE_MAX   4
-#define RESOURCE_TOPIC  2
-#define OPERATION_SET   0
-#define ANSWER_US_MAX   (10 * 1000 * 1000)
+#define TICK_US_MAX    40000
+#define RETRY_US       20000
+#define NAMES          7
+#define LASTING_NAMES  2 /* the first of them are never deleted */
+#define ALTERABLE_MAX  4
+#define RESOURCE_TOPIC 2
+#define OPERATION_SET  0
+#define ANSWER_US_MAX  (10 * 1000 * 1000)
 /* What a lost answer was about has happened by then, or never will. */
-#define UNANSWERED_US   (3 * 1000 * 1000)
-#define SETTLED_US      100000 /* all shards have heard of what a connection before was told */
+#define UNANSWERED_US (3 * 1000 * 1000)
+#define SETTLED_US    100000 /* all shards have heard of what a connection before was told */
 
 static struct sim_checker *checker(struct sim_admin *a)
 {
@@ -38,7 +38,8 @@ static struct sim_topic *topic_of(struct sim_admin *a)
     return &checker(a)->topics[a->topic];
 }
 
-static void ask(struct sim_admin *a, int16_t key, int16_t version, const void *message, sim_answered *answered)
+static void ask(struct sim_admin *a, int16_t key, int16_t version, const void *message,
+                sim_answered *answered)
 {
     a->waiting = true;
     sim_connection_send(a->connection, key, version, message, answered, a, ANSWER_US_MAX);
@@ -94,14 +95,17 @@ static void adopt(struct sim_admin *a, const struct metadata_response_topic *m)
     char name[SIM_TOPIC_CHARS];
 
     snprintf(name, sizeof name, "%.*s", STR_ARG(m->name));
-    if (!a->creating || strcmp(a->name, name) != 0 || (int32_t)m->partitions_count != a->create_partitions) {
-        sim_world_fail(a->world, "a topic %s of %zu partitions, which nobody made", name, m->partitions_count);
+    if (!a->creating || strcmp(a->name, name) != 0 ||
+        (int32_t)m->partitions_count != a->create_partitions) {
+        sim_world_fail(a->world, "a topic %s of %zu partitions, which nobody made", name,
+                       m->partitions_count);
         return;
     }
     created(a, m->topic_id);
 }
 
-static void compare(struct sim_admin *a, struct sim_topic *t, const struct metadata_response_topic *m)
+static void compare(struct sim_admin *a, struct sim_topic *t,
+                    const struct metadata_response_topic *m)
 {
     const int32_t count = (int32_t)m->partitions_count;
 
@@ -111,8 +115,8 @@ static void compare(struct sim_admin *a, struct sim_topic *t, const struct metad
     }
     t->state = SIM_TOPIC_THERE;
     if (count < t->partition_count || count > t->partition_count_max)
-        sim_world_fail(a->world, "topic %s has %d partitions, not %d to %d", t->name, count, t->partition_count,
-                       t->partition_count_max);
+        sim_world_fail(a->world, "topic %s has %d partitions, not %d to %d", t->name, count,
+                       t->partition_count, t->partition_count_max);
     else
         t->partition_count = t->partition_count_max = count;
 }
@@ -186,9 +190,11 @@ struct setting {
 };
 
 /* Settings that make logs roll and shrink within the seconds that a life lasts. */
-static size_t choose_settings(struct sim_admin *a, struct setting out[ALTERABLE_MAX], bool *retention)
+static size_t choose_settings(struct sim_admin *a, struct setting out[ALTERABLE_MAX],
+                              bool *retention)
 {
-    static const char *const names[] = {"segment.ms", "retention.ms", "retention.bytes", "file.delete.delay.ms",
+    static const char *const names[] = {"segment.ms",          "retention.ms",
+                                        "retention.bytes",     "file.delete.delay.ms",
                                         "segment.index.bytes", "index.interval.bytes"};
     static const int64_t low[] = {1, 200, 2000, 0, 12, 1};
     static const int64_t high[] = {1000, 4000, 40000, 500, 200, 5000};
@@ -219,12 +225,12 @@ static void create(struct sim_admin *a)
     a->create_retention = false;
     count = choose_settings(a, settings, &a->create_retention);
     for (size_t i = 0; i < count; i++)
-        configs[i] = (struct create_topics_request_creatable_topic_config){str_from(settings[i].name),
-                                                                          str_from(settings[i].value)};
+        configs[i] = (struct create_topics_request_creatable_topic_config){
+            str_from(settings[i].name), str_from(settings[i].value)};
     a->create_log_append_time = sim_random_chance(&a->random, 20);
     if (a->create_log_append_time)
-        configs[count++] = (struct create_topics_request_creatable_topic_config){STR("message.timestamp.type"),
-                                                                                STR("LogAppendTime")};
+        configs[count++] = (struct create_topics_request_creatable_topic_config){
+            STR("message.timestamp.type"), STR("LogAppendTime")};
     a->create_partitions = 1 + (int32_t)sim_random_below(&a->random, SIM_PARTITIONS_MAX / 2);
     a->creating = true;
     create_topics_request_init(&m);
@@ -256,7 +262,7 @@ static void on_deleted(struct sim_answer *answer)
         a->knows = false;
 }
 
-static void delete(struct sim_admin *a)
+static void delete (struct sim_admin *a)
 {
     struct delete_topics_request_delete_topic_state topic;
     struct delete_topics_request m;
@@ -327,13 +333,16 @@ static void on_records_deleted(struct sim_answer *answer)
         return;
     r = &m->topics[0].partitions[0];
     if (r->error_code != KERR_NONE) {
-        if (!is_unsure(a, (enum kerr)r->error_code) && r->error_code != KERR_UNKNOWN_TOPIC_OR_PARTITION &&
+        if (!is_unsure(a, (enum kerr)r->error_code) &&
+            r->error_code != KERR_UNKNOWN_TOPIC_OR_PARTITION &&
             r->error_code != KERR_OFFSET_OUT_OF_RANGE)
             complain(a, "deletion of records", (enum kerr)r->error_code);
         return;
     }
     if (r->low_watermark < a->offset)
-        sim_world_fail(a->world, "%s-%d: records up to %" PRId64 " were deleted, but the log starts at %" PRId64,
+        sim_world_fail(a->world,
+                       "%s-%d: records up to %" PRId64
+                       " were deleted, but the log starts at %" PRId64,
                        a->name, a->partition, a->offset, r->low_watermark);
     sim_checker_saw_log_start(checker(a), topic_of(a), a->partition, r->low_watermark, a->floor);
 }
@@ -368,7 +377,8 @@ static void on_altered(struct sim_answer *answer)
     const struct incremental_alter_configs_response *m = answer->message;
     struct sim_admin *a = answered_to(answer);
 
-    if (m && m->responses[0].error_code != KERR_NONE && !is_unsure(a, (enum kerr)m->responses[0].error_code))
+    if (m && m->responses[0].error_code != KERR_NONE &&
+        !is_unsure(a, (enum kerr)m->responses[0].error_code))
         complain(a, "change of settings", (enum kerr)m->responses[0].error_code);
 }
 
@@ -418,8 +428,9 @@ static void on_offsets(struct sim_answer *answer)
     else if (a->offset == -1)
         sim_checker_saw(checker(a), topic_of(a), a->partition, r->offset, a->floor, -1, -1);
     else if (r->offset >= 0 && r->offset < a->floor)
-        sim_world_fail(a->world, "%s-%d: a lookup by time found offset %" PRId64 " below the log start", a->name,
-                       a->partition, r->offset);
+        sim_world_fail(a->world,
+                       "%s-%d: a lookup by time found offset %" PRId64 " below the log start",
+                       a->name, a->partition, r->offset);
 }
 
 static void list_offsets(struct sim_admin *a)
@@ -431,7 +442,8 @@ static void list_offsets(struct sim_admin *a)
 
     a->offset = sim_random_between(&a->random, -4, 0);
     if (a->offset == 0) /* a time */
-        a->offset = clock_wall_ms(sim_world_clock(a->world)) - (int64_t)sim_random_below(&a->random, 3000);
+        a->offset =
+            clock_wall_ms(sim_world_clock(a->world)) - (int64_t)sim_random_below(&a->random, 3000);
     a->floor = a->offset == -1 ? p->high_watermark : p->log_start;
     list_offsets_request_init(&m);
     list_offsets_request_topic_init(&topic);
@@ -451,9 +463,9 @@ static void list_offsets(struct sim_admin *a)
 
 static void act(struct sim_admin *a)
 {
-    static void (*const actions[])(struct sim_admin *a) = {delete,         grow,         alter,        alter,
-                                                           delete_records, delete_records, list_offsets, list_offsets,
-                                                           list_offsets};
+    static void (*const actions[])(struct sim_admin * a) = {
+        delete,         grow,         alter,        alter,       delete_records,
+        delete_records, list_offsets, list_offsets, list_offsets};
     size_t number = sim_random_below(&a->random, NAMES), action;
     struct sim_topic *t;
 

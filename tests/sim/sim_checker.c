@@ -23,7 +23,8 @@ static void *grown(void *items, size_t count, size_t *capacity, size_t size)
 
 void sim_checker_init(struct sim_checker *c, struct sim_world *w, bool flush_before_ack)
 {
-    *c = (struct sim_checker){.world = w, .flush_before_ack = flush_before_ack, .scratch = compression_scratch_new()};
+    *c = (struct sim_checker){
+        .world = w, .flush_before_ack = flush_before_ack, .scratch = compression_scratch_new()};
     CHECK(c->scratch != NULL);
 }
 
@@ -40,7 +41,8 @@ void sim_checker_free(struct sim_checker *c)
 
 /* ---- topics ---- */
 
-struct sim_topic *sim_checker_add_topic(struct sim_checker *c, const char *name, struct uuid id, int32_t partitions)
+struct sim_topic *sim_checker_add_topic(struct sim_checker *c, const char *name, struct uuid id,
+                                        int32_t partitions)
 {
     struct sim_topic *t;
 
@@ -48,7 +50,8 @@ struct sim_topic *sim_checker_add_topic(struct sim_checker *c, const char *name,
         sim_world_fail(c->world, "topic %s was given an id that another one has or had", name);
     c->topics = grown(c->topics, c->topic_count, &c->topic_capacity, sizeof *c->topics);
     t = &c->topics[c->topic_count];
-    *t = (struct sim_topic){.id = id, .partition_count = partitions, .partition_count_max = partitions};
+    *t = (struct sim_topic){
+        .id = id, .partition_count = partitions, .partition_count_max = partitions};
     CHECK(strlen(name) < sizeof t->name);
     strcpy(t->name, name);
     c->topic_count++;
@@ -144,7 +147,8 @@ static bool make_room(struct sim_checker *c, struct sim_partition *p, int64_t of
     return true;
 }
 
-/* Drops loose entries within [base, last], where another one is; false when one that is promised is there. */
+/* Drops loose entries within [base, last], where another one is; false when one that is promised is
+ * there. */
 static bool make_way(struct sim_checker *c, struct sim_partition *p, int64_t base, int64_t last)
 {
     const size_t first = find(p, base);
@@ -169,7 +173,8 @@ static void promise(struct sim_partition *p, struct sim_entry *e, enum sim_promi
 }
 
 /* The batch stands at base_offset, somebody says. */
-static struct sim_entry *place(struct sim_checker *c, struct sim_topic *t, size_t batch, int64_t base_offset)
+static struct sim_entry *place(struct sim_checker *c, struct sim_topic *t, size_t batch,
+                               int64_t base_offset)
 {
     struct sim_batch *b = &c->batches[batch];
     struct sim_partition *p = &t->partitions[b->partition];
@@ -189,8 +194,9 @@ static struct sim_entry *place(struct sim_checker *c, struct sim_topic *t, size_
         int64_t other_offset = e->base_offset;
 
         if (!make_way(c, p, base_offset, last_offset)) {
-            sim_world_fail(c->world, "%s-%d: batch %zu at offset %" PRId64 ", where batch %zu was at %" PRId64,
-                           t->name, b->partition, batch, base_offset, other, other_offset);
+            sim_world_fail(
+                c->world, "%s-%d: batch %zu at offset %" PRId64 ", where batch %zu was at %" PRId64,
+                t->name, b->partition, batch, base_offset, other, other_offset);
             return NULL;
         }
         i = find(p, base_offset);
@@ -205,9 +211,11 @@ static struct sim_entry *place(struct sim_checker *c, struct sim_topic *t, size_
 }
 
 /* Whether another batch was promised to be somewhere in there. */
-static bool taken(const struct sim_partition *p, size_t batch, int64_t base_offset, int64_t last_offset)
+static bool taken(const struct sim_partition *p, size_t batch, int64_t base_offset,
+                  int64_t last_offset)
 {
-    for (size_t i = find(p, base_offset); i < p->count && p->entries[i].base_offset <= last_offset; i++)
+    for (size_t i = find(p, base_offset); i < p->count && p->entries[i].base_offset <= last_offset;
+         i++)
         if (p->entries[i].batch != batch && p->entries[i].promise != SIM_LOOSE)
             return true;
     return false;
@@ -221,17 +229,20 @@ void sim_checker_acknowledged(struct sim_checker *c, size_t batch, int64_t base_
 
     c->acknowledged++;
     if (base_offset < 0) {
-        sim_world_fail(c->world, "%s-%d: batch %zu was acknowledged at offset %" PRId64, t->name, b->partition, batch,
-                       base_offset);
+        sim_world_fail(c->world, "%s-%d: batch %zu was acknowledged at offset %" PRId64, t->name,
+                       b->partition, batch, base_offset);
         return;
     }
-    /* acks=1 from a leader that does not know yet that it was deposed, and what it has there is lost: so it may be. */
+    /* acks=1 from a leader that does not know yet that it was deposed, and what it has there is
+     * lost: so it may be. */
     if (!by_all && c->world->machine_count > 1 &&
         taken(&t->partitions[b->partition], batch, base_offset, base_offset + b->count - 1))
         return;
     e = place(c, t, batch, base_offset);
-    if (e && (by_all || c->world->machine_count == 1)) /* in a cluster the next leader need not have it */
-        promise(&t->partitions[b->partition], e, by_all && c->flush_before_ack ? SIM_DURABLE : SIM_CACHED);
+    if (e && (by_all || c->world->machine_count == 1)) /* in a cluster the next leader need not
+                                                        * have it */
+        promise(&t->partitions[b->partition], e,
+                by_all && c->flush_before_ack ? SIM_DURABLE : SIM_CACHED);
 }
 
 void sim_checker_producer_id(struct sim_checker *c, int64_t producer_id)
@@ -239,7 +250,8 @@ void sim_checker_producer_id(struct sim_checker *c, int64_t producer_id)
     for (size_t i = 0; i < c->producer_id_count; i++)
         if (c->producer_ids[i] == producer_id)
             sim_world_fail(c->world, "producer id %" PRId64 " was given out twice", producer_id);
-    c->producer_ids = grown(c->producer_ids, c->producer_id_count, &c->producer_id_capacity, sizeof *c->producer_ids);
+    c->producer_ids = grown(c->producer_ids, c->producer_id_count, &c->producer_id_capacity,
+                            sizeof *c->producer_ids);
     c->producer_ids[c->producer_id_count++] = producer_id;
 }
 
@@ -266,8 +278,8 @@ static size_t identify(struct sim_checker *c, struct bytes bytes)
     return batch;
 }
 
-static bool belongs(const struct sim_checker *c, const struct sim_topic *t, int32_t partition, struct bytes bytes,
-                    size_t batch)
+static bool belongs(const struct sim_checker *c, const struct sim_topic *t, int32_t partition,
+                    struct bytes bytes, size_t batch)
 {
     const struct sim_batch *b = &c->batches[batch];
 
@@ -277,10 +289,10 @@ static bool belongs(const struct sim_checker *c, const struct sim_topic *t, int3
            record_batch_base_sequence(bytes.data) == b->base_sequence;
 }
 
-/* Bits were flipped on its disk. A CRC that is right vouches for what it covers; base offset and leader epoch are not
- * among that. */
-static bool read_damaged(struct sim_checker *c, struct sim_topic *t, int32_t partition, struct bytes batch, int64_t offset,
-                         int64_t *next)
+/* Bits were flipped on its disk. A CRC that is right vouches for what it covers; base offset and
+ * leader epoch are not among that. */
+static bool read_damaged(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                         struct bytes batch, int64_t offset, int64_t *next)
 {
     const int64_t last = record_batch_last_offset(batch.data);
     size_t number;
@@ -288,18 +300,21 @@ static bool read_damaged(struct sim_checker *c, struct sim_topic *t, int32_t par
     if (!status_failed(record_batch_check(batch))) {
         number = identify(c, batch);
         if (number == SIZE_MAX || !belongs(c, t, partition, batch, number))
-            sim_world_fail(c->world, "%s-%d: a batch of a damaged log is not as it was sent, and its CRC is right", t->name,
-                           partition);
+            sim_world_fail(
+                c->world,
+                "%s-%d: a batch of a damaged log is not as it was sent, and its CRC is right",
+                t->name, partition);
     }
     *next = last + 1;
     return last >= offset;
 }
 
-bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partition, struct bytes batch, int64_t offset,
-                      int64_t high_watermark, int64_t *next)
+bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                      struct bytes batch, int64_t offset, int64_t high_watermark, int64_t *next)
 {
     struct sim_partition *p = &t->partitions[partition];
-    const int64_t base = record_batch_base_offset(batch.data), last = record_batch_last_offset(batch.data);
+    const int64_t base = record_batch_base_offset(batch.data),
+                  last = record_batch_last_offset(batch.data);
     struct sim_entry *e;
     size_t number;
 
@@ -307,22 +322,27 @@ bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partit
     if (p->damaged)
         return read_damaged(c, t, partition, batch, offset, next);
     if (base > offset || last < offset) {
-        sim_world_fail(c->world, "%s-%d: asked for offset %" PRId64 ", got a batch of %" PRId64 " to %" PRId64,
-                       t->name, partition, offset, base, last);
+        sim_world_fail(
+            c->world, "%s-%d: asked for offset %" PRId64 ", got a batch of %" PRId64 " to %" PRId64,
+            t->name, partition, offset, base, last);
         return false;
     }
     if (last >= high_watermark) {
-        sim_world_fail(c->world, "%s-%d: a batch up to offset %" PRId64 " above the high watermark %" PRId64,
+        sim_world_fail(c->world,
+                       "%s-%d: a batch up to offset %" PRId64 " above the high watermark %" PRId64,
                        t->name, partition, last, high_watermark);
         return false;
     }
     *next = last + 1;
     if (status_failed(record_batch_check(batch)) || (number = identify(c, batch)) == SIZE_MAX) {
-        sim_world_fail(c->world, "%s-%d: a damaged batch at offset %" PRId64, t->name, partition, base);
+        sim_world_fail(c->world, "%s-%d: a damaged batch at offset %" PRId64, t->name, partition,
+                       base);
         return false;
     }
     if (!belongs(c, t, partition, batch, number)) {
-        sim_world_fail(c->world, "%s-%d: batch %zu at offset %" PRId64 " is not as it was sent, or to elsewhere",
+        sim_world_fail(c->world,
+                       "%s-%d: batch %zu at offset %" PRId64
+                       " is not as it was sent, or to elsewhere",
                        t->name, partition, number, base);
         return false;
     }
@@ -340,25 +360,28 @@ bool sim_checker_may_lose(const struct sim_checker *c)
     return !c->flush_before_ack && c->world->machines[0].memory_lost;
 }
 
-void sim_checker_saw_log_start(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t log_start,
-                               int64_t floor)
+void sim_checker_saw_log_start(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                               int64_t log_start, int64_t floor)
 {
     struct sim_partition *p = &t->partitions[partition];
 
     if (p->damaged)
         return;
     if (log_start < floor)
-        sim_world_fail(c->world, "%s-%d: the log start went from %" PRId64 " to %" PRId64, t->name, partition, floor,
-                       log_start);
+        sim_world_fail(c->world, "%s-%d: the log start went from %" PRId64 " to %" PRId64, t->name,
+                       partition, floor, log_start);
     if (log_start > p->deleted_to && !t->retention && !sim_checker_may_lose(c))
-        sim_world_fail(c->world, "%s-%d: the log starts at %" PRId64 ", though nobody deleted more than up to %" PRId64,
+        sim_world_fail(c->world,
+                       "%s-%d: the log starts at %" PRId64
+                       ", though nobody deleted more than up to %" PRId64,
                        t->name, partition, log_start, p->deleted_to);
     if (log_start > p->log_start)
         p->log_start = log_start;
 }
 
-void sim_checker_saw(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t high_watermark,
-                     int64_t watermark_floor, int64_t log_start, int64_t log_start_floor)
+void sim_checker_saw(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                     int64_t high_watermark, int64_t watermark_floor, int64_t log_start,
+                     int64_t log_start_floor)
 {
     struct sim_partition *p = &t->partitions[partition];
     enum sim_promise firmness = c->flush_before_ack ? SIM_DURABLE : SIM_CACHED;
@@ -366,8 +389,8 @@ void sim_checker_saw(struct sim_checker *c, struct sim_topic *t, int32_t partiti
     if (p->damaged)
         return;
     if (high_watermark < watermark_floor)
-        sim_world_fail(c->world, "%s-%d: the high watermark went from %" PRId64 " to %" PRId64, t->name, partition,
-                       watermark_floor, high_watermark);
+        sim_world_fail(c->world, "%s-%d: the high watermark went from %" PRId64 " to %" PRId64,
+                       t->name, partition, watermark_floor, high_watermark);
     if (high_watermark > p->high_watermark)
         p->high_watermark = high_watermark;
     if (high_watermark > p->ends[firmness])
@@ -394,7 +417,8 @@ static void drop_loose(struct sim_checker *c, struct sim_partition *p)
     p->count = kept;
 }
 
-/* Batches of a stream, and of an idempotent producer, in their order. Streams of a producer id have no gaps. */
+/* Batches of a stream, and of an idempotent producer, in their order. Streams of a producer id have
+ * no gaps. */
 static void check_order(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t from)
 {
     const struct sim_partition *p = &t->partitions[partition];
@@ -406,31 +430,36 @@ static void check_order(struct sim_checker *c, struct sim_topic *t, int32_t part
         int64_t before = last[b->stream];
 
         if (before > 0 && (b->number < before || (b->producer_id >= 0 && b->number != before + 1)))
-            sim_world_fail(c->world, "%s-%d: batch %zu, number %" PRId64 " of its stream, follows number %" PRId64,
+            sim_world_fail(c->world,
+                           "%s-%d: batch %zu, number %" PRId64
+                           " of its stream, follows number %" PRId64,
                            t->name, partition, p->entries[i].batch, b->number, before);
         last[b->stream] = b->number;
     }
     free(last);
 }
 
-void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t from, int64_t end)
+void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                          int64_t from, int64_t end)
 {
     struct sim_partition *p = &t->partitions[partition];
 
     if (p->damaged)
         return;
     if (end < sim_checker_end(p))
-        sim_world_fail(c->world, "%s-%d: ends at offset %" PRId64 ", but %" PRId64 " was promised", t->name, partition,
-                       end, sim_checker_end(p));
+        sim_world_fail(c->world, "%s-%d: ends at offset %" PRId64 ", but %" PRId64 " was promised",
+                       t->name, partition, end, sim_checker_end(p));
     else if (!make_room(c, p, end))
-        sim_world_fail(c->world, "%s-%d: a promised batch lies behind the end %" PRId64, t->name, partition, end);
+        sim_world_fail(c->world, "%s-%d: a promised batch lies behind the end %" PRId64, t->name,
+                       partition, end);
     drop_loose(c, p);
     check_order(c, t, partition, from);
 }
 
 /* ---- lives ---- */
 
-static void partition_life_over(struct sim_checker *c, struct sim_partition *p, bool memory_lost, bool clean)
+static void partition_life_over(struct sim_checker *c, struct sim_partition *p, bool memory_lost,
+                                bool clean)
 {
     p->kept_log_start = clean ? p->log_start : 0;
     p->log_start = p->kept_log_start;

@@ -3,9 +3,10 @@
 
 /* What the cluster may show, from what clients did and were told.
  *
- * Each batch that is sent is known by a number that its records carry. For each partition the checker keeps which batch
- * stands at which offset, and how firmly: DURABLE ones (acknowledged by all, or seen by a reader, where an
- * acknowledgement waits for the disk) outlive everything, CACHED ones a death of the process but not of the machine. */
+ * Each batch that is sent is known by a number that its records carry. For each partition the
+ * checker keeps which batch stands at which offset, and how firmly: DURABLE ones (acknowledged by
+ * all, or seen by a reader, where an acknowledgement waits for the disk) outlive everything, CACHED
+ * ones a death of the process but not of the machine. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -93,7 +94,8 @@ void sim_checker_free(struct sim_checker *c);
 /* ---- topics ---- */
 
 /* Pointers to topics are good until the next one is added. */
-struct sim_topic *sim_checker_add_topic(struct sim_checker *c, const char *name, struct uuid id, int32_t partitions);
+struct sim_topic *sim_checker_add_topic(struct sim_checker *c, const char *name, struct uuid id,
+                                        int32_t partitions);
 /* The newest of that id; NULL: never heard of. */
 struct sim_topic *sim_checker_topic(struct sim_checker *c, struct uuid id);
 /* The one of that name that is there or may be; NULL: none. */
@@ -107,28 +109,34 @@ size_t sim_checker_new_batch(struct sim_checker *c, const struct sim_batch *b);
 void sim_checker_fill_value(uint8_t *out, size_t size, size_t batch, int32_t index);
 #define SIM_VALUE_BYTES_MIN 12
 
-void sim_checker_acknowledged(struct sim_checker *c, size_t batch, int64_t base_offset, bool by_all);
+void sim_checker_acknowledged(struct sim_checker *c, size_t batch, int64_t base_offset,
+                              bool by_all);
 void sim_checker_producer_id(struct sim_checker *c, int64_t producer_id);
 
 /* ---- reading ---- */
 
-/* A batch that a reader was given, which wanted `offset`. *next is what it wants next. False: a violation was told. */
-bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partition, struct bytes batch, int64_t offset,
-                      int64_t high_watermark, int64_t *next);
-/* high_watermark and log start as an answer told them; the floors are what was known when the request was sent. */
-void sim_checker_saw(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t high_watermark,
-                     int64_t watermark_floor, int64_t log_start, int64_t log_start_floor);
+/* A batch that a reader was given, which wanted `offset`. *next is what it wants next. False: a
+ * violation was told. */
+bool sim_checker_read(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                      struct bytes batch, int64_t offset, int64_t high_watermark, int64_t *next);
+/* high_watermark and log start as an answer told them; the floors are what was known when the
+ * request was sent. */
+void sim_checker_saw(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                     int64_t high_watermark, int64_t watermark_floor, int64_t log_start,
+                     int64_t log_start_floor);
 
-void sim_checker_saw_log_start(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t log_start,
-                               int64_t floor);
+void sim_checker_saw_log_start(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                               int64_t log_start, int64_t floor);
 
-/* A machine has died, and acknowledgements do not wait for the disk: anything may be gone, from the start of a log too. */
+/* A machine has died, and acknowledgements do not wait for the disk: anything may be gone, from the
+ * start of a log too. */
 bool sim_checker_may_lose(const struct sim_checker *c);
 
 /* The log end that the partition must have. */
 int64_t sim_checker_end(const struct sim_partition *p);
 /* All of a partition was read from its start up to its end, which moves no more. */
-void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t partition, int64_t from, int64_t end);
+void sim_checker_read_all(struct sim_checker *c, struct sim_topic *t, int32_t partition,
+                          int64_t from, int64_t end);
 
 /* ---- lives ---- */
 

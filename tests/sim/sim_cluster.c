@@ -1,9 +1,12 @@
-/* A seed of a cluster: several machines with a whole node each, voters of one metadata quorum, on one network.
+/* A seed of a cluster: several machines with a whole node each, voters of one metadata quorum, on
+ * one network.
  *
- *   all start -> work under faults -> everything heals, all start that do not run -> live again -> proof -> clean end
+ *   all start -> work under faults -> everything heals, all start that do not run -> live again ->
+ *   proof -> clean end
  *
- * Under faults any number of machines are killed, lose their page cache, are stopped, stand still, are cut off one way or
- * both, have a slow, full or failing disk, or a clock that jumps; messages are late or lost. */
+ * Under faults any number of machines are killed, lose their page cache, are stopped, stand still,
+ * are cut off one way or both, have a slow, full or failing disk, or a clock that jumps; messages
+ * are late or lost. */
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,19 +21,20 @@
 #include "tests/sim/sim_world.h"
 
 #define SECONDS_DEFAULT 12
-#define LIVE_US         (30 * 1000 * 1000) /* once nothing is wrong any more, all is well within this */
-#define READ_US         (60 * 1000 * 1000)
-#define PROOF_US        (30 * 1000 * 1000)
-#define AFTERMATH_US    (3 * 1000 * 1000)  /* what was lost before is given up by then */
-#define CALM_US         (5 * 1000 * 1000)
-#define STOP_US         (60 * 1000 * 1000)
-#define LINGER_US       (2 * 1000 * 1000)
-#define DRAIN_US        (20 * 1000 * 1000)
-#define FAREWELL_US     50000
-#define SLICE_US        20000
-#define OFF_US_MAX      (4 * 1000 * 1000)
-#define PAUSE_US_MAX    (4 * 1000 * 1000)
-#define DELAY_US_MAX    (400 * 1000)
+/* once nothing is wrong any more, all is well within this */
+#define LIVE_US           (30 * 1000 * 1000)
+#define READ_US           (60 * 1000 * 1000)
+#define PROOF_US          (30 * 1000 * 1000)
+#define AFTERMATH_US      (3 * 1000 * 1000) /* what was lost before is given up by then */
+#define CALM_US           (5 * 1000 * 1000)
+#define STOP_US           (60 * 1000 * 1000)
+#define LINGER_US         (2 * 1000 * 1000)
+#define DRAIN_US          (20 * 1000 * 1000)
+#define FAREWELL_US       50000
+#define SLICE_US          20000
+#define OFF_US_MAX        (4 * 1000 * 1000)
+#define PAUSE_US_MAX      (4 * 1000 * 1000)
+#define DELAY_US_MAX      (400 * 1000)
 #define LOSS_PERMILLE_MAX 150
 
 /* ---- processes ---- */
@@ -48,8 +52,8 @@ static void free_ghost(struct sim_machine *m)
     m->ghost = NULL;
 }
 
-/* The process is gone, or the machine with it; it starts again some time later. Where acknowledgements do not wait for the
- * disk, machines stand: nothing is promised to outlive one. */
+/* The process is gone, or the machine with it; it starts again some time later. Where
+ * acknowledgements do not wait for the disk, machines stand: nothing is promised to outlive one. */
 static void die(struct sim_machine *m, bool with_machine)
 {
     struct sim_world *w = m->world;
@@ -78,8 +82,9 @@ static void start(struct sim_machine *m)
     free_ghost(m);
     life.sets = m->sets;
     life.set_count = m->set_count;
-    sim_trace_say(&w->trace, "-- machine %u starts a process: boot %llu, %zu shards, %zu threads in the pool", m->index,
-                  (unsigned long long)life.boot, life.shard_count, life.pool_threads);
+    sim_trace_say(&w->trace,
+                  "-- machine %u starts a process: boot %llu, %zu shards, %zu threads in the pool",
+                  m->index, (unsigned long long)life.boot, life.shard_count, life.pool_threads);
     w->net.powerless[m->index] = false;
     m->node = sim_node_new(m, &life);
     set_phase(m, SIM_STARTING);
@@ -87,8 +92,8 @@ static void start(struct sim_machine *m)
     if (!status_failed(st))
         return;
     if (!m->hurt)
-        sim_world_fail(w, "machine %u: a start failed: %s, %s, errno %d", m->index, st.where, kerr_name(st.code),
-                       st.sys_errno);
+        sim_world_fail(w, "machine %u: a start failed: %s, %s, errno %d", m->index, st.where,
+                       kerr_name(st.code), st.sys_errno);
     die(m, false);
 }
 
@@ -119,16 +124,18 @@ static void end(struct sim_machine *m)
     m->phase_us += (int64_t)sim_random_below(&m->world->random, OFF_US_MAX);
 }
 
-/* The first machine founds the quorum as one of its own, and is started anew: from then on it asks all, as the others do. */
+/* The first machine founds the quorum as one of its own, and is started anew: from then on it asks
+ * all, as the others do. */
 static void know_all(struct sim_machine *m)
 {
     int size;
 
     m->founds = false;
-    size = snprintf(m->set_text[m->bootstrap], sizeof m->set_text[0], "controller.quorum.bootstrap.servers=");
+    size = snprintf(m->set_text[m->bootstrap], sizeof m->set_text[0],
+                    "controller.quorum.bootstrap.servers=");
     for (unsigned i = 0; i < m->world->machine_count; i++)
-        size += snprintf(m->set_text[m->bootstrap] + size, sizeof m->set_text[0] - (size_t)size, "%sn%u:%d", i ? "," : "", i,
-                         SIM_CONTROLLER_PORT);
+        size += snprintf(m->set_text[m->bootstrap] + size, sizeof m->set_text[0] - (size_t)size,
+                         "%sn%u:%d", i ? "," : "", i, SIM_CONTROLLER_PORT);
 }
 
 static void look_after(struct sim_machine *m)
@@ -210,7 +217,8 @@ static bool run(struct sim_world *w, int64_t us, bool (*done)(struct sim_world *
         if (done && done(w))
             return true;
         /* The machines are looked after at least that often. */
-        sim_sched_step(&w->sched, w->sched.now_us + SLICE_US < end_us ? w->sched.now_us + SLICE_US : end_us);
+        sim_sched_step(&w->sched,
+                       w->sched.now_us + SLICE_US < end_us ? w->sched.now_us + SLICE_US : end_us);
         for (unsigned i = 0; i < w->machine_count && !w->failed; i++) {
             check(&w->machines[i]);
             look_after(&w->machines[i]);
@@ -300,7 +308,8 @@ static void kill_controller(struct sim_world *w)
 {
     for (unsigned i = 0; i < w->machine_count; i++) {
         struct sim_machine *m = &w->machines[i];
-        const struct raft_node *raft = m->node && m->node->node ? control_raft(m->node->node->control) : NULL;
+        const struct raft_node *raft =
+            m->node && m->node->node ? control_raft(m->node->node->control) : NULL;
 
         if (raft && raft_node_leads(raft)) {
             die(m, sim_random_chance(&w->random, 50));
@@ -344,9 +353,10 @@ static const struct fault {
     unsigned weight;
     void (*happen)(struct sim_world *w);
 } faults[] = {
-    {30, heal_network},   {10, cut_one_way}, {8, cut_both_ways}, {8, cut_off},         {8, lose_messages},
-    {8, delay_messages},  {10, pause_machine}, {8, kill_process}, {8, kill_machine},   {6, kill_controller},
-    {2, kill_all},        {8, kill_within_a_call}, {6, stop_node}, {20, disturb_machine},
+    {30, heal_network}, {10, cut_one_way},     {8, cut_both_ways},  {8, cut_off},
+    {8, lose_messages}, {8, delay_messages},   {10, pause_machine}, {8, kill_process},
+    {8, kill_machine},  {6, kill_controller},  {2, kill_all},       {8, kill_within_a_call},
+    {6, stop_node},     {20, disturb_machine},
 };
 
 static void disturb(struct sim_world *w)
@@ -391,7 +401,8 @@ static bool is_well(struct sim_world *w)
         const struct sim_node *n = w->machines[i].node;
 
         if (control_leader_id(n->node->control) != leader ||
-            metadata_image_offset(sim_quorum_image(&w->machines[i])) != metadata_image_offset(image) ||
+            metadata_image_offset(sim_quorum_image(&w->machines[i])) !=
+                metadata_image_offset(image) ||
             metadata_image_broker_at(image, i)->fenced)
             return false;
     }
@@ -403,7 +414,8 @@ static bool is_whole(struct sim_world *w)
 {
     for (size_t i = 0; i < SIM_WRITERS; i++)
         if (!sim_writer_idle(&w->writers[i])) {
-            snprintf(w->missing, sizeof w->missing, "writer %zu waits for an acknowledgement of %s-%d", i,
+            snprintf(w->missing, sizeof w->missing,
+                     "writer %zu waits for an acknowledgement of %s-%d", i,
                      w->checker.topics[w->writers[i].topic].name, w->writers[i].partition);
             return false;
         }
@@ -466,7 +478,8 @@ static void tell_who_is_ill(struct sim_world *w)
         const struct sim_machine *m = &w->machines[i];
         const struct metadata_image *image = sim_quorum_image(m);
 
-        sim_trace_say(&w->trace, "machine %u: phase %d, leader %d, metadata up to %lld", i, m->phase,
+        sim_trace_say(&w->trace, "machine %u: phase %d, leader %d, metadata up to %lld", i,
+                      m->phase,
                       m->node && m->node->node ? control_leader_id(m->node->node->control) : -2,
                       image ? (long long)metadata_image_offset(image) : -2);
     }
@@ -479,14 +492,17 @@ static void stay_calm(struct sim_world *w)
 
     (void)run(w, CALM_US, NULL);
     if (!w->failed && raft_epoch(w) != epoch)
-        sim_world_fail(w, "an election, though nothing is wrong: from epoch %d to %d", epoch, raft_epoch(w));
-    if (!w->failed && !run(w, SLICE_US, is_well) && !w->failed) /* a record may be on its way right now */
+        sim_world_fail(w, "an election, though nothing is wrong: from epoch %d to %d", epoch,
+                       raft_epoch(w));
+    /* a record may be on its way right now */
+    if (!w->failed && !run(w, SLICE_US, is_well) && !w->failed)
         sim_world_fail(w, "it was well, and is not any more, though nothing is wrong");
 }
 
 /* ---- a seed ---- */
 
-static void set(struct sim_machine *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void set(struct sim_machine *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void set(struct sim_machine *m, const char *format, ...)
 {
@@ -514,8 +530,8 @@ static void choose_settings(struct sim_world *w)
 
     w->dir_count = 1 + sim_random_below(&w->random, 2);
     for (unsigned i = 0; i < w->machine_count; i++)
-        size += snprintf(voters + size, sizeof voters - (size_t)size, "%s%u@n%u:%d", i ? "," : "", i + 1, i,
-                         SIM_CONTROLLER_PORT);
+        size += snprintf(voters + size, sizeof voters - (size_t)size, "%s%u@n%u:%d", i ? "," : "",
+                         i + 1, i, SIM_CONTROLLER_PORT);
     for (unsigned i = 0; i < w->machine_count; i++) {
         struct sim_machine *m = &w->machines[i];
 
@@ -523,7 +539,8 @@ static void choose_settings(struct sim_world *w)
         set(m, "cluster.id=c1usterc1usterc1usterc");
         if (!w->voters_change)
             set(m, "controller.quorum.voters=%s", voters);
-        set(m, "listeners=PLAINTEXT://n%u:%d,CONTROLLER://n%u:%d", i, SIM_BROKER_PORT, i, SIM_CONTROLLER_PORT);
+        set(m, "listeners=PLAINTEXT://n%u:%d,CONTROLLER://n%u:%d", i, SIM_BROKER_PORT, i,
+            SIM_CONTROLLER_PORT);
         set(m, "broker.rack=az-%u", i + 1);
         set(m, "log.dirs=%s", dirs[w->dir_count - 1]);
         set(m, "auto.create.topics.enable=false");
@@ -600,7 +617,7 @@ static void world_free(struct sim_world *w)
     sim_checker_free(&w->checker);
     sim_quorum_free(&w->quorum);
     DL_FOREACH_SAFE(w->retired, c, next)
-        free(c);
+    free(c);
     sim_loop_free(w->loop);
     sim_heap_end();
 }
@@ -644,26 +661,29 @@ static void prove(struct sim_world *w)
     (void)run(w, AFTERMATH_US, NULL);
     if (!w->failed && !run(w, LIVE_US, is_well) && !w->failed) {
         tell_who_is_ill(w);
-        sim_world_fail(w, "the cluster is not well %d s after everything healed", LIVE_US / 1000000);
+        sim_world_fail(w, "the cluster is not well %d s after everything healed",
+                       LIVE_US / 1000000);
     }
     if (!w->failed && !run(w, LIVE_US, is_whole) && !w->failed)
-        sim_world_fail(w, "not whole %d s after everything healed: %s", 2 * LIVE_US / 1000000, w->missing);
+        sim_world_fail(w, "not whole %d s after everything healed: %s", 2 * LIVE_US / 1000000,
+                       w->missing);
     if (!w->failed)
         stay_calm(w);
     set_clients(w, SIM_REST, SIM_TAIL_REST);
     sim_tail_set(&w->tails[0], SIM_TAIL_READ_ALL);
     if (!w->failed && !run(w, READ_US, is_read) && !w->failed)
-        sim_world_fail(w, "the reader stands still at %s-%d", w->checker.topics[w->tails[0].topic].name,
-                       w->tails[0].partition);
+        sim_world_fail(w, "the reader stands still at %s-%d",
+                       w->checker.topics[w->tails[0].topic].name, w->tails[0].partition);
     sim_tail_set(&w->tails[0], SIM_TAIL_REST);
     set_committers(w, SIM_COMMITTER_PROVE);
     if (!w->failed && !run(w, PROOF_US, are_committed) && !w->failed)
-        sim_world_fail(w, "not all groups tell what they have committed within %d s", PROOF_US / 1000000);
+        sim_world_fail(w, "not all groups tell what they have committed within %d s",
+                       PROOF_US / 1000000);
     set_committers(w, SIM_COMMITTER_REST);
     sim_operator_set(&w->operator, SIM_TASK_PROVE);
     if (!w->failed && !run(w, PROOF_US, is_proved) && !w->failed)
-        sim_world_fail(w, "machine %u makes no topic, or does not know of it, within %d s", w->operator.machine,
-                       PROOF_US / 1000000);
+        sim_world_fail(w, "machine %u makes no topic, or does not know of it, within %d s",
+                       w->operator.machine, PROOF_US / 1000000);
     sim_operator_set(&w->operator, SIM_TASK_REST);
 }
 
@@ -676,7 +696,8 @@ static void finish(struct sim_world *w)
         sim_world_fail(w, "not all nodes have ended");
 }
 
-struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machine, struct sim_random *random)
+struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machine,
+                                            struct sim_random *random)
 {
     struct sim_node *n = w->machines[machine].node;
 

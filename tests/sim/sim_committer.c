@@ -8,14 +8,14 @@
 #include "protocol/messages/offset_fetch.h"
 #include "tests/sim/sim_world.h"
 
-#define TICK_US_MAX   60000
-#define RETRY_US      20000
-#define PATIENCE_US   (10 * 1000 * 1000)
-#define UNSURE_US     (200 * 1000) /* a commit without an answer is over by then, or never was */
-#define FIND_VERSION  4
-#define BY_NAME       9
+#define TICK_US_MAX    60000
+#define RETRY_US       20000
+#define PATIENCE_US    (10 * 1000 * 1000)
+#define UNSURE_US      (200 * 1000) /* a commit without an answer is over by then, or never was */
+#define FIND_VERSION   4
+#define BY_NAME        9
 #define ANOTHER_ONE_IN 100 /* commits until it turns to another partition */
-#define READ_PERCENT  20
+#define READ_PERCENT   20
 
 static struct sim_topic *topic_of(const struct sim_committer *c)
 {
@@ -39,15 +39,18 @@ static bool is_expected(const struct sim_committer *c, enum kerr code)
 /* The coordinator is to be looked for again. */
 static void refused(struct sim_committer *c, const char *what, enum kerr code)
 {
-    sim_trace_say(&c->world->trace, "%s of group %s is refused: %s", what, c->group, kerr_name(code));
+    sim_trace_say(&c->world->trace, "%s of group %s is refused: %s", what, c->group,
+                  kerr_name(code));
     if (!is_expected(c, code))
-        sim_world_fail(c->world, "%s of group %s was answered with %s", what, c->group, kerr_name(code));
+        sim_world_fail(c->world, "%s of group %s was answered with %s", what, c->group,
+                       kerr_name(code));
     c->coordinator = -1;
     if (c->connection->up)
         sim_connection_close(c->connection);
 }
 
-static void ask(struct sim_committer *c, int16_t key, int16_t version, const void *message, sim_answered *answered)
+static void ask(struct sim_committer *c, int16_t key, int16_t version, const void *message,
+                sim_answered *answered)
 {
     c->waiting = true;
     sim_connection_send(c->connection, key, version, message, answered, c, PATIENCE_US);
@@ -64,7 +67,8 @@ static void on_found(struct sim_answer *a)
     if (!m)
         return;
     if (m->coordinators_count != 1 || m->coordinators[0].error_code != KERR_NONE) {
-        refused(c, "the coordinator", (enum kerr)(m->coordinators_count == 1 ? m->coordinators[0].error_code : -1));
+        refused(c, "the coordinator",
+                (enum kerr)(m->coordinators_count == 1 ? m->coordinators[0].error_code : -1));
         return;
     }
     c->coordinator = m->coordinators[0].node_id;
@@ -102,8 +106,8 @@ static void on_committed(struct sim_answer *a)
     }
     c->acknowledged = c->sent;
     c->commits++;
-    sim_trace_say(&c->world->trace, "group %s has committed %lld of %s-%d", c->group, (long long)c->sent, topic_of(c)->name,
-                  c->partition);
+    sim_trace_say(&c->world->trace, "group %s has committed %lld of %s-%d", c->group,
+                  (long long)c->sent, topic_of(c)->name, c->partition);
 }
 
 static void commit(struct sim_committer *c)
@@ -129,7 +133,8 @@ static void commit(struct sim_committer *c)
 
 /* ---- reading ---- */
 
-/* While all is not well the answer may come from a coordinator that does not know yet that it was deposed. */
+/* While all is not well the answer may come from a coordinator that does not know yet that it was
+ * deposed. */
 static void judge(struct sim_committer *c, int64_t offset)
 {
     const bool must = c->task == SIM_COMMITTER_PROVE;
@@ -137,9 +142,11 @@ static void judge(struct sim_committer *c, int64_t offset)
     if (!sim_checker_topic_usable(topic_of(c)))
         return;
     if (offset > c->sent || (must && offset < c->acknowledged))
-        sim_world_fail(c->world, "group %s has committed %lld of %s-%d, but up to %lld was sent, and %lld acknowledged",
-                       c->group, (long long)offset, topic_of(c)->name, c->partition, (long long)c->sent,
-                       (long long)c->acknowledged);
+        sim_world_fail(
+            c->world,
+            "group %s has committed %lld of %s-%d, but up to %lld was sent, and %lld acknowledged",
+            c->group, (long long)offset, topic_of(c)->name, c->partition, (long long)c->sent,
+            (long long)c->acknowledged);
 }
 
 static void on_fetched(struct sim_answer *a)
@@ -197,7 +204,8 @@ static void choose(struct sim_committer *c)
     if (!sim_checker_topic_usable(topic_of(c)))
         return;
     c->partition = (int32_t)sim_random_below(&c->random, (uint64_t)topic_of(c)->partition_count);
-    c->acknowledged = 0; /* what is sent goes on to rise: it may be a partition that it had before */
+    c->acknowledged = 0; /* what is sent goes on to rise: it may be a partition that it had
+                          * before */
     c->used = true;
 }
 
@@ -207,7 +215,8 @@ static bool connect(struct sim_committer *c)
     const unsigned any = (unsigned)sim_random_below(&c->random, w->machine_count);
 
     if (!c->connection || !c->connection->up)
-        c->connection = sim_world_connect_to(w, c->coordinator > 0 ? (unsigned)c->coordinator - 1 : any, &c->random);
+        c->connection = sim_world_connect_to(
+            w, c->coordinator > 0 ? (unsigned)c->coordinator - 1 : any, &c->random);
     if (!c->connection)
         c->coordinator = -1;
     return c->connection != NULL;
@@ -238,12 +247,14 @@ static void on_timer(struct timer *t)
     if (c->task != SIM_COMMITTER_REST && c->used && !c->waiting && !c->proved &&
         c->world->sched.now_us >= c->not_before_us)
         act(c);
-    timer_start(&c->world->loop->base, &c->timer, RETRY_US + (int64_t)sim_random_below(&c->random, TICK_US_MAX));
+    timer_start(&c->world->loop->base, &c->timer,
+                RETRY_US + (int64_t)sim_random_below(&c->random, TICK_US_MAX));
 }
 
 void sim_committer_init(struct sim_committer *c, struct sim_world *w, size_t number)
 {
-    *c = (struct sim_committer){.world = w, .random = sim_random_split(w->seed, 450 + number), .coordinator = -1};
+    *c = (struct sim_committer){
+        .world = w, .random = sim_random_split(w->seed, 450 + number), .coordinator = -1};
     snprintf(c->group, sizeof c->group, "g%zu", number);
     timer_init(&w->loop->base, &c->timer, on_timer);
     timer_start(&w->loop->base, &c->timer, RETRY_US);

@@ -1,9 +1,9 @@
 #ifndef TESTS_SIM_SIM_COMMITTER_H
 #define TESTS_SIM_SIM_COMMITTER_H
 
-/* A consumer that commits: looks for the coordinator of its group, and commits ever higher offsets for one partition with it,
- * one at a time, wherever the coordinator moves. What it then finds committed was sent, and once all is well is not
- * below what was acknowledged. */
+/* A consumer that commits: looks for the coordinator of its group, and commits ever higher offsets
+ * for one partition with it, one at a time, wherever the coordinator moves. What it then finds
+ * committed was sent, and once all is well is not below what was acknowledged. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -13,9 +13,9 @@
 #include "tests/sim/sim_node.h"
 #include "tests/sim/sim_world.h"
 
-#define FRAME_BYTES_LIMIT   ((size_t)16 << 20)
-#define ANSWER_ARENA_BYTES  ((size_t)64 << 20)
-#define SLOW_READER_US_MAX  20000
+#define FRAME_BYTES_LIMIT  ((size_t)16 << 20)
+#define ANSWER_ARENA_BYTES ((size_t)64 << 20)
+#define SLOW_READER_US_MAX 20000
 
 static struct sim_sched *sched_of(const struct sim_connection *c)
 {
@@ -28,8 +28,8 @@ static int64_t wire_delay_us(struct sim_connection *c)
 }
 
 /* Puts a frame on its way; it arrives after those before it. */
-static struct sim_wire_frame *put_on_wire(struct sim_connection *c, struct sim_wire_frame **wire, const void *data,
-                                          size_t size)
+static struct sim_wire_frame *put_on_wire(struct sim_connection *c, struct sim_wire_frame **wire,
+                                          const void *data, size_t size)
 {
     struct sim_heap *caller = sim_heap_switch(NULL);
     struct sim_wire_frame *f = calloc(1, sizeof *f + size);
@@ -51,7 +51,7 @@ static void drop_wire(struct sim_wire_frame **wire)
     struct sim_wire_frame *f, *next;
 
     DL_FOREACH_SAFE(*wire, f, next)
-        free(f);
+    free(f);
     *wire = NULL;
 }
 
@@ -72,7 +72,10 @@ static void give_up_waiting(struct sim_connection *c)
     struct sim_request *rq;
 
     while ((rq = c->waiting)) {
-        struct sim_answer a = {.connection = c, .version = rq->version, .context = rq->context, .sent_us = rq->sent_us};
+        struct sim_answer a = {.connection = c,
+                               .version = rq->version,
+                               .context = rq->context,
+                               .sent_us = rq->sent_us};
 
         DL_DELETE(c->waiting, rq);
         if (rq->answered)
@@ -111,9 +114,10 @@ static void client_takes(struct sim_connection *c, const struct sim_wire_frame *
     type->init(message);
     if (frame_length(f->data) != (int64_t)f->size - FRAME_LENGTH_BYTES ||
         !frame_read_response_head(&r, api_find(rq->key), rq->version, &correlation_id) ||
-        correlation_id != rq->correlation_id || !type->decode(message, &r, &arena, rq->version) || reader_left(&r)) {
-        sim_world_fail(w, "connection %u: an answer of %zu bytes that cannot be read, to %s v%d", c->number, f->size,
-                       type->name, rq->version);
+        correlation_id != rq->correlation_id || !type->decode(message, &r, &arena, rq->version) ||
+        reader_left(&r)) {
+        sim_world_fail(w, "connection %u: an answer of %zu bytes that cannot be read, to %s v%d",
+                       c->number, f->size, type->name, rq->version);
         arena_free(&arena);
         return;
     }
@@ -202,7 +206,8 @@ static void answered(struct client *client, struct request *rq)
 
     c->under_way--;
     if (rq->refusal) {
-        sim_trace_say(sched_of(c)->trace, "connection %u closed by the broker: %s", c->number, rq->refusal);
+        sim_trace_say(sched_of(c)->trace, "connection %u closed by the broker: %s", c->number,
+                      rq->refusal);
         broker_closes(c);
         return;
     }
@@ -259,7 +264,8 @@ static bool write_answer(struct sim_connection *c, const struct response *r)
 static bool may_start(const struct sim_connection *c)
 {
     return c->first_waiting &&
-           (c->under_way == 0 || (c->producing && frame_api_key(c->first_waiting->frame) == API_PRODUCE));
+           (c->under_way == 0 ||
+            (c->producing && frame_api_key(c->first_waiting->frame) == API_PRODUCE));
 }
 
 /* Sends what is answered, in order. False: closed. */
@@ -277,14 +283,17 @@ static bool send_answers(struct sim_connection *c)
                 broker_closes(c);
                 return false;
             }
-            sim_world_fail(c->node->world, "connection %u: a log segment ended before the bytes promised", c->number);
+            sim_world_fail(c->node->world,
+                           "connection %u: a log segment ended before the bytes promised",
+                           c->number);
         }
         c->first = rq->next;
         if (!c->first)
             c->last = NULL;
         request_free(rq);
         if (sim_random_below(&c->random, 50) == 0)
-            c->read_from_us = sched_of(c)->now_us + (int64_t)sim_random_below(&c->random, SLOW_READER_US_MAX);
+            c->read_from_us =
+                sched_of(c)->now_us + (int64_t)sim_random_below(&c->random, SLOW_READER_US_MAX);
     }
     return true;
 }
@@ -384,7 +393,8 @@ static void encode(struct sim_connection *c, const struct sim_request *rq, const
 static void send_request(struct sim_connection *c, struct sim_request rq, const void *message)
 {
     if (!c->up) {
-        struct sim_answer a = {.connection = c, .version = rq.version, .context = rq.context, .sent_us = rq.sent_us};
+        struct sim_answer a = {
+            .connection = c, .version = rq.version, .context = rq.context, .sent_us = rq.sent_us};
 
         if (rq.answered)
             rq.answered(&a);
@@ -405,8 +415,9 @@ static void send_request(struct sim_connection *c, struct sim_request rq, const 
     start_timer_at(shard_loop(c), &c->broker_timer, c->to_broker->arrives_us);
 }
 
-void sim_connection_send(struct sim_connection *c, int16_t key, int16_t version, const void *message,
-                         sim_answered *answered_by, void *context, int64_t wait_us_max)
+void sim_connection_send(struct sim_connection *c, int16_t key, int16_t version,
+                         const void *message, sim_answered *answered_by, void *context,
+                         int64_t wait_us_max)
 {
     send_request(c,
                  (struct sim_request){.key = key,
@@ -417,9 +428,11 @@ void sim_connection_send(struct sim_connection *c, int16_t key, int16_t version,
                  message);
 }
 
-void sim_connection_send_silently(struct sim_connection *c, int16_t key, int16_t version, const void *message)
+void sim_connection_send_silently(struct sim_connection *c, int16_t key, int16_t version,
+                                  const void *message)
 {
-    send_request(c, (struct sim_request){.key = key, .version = version, .answerless = true}, message);
+    send_request(c, (struct sim_request){.key = key, .version = version, .answerless = true},
+                 message);
 }
 
 /* ---- life ---- */

@@ -3,10 +3,10 @@
 
 /* A connection of a simulated client to a shard: both ends, and the wire between them.
  *
- * The client's end encodes requests and is told of each answer once, in order; or that the connection was closed, once
- * for each request that has no answer. The broker's end is what broker/connection is to a socket, with the same order of
- * requests: Produce may follow Produce, all else waits. In between frames and answers take some time, but
- * do not overtake each other. */
+ * The client's end encodes requests and is told of each answer once, in order; or that the
+ * connection was closed, once for each request that has no answer. The broker's end is what
+ * broker/connection is to a socket, with the same order of requests: Produce may follow Produce,
+ * all else waits. In between frames and answers take some time, but do not overtake each other. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +21,8 @@ struct sim_node;
 struct sim_answer {
     struct sim_connection *connection;
     int16_t version;
-    const void *message; /* the generated response struct, borrowed for the call; NULL: closed, there is none to come */
+    const void *message; /* the generated response struct, borrowed for the call; NULL: closed,
+                          * there is none to come */
     void *context;       /* as given with the request */
     int64_t sent_us;
 };
@@ -73,8 +74,8 @@ struct sim_connection {
     int64_t read_from_us; /* a slow reader takes nothing before */
 };
 
-/* The bytes that go over the wire, length prefix included: malloc'd. NULL: a segment ended before the bytes promised. On
- * the shard's loop. */
+/* The bytes that go over the wire, length prefix included: malloc'd. NULL: a segment ended before
+ * the bytes promised. On the shard's loop. */
 uint8_t *sim_response_bytes(const struct response *r, size_t *size);
 
 /* To a node that serves; on some shard. NULL: that one is stopping. */
@@ -83,16 +84,19 @@ struct sim_connection *sim_connection_open(struct sim_node *n, uint64_t seed);
 void sim_connection_close(struct sim_connection *c);
 
 /* message: the generated request struct of that API, encoded at once. */
-void sim_connection_send(struct sim_connection *c, int16_t key, int16_t version, const void *message,
-                         sim_answered *answered, void *context, int64_t wait_us_max);
+void sim_connection_send(struct sim_connection *c, int16_t key, int16_t version,
+                         const void *message, sim_answered *answered, void *context,
+                         int64_t wait_us_max);
 /* Likewise, but there will be no answer: Produce with acks=0. */
-void sim_connection_send_silently(struct sim_connection *c, int16_t key, int16_t version, const void *message);
+void sim_connection_send_silently(struct sim_connection *c, int16_t key, int16_t version,
+                                  const void *message);
 
 /* The shard has stopped: it closes its connections. On its loop. */
 void sim_connection_shard_stopped(struct sim_connection *c);
 /* The process is gone, with its memory. */
 void sim_connection_process_died(struct sim_connection *c);
-/* The node has ended: nothing of the connection is left but the struct, which clients may still look at. */
+/* The node has ended: nothing of the connection is left but the struct, which clients may still
+ * look at. */
 void sim_connection_retire(struct sim_connection *c);
 
 #endif

@@ -1,4 +1,5 @@
-/* A consumer: reads some partitions from their starts on, by fetch sessions, and judges all it is given. */
+/* A consumer: reads some partitions from their starts on, by fetch sessions, and judges all it is
+ * given. */
 
 #include <inttypes.h>
 
@@ -8,13 +9,13 @@
 #include "protocol/record_batch.h"
 #include "tests/sim/sim_world.h"
 
-#define TICK_US_MAX      5000
-#define RETRY_US         15000
-#define WAIT_MS_MAX      300
-#define PART_BYTES_MAX   6000
-#define VERSION_BY_ID    13
-#define VERSION_MAX      17
-#define ANSWER_US_MAX    (3 * 1000 * 1000)
+#define TICK_US_MAX    5000
+#define RETRY_US       15000
+#define WAIT_MS_MAX    300
+#define PART_BYTES_MAX 6000
+#define VERSION_BY_ID  13
+#define VERSION_MAX    17
+#define ANSWER_US_MAX  (3 * 1000 * 1000)
 
 static struct sim_checker *checker(struct sim_consumer *c)
 {
@@ -43,13 +44,17 @@ static void choose_parts(struct sim_consumer *c)
 
     c->part_count = 0;
     c->by_name = sim_random_chance(&c->random, 25);
-    c->version = c->by_name ? VERSION_BY_ID - 1 : (int16_t)sim_random_between(&c->random, VERSION_BY_ID, VERSION_MAX);
-    for (size_t tries = 0; tries < 2 * SIM_CONSUMED_MAX && c->part_count < SIM_CONSUMED_MAX && k->topic_count; tries++) {
+    c->version = c->by_name ? VERSION_BY_ID - 1
+                            : (int16_t)sim_random_between(&c->random, VERSION_BY_ID, VERSION_MAX);
+    for (size_t tries = 0;
+         tries < 2 * SIM_CONSUMED_MAX && c->part_count < SIM_CONSUMED_MAX && k->topic_count;
+         tries++) {
         size_t topic = sim_random_below(&c->random, k->topic_count);
-        int32_t partition = (int32_t)sim_random_below(&c->random, (uint64_t)k->topics[topic].partition_count);
+        int32_t partition =
+            (int32_t)sim_random_below(&c->random, (uint64_t)k->topics[topic].partition_count);
 
-        if (!sim_checker_topic_usable(&k->topics[topic]) || (c->by_name && !k->topics[topic].lasting) ||
-            has_part(c, topic, partition))
+        if (!sim_checker_topic_usable(&k->topics[topic]) ||
+            (c->by_name && !k->topics[topic].lasting) || has_part(c, topic, partition))
             continue;
         c->parts[c->part_count++] = (struct sim_consumed){
             .topic = topic,
@@ -62,14 +67,16 @@ static void choose_parts(struct sim_consumer *c)
 
 /* ---- what comes back ---- */
 
-static struct sim_consumed *find_part(struct sim_consumer *c, const struct fetch_response_fetchable_topic_response *t,
+static struct sim_consumed *find_part(struct sim_consumer *c,
+                                      const struct fetch_response_fetchable_topic_response *t,
                                       int32_t partition)
 {
     for (size_t i = 0; i < c->part_count; i++) {
         const struct sim_topic *topic = topic_of(c, &c->parts[i]);
 
-        if (c->parts[i].partition == partition && (c->by_name ? str_equal(str_from(topic->name), t->topic)
-                                                              : uuid_equal(topic->id, t->topic_id)))
+        if (c->parts[i].partition == partition &&
+            (c->by_name ? str_equal(str_from(topic->name), t->topic)
+                        : uuid_equal(topic->id, t->topic_id)))
             return &c->parts[i];
     }
     return NULL;
@@ -82,14 +89,14 @@ static void read_batches(struct sim_consumer *c, struct sim_consumed *part,
     struct bytes batch;
 
     while (record_batches_next(&it, &batch)) {
-        if (!sim_checker_read(checker(c), topic_of(c, part), part->partition, batch, part->offset, r->high_watermark,
-                              &part->offset))
+        if (!sim_checker_read(checker(c), topic_of(c, part), part->partition, batch, part->offset,
+                              r->high_watermark, &part->offset))
             return;
         part->changed = true;
     }
     if (it.rest.size > 0 && !topic_of(c, part)->partitions[part->partition].damaged)
-        sim_world_fail(c->world, "%s-%d: %zu bytes at the end of a fetch are no whole batch", topic_of(c, part)->name,
-                       part->partition, it.rest.size);
+        sim_world_fail(c->world, "%s-%d: %zu bytes at the end of a fetch are no whole batch",
+                       topic_of(c, part)->name, part->partition, it.rest.size);
 }
 
 /* Allowed when the log start has passed us by, or after a loss that was no breach of promise. */
@@ -100,8 +107,8 @@ static void out_of_range(struct sim_consumer *c, struct sim_consumed *part)
 
     if (part->offset >= p->deleted_to && !t->retention && part->offset <= p->ends[SIM_DURABLE] &&
         part->offset >= p->log_start && !sim_checker_may_lose(checker(c)))
-        sim_world_fail(c->world, "%s-%d: offset %" PRId64 " is told to be out of range", t->name, part->partition,
-                       part->offset);
+        sim_world_fail(c->world, "%s-%d: offset %" PRId64 " is told to be out of range", t->name,
+                       part->partition, part->offset);
 }
 
 static bool is_damaged(struct sim_consumer *c, const struct sim_consumed *part)
@@ -132,15 +139,15 @@ static void on_partition(struct sim_consumer *c, struct sim_consumed *part,
     if (r->error_code != KERR_NONE) {
         part->lost = true;
         if (!is_damaged(c, part) && !is_expected(c, part, (enum kerr)r->error_code))
-            sim_world_fail(c->world, "%s-%d: fetch was answered with %s", topic_of(c, part)->name, part->partition,
-                           kerr_name((enum kerr)r->error_code));
+            sim_world_fail(c->world, "%s-%d: fetch was answered with %s", topic_of(c, part)->name,
+                           part->partition, kerr_name((enum kerr)r->error_code));
         return;
     }
-    sim_checker_saw(checker(c), topic_of(c, part), part->partition, r->high_watermark, part->watermark_floor,
-                    r->log_start_offset, part->log_start_floor);
+    sim_checker_saw(checker(c), topic_of(c, part), part->partition, r->high_watermark,
+                    part->watermark_floor, r->log_start_offset, part->log_start_floor);
     if (r->last_stable_offset > r->high_watermark)
-        sim_world_fail(c->world, "%s-%d: last stable offset above the high watermark", topic_of(c, part)->name,
-                       part->partition);
+        sim_world_fail(c->world, "%s-%d: last stable offset above the high watermark",
+                       topic_of(c, part)->name, part->partition);
     read_batches(c, part, r);
 }
 
@@ -176,7 +183,8 @@ static void on_fetched(struct sim_answer *a)
         return;
     if (m->error_code != KERR_NONE) {
         if (m->error_code != KERR_FETCH_SESSION_ID_NOT_FOUND)
-            sim_world_fail(c->world, "fetch was answered with %s", kerr_name((enum kerr)m->error_code));
+            sim_world_fail(c->world, "fetch was answered with %s",
+                           kerr_name((enum kerr)m->error_code));
         c->part_count = 0;
         return;
     }
@@ -209,7 +217,8 @@ static void ask(struct sim_consumer *c)
         fetch_request_partition_init(&partitions[count]);
         partitions[count].partition = part->partition;
         partitions[count].fetch_offset = part->offset;
-        partitions[count].partition_max_bytes = (int32_t)sim_random_below(&c->random, PART_BYTES_MAX);
+        partitions[count].partition_max_bytes =
+            (int32_t)sim_random_below(&c->random, PART_BYTES_MAX);
         fetch_request_topic_init(&topics[count]);
         topics[count].topic = str_from(t->name);
         topics[count].topic_id = t->id;
@@ -219,8 +228,10 @@ static void ask(struct sim_consumer *c)
     }
     fetch_request_init(&m);
     m.max_wait_ms = (int32_t)sim_random_below(&c->random, WAIT_MS_MAX);
-    m.min_bytes = sim_random_chance(&c->random, 70) ? 1 : (int32_t)sim_random_below(&c->random, 5000);
-    m.max_bytes = sim_random_chance(&c->random, 80) ? 1 << 20 : (int32_t)sim_random_below(&c->random, 3000);
+    m.min_bytes =
+        sim_random_chance(&c->random, 70) ? 1 : (int32_t)sim_random_below(&c->random, 5000);
+    m.max_bytes =
+        sim_random_chance(&c->random, 80) ? 1 << 20 : (int32_t)sim_random_below(&c->random, 3000);
     m.isolation_level = sim_random_chance(&c->random, 30);
     m.session_id = c->session_id;
     m.session_epoch = c->session_epoch;

@@ -35,7 +35,8 @@ static void consider(void *arg, const char *name, bool is_directory)
 }
 
 /* False: there is none. */
-static bool choose(struct sim_machine *m, struct sim_random *random, const char *path, bool folders, struct choice *out)
+static bool choose(struct sim_machine *m, struct sim_random *random, const char *path, bool folders,
+                   struct choice *out)
 {
     *out = (struct choice){.random = random, .folders = folders};
     (void)m->drive.inner->ops->list(m->drive.inner, path, consider, out);
@@ -53,7 +54,8 @@ static void flip(struct sim_machine *m, struct sim_random *random, const char *f
     snprintf(path, sizeof path, "%s/%s", folder, file.name);
     if (status_failed(m->drive.inner->ops->stat(m->drive.inner, path, &info)) || info.size == 0)
         return;
-    (void)files_sim_flip_bit(m->drive.inner, path, (int64_t)sim_random_below(random, (uint64_t)info.size),
+    (void)files_sim_flip_bit(m->drive.inner, path,
+                             (int64_t)sim_random_below(random, (uint64_t)info.size),
                              (unsigned)sim_random_below(random, 8));
 }
 
@@ -81,7 +83,8 @@ void sim_decay(struct sim_machine *m, struct sim_random *random)
         char directory[32], path[320];
         struct choice folder;
 
-        snprintf(directory, sizeof directory, "/d%zu", (size_t)sim_random_below(random, m->world->dir_count));
+        snprintf(directory, sizeof directory, "/d%zu",
+                 (size_t)sim_random_below(random, m->world->dir_count));
         if (!choose(m, random, directory, true, &folder))
             continue;
         snprintf(path, sizeof path, "%s/%s", directory, folder.name);

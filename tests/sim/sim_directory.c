@@ -6,10 +6,10 @@
 #include "protocol/messages/metadata.h"
 #include "tests/sim/sim_world.h"
 
-#define LOOK_US_MIN   30000
-#define LOOK_US_MAX   150000
-#define RETRY_US      20000
-#define PATIENCE_US   (2 * 1000 * 1000)
+#define LOOK_US_MIN    30000
+#define LOOK_US_MAX    150000
+#define RETRY_US       20000
+#define PATIENCE_US    (2 * 1000 * 1000)
 #define ANOTHER_ONE_IN 3 /* asks another node next */
 
 static void make_room(struct sim_directory *d)
@@ -33,7 +33,8 @@ static void take(struct sim_directory *d, const struct metadata_response_topic *
         return;
     for (size_t i = 0; i < m->partitions_count; i++)
         if (m->partitions[i].partition_index < SIM_PARTITIONS_MAX)
-            d->leaders[t - d->world->checker.topics][m->partitions[i].partition_index] = m->partitions[i].leader_id;
+            d->leaders[t - d->world->checker.topics][m->partitions[i].partition_index] =
+                m->partitions[i].leader_id;
 }
 
 static void on_metadata(struct sim_answer *a)
@@ -80,8 +81,8 @@ static void on_timer(struct timer *t)
     timer_start(&d->world->loop->base, &d->timer, delay_us);
 }
 
-struct sim_connection *sim_directory_connect(struct sim_directory *d, size_t topic, int32_t partition,
-                                             struct sim_random *random)
+struct sim_connection *sim_directory_connect(struct sim_directory *d, size_t topic,
+                                             int32_t partition, struct sim_random *random)
 {
     int32_t leader = topic < d->topic_count ? d->leaders[topic][partition] : -1;
 

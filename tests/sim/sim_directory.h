@@ -1,8 +1,8 @@
 #ifndef TESTS_SIM_SIM_DIRECTORY_H
 #define TESTS_SIM_SIM_DIRECTORY_H
 
-/* Who leads what in a cluster, as its clients know it: the metadata of some node, some time ago. Clients of real life
- * keep one each; here all share one. */
+/* Who leads what in a cluster, as its clients know it: the metadata of some node, some time ago.
+ * Clients of real life keep one each; here all share one. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,8 +29,9 @@ struct sim_directory {
 void sim_directory_init(struct sim_directory *d, struct sim_world *w);
 void sim_directory_free(struct sim_directory *d);
 
-/* A connection to where the partition is led, as far as is known. NULL: nowhere, or nobody is there. */
-struct sim_connection *sim_directory_connect(struct sim_directory *d, size_t topic, int32_t partition,
-                                             struct sim_random *random);
+/* A connection to where the partition is led, as far as is known. NULL: nowhere, or nobody is
+ * there. */
+struct sim_connection *sim_directory_connect(struct sim_directory *d, size_t topic,
+                                             int32_t partition, struct sim_random *random);
 
 #endif

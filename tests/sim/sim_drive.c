@@ -8,7 +8,7 @@
 #include "storage/files_sim.h"
 #include "tests/sim/sim_heap.h"
 
-#define CALL_US 1
+#define CALL_US     1
 #define SYNC_US_MIN 100
 #define SYNC_US_MAX 900
 
@@ -136,22 +136,24 @@ static void disk_unlock(struct files *fs, struct file *f)
 
 /* ---- bytes ---- */
 
-static struct status disk_read(struct files *fs, struct file *f, void *buffer, size_t size, int64_t at, size_t *got)
+static struct status disk_read(struct files *fs, struct file *f, void *buffer, size_t size,
+                               int64_t at, size_t *got)
 {
     struct call c = enter(fs, FILES_CALL_READ, CALL_US);
 
     return leave_with(&c, c.inner->ops->read(c.inner, f, buffer, size, at, got));
 }
 
-static struct status disk_read_nowait(struct files *fs, struct file *f, void *buffer, size_t size, int64_t at,
-                                      size_t *got, bool *cold)
+static struct status disk_read_nowait(struct files *fs, struct file *f, void *buffer, size_t size,
+                                      int64_t at, size_t *got, bool *cold)
 {
     struct call c = enter(fs, FILES_CALL_READ, 0);
 
     return leave_with(&c, c.inner->ops->read_nowait(c.inner, f, buffer, size, at, got, cold));
 }
 
-static struct status disk_write(struct files *fs, struct file *f, const struct iovec *parts, int part_count, int64_t at)
+static struct status disk_write(struct files *fs, struct file *f, const struct iovec *parts,
+                                int part_count, int64_t at)
 {
     struct call c = enter(fs, FILES_CALL_WRITE, CALL_US);
 
@@ -288,7 +290,8 @@ static struct status disk_stat(struct files *fs, const char *path, struct file_s
     return leave_with(&c, c.inner->ops->stat(c.inner, path, out));
 }
 
-static struct status disk_space(struct files *fs, const char *path, int64_t *total_bytes, int64_t *usable_bytes)
+static struct status disk_space(struct files *fs, const char *path, int64_t *total_bytes,
+                                int64_t *usable_bytes)
 {
     struct call c = enter(fs, FILES_CALL_STAT, CALL_US);
 
@@ -315,7 +318,8 @@ static struct status disk_sync_filesystem(struct files *fs, const char *path)
 
 /* ---- life ---- */
 
-void sim_drive_init(struct sim_drive *d, struct clock *clock, uint64_t seed, struct sim_trace *trace)
+void sim_drive_init(struct sim_drive *d, struct clock *clock, uint64_t seed,
+                    struct sim_trace *trace)
 {
     static const struct files_ops ops = {
         .open = disk_open,

@@ -13,7 +13,8 @@
 #define PATIENCE_US (15 * 1000 * 1000)
 #define TIMEOUT_MS  3000
 
-static void ask(struct sim_electorate *e, int16_t key, int16_t version, const void *message, sim_answered *answered)
+static void ask(struct sim_electorate *e, int16_t key, int16_t version, const void *message,
+                sim_answered *answered)
 {
     e->waiting = true;
     sim_connection_send(e->connection, key, version, message, answered, e, PATIENCE_US);
@@ -41,10 +42,11 @@ static void changed(struct sim_electorate *e, enum kerr code)
 {
     e->waiting = e->chosen = false;
     e->done += code == KERR_NONE;
-    sim_trace_say(&e->world->trace, "%s of voter %d: %s", e->removal ? "removal" : "addition", e->id, kerr_name(code));
+    sim_trace_say(&e->world->trace, "%s of voter %d: %s", e->removal ? "removal" : "addition",
+                  e->id, kerr_name(code));
     if (!is_expected(code))
-        sim_world_fail(e->world, "%s of voter %d was answered with %s", e->removal ? "removal" : "addition", e->id,
-                       kerr_name(code));
+        sim_world_fail(e->world, "%s of voter %d was answered with %s",
+                       e->removal ? "removal" : "addition", e->id, kerr_name(code));
 }
 
 static void unanswered(struct sim_electorate *e)
@@ -75,7 +77,8 @@ static void on_removed(struct sim_answer *a)
 static void add(struct sim_electorate *e)
 {
     char host[16];
-    struct add_raft_voter_request_listener listener = {STR("CONTROLLER"), STR_NULL, SIM_CONTROLLER_PORT};
+    struct add_raft_voter_request_listener listener = {STR("CONTROLLER"), STR_NULL,
+                                                       SIM_CONTROLLER_PORT};
     struct add_raft_voter_request m;
 
     snprintf(host, sizeof host, "n%d", e->id - 1);
@@ -104,11 +107,13 @@ static void remove_one(struct sim_electorate *e)
 
 /* ---- choosing ---- */
 
-static void choose(struct sim_electorate *e, const struct describe_quorum_response_partition_data *p)
+static void choose(struct sim_electorate *e,
+                   const struct describe_quorum_response_partition_data *p)
 {
     const struct describe_quorum_response_replica_state *one;
 
-    e->removal = p->observers_count == 0 || (p->current_voters_count > 1 && sim_random_chance(&e->random, 40));
+    e->removal = p->observers_count == 0 ||
+                 (p->current_voters_count > 1 && sim_random_chance(&e->random, 40));
     if (e->removal && p->current_voters_count < 2)
         return;
     one = e->removal ? &p->current_voters[sim_random_below(&e->random, p->current_voters_count)]
@@ -124,8 +129,8 @@ static void on_described(struct sim_answer *a)
     struct sim_electorate *e = a->context;
 
     e->waiting = false;
-    if (m && m->error_code == KERR_NONE && m->topics_count == 1 && m->topics[0].partitions_count == 1 &&
-        m->topics[0].partitions[0].error_code == KERR_NONE)
+    if (m && m->error_code == KERR_NONE && m->topics_count == 1 &&
+        m->topics[0].partitions_count == 1 && m->topics[0].partitions[0].error_code == KERR_NONE)
         choose(e, &m->topics[0].partitions[0]);
     else if (e->connection->up)
         sim_connection_close(e->connection); /* another node may know */
@@ -169,7 +174,8 @@ static void on_timer(struct timer *t)
 
     if (e->working && !e->waiting)
         act(e);
-    timer_start(&e->world->loop->base, &e->timer, RETRY_US + (int64_t)sim_random_below(&e->random, TICK_US_MAX));
+    timer_start(&e->world->loop->base, &e->timer,
+                RETRY_US + (int64_t)sim_random_below(&e->random, TICK_US_MAX));
 }
 
 void sim_electorate_init(struct sim_electorate *e, struct sim_world *w)

@@ -1,8 +1,9 @@
 #ifndef TESTS_SIM_SIM_ELECTORATE_H
 #define TESTS_SIM_SIM_ELECTORATE_H
 
-/* Who changes the voters of the metadata quorum (KIP-853), in clusters that keep them in their log: asks some node who votes and
- * who only follows, then has a follower added or a voter removed, the leader too. One voter always stays. */
+/* Who changes the voters of the metadata quorum (KIP-853), in clusters that keep them in their log:
+ * asks some node who votes and who only follows, then has a follower added or a voter removed, the
+ * leader too. One voter always stays. */
 
 #include <stdbool.h>
 #include <stdint.h>

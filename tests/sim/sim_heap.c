@@ -10,7 +10,8 @@
 
 #include "protocol/base/check.h"
 
-#define JUNK_BYTES_MAX 1024 /* of a fresh block that are filled: whoever reads them before writing is found out */
+/* of a fresh block that are filled: whoever reads them before writing is found out */
+#define JUNK_BYTES_MAX 1024
 #define REPORTED_MAX   20
 
 void *__real_malloc(size_t size);
@@ -103,7 +104,8 @@ static void *own(void *p, size_t size, const void *caller)
 /* Fills the hole with what would not be found behind it any more. */
 static void close_hole(size_t hole)
 {
-    for (size_t i = (hole + 1) & (table.capacity - 1); table.slots[i].at; i = (i + 1) & (table.capacity - 1)) {
+    for (size_t i = (hole + 1) & (table.capacity - 1); table.slots[i].at;
+         i = (i + 1) & (table.capacity - 1)) {
         size_t home = slot_of(table.slots[i].at);
 
         if (((i - home) & (table.capacity - 1)) < ((i - hole) & (table.capacity - 1)))
@@ -204,7 +206,8 @@ void *__wrap_calloc(size_t count, size_t size)
 
 void *__wrap_realloc(void *p, size_t size)
 {
-    /* Disowned first: afterwards the address may be somebody else's. This process never runs out of memory. */
+    /* Disowned first: afterwards the address may be somebody else's. This process never runs out of
+     * memory. */
     disown(p);
     p = __real_realloc(p, size);
     CHECK(p || size == 0);

@@ -3,10 +3,10 @@
 
 /* The memory of a simulated process.
  *
- * A process that dies takes all of its memory with it, at any moment, in the middle of a function. So the
- * simulator is linked with --wrap for malloc and its kin (meson.build lists them): while a heap is current,
- * what is allocated belongs to it, and sim_heap_drop frees all of that at once. It also tells what a node that
- * ended cleanly forgot to free.
+ * A process that dies takes all of its memory with it, at any moment, in the middle of a function.
+ * So the simulator is linked with --wrap for malloc and its kin (meson.build lists them): while a
+ * heap is current, what is allocated belongs to it, and sim_heap_drop frees all of that at once. It
+ * also tells what a node that ended cleanly forgot to free.
  *
  * One thread. What libraries allocate for themselves (codec contexts) is not seen. */
 
@@ -17,7 +17,8 @@ struct sim_heap {
     size_t bytes;
 };
 
-/* Makes a heap the current one (NULL: none, memory is the simulator's own) and gives back the one before. */
+/* Makes a heap the current one (NULL: none, memory is the simulator's own) and gives back the one
+ * before. */
 struct sim_heap *sim_heap_switch(struct sim_heap *h);
 
 /* Frees all that the heap holds. */

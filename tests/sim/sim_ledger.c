@@ -39,20 +39,21 @@ static size_t find(const struct sim_ledger *l, int64_t offset)
 
 static bool compare_batch(struct sim_ledger *l, struct bytes b, char *why, size_t why_size)
 {
-    const struct sim_committed c = {record_batch_base_offset(b.data), record_batch_last_offset(b.data),
+    const struct sim_committed c = {record_batch_base_offset(b.data),
+                                    record_batch_last_offset(b.data),
                                     record_batch_leader_epoch(b.data), record_batch_crc(b.data)};
     size_t i = find(l, c.base_offset);
     const struct sim_committed *known = i < l->count ? &l->batches[i] : NULL;
 
     if (known && known->base_offset <= c.last_offset) {
-        if (known->base_offset == c.base_offset && known->last_offset == c.last_offset && known->epoch == c.epoch &&
-            known->crc == c.crc)
+        if (known->base_offset == c.base_offset && known->last_offset == c.last_offset &&
+            known->epoch == c.epoch && known->crc == c.crc)
             return true;
         snprintf(why, why_size,
-                 "batch %" PRId64 " to %" PRId64 " of epoch %d (crc %08x), where %" PRId64 " to %" PRId64
-                 " of epoch %d (crc %08x) is committed",
-                 c.base_offset, c.last_offset, c.epoch, c.crc, known->base_offset, known->last_offset, known->epoch,
-                 known->crc);
+                 "batch %" PRId64 " to %" PRId64 " of epoch %d (crc %08x), where %" PRId64
+                 " to %" PRId64 " of epoch %d (crc %08x) is committed",
+                 c.base_offset, c.last_offset, c.epoch, c.crc, known->base_offset,
+                 known->last_offset, known->epoch, known->crc);
         return false;
     }
     if (l->count == l->capacity) {
@@ -70,10 +71,11 @@ static bool compare_batch(struct sim_ledger *l, struct bytes b, char *why, size_
 }
 
 /* Moves *at past the batches of one piece. */
-static enum sim_verdict compare_piece(struct sim_ledger *l, const struct sim_place *place, int64_t *at, int64_t to,
-                                      char *why, size_t why_size)
+static enum sim_verdict compare_piece(struct sim_ledger *l, const struct sim_place *place,
+                                      int64_t *at, int64_t to, char *why, size_t why_size)
 {
-    struct log_read_args args = {.offset = *at, .end_offset = to, .max_bytes = READ_BYTES, .min_one = true};
+    struct log_read_args args = {
+        .offset = *at, .end_offset = to, .max_bytes = READ_BYTES, .min_one = true};
     struct log_slice slice;
     struct record_batches it;
     struct bytes batch;
@@ -89,7 +91,8 @@ static enum sim_verdict compare_piece(struct sim_ledger *l, const struct sim_pla
         st = log_slice_locate(&slice);
     bytes = malloc(slice.size + 1);
     CHECK(bytes != NULL);
-    if (status_failed(st) || slice.size == 0 || status_failed(log_slice_read(&slice, 0, bytes, slice.size, NULL)))
+    if (status_failed(st) || slice.size == 0 ||
+        status_failed(log_slice_read(&slice, 0, bytes, slice.size, NULL)))
         verdict = SIM_UNREADABLE;
     it = record_batches((struct bytes){bytes, slice.size});
     while (verdict == SIM_SAME && record_batches_next(&it, &batch)) {
@@ -102,8 +105,8 @@ static enum sim_verdict compare_piece(struct sim_ledger *l, const struct sim_pla
     return verdict;
 }
 
-enum sim_verdict sim_ledger_compare(struct sim_ledger *l, const struct sim_place *place, int64_t from, int64_t to,
-                                    char *why, size_t why_size)
+enum sim_verdict sim_ledger_compare(struct sim_ledger *l, const struct sim_place *place,
+                                    int64_t from, int64_t to, char *why, size_t why_size)
 {
     struct sim_heap *before = sim_heap_switch(place->heap);
     int64_t at = from > log_start_offset(place->log) ? from : log_start_offset(place->log);

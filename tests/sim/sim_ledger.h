@@ -1,8 +1,8 @@
 #ifndef TESTS_SIM_SIM_LEDGER_H
 #define TESTS_SIM_SIM_LEDGER_H
 
-/* What is committed in one replicated log, whoever has it: from then on it is neither lost nor changed, and every replica
- * has the same below its high watermark. */
+/* What is committed in one replicated log, whoever has it: from then on it is neither lost nor
+ * changed, and every replica has the same below its high watermark. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +18,8 @@ struct sim_committed {
 };
 
 struct sim_ledger {
-    struct sim_committed *batches; /* by offset; gaps where nobody looked before a log start moved */
+    struct sim_committed *batches; /* by offset; gaps where nobody looked before a log start
+                                    * moved */
     size_t count, capacity;
 };
 
@@ -36,8 +37,9 @@ struct sim_place {
 
 enum sim_verdict { SIM_SAME, SIM_OTHER, SIM_UNREADABLE };
 
-/* A replica holds [from, to) to be committed. OTHER: something else is known to be there. `why` tells. */
-enum sim_verdict sim_ledger_compare(struct sim_ledger *l, const struct sim_place *at, int64_t from, int64_t to, char *why,
-                                    size_t why_size);
+/* A replica holds [from, to) to be committed. OTHER: something else is known to be there. `why`
+ * tells. */
+enum sim_verdict sim_ledger_compare(struct sim_ledger *l, const struct sim_place *at, int64_t from,
+                                    int64_t to, char *why, size_t why_size);
 
 #endif

@@ -92,9 +92,9 @@ static struct sim_timer *first_timer(struct sim_loop *l)
     if (l->first_known)
         return l->first;
     DL_FOREACH(l->timers, st)
-        if (st->at_us != SIM_NEVER &&
-            (!first || st->at_us < first->at_us || (st->at_us == first->at_us && st->order < first->order)))
-            first = st;
+    if (st->at_us != SIM_NEVER && (!first || st->at_us < first->at_us ||
+                                   (st->at_us == first->at_us && st->order < first->order)))
+        first = st;
     l->first = first;
     l->first_known = true;
     return first;
@@ -158,7 +158,8 @@ static void step(struct sim_runner *r)
     s->source = before;
 }
 
-struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struct sim_heap *heap, uint32_t number)
+struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struct sim_heap *heap,
+                                 uint32_t number)
 {
     static const struct loop_ops ops = {
         .post = post,
@@ -186,7 +187,7 @@ void sim_loop_free(struct sim_loop *l)
         return;
     sim_sched_remove(l->runner.sched, &l->runner);
     DL_FOREACH_SAFE(l->timers, st, next)
-        free(st);
+    free(st);
     free(l->posts);
     free(l);
 }

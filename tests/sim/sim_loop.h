@@ -14,7 +14,7 @@ struct sim_post {
 struct sim_timer {
     struct sim_timer *prev, *next;
     struct timer *timer;
-    int64_t at_us; /* SIM_NEVER: stopped */
+    int64_t at_us;  /* SIM_NEVER: stopped */
     uint64_t order; /* of its start: equal times fire so */
 };
 
@@ -34,7 +34,8 @@ struct sim_loop {
 };
 
 /* heap: what runs on it belongs to that process. */
-struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struct sim_heap *heap, uint32_t number);
+struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struct sim_heap *heap,
+                                 uint32_t number);
 
 /* Tasks that wait are dropped, timers too. */
 void sim_loop_free(struct sim_loop *l);

@@ -61,7 +61,8 @@ void sim_machine_heal(struct sim_machine *m)
 static enum sim_harm slow_down(struct sim_machine *m, struct sim_random *random)
 {
     m->drive.slowness = sim_random_between(random, 2, 300);
-    sim_trace_say(&m->world->trace, "-- disk %u slower by %lld", m->index, (long long)m->drive.slowness);
+    sim_trace_say(&m->world->trace, "-- disk %u slower by %lld", m->index,
+                  (long long)m->drive.slowness);
     return SIM_HARM_SLOW;
 }
 
@@ -70,16 +71,18 @@ static enum sim_harm fill_up(struct sim_machine *m, struct sim_random *random)
     int64_t room = (int64_t)sim_random_below(random, 60000);
 
     files_sim_set_capacity(m->drive.inner, files_sim_used_bytes(m->drive.inner) + room);
-    sim_trace_say(&m->world->trace, "-- disk %u full after %lld more bytes", m->index, (long long)room);
+    sim_trace_say(&m->world->trace, "-- disk %u full after %lld more bytes", m->index,
+                  (long long)room);
     return SIM_HARM_FAILS;
 }
 
 void sim_machine_fail_calls(struct sim_machine *m, struct sim_random *random)
 {
-    static const enum files_call calls[] = {FILES_CALL_WRITE, FILES_CALL_WRITE, FILES_CALL_SYNC, FILES_CALL_SYNC,
-                                            FILES_CALL_SYNC_DIRECTORY, FILES_CALL_OPEN, FILES_CALL_READ,
-                                            FILES_CALL_RENAME, FILES_CALL_REMOVE, FILES_CALL_MAKE_DIRECTORY,
-                                            FILES_CALL_TRUNCATE, FILES_CALL_ANY};
+    static const enum files_call calls[] = {
+        FILES_CALL_WRITE,          FILES_CALL_WRITE,          FILES_CALL_SYNC,
+        FILES_CALL_SYNC,           FILES_CALL_SYNC_DIRECTORY, FILES_CALL_OPEN,
+        FILES_CALL_READ,           FILES_CALL_RENAME,         FILES_CALL_REMOVE,
+        FILES_CALL_MAKE_DIRECTORY, FILES_CALL_TRUNCATE,       FILES_CALL_ANY};
     char prefix[32];
     struct files_fault f = {
         .call = calls[sim_random_below(random, sizeof calls / sizeof calls[0])],
@@ -90,12 +93,15 @@ void sim_machine_fail_calls(struct sim_machine *m, struct sim_random *random)
     };
 
     if (sim_random_chance(random, 80)) {
-        snprintf(prefix, sizeof prefix, "/d%zu", (size_t)sim_random_below(random, m->world->dir_count));
+        snprintf(prefix, sizeof prefix, "/d%zu",
+                 (size_t)sim_random_below(random, m->world->dir_count));
         f.prefix = prefix;
     }
     files_sim_fail(m->drive.inner, &f);
-    sim_trace_say(&m->world->trace, "-- disk %u: calls of kind %d fail below %s: %llu after %llu more", m->index, f.call,
-                  f.prefix ? f.prefix : "/", (unsigned long long)f.times, (unsigned long long)f.after);
+    sim_trace_say(&m->world->trace,
+                  "-- disk %u: calls of kind %d fail below %s: %llu after %llu more", m->index,
+                  f.call, f.prefix ? f.prefix : "/", (unsigned long long)f.times,
+                  (unsigned long long)f.after);
 }
 
 static enum sim_harm fail_calls(struct sim_machine *m, struct sim_random *random)
@@ -106,7 +112,8 @@ static enum sim_harm fail_calls(struct sim_machine *m, struct sim_random *random
 
 static enum sim_harm jump_clock(struct sim_machine *m, struct sim_random *random)
 {
-    int64_t offset_ms = m->clock.offset_ms + sim_random_between(random, -WALL_JUMP_MS, WALL_JUMP_MS);
+    int64_t offset_ms =
+        m->clock.offset_ms + sim_random_between(random, -WALL_JUMP_MS, WALL_JUMP_MS);
 
     if (offset_ms > WALL_OFFSET_MS_MAX || offset_ms < -WALL_OFFSET_MS_MAX)
         offset_ms = 0;
@@ -142,7 +149,8 @@ enum sim_harm sim_machine_disturb(struct sim_machine *m, struct sim_random *rand
     return mild[sim_random_below(random, sizeof mild / sizeof mild[0])](m, random);
 }
 
-/* Whether the next start on this boot would take for written what the disk refused: a directory was not marked in time. */
+/* Whether the next start on this boot would take for written what the disk refused: a directory was
+ * not marked in time. */
 static bool is_deceived(struct sim_machine *m, const char *path)
 {
     struct log_dir d = {.files = m->drive.inner, .path = (char *)(uintptr_t)path};
@@ -150,7 +158,8 @@ static bool is_deceived(struct sim_machine *m, const char *path)
     struct log_dir_history history;
 
     sim_boot_id(m->boot, boot_id);
-    return status_failed(log_dir_read_history(&d, str_from(boot_id), &history)) || !history.cache_distrusted;
+    return status_failed(log_dir_read_history(&d, str_from(boot_id), &history)) ||
+           !history.cache_distrusted;
 }
 
 bool sim_machine_lose(struct sim_machine *m, bool with_machine)

@@ -68,9 +68,10 @@ enum sim_harm sim_machine_disturb(struct sim_machine *m, struct sim_random *rand
 /* Calls fail. */
 void sim_machine_fail_calls(struct sim_machine *m, struct sim_random *random);
 
-/* What is left after a process has gone. The machine goes too when a sync failed and there was no time for the mark by which
- * the next start on this boot would distrust the page cache (storage/NOTES-recovery.md). Whether anything was lost that
- * was in memory only: with the machine, or since the disk had refused it. */
+/* What is left after a process has gone. The machine goes too when a sync failed and there was no
+ * time for the mark by which the next start on this boot would distrust the page cache
+ * (storage/NOTES-recovery.md). Whether anything was lost that was in memory only: with the machine,
+ * or since the disk had refused it. */
 bool sim_machine_lose(struct sim_machine *m, bool with_machine);
 
 #endif

@@ -12,7 +12,7 @@
 #include "tests/sim/sim_world.h"
 
 #define USUAL_DELAY_US_MAX 300
-#define RESET_US_MAX       500000 /* until a sender hears that its connection broke */
+#define RESET_US_MAX       500000  /* until a sender hears that its connection broke */
 #define LATE_US_MAX        1000000 /* what a cut held comes so long after its end */
 #define HEAD_BYTES         256
 
@@ -42,10 +42,10 @@ struct sim_call {
     int64_t at_us; /* it arrives, there or here; SIM_NEVER: held by a cut, or lost */
     bool held;
     int64_t deadline_us;
-    int64_t hang_up_us; /* the other end hears that the sender closed; SIM_NEVER: it does not */
+    int64_t hang_up_us;    /* the other end hears that the sender closed; SIM_NEVER: it does not */
     struct sim_link *link; /* owned; NULL: it is to be connected */
-    struct sim_node *to; /* of stage ARRIVED: the process */
-    struct request *rq;  /* likewise, once dispatched; its shard's */
+    struct sim_node *to;   /* of stage ARRIVED: the process */
+    struct request *rq;    /* likewise, once dispatched; its shard's */
     struct task serve, hang_up, tell;
     bool serve_posted, hang_up_posted, tell_posted;
     struct status result;
@@ -80,7 +80,8 @@ static void call_maybe_free(struct sim_call *c)
 {
     const bool awaited = c->request && c->deadline_us != SIM_NEVER;
 
-    if (c->stage == CALL_OVER && !awaited && !c->serve_posted && !c->tell_posted && !c->hang_up_posted)
+    if (c->stage == CALL_OVER && !awaited && !c->serve_posted && !c->tell_posted &&
+        !c->hang_up_posted)
         call_free(c);
 }
 
@@ -91,10 +92,10 @@ static struct sim_link *take_link(struct sim_peers *p, unsigned machine, uint16_
     struct sim_link *l;
 
     DL_FOREACH(p->links, l)
-        if (l->machine == machine && l->port == port) {
-            DL_DELETE(p->links, l);
-            return l;
-        }
+    if (l->machine == machine && l->port == port) {
+        DL_DELETE(p->links, l);
+        return l;
+    }
     return NULL;
 }
 
@@ -112,7 +113,7 @@ static void drop_links(struct sim_peers *p)
     struct sim_link *l, *next;
 
     DL_FOREACH_SAFE(p->links, l, next)
-        free(l);
+    free(l);
     p->links = NULL;
 }
 
@@ -130,7 +131,8 @@ static void tell_run(struct task *t)
         give_link_back(c);
     if (r) {
         r->link = NULL;
-        r->answered(r, c->result, good ? (struct bytes){c->bytes.data, c->bytes.size} : (struct bytes){NULL, 0});
+        r->answered(r, c->result,
+                    good ? (struct bytes){c->bytes.data, c->bytes.size} : (struct bytes){NULL, 0});
     }
     call_maybe_free(c);
 }
@@ -163,7 +165,8 @@ static void lose(struct sim_call *c)
 {
     if (sim_random_chance(&c->net->random, 50)) {
         c->stage = CALL_OVER;
-        c->at_us = c->deadline_us == SIM_NEVER ? now_us(c->net) : SIM_NEVER; /* let go, now or when it gives up */
+        /* let go, now or when it gives up */
+        c->at_us = c->deadline_us == SIM_NEVER ? now_us(c->net) : SIM_NEVER;
         return;
     }
     free(c->bytes.data);
@@ -181,7 +184,8 @@ static void refuse(struct sim_call *c, int sys_errno)
     c->rq = NULL;
     c->stage = CALL_COMING;
     c->result = (struct status){KERR_NETWORK_EXCEPTION, sys_errno,
-                                sys_errno == ECONNREFUSED ? "connect to a peer" : "the peer closed the connection"};
+                                sys_errno == ECONNREFUSED ? "connect to a peer"
+                                                          : "the peer closed the connection"};
     if (!travel(c, c->to_machine, c->from_machine))
         lose(c);
 }
@@ -190,12 +194,16 @@ static void answer(struct sim_call *c)
 {
     c->stage = CALL_COMING;
     c->result = STATUS_OK;
-    sim_trace_say(c->net->runner.sched->trace, "   %u answers %u: %s v%d, %zu bytes", c->to_machine, c->from_machine,
-                  api_find(c->key)->name, c->version, c->bytes.size);
+    sim_trace_say(c->net->runner.sched->trace, "   %u answers %u: %s v%d, %zu bytes", c->to_machine,
+                  c->from_machine, api_find(c->key)->name, c->version, c->bytes.size);
     if (c->net->sees_answer)
-        c->net->sees_answer(c->net->world, &(struct sim_message){c->from_machine, c->to_machine, c->key, c->version,
-                                                                 {c->question.data, c->question.size},
-                                                                 {c->bytes.data, c->bytes.size}});
+        c->net->sees_answer(c->net->world,
+                            &(struct sim_message){c->from_machine,
+                                                  c->to_machine,
+                                                  c->key,
+                                                  c->version,
+                                                  {c->question.data, c->question.size},
+                                                  {c->bytes.data, c->bytes.size}});
     if (!travel(c, c->to_machine, c->from_machine))
         lose(c);
 }
@@ -233,7 +241,8 @@ static void answered(struct client *client, struct request *rq)
     bool good = !rq->refusal && !rq->answered_nothing && take_answer(c, &rq->response);
 
     if (rq->refusal)
-        sim_trace_say(c->net->runner.sched->trace, "machine %u closed a connection of machine %u: %s", c->to_machine,
+        sim_trace_say(c->net->runner.sched->trace,
+                      "machine %u closed a connection of machine %u: %s", c->to_machine,
                       c->from_machine, rq->refusal);
     request_free(rq);
     c->rq = NULL;
@@ -320,7 +329,8 @@ static void arrive(struct sim_call *c)
         c->stage = CALL_OVER;
         return;
     }
-    if (!to || !to->node || (!controller && !to->ready)) { /* brokers listen when they are ready, as in broker/server.c */
+    /* brokers listen when they are ready, as in broker/server.c */
+    if (!to || !to->node || (!controller && !to->ready)) {
         refuse(c, ECONNREFUSED);
         return;
     }
@@ -353,14 +363,17 @@ static void arrive(struct sim_call *c)
 static void close_sender(struct sim_call *c)
 {
     if (c->stage == CALL_GOING || c->stage == CALL_ARRIVED)
-        c->hang_up_us = c->net->cut[c->from_machine][c->to_machine] ? SIM_NEVER : now_us(c->net) + delay_us(c->net);
+        c->hang_up_us = c->net->cut[c->from_machine][c->to_machine]
+                            ? SIM_NEVER
+                            : now_us(c->net) + delay_us(c->net);
 }
 
 static void hang_up(struct sim_call *c)
 {
     c->hang_up_us = SIM_NEVER;
     if (c->stage == CALL_GOING) {
-        c->hang_up_us = c->at_us == SIM_NEVER ? SIM_NEVER : c->at_us + 1; /* not before what was sent */
+        /* not before what was sent */
+        c->hang_up_us = c->at_us == SIM_NEVER ? SIM_NEVER : c->at_us + 1;
         return;
     }
     if (c->stage != CALL_ARRIVED || c->hang_up_posted)
@@ -394,8 +407,8 @@ static struct sim_call *first_call(const struct sim_net *net)
     struct sim_call *c, *first = NULL;
 
     DL_FOREACH(net->calls, c)
-        if (!first || next_us(c) < next_us(first))
-            first = c;
+    if (!first || next_us(c) < next_us(first))
+        first = c;
     return first;
 }
 
@@ -443,8 +456,8 @@ static bool find_machine(const struct sim_net *net, struct str host, unsigned *o
     return *out < net->world->machine_count;
 }
 
-static void peers_send(struct transport *base, const struct transport_node *node, struct transport_request *r,
-                       struct bytes_mut body, int64_t timeout_us)
+static void peers_send(struct transport *base, const struct transport_node *node,
+                       struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct sim_peers *p = (struct sim_peers *)base;
     struct sim_net *net = p->net;
@@ -477,15 +490,16 @@ static void peers_send(struct transport *base, const struct transport_node *node
         c->at_us = now_us(net) + delay_us(net);
         c->result = (struct status){KERR_NETWORK_EXCEPTION, EHOSTUNREACH, "look up a peer's name"};
     } else {
-        sim_trace_say(net->runner.sched->trace, "   %u asks %u: %s v%d, %zu bytes", c->from_machine, c->to_machine,
-                      api_find(c->key)->name, c->version, c->question.size);
+        sim_trace_say(net->runner.sched->trace, "   %u asks %u: %s v%d, %zu bytes", c->from_machine,
+                      c->to_machine, api_find(c->key)->name, c->version, c->question.size);
         c->link = take_link(p, c->to_machine, c->port);
         if (net->sees_request)
-            net->sees_request(net->world, &(struct sim_message){.asker = c->from_machine,
-                                                                .answerer = c->to_machine,
-                                                                .key = c->key,
-                                                                .version = c->version,
-                                                                .request = {c->question.data, c->question.size}});
+            net->sees_request(
+                net->world, &(struct sim_message){.asker = c->from_machine,
+                                                  .answerer = c->to_machine,
+                                                  .key = c->key,
+                                                  .version = c->version,
+                                                  .request = {c->question.data, c->question.size}});
         if (!travel(c, c->from_machine, c->to_machine))
             lose(c);
     }
@@ -503,7 +517,8 @@ static void peers_cancel(struct transport *base, struct transport_request *r)
         c->request = NULL;
 }
 
-void sim_peers_init(struct sim_peers *p, struct sim_net *net, struct sim_node *node, struct sim_loop *loop)
+void sim_peers_init(struct sim_peers *p, struct sim_net *net, struct sim_node *node,
+                    struct sim_loop *loop)
 {
     static const struct transport_ops ops = {.send = peers_send, .cancel = peers_cancel};
 
@@ -516,7 +531,8 @@ void sim_net_shard_stopped(struct sim_net *net, struct sim_node *node, size_t sh
 {
     struct sim_call *c, *next;
 
-    DL_FOREACH_SAFE(net->calls, c, next) {
+    DL_FOREACH_SAFE(net->calls, c, next)
+    {
         struct request *rq = c->rq;
 
         if (c->stage != CALL_ARRIVED || c->to != node || c->client.shard->index != shard)
@@ -532,8 +548,10 @@ static void close_links_to(struct sim_net *net, struct sim_peers *p, unsigned ma
 {
     struct sim_link *l, *next;
 
-    DL_FOREACH_SAFE(p->links, l, next) {
-        if (l->machine != machine || net->cut[machine][p->node->machine->index] || sim_random_chance(&net->random, 30))
+    DL_FOREACH_SAFE(p->links, l, next)
+    {
+        if (l->machine != machine || net->cut[machine][p->node->machine->index] ||
+            sim_random_chance(&net->random, 30))
             continue;
         DL_DELETE(p->links, l);
         free(l);
@@ -561,7 +579,8 @@ void sim_net_node_gone(struct sim_net *net, struct sim_node *node)
     struct sim_call *c, *next;
 
     forget_links(net, node);
-    DL_FOREACH_SAFE(net->calls, c, next) {
+    DL_FOREACH_SAFE(net->calls, c, next)
+    {
         if (c->stage == CALL_ARRIVED && c->to == node) {
             c->serve_posted = c->hang_up_posted = false;
             refuse(c, ECONNRESET);
@@ -569,7 +588,8 @@ void sim_net_node_gone(struct sim_net *net, struct sim_node *node)
         if (c->from && c->from->node == node) {
             c->from = NULL;
             if (c->request)
-                c->request->link = NULL; /* it may be cancelled yet, while the node is taken apart */
+                c->request->link = NULL; /* it may be cancelled yet, while the node is taken
+                                          * apart */
             c->request = NULL;
             c->tell_posted = false;
             c->deadline_us = SIM_NEVER;
@@ -586,7 +606,8 @@ void sim_net_heal(struct sim_net *net)
     memset(net->cut, 0, sizeof net->cut);
     net->loss_permille = 0;
     net->delay_us_max = USUAL_DELAY_US_MAX;
-    DL_FOREACH(net->calls, c) {
+    DL_FOREACH(net->calls, c)
+    {
         if (!c->held)
             continue;
         c->held = false;

@@ -3,17 +3,19 @@
 
 /* The network between the machines of a world: replication/transport.h in virtual time.
  *
- * A request travels to the machine that listens at its address, is dispatched on one of the shards of the process
- * there, and its answer travels back:
+ * A request travels to the machine that listens at its address, is dispatched on one of the shards
+ * of the process there, and its answer travels back:
  *
  *   going -> arrived (with the process) -> coming -> over
  *
- * As broker/peer_transport gives each link one request at a time, so here: requests overtake each other, and a lost message
- * breaks nothing but its own link. A link ends at one shard of one process, and is used again once it is free. What is
- * under way stays under way when its sender gives up: it may be acted on long after. Machines sit at the hosts n0, n1, …
+ * As broker/peer_transport gives each link one request at a time, so here: requests overtake each
+ * other, and a lost message breaks nothing but its own link. A link ends at one shard of one
+ * process, and is used again once it is free. What is under way stays under way when its sender
+ * gives up: it may be acted on long after. Machines sit at the hosts n0, n1, …
  *
- * Faults are the world's to set: one-way cuts (what is sent into one is kept until the cut heals, then late or lost), loss,
- * delay, machines without power. A machine whose process is gone refuses; one without power says nothing. */
+ * Faults are the world's to set: one-way cuts (what is sent into one is kept until the cut heals,
+ * then late or lost), loss, delay, machines without power. A machine whose process is gone refuses;
+ * one without power says nothing. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -69,7 +71,8 @@ struct sim_net {
 void sim_net_init(struct sim_net *net, struct sim_world *w);
 void sim_net_free(struct sim_net *net);
 
-void sim_peers_init(struct sim_peers *p, struct sim_net *net, struct sim_node *node, struct sim_loop *loop);
+void sim_peers_init(struct sim_peers *p, struct sim_net *net, struct sim_node *node,
+                    struct sim_loop *loop);
 
 /* No cuts, no loss, no long delays; what the cuts held arrives, or is lost. */
 void sim_net_heal(struct sim_net *net);

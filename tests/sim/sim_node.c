@@ -12,7 +12,7 @@
 #include "storage/state_store_sim.h"
 #include "tests/sim/sim_world.h"
 
-#define LOG_LINE_SHOWN 400
+#define LOG_LINE_SHOWN             400
 #define STATE_WOULD_BLOCK_PERMILLE 100
 
 static void write_line(struct logger *l, enum logger_level level, const char *line, size_t size)
@@ -84,7 +84,8 @@ static struct status load_options(struct sim_node *n, const struct sim_life *lif
 {
     struct config_sources sources = {.sets = life->sets, .set_count = life->set_count};
     struct config_problem problem = {""};
-    struct status st = config_load(&sources, &n->machine->drive.files, &n->logger, &n->config, &problem);
+    struct status st =
+        config_load(&sources, &n->machine->drive.files, &n->logger, &n->config, &problem);
 
     arena_init(&n->arena, CONFIG_ARENA_BYTES);
     if (!status_failed(st))
@@ -95,8 +96,8 @@ static struct status load_options(struct sim_node *n, const struct sim_life *lif
 }
 
 /* The process's own: after its death the coordinators' state is made anew from their logs. */
-static struct status open_state(struct node *node, const char *dir, struct state_store_report *report,
-                                struct state_store **out)
+static struct status open_state(struct node *node, const char *dir,
+                                struct state_store_report *report, struct state_store **out)
 {
     struct sim_node *n = CONTAINER_OF(node->env.logger, struct sim_node, logger);
 
@@ -155,8 +156,8 @@ void sim_node_look(struct sim_node *n)
             continue;
         n->shard_closed[i] = true;
         DL_FOREACH(n->connections, c)
-            if (c->client.shard->index == i)
-                sim_connection_shard_stopped(c);
+        if (c->client.shard->index == i)
+            sim_connection_shard_stopped(c);
         sim_net_shard_stopped(&n->world->net, n, i);
     }
 }
@@ -193,7 +194,7 @@ static void retire_connections(struct sim_node *n)
     struct sim_connection *c;
 
     DL_FOREACH(n->connections, c)
-        sim_connection_retire(c);
+    sim_connection_retire(c);
     DL_CONCAT(n->world->retired, n->connections);
     n->connections = NULL;
 }
@@ -212,14 +213,16 @@ void sim_node_end(struct sim_node *n)
     sim_heap_switch(before);
     n->node = NULL;
     if (n->heap.blocks > 0) {
-        sim_world_fail(n->world, "%zu blocks of %zu bytes are left of a node that ended cleanly", n->heap.blocks,
-                       n->heap.bytes);
+        sim_world_fail(n->world, "%zu blocks of %zu bytes are left of a node that ended cleanly",
+                       n->heap.blocks, n->heap.bytes);
         sim_heap_report(&n->heap);
     }
     if (timers_left(n) > 0)
-        sim_world_fail(n->world, "%zu timers are left of a node that ended cleanly", timers_left(n));
+        sim_world_fail(n->world, "%zu timers are left of a node that ended cleanly",
+                       timers_left(n));
     if (n->machine->drive.open_count > 0)
-        sim_world_fail(n->world, "%zu files are left open by a node that ended cleanly", n->machine->drive.open_count);
+        sim_world_fail(n->world, "%zu files are left open by a node that ended cleanly",
+                       n->machine->drive.open_count);
 }
 
 /* Codec contexts are the libraries' memory, which no heap of ours sees. */
@@ -246,7 +249,7 @@ void sim_node_died(struct sim_node *n)
     struct sim_connection *c;
 
     DL_FOREACH(n->connections, c)
-        sim_connection_process_died(c);
+    sim_connection_process_died(c);
     sim_net_node_gone(&n->world->net, n);
     free_threads(n);
     free_codecs(n);

@@ -13,7 +13,7 @@
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_pool.h"
 
-#define SIM_SHARDS_MAX 4
+#define SIM_SHARDS_MAX    4
 #define SIM_BOOT_ID_CHARS LOG_DIR_BOOT_ID_CHARS
 
 /* What the machine's kernel calls its boot of that number. */
@@ -38,7 +38,7 @@ struct sim_node {
     struct loop *shard_bases[SIM_SHARDS_MAX];
     size_t shard_count;
     struct sim_pool *pool;
-    struct sim_peers peers; /* of the control loop */
+    struct sim_peers peers;                     /* of the control loop */
     struct sim_peers followers[SIM_SHARDS_MAX]; /* of the shards */
     struct transport *shard_peers[SIM_SHARDS_MAX];
     struct sim_connection *connections;
@@ -71,10 +71,12 @@ void sim_node_pause(struct sim_node *n, int64_t until_us);
 /* Nothing of it is under way any more: no task, no job, no request. */
 bool sim_node_idle(const struct sim_node *n);
 
-/* The end of a process that stopped cleanly: frees what it has, as main does. What is left is a leak. */
+/* The end of a process that stopped cleanly: frees what it has, as main does. What is left is a
+ * leak. */
 void sim_node_end(struct sim_node *n);
 
-/* The process is gone, in whatever state it was. Connections stay until their clients have heard of it. */
+/* The process is gone, in whatever state it was. Connections stay until their clients have heard of
+ * it. */
 void sim_node_died(struct sim_node *n);
 
 /* After the one or the other. */

@@ -19,8 +19,8 @@
 #define TIMEOUT_MS     3000
 #define RESOURCE_TOPIC 2
 #define OPERATION_SET  0
-#define KNOWN_US       (1000 * 1000) /* until a node knows what was done through it */
-#define PROOF_TOPICS   SIM_MACHINES_MAX   /* kept for the end */
+#define KNOWN_US       (1000 * 1000)    /* until a node knows what was done through it */
+#define PROOF_TOPICS   SIM_MACHINES_MAX /* kept for the end */
 
 static struct sim_operated *topic_of(struct sim_operator *o)
 {
@@ -31,12 +31,15 @@ static struct sim_operated *topic_of(struct sim_operator *o)
 static void connect(struct sim_operator *o)
 {
     struct sim_world *w = o->world;
-    unsigned i = o->task == SIM_TASK_PROVE ? o->machine : (unsigned)sim_random_below(&o->random, w->machine_count);
+    unsigned i = o->task == SIM_TASK_PROVE
+                     ? o->machine
+                     : (unsigned)sim_random_below(&o->random, w->machine_count);
 
     o->connection = sim_world_connect_to(w, i, &o->random);
 }
 
-static void ask(struct sim_operator *o, int16_t key, int16_t version, const void *message, sim_answered *answered)
+static void ask(struct sim_operator *o, int16_t key, int16_t version, const void *message,
+                sim_answered *answered)
 {
     o->waiting = true;
     o->asked_us = o->world->sched.now_us;
@@ -47,9 +50,12 @@ static void ask(struct sim_operator *o, int16_t key, int16_t version, const void
 static bool is_done(struct sim_operator *o, const char *what, int16_t error)
 {
     o->done += error == KERR_NONE;
-    sim_trace_say(&o->world->trace, "%s of %s: %s", what, topic_of(o)->name, kerr_name((enum kerr)error));
-    if (o->task == SIM_TASK_PROVE && error != KERR_NONE && error != KERR_REQUEST_TIMED_OUT && error != KERR_NOT_CONTROLLER)
-        sim_world_fail(o->world, "%s of %s was answered with %s", what, topic_of(o)->name, kerr_name((enum kerr)error));
+    sim_trace_say(&o->world->trace, "%s of %s: %s", what, topic_of(o)->name,
+                  kerr_name((enum kerr)error));
+    if (o->task == SIM_TASK_PROVE && error != KERR_NONE && error != KERR_REQUEST_TIMED_OUT &&
+        error != KERR_NOT_CONTROLLER)
+        sim_world_fail(o->world, "%s of %s was answered with %s", what, topic_of(o)->name,
+                       kerr_name((enum kerr)error));
     return error == KERR_NONE;
 }
 
@@ -112,7 +118,7 @@ static void on_deleted(struct sim_answer *a)
     }
 }
 
-static void delete(struct sim_operator *o)
+static void delete (struct sim_operator *o)
 {
     struct delete_topics_request_delete_topic_state topic;
     struct delete_topics_request m;
@@ -136,7 +142,8 @@ static void on_grown(struct sim_answer *a)
     struct sim_operator *o = a->context;
 
     o->waiting = false;
-    if (!m || !is_done(o, "growth", m->results[0].error_code) || o->count <= topic_of(o)->partitions)
+    if (!m || !is_done(o, "growth", m->results[0].error_code) ||
+        o->count <= topic_of(o)->partitions)
         return;
     topic_of(o)->partitions = o->count;
     sim_checker_topic(&o->world->checker, topic_of(o)->id)->partition_count = o->count;
@@ -171,7 +178,8 @@ static void on_moved(struct sim_answer *a)
 
     o->waiting = false;
     if (m)
-        (void)is_done(o, "reassignment", m->error_code ? m->error_code : m->responses[0].partitions[0].error_code);
+        (void)is_done(o, "reassignment",
+                      m->error_code ? m->error_code : m->responses[0].partitions[0].error_code);
 }
 
 /* Some brokers, in some order. */
@@ -199,7 +207,8 @@ static void move(struct sim_operator *o)
     alter_partition_reassignments_request_init(&m);
     alter_partition_reassignments_request_reassignable_topic_init(&topic);
     alter_partition_reassignments_request_reassignable_partition_init(&partition);
-    partition.partition_index = (int32_t)sim_random_below(&o->random, (uint64_t)topic_of(o)->partitions);
+    partition.partition_index =
+        (int32_t)sim_random_below(&o->random, (uint64_t)topic_of(o)->partitions);
     partition.replicas_count = choose_brokers(o, brokers);
     partition.replicas = brokers;
     topic.name = str_from(topic_of(o)->name);
@@ -229,21 +238,24 @@ static const struct setting {
     int64_t low, high;
     bool deletes; /* records, by and by */
 } settings[] = {
-    {"segment.ms", 100, 5000, false},          {"segment.ms", 100, 5000, false},
-    {"retention.ms", 500, 20000, true},        {"retention.bytes", 2000, 100000, true},
-    {"min.insync.replicas", 1, 3, false},      {"min.insync.replicas", 1, 3, false},
+    {"segment.ms", 100, 5000, false},         {"segment.ms", 100, 5000, false},
+    {"retention.ms", 500, 20000, true},       {"retention.bytes", 2000, 100000, true},
+    {"min.insync.replicas", 1, 3, false},     {"min.insync.replicas", 1, 3, false},
     {"file.delete.delay.ms", 0, 1000, false},
 };
 
 static void alter(struct sim_operator *o)
 {
-    const struct setting *s = &settings[sim_random_below(&o->random, sizeof settings / sizeof settings[0])];
-    struct incremental_alter_configs_request_alterable_config config = {str_from(s->name), OPERATION_SET, STR_NULL};
+    const struct setting *s =
+        &settings[sim_random_below(&o->random, sizeof settings / sizeof settings[0])];
+    struct incremental_alter_configs_request_alterable_config config = {str_from(s->name),
+                                                                        OPERATION_SET, STR_NULL};
     char value[24];
     struct incremental_alter_configs_request_alter_configs_resource resource;
     struct incremental_alter_configs_request m;
 
-    snprintf(value, sizeof value, "%lld", (long long)sim_random_between(&o->random, s->low, s->high));
+    snprintf(value, sizeof value, "%lld",
+             (long long)sim_random_between(&o->random, s->low, s->high));
     config.value = str_from(value);
     sim_trace_say(&o->world->trace, "%s is to have %s=%s", topic_of(o)->name, s->name, value);
     if (s->deletes)
@@ -264,20 +276,24 @@ static void alter(struct sim_operator *o)
 static void on_records_deleted(struct sim_answer *a)
 {
     const struct delete_records_response *m = a->message;
-    const struct delete_records_response_partition_result *r = m ? &m->topics[0].partitions[0] : NULL;
+    const struct delete_records_response_partition_result *r =
+        m ? &m->topics[0].partitions[0] : NULL;
     struct sim_operator *o = a->context;
 
     o->waiting = false;
     if (!m || !is_done(o, "deletion of records", r->error_code))
         return;
     if (r->low_watermark < o->offset)
-        sim_world_fail(o->world, "%s-%d: records up to %lld were deleted, but the log starts at %lld", topic_of(o)->name,
-                       o->count, (long long)o->offset, (long long)r->low_watermark);
-    sim_checker_saw_log_start(&o->world->checker, sim_checker_topic(&o->world->checker, topic_of(o)->id), o->count,
+        sim_world_fail(
+            o->world, "%s-%d: records up to %lld were deleted, but the log starts at %lld",
+            topic_of(o)->name, o->count, (long long)o->offset, (long long)r->low_watermark);
+    sim_checker_saw_log_start(&o->world->checker,
+                              sim_checker_topic(&o->world->checker, topic_of(o)->id), o->count,
                               r->low_watermark, 0);
 }
 
-/* As far as somebody was told that records are committed; through whoever leads, which is not this node for sure. */
+/* As far as somebody was told that records are committed; through whoever leads, which is not this
+ * node for sure. */
 static void delete_records(struct sim_operator *o)
 {
     struct sim_topic *t = sim_checker_topic(&o->world->checker, topic_of(o)->id);
@@ -305,7 +321,8 @@ static void delete_records(struct sim_operator *o)
 
 /* ---- what there is ---- */
 
-static const struct metadata_response_topic *find(const struct metadata_response *m, const char *name)
+static const struct metadata_response_topic *find(const struct metadata_response *m,
+                                                  const char *name)
 {
     for (size_t i = 0; i < m->topics_count; i++)
         if (str_equal(m->topics[i].name, str_from(name)))
@@ -316,13 +333,17 @@ static const struct metadata_response_topic *find(const struct metadata_response
 static const char *judge(const struct sim_operated *t, const struct metadata_response_topic *m)
 {
     if (!m)
-        return t->created == SIM_DONE && t->deleted == SIM_NOT_ASKED ? "is gone, though nobody deleted it" : NULL;
+        return t->created == SIM_DONE && t->deleted == SIM_NOT_ASKED
+                   ? "is gone, though nobody deleted it"
+                   : NULL;
     if (t->created == SIM_DONE && !uuid_equal(t->id, m->topic_id))
-        /* Of a request that was forwarded again for want of an answer, one copy may come after the deletion. */
+        /* Of a request that was forwarded again for want of an answer, one copy may come after the
+         * deletion. */
         return t->deleted == SIM_NOT_ASKED ? "has another id" : NULL;
     if (t->deleted == SIM_DONE)
         return "is there, though it was deleted";
-    if ((int32_t)m->partitions_count < t->partitions || (int32_t)m->partitions_count > t->partitions_max)
+    if ((int32_t)m->partitions_count < t->partitions ||
+        (int32_t)m->partitions_count > t->partitions_max)
         return "has not the partitions that were asked for";
     for (size_t i = 0; i < m->partitions_count; i++)
         if (m->partitions[i].leader_id < 0)
@@ -342,7 +363,8 @@ static void on_metadata(struct sim_answer *a)
         const char *wrong = judge(&o->topics[i], find(m, o->topics[i].name));
 
         if (wrong)
-            sim_world_fail(o->world, "topic %s %s, says machine %u", o->topics[i].name, wrong, o->machine);
+            sim_world_fail(o->world, "topic %s %s, says machine %u", o->topics[i].name, wrong,
+                           o->machine);
     }
     o->machine++;
     o->made = false;
@@ -363,8 +385,9 @@ static void look(struct sim_operator *o)
 
 static void work(struct sim_operator *o)
 {
-    static void (*const actions[])(struct sim_operator *o) = {delete, grow, alter, alter, delete_records, delete_records,
-                                                           delete_records, move, move, move};
+    static void (*const actions[])(struct sim_operator * o) = {
+        delete,         grow,           alter, alter, delete_records,
+        delete_records, delete_records, move,  move,  move};
 
     if (o->topic_count == 0 || sim_random_chance(&o->random, 40)) {
         create(o);
@@ -394,8 +417,8 @@ static void on_timer(struct timer *t)
 
     if (o->waiting && o->world->sched.now_us - o->asked_us > PATIENCE_US)
         sim_connection_close(o->connection);
-    else if (!o->waiting && o->connection && o->connection->up && sim_random_below(&o->random, 4) == 0 &&
-             o->task == SIM_TASK_WORK)
+    else if (!o->waiting && o->connection && o->connection->up &&
+             sim_random_below(&o->random, 4) == 0 && o->task == SIM_TASK_WORK)
         sim_connection_close(o->connection); /* through another node */
     if (!o->connection || !o->connection->up) {
         connect(o);

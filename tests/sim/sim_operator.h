@@ -1,9 +1,10 @@
 #ifndef TESTS_SIM_SIM_OPERATOR_H
 #define TESTS_SIM_SIM_OPERATOR_H
 
-/* The operator of a cluster: makes, grows, changes and deletes topics through any node, one thing at a time, and at the end
- * asks each node what there is. Names are used once, so that what was acknowledged, asked for or refused decides
- * what may be there, however late a request was carried out. */
+/* The operator of a cluster: makes, grows, changes and deletes topics through any node, one thing
+ * at a time, and at the end asks each node what there is. Names are used once, so that what was
+ * acknowledged, asked for or refused decides what may be there, however late a request was carried
+ * out. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,7 +48,7 @@ struct sim_operator {
     bool made;        /* likewise: the topic through it */
     struct sim_operated topics[SIM_OPERATED_MAX];
     size_t topic_count;
-    size_t at; /* the topic that the request is about */
+    size_t at;     /* the topic that the request is about */
     int32_t count; /* or a partition of it */
     int64_t offset;
     uint64_t done; /* requests that were carried out */

@@ -7,8 +7,9 @@
 #include "storage/log.h"
 
 const char *const sim_plant_names[SIM_PLANT_COUNT] = {
-    [SIM_PLANT_NONE] = "none",       [SIM_PLANT_TRUNCATION] = "truncation", [SIM_PLANT_EARLY_ACK] = "early-ack",
-    [SIM_PLANT_VOTE] = "second-vote", [SIM_PLANT_VOTES] = "double-vote",    [SIM_PLANT_FSYNC] = "fsync",
+    [SIM_PLANT_NONE] = "none",           [SIM_PLANT_TRUNCATION] = "truncation",
+    [SIM_PLANT_EARLY_ACK] = "early-ack", [SIM_PLANT_VOTE] = "second-vote",
+    [SIM_PLANT_VOTES] = "double-vote",   [SIM_PLANT_FSYNC] = "fsync",
     [SIM_PLANT_ISR] = "removed-in-isr",
 };
 
@@ -22,16 +23,20 @@ void sim_plant(enum sim_plant plant)
 struct fetcher_position __real_partition_follow_position(const struct partition *p);
 bool __real_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
 bool __real_partition_wait(struct partition *p, struct watermark_waiter *w);
-struct status __real_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election);
-void __real_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+struct status __real_quorum_state_write(struct files *fs, const char *path,
+                                        const struct raft_election *election);
+void __real_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                           struct raft_effects *fx);
 struct status __real_log_flush_run(struct log_flush *f);
 bool __real_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p);
 bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
 bool __wrap_partition_wait(struct partition *p, struct watermark_waiter *w);
-struct status __wrap_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election);
-void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx);
+struct status __wrap_quorum_state_write(struct files *fs, const char *path,
+                                        const struct raft_election *election);
+void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                           struct raft_effects *fx);
 struct status __wrap_log_flush_run(struct log_flush *f);
 bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 
@@ -58,7 +63,8 @@ bool __wrap_partition_wait(struct partition *p, struct watermark_waiter *w)
     return planted == SIM_PLANT_EARLY_ACK || __real_partition_wait(p, w);
 }
 
-struct status __wrap_quorum_state_write(struct files *fs, const char *path, const struct raft_election *election)
+struct status __wrap_quorum_state_write(struct files *fs, const char *path,
+                                        const struct raft_election *election)
 {
     struct raft_election written = *election;
 
@@ -67,10 +73,12 @@ struct status __wrap_quorum_state_write(struct files *fs, const char *path, cons
     return __real_quorum_state_write(fs, path, &written);
 }
 
-void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms, struct raft_effects *fx)
+void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
+                           struct raft_effects *fx)
 {
     if (planted == SIM_PLANT_VOTES && ev->type == RAFT_VOTE_REQUEST && !ev->vote_request.pre_vote &&
-        ev->vote_request.epoch == c->election.epoch && c->role != RAFT_LEADER && c->role != RAFT_FOLLOWER) {
+        ev->vote_request.epoch == c->election.epoch && c->role != RAFT_LEADER &&
+        c->role != RAFT_FOLLOWER) {
         c->election.voted.id = RAFT_NO_NODE;
         c->role = RAFT_UNATTACHED;
     }

@@ -5,9 +5,9 @@
 
 #include "protocol/base/check.h"
 
-#define START_US_MAX 60  /* until a thread has taken a job and done it */
-#define END_US_MAX   60  /* until its loop hears of it */
-#define LATE_ONE_IN  20  /* jobs that take far longer */
+#define START_US_MAX 60 /* until a thread has taken a job and done it */
+#define END_US_MAX   60 /* until its loop hears of it */
+#define LATE_ONE_IN  20 /* jobs that take far longer */
 #define LATE_US_MAX  8000
 
 static struct sim_pool *of_runner(struct sim_runner *r)
@@ -41,8 +41,8 @@ static void take_jobs(struct sim_pool *p)
     for (size_t i = 0; i < p->thread_count && p->waiting_count > 0; i++) {
         if (p->workers[i].job)
             continue;
-        p->workers[i] = (struct sim_worker){.job = p->waiting[0],
-                                            .at_us = p->runner.sched->now_us + some_time(p, START_US_MAX)};
+        p->workers[i] = (struct sim_worker){
+            .job = p->waiting[0], .at_us = p->runner.sched->now_us + some_time(p, START_US_MAX)};
         memmove(p->waiting, p->waiting + 1, --p->waiting_count * sizeof p->waiting[0]);
     }
 }

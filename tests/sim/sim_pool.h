@@ -1,9 +1,9 @@
 #ifndef TESTS_SIM_SIM_POOL_H
 #define TESTS_SIM_SIM_POOL_H
 
-/* A pool (storage/executor.h) on the scheduler: some threads that take jobs in order. A job takes a while, more
- * when the disk is slow; what it does happens at one moment within, and its end is told later. So jobs
- * overtake each other, and loops go on between a sync and the news of it. */
+/* A pool (storage/executor.h) on the scheduler: some threads that take jobs in order. A job takes a
+ * while, more when the disk is slow; what it does happens at one moment within, and its end is told
+ * later. So jobs overtake each other, and loops go on between a sync and the news of it. */
 
 #include "tests/sim/sim_drive.h"
 #include "tests/sim/sim_sched.h"

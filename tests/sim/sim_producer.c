@@ -1,5 +1,5 @@
-/* A producer: batches to some partitions, several under way at once. An idempotent one sends what is not
- * acknowledged again, in order, until it is; the others send each batch once. */
+/* A producer: batches to some partitions, several under way at once. An idempotent one sends what
+ * is not acknowledged again, in order, until it is; the others send each batch once. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +113,8 @@ static void ask_producer_id(struct sim_producer *p, size_t stream)
     init_producer_id_request_init(&m);
     m.transactional_id = STR_NULL;
     m.transaction_timeout_ms = 60000;
-    sim_connection_send(p->connection, API_INIT_PRODUCER_ID, 4, &m, on_producer_id, asked, ANSWER_US_MAX);
+    sim_connection_send(p->connection, API_INIT_PRODUCER_ID, 4, &m, on_producer_id, asked,
+                        ANSWER_US_MAX);
 }
 
 /* ---- batches ---- */
@@ -148,11 +149,13 @@ static struct bytes_mut build_batch(struct sim_producer *p, struct sim_stream *s
     record_batch_builder_init(&b);
     record_batch_builder_begin(&b, &head);
     for (int32_t i = 0; i < count; i++) {
-        size_t size = SIM_VALUE_BYTES_MIN + sim_random_below(&p->random, sizeof value - SIM_VALUE_BYTES_MIN);
+        size_t size =
+            SIM_VALUE_BYTES_MIN + sim_random_below(&p->random, sizeof value - SIM_VALUE_BYTES_MIN);
 
         sim_checker_fill_value(value, size, *batch, i);
-        record_batch_builder_append(&b, &(struct record_content){.timestamp_ms = clock_wall_ms(sim_world_clock(p->world)),
-                                                                 .value = {value, size}});
+        record_batch_builder_append(
+            &b, &(struct record_content){.timestamp_ms = clock_wall_ms(sim_world_clock(p->world)),
+                                         .value = {value, size}});
     }
     st = record_batch_builder_finish(&b, c->scratch, &built);
     CHECK(!status_failed(st));
@@ -205,7 +208,8 @@ static void pop_acknowledged(struct sim_stream *s)
     }
 }
 
-static void acknowledged(struct sim_producer *p, struct sim_stream *s, size_t batch, int64_t base_offset)
+static void acknowledged(struct sim_producer *p, struct sim_stream *s, size_t batch,
+                         int64_t base_offset)
 {
     struct sim_outgoing *o = find_outgoing(s, batch);
 
@@ -217,27 +221,30 @@ static void acknowledged(struct sim_producer *p, struct sim_stream *s, size_t ba
     pop_acknowledged(s);
 }
 
-/* The oldest one out of order: records before it are gone, as they may be where an acknowledgement does not wait for the
- * disk; or it is there, and the broker has forgotten: of what a producer sent before a start only the last batch is
- * sure to be known, as in Apache Kafka, whose snapshots hold no more. Or its very first batch was refused while topics were
- * making the round of the shards, and the one after it was taken: of a producer that is not known any sequence is, in
- * Apache Kafka too. It goes on as another producer. */
+/* The oldest one out of order: records before it are gone, as they may be where an acknowledgement
+ * does not wait for the disk; or it is there, and the broker has forgotten: of what a producer sent
+ * before a start only the last batch is sure to be known, as in Apache Kafka, whose snapshots hold
+ * no more. Or its very first batch was refused while topics were making the round of the shards,
+ * and the one after it was taken: of a producer that is not known any sequence is, in Apache Kafka
+ * too. It goes on as another producer. */
 static void out_of_order(struct sim_producer *p, struct sim_stream *s, size_t batch)
 {
     if (s->rewind || s->queued == 0 || s->queue[0].batch != batch)
         return; /* one before it failed */
     if (checker(p)->flush_before_ack && !topic_of(p, s)->retention &&
         checker(p)->batches[batch].life == p->world->machines[0].attempts && !s->skipped)
-        sim_world_fail(p->world, "%s-%d: batch %zu is refused as out of order, though all before it were acknowledged",
-                       topic_of(p, s)->name, s->partition, batch);
+        sim_world_fail(
+            p->world,
+            "%s-%d: batch %zu is refused as out of order, though all before it were acknowledged",
+            topic_of(p, s)->name, s->partition, batch);
     stream_drop(s);
 }
 
 static void refused(struct sim_producer *p, struct sim_stream *s, size_t batch, enum kerr code)
 {
     if (!is_expected(p, code))
-        sim_world_fail(p->world, "%s-%d: produce was answered with %s", topic_of(p, s)->name, s->partition,
-                       kerr_name(code));
+        sim_world_fail(p->world, "%s-%d: produce was answered with %s", topic_of(p, s)->name,
+                       s->partition, kerr_name(code));
     if (code == KERR_OUT_OF_ORDER_SEQUENCE_NUMBER) {
         out_of_order(p, s, batch);
         return;
@@ -274,7 +281,8 @@ static void on_produced(struct sim_answer *a)
     struct sim_producer *p = sent->producer;
 
     if (m && m->responses_count != sent->count)
-        sim_world_fail(p->world, "produce: an answer for %zu of %zu topics", m->responses_count, sent->count);
+        sim_world_fail(p->world, "produce: an answer for %zu of %zu topics", m->responses_count,
+                       sent->count);
     else
         for (size_t i = 0; i < sent->count; i++)
             on_part(p, sent, i, m ? &m->responses[i].partition_responses[0] : NULL);
@@ -292,7 +300,8 @@ struct message {
     bool by_name;
 };
 
-static void message_add(struct sim_producer *p, struct message *m, size_t stream, size_t batch, struct bytes bytes)
+static void message_add(struct sim_producer *p, struct message *m, size_t stream, size_t batch,
+                        struct bytes bytes)
 {
     const struct sim_stream *s = &p->streams[stream];
     const struct sim_topic *t = topic_of(p, s);
@@ -388,7 +397,8 @@ static void send_message(struct sim_producer *p, struct message *m)
         version = (int16_t)sim_random_between(&p->random, VERSION_BY_NAME_MIN, VERSION_BY_ID - 1);
     m->request.transactional_id = STR_NULL;
     m->request.acks = p->acks;
-    m->request.timeout_ms = sim_random_chance(&p->random, 90) ? 8000 : (int32_t)sim_random_below(&p->random, 50);
+    m->request.timeout_ms =
+        sim_random_chance(&p->random, 90) ? 8000 : (int32_t)sim_random_below(&p->random, 50);
     m->request.topic_data = m->topics;
     m->request.topic_data_count = m->sent.count;
     if (p->acks == 0) {
@@ -398,7 +408,8 @@ static void send_message(struct sim_producer *p, struct message *m)
     sent = malloc(sizeof *sent);
     CHECK(sent != NULL);
     *sent = m->sent;
-    sim_connection_send(p->connection, API_PRODUCE, version, &m->request, on_produced, sent, ANSWER_US_MAX);
+    sim_connection_send(p->connection, API_PRODUCE, version, &m->request, on_produced, sent,
+                        ANSWER_US_MAX);
 }
 
 static void produce(struct sim_producer *p)
@@ -416,7 +427,8 @@ static void produce(struct sim_producer *p)
         free(m.owned[i]);
 }
 
-/* Order is a promise within a connection: what a new one sends is another stream, unless sequences say more. */
+/* Order is a promise within a connection: what a new one sends is another stream, unless sequences
+ * say more. */
 static void connected(struct sim_producer *p)
 {
     for (size_t i = 0; i < SIM_STREAMS; i++) {

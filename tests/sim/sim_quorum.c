@@ -35,7 +35,8 @@ static void saw_leader(struct sim_quorum *q, int32_t epoch, int32_t leader)
         if (q->leaders[i].epoch != epoch)
             continue;
         if (q->leaders[i].leader != leader)
-            sim_world_fail(q->world, "epoch %d is led by %d and by %d", epoch, q->leaders[i].leader, leader);
+            sim_world_fail(q->world, "epoch %d is led by %d and by %d", epoch, q->leaders[i].leader,
+                           leader);
         return;
     }
     q->leaders = grown(q->leaders, q->leader_count, &q->leader_capacity, sizeof q->leaders[0]);
@@ -50,8 +51,8 @@ static void saw_vote(struct sim_quorum *q, struct sim_vote v)
         if (q->votes[i].voter != v.voter || q->votes[i].epoch != v.epoch)
             continue;
         if (q->votes[i].candidate != v.candidate)
-            sim_world_fail(q->world, "%d voted for %d and for %d in epoch %d", v.voter, q->votes[i].candidate, v.candidate,
-                           v.epoch);
+            sim_world_fail(q->world, "%d voted for %d and for %d in epoch %d", v.voter,
+                           q->votes[i].candidate, v.candidate, v.epoch);
         return;
     }
     before = sim_heap_switch(NULL);
@@ -61,8 +62,8 @@ static void saw_vote(struct sim_quorum *q, struct sim_vote v)
 }
 
 /* The one partition of a Vote request; NULL: a question before an election, which binds nobody. */
-static const struct vote_request_partition_data *candidacy(struct bytes body, int16_t version, struct arena *arena,
-                                                           struct vote_request *m)
+static const struct vote_request_partition_data *
+candidacy(struct bytes body, int16_t version, struct arena *arena, struct vote_request *m)
 {
     struct reader r = reader_of(body.data, body.size);
     const struct vote_request_partition_data *p;
@@ -104,7 +105,8 @@ void sim_quorum_sees_answer(struct sim_world *w, const struct sim_message *m)
     p = candidacy(m->request, m->version, &arena, &request);
     CHECK(vote_response_decode(&response, &r, &arena, m->version));
     if (p && response.topics_count == 1 && response.topics[0].partitions[0].vote_granted)
-        saw_vote(&w->quorum, (struct sim_vote){(int32_t)m->answerer + 1, p->replica_epoch, p->replica_id});
+        saw_vote(&w->quorum,
+                 (struct sim_vote){(int32_t)m->answerer + 1, p->replica_epoch, p->replica_id});
     arena_free(&arena);
 }
 
@@ -147,7 +149,8 @@ static struct sim_partition_seen partition_seen(const struct metadata_partition 
     mix_ids(&t, p->removing);
     sim_trace_mix(&t, (uint32_t)p->leader);
     mix_ids(&elr, p->elr);
-    return (struct sim_partition_seen){p->leader, p->leader_epoch, p->partition_epoch, t.hash, elr.hash};
+    return (struct sim_partition_seen){p->leader, p->leader_epoch, p->partition_epoch, t.hash,
+                                       elr.hash};
 }
 
 static void check_partition(struct sim_quorum *q, const struct metadata_topic *topic, size_t index,
@@ -171,12 +174,15 @@ static void check_partition(struct sim_quorum *q, const struct metadata_topic *t
         what = "another leader, the same leader epoch";
     else if (seen->partition_epoch == now.partition_epoch && seen->hash != now.hash)
         what = "it has changed, its partition epoch has not";
-    else if (seen->partition_epoch == now.partition_epoch && seen->elr_hash != now.elr_hash && p->elr.count > 0)
-        what = "its ELR has changed, its partition epoch has not"; /* a new min.insync.replicas empties it (KIP-966) */
+    else if (seen->partition_epoch == now.partition_epoch && seen->elr_hash != now.elr_hash &&
+             p->elr.count > 0)
+        /* a new min.insync.replicas empties it (KIP-966) */
+        what = "its ELR has changed, its partition epoch has not";
     if (what)
-        sim_world_fail(q->world, "%.*s-%zu: %s (leader %d epoch %d partition epoch %d, before: %d, %d, %d)",
-                       STR_ARG(topic->name), index, what, now.leader, now.leader_epoch, now.partition_epoch,
-                       seen->leader, seen->leader_epoch, seen->partition_epoch);
+        sim_world_fail(
+            q->world, "%.*s-%zu: %s (leader %d epoch %d partition epoch %d, before: %d, %d, %d)",
+            STR_ARG(topic->name), index, what, now.leader, now.leader_epoch, now.partition_epoch,
+            seen->leader, seen->leader_epoch, seen->partition_epoch);
     *seen = now;
 }
 
@@ -201,7 +207,8 @@ static void check_topic(struct sim_quorum *q, const struct metadata_topic *topic
                        topic->partition_count, seen->partition_count);
         return;
     }
-    seen->partitions = realloc(seen->partitions, topic->partition_count * sizeof seen->partitions[0]);
+    seen->partitions =
+        realloc(seen->partitions, topic->partition_count * sizeof seen->partitions[0]);
     CHECK(seen->partitions != NULL);
     for (; seen->partition_count < topic->partition_count; seen->partition_count++)
         seen->partitions[seen->partition_count] = (struct sim_partition_seen){-1, -1, -1, 0};
@@ -223,7 +230,8 @@ static void check_image(struct sim_quorum *q, const struct metadata_image *img)
             q->topics[i].gone = true;
 }
 
-static void saw_image(struct sim_quorum *q, const struct sim_machine *m, const struct metadata_image *img)
+static void saw_image(struct sim_quorum *q, const struct sim_machine *m,
+                      const struct metadata_image *img)
 {
     const int64_t offset = metadata_image_offset(img);
     const uint64_t hash = image_hash(img);
@@ -233,7 +241,9 @@ static void saw_image(struct sim_quorum *q, const struct sim_machine *m, const s
         i--;
     if (i > 0 && q->images[i - 1].offset == offset) {
         if (q->images[i - 1].hash != hash)
-            sim_world_fail(q->world, "machine %u has another image at offset %" PRId64 " than others", m->index, offset);
+            sim_world_fail(q->world,
+                           "machine %u has another image at offset %" PRId64 " than others",
+                           m->index, offset);
         return;
     }
     if (i == q->image_count)
@@ -261,8 +271,10 @@ static void look_at_log(struct sim_quorum *q, struct sim_machine *m, const struc
     if (high_watermark == *seen)
         return;
     if (high_watermark < *seen) {
-        sim_world_fail(q->world, "the metadata's high watermark of machine %u went from %" PRId64 " to %" PRId64, m->index,
-                       *seen, high_watermark);
+        sim_world_fail(q->world,
+                       "the metadata's high watermark of machine %u went from %" PRId64
+                       " to %" PRId64,
+                       m->index, *seen, high_watermark);
         return;
     }
     switch (sim_ledger_compare(&q->committed, &place, *seen, high_watermark, why, sizeof why)) {
@@ -280,17 +292,22 @@ static void look_at_log(struct sim_quorum *q, struct sim_machine *m, const struc
 }
 
 /* A life begins: it knows of the last vote that left this voter, or of something later. */
-static void check_memory(struct sim_quorum *q, const struct sim_machine *m, const struct raft_election *now)
+static void check_memory(struct sim_quorum *q, const struct sim_machine *m,
+                         const struct raft_election *now)
 {
     const struct sim_vote *last = NULL;
 
     for (size_t i = 0; i < q->vote_count; i++)
-        if (q->votes[i].voter == (int32_t)m->index + 1 && (!last || q->votes[i].epoch > last->epoch))
+        if (q->votes[i].voter == (int32_t)m->index + 1 &&
+            (!last || q->votes[i].epoch > last->epoch))
             last = &q->votes[i];
-    if (last && (now->epoch < last->epoch || (now->epoch == last->epoch && now->leader_id == RAFT_NO_NODE &&
-                                              now->voted.id != last->candidate)))
-        sim_world_fail(q->world, "%d voted for %d in epoch %d, and does not know it any more: epoch %d, vote %d",
-                       last->voter, last->candidate, last->epoch, now->epoch, now->voted.id);
+    if (last &&
+        (now->epoch < last->epoch || (now->epoch == last->epoch && now->leader_id == RAFT_NO_NODE &&
+                                      now->voted.id != last->candidate)))
+        sim_world_fail(
+            q->world,
+            "%d voted for %d in epoch %d, and does not know it any more: epoch %d, vote %d",
+            last->voter, last->candidate, last->epoch, now->epoch, now->voted.id);
 }
 
 void sim_quorum_look(struct sim_quorum *q, struct sim_machine *m)

@@ -3,11 +3,12 @@
 
 /* What the nodes of a cluster may never do to their metadata, looked at after each step:
  *
- * - two leaders of one epoch; two votes of one voter in one epoch; a restart that forgets an epoch or a vote;
+ * - two leaders of one epoch; two votes of one voter in one epoch; a restart that forgets an epoch
+ * or a vote;
  * - a committed batch that is lost or another one; a high watermark that goes back within a life;
  * - two different images at one offset;
- * - a partition with two leaders in one leader epoch, epochs that go back, an ISR beyond the replicas, a leader outside
- *   of its ISR, a partition fewer, a topic id that comes back. */
+ * - a partition with two leaders in one leader epoch, epochs that go back, an ISR beyond the
+ *   replicas, a leader outside of its ISR, a partition fewer, a topic id that comes back. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 #ifndef TESTS_SIM_SIM_RANDOM_H
 #define TESTS_SIM_SIM_RANDOM_H
 
-/* Chance from a seed. Each part of the simulation has a stream of its own, so that one more throw in one of
- * them does not change what happens in the others. */
+/* Chance from a seed. Each part of the simulation has a stream of its own, so that one more throw
+ * in one of them does not change what happens in the others. */
 
 #include <stdbool.h>
 #include <stdint.h>

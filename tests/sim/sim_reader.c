@@ -1,4 +1,5 @@
-/* Reads every partition of every topic from its start to its end, once, while nothing is written. */
+/* Reads every partition of every topic from its start to its end, once, while nothing is
+ * written. */
 
 #include "protocol/base/check.h"
 #include "protocol/base/kerr.h"
@@ -7,15 +8,15 @@
 #include "protocol/record_batch.h"
 #include "tests/sim/sim_world.h"
 
-#define STEP_US             200
-#define RETRY_US            5000
-#define LIST_VERSION        7
-#define FETCH_VERSION       13
-#define BYTES_A_FETCH       100000
-#define ANSWER_US_MAX       (2 * 1000 * 1000)
-#define TIMESTAMP_LATEST    (-1)
-#define TIMESTAMP_EARLIEST  (-2)
-#define NO_OFFSET           (-1)
+#define STEP_US               200
+#define RETRY_US              5000
+#define LIST_VERSION          7
+#define FETCH_VERSION         13
+#define BYTES_A_FETCH         100000
+#define ANSWER_US_MAX         (2 * 1000 * 1000)
+#define TIMESTAMP_LATEST      (-1)
+#define TIMESTAMP_EARLIEST    (-2)
+#define NO_OFFSET             (-1)
 #define REFUSALS_OF_A_DAMAGED 10 /* a partition that is only not led yet has time enough for that */
 
 static void again(struct sim_reader *r, int64_t delay_us)
@@ -54,10 +55,11 @@ static void refused(struct sim_reader *r, enum kerr code)
         give_up(r);
         return;
     }
-    if (!is_damaged(r) && code != KERR_OFFSET_NOT_AVAILABLE && code != KERR_NOT_LEADER_OR_FOLLOWER &&
-        code != KERR_UNKNOWN_TOPIC_OR_PARTITION && code != KERR_UNKNOWN_TOPIC_ID)
-        sim_world_fail(r->world, "%s-%d: the reader was answered with %s", topic_of(r)->name, r->partition,
-                       kerr_name(code));
+    if (!is_damaged(r) && code != KERR_OFFSET_NOT_AVAILABLE &&
+        code != KERR_NOT_LEADER_OR_FOLLOWER && code != KERR_UNKNOWN_TOPIC_OR_PARTITION &&
+        code != KERR_UNKNOWN_TOPIC_ID)
+        sim_world_fail(r->world, "%s-%d: the reader was answered with %s", topic_of(r)->name,
+                       r->partition, kerr_name(code));
     r->start = r->end = NO_OFFSET;
     again(r, RETRY_US);
 }
@@ -105,7 +107,8 @@ static void list(struct sim_reader *r)
     m.topics = &topic;
     m.topics_count = 1;
     r->waiting = true;
-    sim_connection_send(r->connection, API_LIST_OFFSETS, LIST_VERSION, &m, on_listed, r, ANSWER_US_MAX);
+    sim_connection_send(r->connection, API_LIST_OFFSETS, LIST_VERSION, &m, on_listed, r,
+                        ANSWER_US_MAX);
 }
 
 /* ---- what is in between ---- */
@@ -117,15 +120,17 @@ static bool read_partition(struct sim_reader *r, const struct fetch_response_par
     struct record_batches it = record_batches((struct bytes){p->records.data, p->records.size});
     struct bytes batch;
 
-    sim_checker_saw(c, topic_of(r), r->partition, p->high_watermark, r->end, p->log_start_offset, r->start);
+    sim_checker_saw(c, topic_of(r), r->partition, p->high_watermark, r->end, p->log_start_offset,
+                    r->start);
     while (record_batches_next(&it, &batch))
-        if (!sim_checker_read(c, topic_of(r), r->partition, batch, r->offset, p->high_watermark, &r->offset))
+        if (!sim_checker_read(c, topic_of(r), r->partition, batch, r->offset, p->high_watermark,
+                              &r->offset))
             return false;
     if (p->records.size == 0 && is_damaged(r))
         return false;
     if (p->records.size == 0)
-        sim_world_fail(r->world, "%s-%d: nothing to read at offset %lld, before the end %lld", topic_of(r)->name,
-                       r->partition, (long long)r->offset, (long long)r->end);
+        sim_world_fail(r->world, "%s-%d: nothing to read at offset %lld, before the end %lld",
+                       topic_of(r)->name, r->partition, (long long)r->offset, (long long)r->end);
     return true;
 }
 
@@ -140,7 +145,8 @@ static void on_fetched(struct sim_answer *a)
         again(r, RETRY_US);
         return;
     }
-    if (m->error_code != KERR_NONE || m->responses_count != 1 || m->responses[0].partitions_count != 1) {
+    if (m->error_code != KERR_NONE || m->responses_count != 1 ||
+        m->responses[0].partitions_count != 1) {
         sim_world_fail(r->world, "%s-%d: no answer in an answer", topic_of(r)->name, r->partition);
         return;
     }
@@ -190,7 +196,8 @@ static bool find_partition(struct sim_reader *r)
     const struct sim_checker *c = &r->world->checker;
 
     while (r->topic < c->topic_count) {
-        if (sim_checker_topic_usable(&c->topics[r->topic]) && r->partition < c->topics[r->topic].partition_count)
+        if (sim_checker_topic_usable(&c->topics[r->topic]) &&
+            r->partition < c->topics[r->topic].partition_count)
             return true;
         r->topic++;
         r->partition = 0;

@@ -14,7 +14,8 @@
 
 /* ---- the partitions there are ---- */
 
-/* Some order: all partitions are looked up after each step of a shard, and the first half of an id is rarely that of another. */
+/* Some order: all partitions are looked up after each step of a shard, and the first half of an id
+ * is rarely that of another. */
 static int compare(const struct sim_replicated *p, struct uuid topic_id, int32_t index)
 {
     uint64_t one[2], other[2];
@@ -51,7 +52,8 @@ static struct sim_replicated *find(struct sim_replicas *r, struct uuid topic_id,
     p = calloc(1, sizeof *p);
     CHECK(p != NULL);
     *p = (struct sim_replicated){.topic_id = topic_id, .index = index, .leader_epoch = -1};
-    memmove(&r->partitions[low + 1], &r->partitions[low], (r->count - low) * sizeof r->partitions[0]);
+    memmove(&r->partitions[low + 1], &r->partitions[low],
+            (r->count - low) * sizeof r->partitions[0]);
     r->partitions[low] = p;
     r->count++;
     return p;
@@ -59,37 +61,41 @@ static struct sim_replicated *find(struct sim_replicas *r, struct uuid topic_id,
 
 /* ---- after each step ---- */
 
-static void look_at_leader(struct sim_replicas *r, const struct sim_machine *m, const struct partition *p,
-                           struct sim_replicated *known)
+static void look_at_leader(struct sim_replicas *r, const struct sim_machine *m,
+                           const struct partition *p, struct sim_replicated *known)
 {
     if (p->leader_epoch < known->leader_epoch)
         return; /* deposed, and has not heard of it */
     if (p->leader_epoch == known->leader_epoch && known->leader != m->index)
-        sim_world_fail(r->world, "%.*s-%d is led by machines %u and %u in epoch %d", STR_ARG(p->topic), p->index,
-                       known->leader, m->index, p->leader_epoch);
+        sim_world_fail(r->world, "%.*s-%d is led by machines %u and %u in epoch %d",
+                       STR_ARG(p->topic), p->index, known->leader, m->index, p->leader_epoch);
     if (p->leader_epoch > known->leader_epoch)
-        sim_trace_say(&r->world->trace, "machine %u leads %.*s-%d in epoch %d from offset %" PRId64
-                      ", high watermark %" PRId64, m->index, STR_ARG(p->topic), p->index, p->leader_epoch,
+        sim_trace_say(&r->world->trace,
+                      "machine %u leads %.*s-%d in epoch %d from offset %" PRId64
+                      ", high watermark %" PRId64,
+                      m->index, STR_ARG(p->topic), p->index, p->leader_epoch,
                       log_end_offset(p->log), partition_high_watermark(p));
     known->leader_epoch = p->leader_epoch;
     known->leader = m->index;
     if (log_end_offset(p->log) < sim_ledger_end(&known->committed))
         sim_world_fail(r->world,
-                       "%.*s-%d: machine %u leads in epoch %d and ends at %" PRId64 ", but %" PRId64 " is committed",
-                       STR_ARG(p->topic), p->index, m->index, p->leader_epoch, log_end_offset(p->log),
-                       sim_ledger_end(&known->committed));
+                       "%.*s-%d: machine %u leads in epoch %d and ends at %" PRId64 ", but %" PRId64
+                       " is committed",
+                       STR_ARG(p->topic), p->index, m->index, p->leader_epoch,
+                       log_end_offset(p->log), sim_ledger_end(&known->committed));
 }
 
 /* For those who read along: why the watermark could move. */
-static void tell_watermark(struct sim_replicas *r, const struct sim_machine *m, const struct partition *p)
+static void tell_watermark(struct sim_replicas *r, const struct sim_machine *m,
+                           const struct partition *p)
 {
     char replicas[200] = "";
 
     if (!r->world->trace.verbose)
         return;
     if (p->state != PARTITION_LEADING) {
-        sim_trace_say(&r->world->trace, "machine %u hears that %.*s-%d is committed up to %" PRId64, m->index,
-                      STR_ARG(p->topic), p->index, partition_high_watermark(p));
+        sim_trace_say(&r->world->trace, "machine %u hears that %.*s-%d is committed up to %" PRId64,
+                      m->index, STR_ARG(p->topic), p->index, partition_high_watermark(p));
         return;
     }
     for (size_t i = 0; i < p->isr.replica_count; i++) {
@@ -102,12 +108,14 @@ static void tell_watermark(struct sim_replicas *r, const struct sim_machine *m, 
                                            : "",
                  replica->flushed_end_offset);
     }
-    sim_trace_say(&r->world->trace, "machine %u commits %.*s-%d up to %" PRId64 ":%s (partition epoch %d)", m->index,
-                  STR_ARG(p->topic), p->index, partition_high_watermark(p), replicas, p->isr.partition_epoch);
+    sim_trace_say(&r->world->trace,
+                  "machine %u commits %.*s-%d up to %" PRId64 ":%s (partition epoch %d)", m->index,
+                  STR_ARG(p->topic), p->index, partition_high_watermark(p), replicas,
+                  p->isr.partition_epoch);
 }
 
-static void look_at_watermark(struct sim_replicas *r, struct sim_machine *m, const struct partition *p,
-                              struct sim_replicated *known)
+static void look_at_watermark(struct sim_replicas *r, struct sim_machine *m,
+                              const struct partition *p, struct sim_replicated *known)
 {
     const struct sim_place place = {&m->drive, &m->node->heap, p->log};
     const int64_t high_watermark = partition_high_watermark(p);
@@ -121,13 +129,15 @@ static void look_at_watermark(struct sim_replicas *r, struct sim_machine *m, con
     }
     if (high_watermark == *seen)
         return;
-    if (high_watermark < *seen && p->state == PARTITION_LEADING && known->seen[m->index].led_epoch < p->leader_epoch)
+    if (high_watermark < *seen && p->state == PARTITION_LEADING &&
+        known->seen[m->index].led_epoch < p->leader_epoch)
         *seen = high_watermark;
     if (high_watermark < *seen || high_watermark > log_end_offset(p->log)) {
         sim_world_fail(r->world,
                        "%.*s-%d: the high watermark of machine %u went from %" PRId64 " to %" PRId64
                        ", its log ends at %" PRId64,
-                       STR_ARG(p->topic), p->index, m->index, *seen, high_watermark, log_end_offset(p->log));
+                       STR_ARG(p->topic), p->index, m->index, *seen, high_watermark,
+                       log_end_offset(p->log));
         return;
     }
     tell_watermark(r, m, p);
@@ -137,10 +147,12 @@ static void look_at_watermark(struct sim_replicas *r, struct sim_machine *m, con
         break;
     case SIM_UNREADABLE:
         if (!m->hurt)
-            sim_world_fail(r->world, "%.*s-%d of machine %u: %s", STR_ARG(p->topic), p->index, m->index, why);
+            sim_world_fail(r->world, "%.*s-%d of machine %u: %s", STR_ARG(p->topic), p->index,
+                           m->index, why);
         break;
     case SIM_OTHER:
-        sim_world_fail(r->world, "%.*s-%d of machine %u: %s", STR_ARG(p->topic), p->index, m->index, why);
+        sim_world_fail(r->world, "%.*s-%d of machine %u: %s", STR_ARG(p->topic), p->index, m->index,
+                       why);
         break;
     }
 }
@@ -152,8 +164,8 @@ static bool is_internal(struct str topic)
 
 static bool is_readable(const struct partition *p)
 {
-    return p->log && !p->stopping && p->state != PARTITION_OPENING && p->state != PARTITION_OFFLINE &&
-           p->state != PARTITION_TRUNCATING;
+    return p->log && !p->stopping && p->state != PARTITION_OPENING &&
+           p->state != PARTITION_OFFLINE && p->state != PARTITION_TRUNCATING;
 }
 
 static void visit(struct partition *p)
@@ -195,8 +207,8 @@ void sim_replicas_look(struct sim_replicas *r, struct sim_machine *m, size_t sha
 
 /* ---- at the end ---- */
 
-static bool replica_is_equal(struct sim_machine *m, const struct metadata_topic *topic, int32_t index, int64_t *end,
-                             char *why, size_t why_size)
+static bool replica_is_equal(struct sim_machine *m, const struct metadata_topic *topic,
+                             int32_t index, int64_t *end, char *why, size_t why_size)
 {
     struct shard *s = m->node->node->shards[node_shard_of(m->node->node, topic->id, index)];
     const struct partition *p = shard_partition(s, topic->id, index);
@@ -204,28 +216,36 @@ static bool replica_is_equal(struct sim_machine *m, const struct metadata_topic 
                  (*end < 0 || *end == log_end_offset(p->log));
 
     if (!equal)
-        snprintf(why, why_size, "%.*s-%d on machine %u: state %d, high watermark %" PRId64 ", end %" PRId64 " of %" PRId64,
-                 STR_ARG(topic->name), index, m->index, p ? (int)p->state : -1, p ? partition_high_watermark(p) : -1,
-                 p && p->log ? log_end_offset(p->log) : -1, *end);
+        snprintf(why, why_size,
+                 "%.*s-%d on machine %u: state %d, high watermark %" PRId64 ", end %" PRId64
+                 " of %" PRId64,
+                 STR_ARG(topic->name), index, m->index, p ? (int)p->state : -1,
+                 p ? partition_high_watermark(p) : -1, p && p->log ? log_end_offset(p->log) : -1,
+                 *end);
     else
         *end = log_end_offset(p->log);
     return equal;
 }
 
-static bool partition_is_equal(struct sim_replicas *r, const struct metadata_topic *topic, int32_t index, char *why,
-                               size_t why_size)
+static bool partition_is_equal(struct sim_replicas *r, const struct metadata_topic *topic,
+                               int32_t index, char *why, size_t why_size)
 {
     const struct metadata_partition *p = topic->partitions[index];
     int64_t end = -1;
 
-    if (p->leader < 0 || p->isr.count != p->replicas.count || p->adding.count + p->removing.count > 0) {
-        snprintf(why, why_size, "%.*s-%d: leader %d, %zu of %zu replicas in sync, %zu eligible, last led by %d, %zu to come, %zu to go",
-                 STR_ARG(topic->name), index, p->leader, p->isr.count, p->replicas.count, p->elr.count,
-                 p->last_known_elr.count ? p->last_known_elr.ids[0] : -1, p->adding.count, p->removing.count);
+    if (p->leader < 0 || p->isr.count != p->replicas.count ||
+        p->adding.count + p->removing.count > 0) {
+        snprintf(why, why_size,
+                 "%.*s-%d: leader %d, %zu of %zu replicas in sync, %zu eligible, last led by %d, "
+                 "%zu to come, %zu to go",
+                 STR_ARG(topic->name), index, p->leader, p->isr.count, p->replicas.count,
+                 p->elr.count, p->last_known_elr.count ? p->last_known_elr.ids[0] : -1,
+                 p->adding.count, p->removing.count);
         return false;
     }
     for (size_t i = 0; i < p->replicas.count; i++)
-        if (!replica_is_equal(&r->world->machines[p->replicas.ids[i] - 1], topic, index, &end, why, why_size))
+        if (!replica_is_equal(&r->world->machines[p->replicas.ids[i] - 1], topic, index, &end, why,
+                              why_size))
             return false;
     return true;
 }
@@ -239,7 +259,8 @@ bool sim_replicas_are_equal(struct sim_replicas *r, char *why, size_t why_size)
     metadata_topics_begin(&cursor, image);
     while ((topic = metadata_topics_next(&cursor)))
         for (size_t i = 0; i < topic->partition_count; i++)
-            if (!is_internal(topic->name) && !partition_is_equal(r, topic, (int32_t)i, why, why_size))
+            if (!is_internal(topic->name) &&
+                !partition_is_equal(r, topic, (int32_t)i, why, why_size))
                 return false;
     return true;
 }

@@ -4,9 +4,10 @@
 /* What the replicas of partitions may never do, looked at after each step of a shard:
  *
  * - lead one partition in one leader epoch on two nodes;
- * - let a high watermark go back within a life, or beyond the log end (one that begins to lead may go back to what it has
- *   flushed);
- * - have below it anything but what is committed: the same batches on all of them, never lost, never others;
+ * - let a high watermark go back within a life, or beyond the log end (one that begins to lead may
+ *   go back to what it has flushed);
+ * - have below it anything but what is committed: the same batches on all of them, never lost,
+ * never others;
  * - lead, in the newest epoch, without all that is committed.
  *
  * Compacted topics are left out: their batches are written anew. */
@@ -34,7 +35,7 @@ struct sim_replicated {
         uint64_t life;
         int64_t high_watermark;
         int32_t led_epoch; /* the last one that it led in */
-        uint64_t look; /* the last in which it was there */
+        uint64_t look;     /* the last in which it was there */
     } seen[SIM_NET_MACHINES_MAX];
 };
 
@@ -51,8 +52,9 @@ void sim_replicas_free(struct sim_replicas *r);
 /* A shard of a process has taken a step. */
 void sim_replicas_look(struct sim_replicas *r, struct sim_machine *m, size_t shard);
 
-/* Whether every partition in the newest metadata is led, has all of its replicas in sync, and all of them have the same
- * log and know that it is committed. `why` says what is missing. All nodes run. */
+/* Whether every partition in the newest metadata is led, has all of its replicas in sync, and all
+ * of them have the same log and know that it is committed. `why` says what is missing. All nodes
+ * run. */
 bool sim_replicas_are_equal(struct sim_replicas *r, char *why, size_t why_size);
 
 /* Batches that are known to be committed, of all partitions. */

@@ -5,11 +5,11 @@
 
 #include "protocol/base/check.h"
 
-#define START_US        1000000
-#define WALL_START_MS   1700000000000
-#define STEP_US_MAX     8
-#define PAUSE_ONE_IN    4000
-#define PAUSE_US_MAX    30000
+#define START_US      1000000
+#define WALL_START_MS 1700000000000
+#define STEP_US_MAX   8
+#define PAUSE_ONE_IN  4000
+#define PAUSE_US_MAX  30000
 
 static int64_t wall_ms(struct clock *c)
 {
@@ -53,13 +53,15 @@ uint64_t sim_sched_new_source(struct sim_sched *s)
     return ++s->sources;
 }
 
-/* One of those that can run now, each as likely as the others; else NULL and when the first one can. */
+/* One of those that can run now, each as likely as the others; else NULL and when the first one
+ * can. */
 static struct sim_runner *choose(struct sim_sched *s, int64_t *at)
 {
     struct sim_runner *r, *chosen = NULL;
     uint64_t candidates = 0;
 
-    DL_FOREACH(s->runners, r) {
+    DL_FOREACH(s->runners, r)
+    {
         if (r->paused_until_us > s->now_us) {
             if (r->paused_until_us < *at)
                 *at = r->paused_until_us;

@@ -3,11 +3,13 @@
 
 /* Virtual time, and who runs next.
  *
- * Everything that a real node would run on threads runs here one step at a time: a task of a loop, a timer that is
- * due, a job of a pool, or the end of a job. Which one of those that could run does run is chance. Each step takes
- * some microseconds; when nothing can run, time jumps to whatever is due next.
+ * Everything that a real node would run on threads runs here one step at a time: a task of a loop,
+ * a timer that is due, a job of a pool, or the end of a job. Which one of those that could run does
+ * run is chance. Each step takes some microseconds; when nothing can run, time jumps to whatever is
+ * due next.
  *
- * The order that is kept is the one that threads keep: tasks posted by one of them to one loop run in that order. */
+ * The order that is kept is the one that threads keep: tasks posted by one of them to one loop run
+ * in that order. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,12 +46,12 @@ struct sim_sched {
     struct sim_random random;
     struct sim_trace *trace;
     int64_t now_us;
-    uint64_t source;        /* who is running, for the order of posts */
+    uint64_t source; /* who is running, for the order of posts */
     uint64_t sources;
     uint64_t steps;
     struct sim_runner *runners;
     const struct sim_runner *ran; /* whose step was the last one; only to be compared */
-    bool pauses; /* loops are now and then not given a processor for a while */
+    bool pauses;                  /* loops are now and then not given a processor for a while */
 };
 
 void sim_sched_init(struct sim_sched *s, uint64_t seed, struct sim_trace *trace);

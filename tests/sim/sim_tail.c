@@ -36,7 +36,8 @@ static bool is_expected(const struct sim_tail *c, enum kerr code)
     case KERR_FENCED_LEADER_EPOCH:
     case KERR_UNKNOWN_LEADER_EPOCH:
         return true;
-    case KERR_OFFSET_OUT_OF_RANGE: /* of a replica that is behind, or does not lead any more; or retention was faster */
+    case KERR_OFFSET_OUT_OF_RANGE: /* of a replica that is behind, or does not lead any more; or
+                                    * retention was faster */
         return c->task == SIM_TAIL_FOLLOW || topic_of(c)->retention;
     case KERR_KAFKA_STORAGE_ERROR:
         return c->world->may_fail;
@@ -48,8 +49,8 @@ static bool is_expected(const struct sim_tail *c, enum kerr code)
 static void refused(struct sim_tail *c, enum kerr code)
 {
     if (!is_expected(c, code))
-        sim_world_fail(c->world, "%s-%d: a consumer at offset %lld was answered with %s", topic_of(c)->name, c->partition,
-                       (long long)c->offset, kerr_name(code));
+        sim_world_fail(c->world, "%s-%d: a consumer at offset %lld was answered with %s",
+                       topic_of(c)->name, c->partition, (long long)c->offset, kerr_name(code));
     if (code == KERR_OFFSET_OUT_OF_RANGE)
         c->used = false; /* from its start again, if that is still the one */
     sim_connection_close(c->connection);
@@ -94,7 +95,8 @@ static void list(struct sim_tail *c)
     m.replica_id = -1;
     m.topics = &topic;
     m.topics_count = 1;
-    sim_connection_send(c->connection, API_LIST_OFFSETS, LIST_VERSION, &m, on_listed, c, PATIENCE_US);
+    sim_connection_send(c->connection, API_LIST_OFFSETS, LIST_VERSION, &m, on_listed, c,
+                        PATIENCE_US);
 }
 
 /* ---- in between ---- */
@@ -111,9 +113,10 @@ static void on_fetched(struct sim_answer *a)
     c->waiting = false;
     if (!m)
         return;
-    if (m->error_code != KERR_NONE || m->responses_count != 1 || m->responses[0].partitions_count != 1) {
-        sim_world_fail(c->world, "%s-%d: no answer in an answer, error %s", topic_of(c)->name, c->partition,
-                       kerr_name((enum kerr)m->error_code));
+    if (m->error_code != KERR_NONE || m->responses_count != 1 ||
+        m->responses[0].partitions_count != 1) {
+        sim_world_fail(c->world, "%s-%d: no answer in an answer, error %s", topic_of(c)->name,
+                       c->partition, kerr_name((enum kerr)m->error_code));
         return;
     }
     p = &m->responses[0].partitions[0];
@@ -124,7 +127,8 @@ static void on_fetched(struct sim_answer *a)
     sim_checker_saw(k, topic_of(c), c->partition, p->high_watermark, 0, p->log_start_offset, 0);
     it = record_batches((struct bytes){p->records.data, p->records.size});
     while (record_batches_next(&it, &batch))
-        if (!sim_checker_read(k, topic_of(c), c->partition, batch, c->offset, p->high_watermark, &c->offset))
+        if (!sim_checker_read(k, topic_of(c), c->partition, batch, c->offset, p->high_watermark,
+                              &c->offset))
             return;
     if (c->left > 0)
         c->left--;
@@ -196,7 +200,8 @@ static void connect(struct sim_tail *c)
     struct sim_world *w = c->world;
 
     if (c->task == SIM_TAIL_FOLLOW && sim_random_below(&c->random, ANYWHERE_ONE_IN) == 0)
-        c->connection = sim_world_connect_to(w, (unsigned)sim_random_below(&c->random, w->machine_count), &c->random);
+        c->connection = sim_world_connect_to(
+            w, (unsigned)sim_random_below(&c->random, w->machine_count), &c->random);
     else
         c->connection = sim_directory_connect(&w->directory, c->topic, c->partition, &c->random);
 }
@@ -242,7 +247,9 @@ static void follow(struct sim_tail *c)
 static void on_timer(struct timer *t)
 {
     struct sim_tail *c = CONTAINER_OF(t, struct sim_tail, timer);
-    int64_t delay_us = c->task == SIM_TAIL_READ_ALL ? READ_TICK_US : (int64_t)sim_random_below(&c->random, TICK_US_MAX);
+    int64_t delay_us = c->task == SIM_TAIL_READ_ALL
+                           ? READ_TICK_US
+                           : (int64_t)sim_random_below(&c->random, TICK_US_MAX);
 
     if (c->waiting && c->world->sched.now_us - c->asked_us > PATIENCE_US)
         sim_connection_close(c->connection);

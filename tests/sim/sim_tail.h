@@ -1,8 +1,8 @@
 #ifndef TESTS_SIM_SIM_TAIL_H
 #define TESTS_SIM_SIM_TAIL_H
 
-/* A consumer of a cluster: follows one partition for a while, then another; or, at the end, reads each from its start to
- * its end. */
+/* A consumer of a cluster: follows one partition for a while, then another; or, at the end, reads
+ * each from its start to its end. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -23,6 +23,7 @@ static inline void sim_trace_mix(struct sim_trace *t, uint64_t value)
 void sim_trace_mix_bytes(struct sim_trace *t, const void *data, size_t size);
 
 /* A line, printed only when verbose. Its text is not part of the hash. */
-void sim_trace_say(struct sim_trace *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_trace_say(struct sim_trace *t, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

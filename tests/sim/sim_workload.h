@@ -1,8 +1,9 @@
 #ifndef TESTS_SIM_SIM_WORKLOAD_H
 #define TESTS_SIM_SIM_WORKLOAD_H
 
-/* The clients of a world. Each is an actor on the world's loop: it wakes up, sends something, and judges what it is
- * told with the checker. They live as long as the world, and connect again when a node is back. */
+/* The clients of a world. Each is an actor on the world's loop: it wakes up, sends something, and
+ * judges what it is told with the checker. They live as long as the world, and connect again when a
+ * node is back. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,8 +24,8 @@ enum sim_mode {
 
 /* ---- sim_producer.c ---- */
 
-#define SIM_STREAMS        3
-#define SIM_IN_FLIGHT_MAX  5
+#define SIM_STREAMS       3
+#define SIM_IN_FLIGHT_MAX 5
 
 struct sim_outgoing {
     size_t batch;
@@ -38,20 +39,20 @@ struct sim_stream {
     bool used;
     size_t topic;
     int32_t partition;
-    size_t id;             /* the checker's */
-    uint64_t generation;   /* of the assignment: late answers are known by it */
-    int64_t producer_id;   /* -1: none yet, or not idempotent */
-    bool asking;           /* for a producer id */
+    size_t id;           /* the checker's */
+    uint64_t generation; /* of the assignment: late answers are known by it */
+    int64_t producer_id; /* -1: none yet, or not idempotent */
+    bool asking;         /* for a producer id */
     int64_t next_number;
     int32_t next_sequence;
     struct sim_outgoing queue[SIM_IN_FLIGHT_MAX]; /* idempotent: not acknowledged, oldest first */
     size_t queued;
-    size_t sent;           /* the first of the queue are under way */
-    size_t in_flight;      /* requests */
-    bool rewind;           /* send all of the queue again once nothing is in flight */
+    size_t sent;      /* the first of the queue are under way */
+    size_t in_flight; /* requests */
+    bool rewind;      /* send all of the queue again once nothing is in flight */
     int64_t not_before_us;
-    bool known;    /* one of its batches was acknowledged */
-    bool skipped;  /* one was refused before that */
+    bool known;   /* one of its batches was acknowledged */
+    bool skipped; /* one was refused before that */
 };
 
 struct sim_producer {
@@ -107,7 +108,7 @@ struct sim_admin {
     struct timer timer;
     struct sim_connection *connection;
     bool waiting;
-    bool knows;  /* has the metadata of this connection */
+    bool knows; /* has the metadata of this connection */
     enum sim_mode mode;
     /* what is asked */
     char name[SIM_TOPIC_CHARS];

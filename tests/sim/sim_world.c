@@ -8,15 +8,15 @@
 #include "protocol/base/check.h"
 #include "tests/sim/sim_decay.h"
 
-#define READY_US       (20 * 1000 * 1000) /* a start without faults takes no longer */
-#define STOP_US        (40 * 1000 * 1000)
-#define READ_US        (60 * 1000 * 1000)
-#define DRAIN_US       (20 * 1000 * 1000) /* until what clients sent is answered */
-#define LINGER_US      (2 * 1000 * 1000)  /* parked requests of a stopped node end */
-#define DOOMED_US      (3 * 1000 * 1000)
-#define FAREWELL_US    50000              /* clients hear of a death */
-#define LOOK_US        100000             /* how often late answers are looked for */
-#define SLICE_US       20000
+#define READY_US    (20 * 1000 * 1000) /* a start without faults takes no longer */
+#define STOP_US     (40 * 1000 * 1000)
+#define READ_US     (60 * 1000 * 1000)
+#define DRAIN_US    (20 * 1000 * 1000) /* until what clients sent is answered */
+#define LINGER_US   (2 * 1000 * 1000)  /* parked requests of a stopped node end */
+#define DOOMED_US   (3 * 1000 * 1000)
+#define FAREWELL_US 50000  /* clients hear of a death */
+#define LOOK_US     100000 /* how often late answers are looked for */
+#define SLICE_US    20000
 
 static struct sim_machine *machine(struct sim_world *w)
 {
@@ -24,9 +24,9 @@ static struct sim_machine *machine(struct sim_world *w)
 }
 
 enum outcome {
-    OUTCOME_TIME,  /* the time is over */
-    OUTCOME_DONE,  /* what was waited for came */
-    OUTCOME_DIED,  /* the process ended by itself: within a call, or because it failed */
+    OUTCOME_TIME, /* the time is over */
+    OUTCOME_DONE, /* what was waited for came */
+    OUTCOME_DIED, /* the process ended by itself: within a call, or because it failed */
 };
 
 void sim_world_fail(struct sim_world *w, const char *format, ...)
@@ -66,13 +66,15 @@ static void look_for_late_answers(struct sim_world *w)
 
     if (!machine(w)->node || w->smooth_since_us == SIM_NEVER)
         return;
-    DL_FOREACH(machine(w)->node->connections, c) {
+    DL_FOREACH(machine(w)->node->connections, c)
+    {
         const struct sim_request *rq = c->waiting;
-        int64_t since_us = rq && rq->sent_us > w->smooth_since_us ? rq->sent_us : w->smooth_since_us;
+        int64_t since_us =
+            rq && rq->sent_us > w->smooth_since_us ? rq->sent_us : w->smooth_since_us;
 
         if (rq && c->up && w->sched.now_us > since_us + (rq->due_us - rq->sent_us))
-            sim_world_fail(w, "connection %u: no answer to api %d v%d, sent %.3f s ago", c->number, rq->key, rq->version,
-                           (double)(w->sched.now_us - rq->sent_us) / 1e6);
+            sim_world_fail(w, "connection %u: no answer to api %d v%d, sent %.3f s ago", c->number,
+                           rq->key, rq->version, (double)(w->sched.now_us - rq->sent_us) / 1e6);
     }
 }
 
@@ -215,7 +217,8 @@ static enum outcome start(struct sim_world *w, int64_t us, struct status *st)
     life.sets = w->sets;
     life.set_count = w->set_count;
     sim_trace_say(&w->trace, "-- start %llu: boot %llu, %zu shards, %zu threads in the pool",
-                  (unsigned long long)machine(w)->attempts, (unsigned long long)machine(w)->boot, life.shard_count, life.pool_threads);
+                  (unsigned long long)machine(w)->attempts, (unsigned long long)machine(w)->boot,
+                  life.shard_count, life.pool_threads);
     *st = STATUS_OK;
     machine(w)->node = sim_node_new(machine(w), &life);
     outcome = begin(w, &life, st);
@@ -273,8 +276,8 @@ static void start_well(struct sim_world *w)
     if (w->failed)
         return;
     if (outcome == OUTCOME_DIED)
-        sim_world_fail(w, "a start failed: %s, %s, errno %d", st.where ? st.where : "while running", kerr_name(st.code),
-                       st.sys_errno);
+        sim_world_fail(w, "a start failed: %s, %s, errno %d", st.where ? st.where : "while running",
+                       kerr_name(st.code), st.sys_errno);
     else if (outcome == OUTCOME_TIME)
         sim_world_fail(w, "a node was not ready within %d s", READY_US / 1000000);
     else
@@ -298,7 +301,8 @@ static void settle(struct sim_world *w)
     w->sched.pauses = false;
     sim_workload_set_mode(&w->workload, SIM_FINISH);
     if (!sim_world_is_calm(w)) {
-        (void)run(w, LINGER_US, NULL); /* a log directory may be offline: some things are never acknowledged */
+        (void)run(w, LINGER_US, NULL); /* a log directory may be offline: some things are never
+                                        * acknowledged */
         return;
     }
     if (run(w, DRAIN_US, is_drained) != OUTCOME_DONE && !w->failed)
@@ -362,7 +366,8 @@ static void choose_settings(struct sim_world *w, bool flush_before_ack)
     set(w, "log.dirs=%s", dirs[w->dir_count - 1]);
     set(w, "log.flush.before.ack=%s", flush_before_ack ? "true" : "false");
     set(w, "auto.create.topics.enable=false");
-    set(w, "replica.high.watermark.checkpoint.interval.ms=%d", (int)sim_random_between(&w->random, 100, 3000));
+    set(w, "replica.high.watermark.checkpoint.interval.ms=%d",
+        (int)sim_random_between(&w->random, 100, 3000));
     set(w, "log.retention.check.interval.ms=%d", (int)sim_random_between(&w->random, 50, 1000));
     set(w, "log.retention.ms=-1");
 }
@@ -395,7 +400,7 @@ static void world_free(struct sim_world *w)
     sim_net_free(&w->net);
     sim_workload_free(&w->workload);
     DL_FOREACH_SAFE(w->retired, c, next)
-        free(c);
+    free(c);
     sim_checker_free(&w->checker);
     sim_loop_free(w->loop);
     sim_heap_end();

@@ -1,7 +1,8 @@
 #ifndef TESTS_SIM_SIM_WORLD_H
 #define TESTS_SIM_SIM_WORLD_H
 
-/* One seed's world: time, machines with their disks, nodes that live several lives on them, a network, and clients. */
+/* One seed's world: time, machines with their disks, nodes that live several lives on them, a
+ * network, and clients. */
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -31,8 +32,8 @@ struct sim_options {
     uint64_t seed;
     bool verbose;
     enum sim_lie lie;
-    unsigned machines;  /* 1: a node by itself, sim_world.c; more: a cluster, sim_cluster.c */
-    unsigned seconds;   /* of a cluster: how long it is disturbed */
+    unsigned machines; /* 1: a node by itself, sim_world.c; more: a cluster, sim_cluster.c */
+    unsigned seconds;  /* of a cluster: how long it is disturbed */
 };
 
 struct sim_result {
@@ -43,7 +44,8 @@ struct sim_result {
     int64_t virtual_us;
     uint64_t acknowledged, read_batches;
     unsigned lives;
-    uint64_t operations, committed, replicated, elections, messages, reforms, commits; /* of a cluster */
+    /* of a cluster */
+    uint64_t operations, committed, replicated, elections, messages, reforms, commits;
 };
 
 struct sim_world {
@@ -60,9 +62,10 @@ struct sim_world {
     struct sim_connection *retired; /* of nodes before */
     unsigned lives;
     unsigned connections_made;
-    bool serving;   /* clients may connect */
-    bool disturbed; /* something failed on purpose in this life */
-    int64_t smooth_since_us; /* nothing is failing, full or slow since then; SIM_NEVER: something is */
+    bool serving;            /* clients may connect */
+    bool disturbed;          /* something failed on purpose in this life */
+    int64_t smooth_since_us; /* nothing is failing, full or slow since then; SIM_NEVER: something
+                              * is */
     /* of a cluster */
     struct sim_quorum quorum;
     struct sim_replicas replicas;
@@ -81,10 +84,10 @@ struct sim_world {
     size_t set_count;
     size_t dir_count;
     /* of a cluster */
-    bool may_fail; /* disks do */
+    bool may_fail;      /* disks do */
     bool voters_change; /* they are in the log, the first machine's at first */
-    bool ending;   /* what has ended stays so */
-    char missing[200]; /* why it is not whole */
+    bool ending;        /* what has ended stays so */
+    char missing[200];  /* why it is not whole */
 };
 
 /* Runs a whole seed. */
@@ -94,7 +97,8 @@ void sim_world_run(const struct sim_options *o, struct sim_result *out);
 void sim_cluster_run(const struct sim_options *o, struct sim_result *out);
 
 /* An invariant does not hold. Only the first one counts; the run ends soon after. */
-void sim_world_fail(struct sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_world_fail(struct sim_world *w, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* By which clients go. */
 struct clock *sim_world_clock(struct sim_world *w);
@@ -105,6 +109,7 @@ bool sim_world_is_calm(const struct sim_world *w);
 /* NULL: the node does not serve. */
 struct sim_connection *sim_world_connect(struct sim_world *w, struct sim_random *random);
 /* Likewise, of a cluster. */
-struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machine, struct sim_random *random);
+struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machine,
+                                            struct sim_random *random);
 
 #endif

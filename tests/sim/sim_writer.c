@@ -102,7 +102,8 @@ static void ask_producer_id(struct sim_writer *p)
     init_producer_id_request_init(&m);
     m.transactional_id = STR_NULL;
     m.transaction_timeout_ms = 60000;
-    sim_connection_send(p->connection, API_INIT_PRODUCER_ID, 4, &m, on_producer_id, remember(p, 0), PATIENCE_US);
+    sim_connection_send(p->connection, API_INIT_PRODUCER_ID, 4, &m, on_producer_id, remember(p, 0),
+                        PATIENCE_US);
 }
 
 /* ---- answers ---- */
@@ -152,15 +153,17 @@ static void acknowledged(struct sim_writer *p, size_t batch)
 
 static void refused(struct sim_writer *p, size_t batch, enum kerr code)
 {
-    sim_trace_say(&p->world->trace, "%s-%d: batch %zu is refused: %s", topic_of(p)->name, p->partition, batch,
-                  kerr_name(code));
+    sim_trace_say(&p->world->trace, "%s-%d: batch %zu is refused: %s", topic_of(p)->name,
+                  p->partition, batch, kerr_name(code));
     if (!is_expected(p, code))
-        sim_world_fail(p->world, "%s-%d: produce was answered with %s", topic_of(p)->name, p->partition, kerr_name(code));
+        sim_world_fail(p->world, "%s-%d: produce was answered with %s", topic_of(p)->name,
+                       p->partition, kerr_name(code));
     p->not_before_us = p->world->sched.now_us + RETRY_US;
     p->rewind = p->idempotent;
     if (code != KERR_OUT_OF_ORDER_SEQUENCE_NUMBER || p->queued == 0 || p->queue[0].batch != batch)
         return;
-    /* The oldest: a leader since a start, of whose earlier batches it knows the last one only (sim_producer.c). */
+    /* The oldest: a leader since a start, of whose earlier batches it knows the last one only
+     * (sim_producer.c). */
     p->given_up++;
     drop(p);
 }
@@ -170,13 +173,15 @@ static void on_produced(struct sim_answer *a)
     const struct produce_response *m = a->message;
     struct sent *sent = a->context;
     struct sim_writer *p = sent->writer;
-    const struct produce_response_partition_produce_response *r = m ? &m->responses[0].partition_responses[0] : NULL;
+    const struct produce_response_partition_produce_response *r =
+        m ? &m->responses[0].partition_responses[0] : NULL;
     bool late = sent->generation != p->generation;
 
     if (r && r->error_code == KERR_NONE)
         sim_trace_say(&p->world->trace, "%s-%d: batch %zu is acknowledged at %lld, acks=%d",
                       checker(p)->topics[checker(p)->batches[sent->batch].topic].name,
-                      checker(p)->batches[sent->batch].partition, sent->batch, (long long)r->base_offset, p->acks);
+                      checker(p)->batches[sent->batch].partition, sent->batch,
+                      (long long)r->base_offset, p->acks);
     if (r && r->error_code == KERR_NONE)
         sim_checker_acknowledged(checker(p), sent->batch, r->base_offset, p->acks == -1);
     if (!late) {
@@ -218,11 +223,13 @@ static struct bytes_mut build(struct sim_writer *p, size_t *batch)
     record_batch_builder_init(&b);
     record_batch_builder_begin(&b, &head);
     for (int32_t i = 0; i < count; i++) {
-        size_t size = SIM_VALUE_BYTES_MIN + sim_random_below(&p->random, sizeof value - SIM_VALUE_BYTES_MIN);
+        size_t size =
+            SIM_VALUE_BYTES_MIN + sim_random_below(&p->random, sizeof value - SIM_VALUE_BYTES_MIN);
 
         sim_checker_fill_value(value, size, *batch, i);
-        record_batch_builder_append(&b, &(struct record_content){.timestamp_ms = clock_wall_ms(sim_world_clock(p->world)),
-                                                                 .value = {value, size}});
+        record_batch_builder_append(
+            &b, &(struct record_content){.timestamp_ms = clock_wall_ms(sim_world_clock(p->world)),
+                                         .value = {value, size}});
     }
     CHECK(!status_failed(record_batch_builder_finish(&b, c->scratch, &built)));
     out = (struct bytes_mut){malloc(built.size), built.size};
@@ -260,7 +267,8 @@ static void send_batch(struct sim_writer *p, size_t batch, struct bytes bytes)
         return;
     }
     p->in_flight++;
-    sim_connection_send(p->connection, API_PRODUCE, PRODUCE_VERSION, &m, on_produced, remember(p, batch), PATIENCE_US);
+    sim_connection_send(p->connection, API_PRODUCE, PRODUCE_VERSION, &m, on_produced,
+                        remember(p, batch), PATIENCE_US);
 }
 
 static void send_idempotent(struct sim_writer *p)
@@ -305,7 +313,8 @@ static void send_plain(struct sim_writer *p)
 
 /* ---- what next ---- */
 
-/* Order is a promise within a connection: what a new one sends is another stream, unless sequences say more. */
+/* Order is a promise within a connection: what a new one sends is another stream, unless sequences
+ * say more. */
 static void connect(struct sim_writer *p)
 {
     p->connection = sim_directory_connect(&p->world->directory, p->topic, p->partition, &p->random);
@@ -330,7 +339,8 @@ static void write(struct sim_writer *p)
             choose(p);
         return;
     }
-    if (p->connection && p->connection->up && (p->in_flight > 0 || p->asking) && now_us - p->sent_us > PATIENCE_US)
+    if (p->connection && p->connection->up && (p->in_flight > 0 || p->asking) &&
+        now_us - p->sent_us > PATIENCE_US)
         sim_connection_close(p->connection);
     /* Refused: its leader may be another one by now. */
     if (p->connection && p->connection->up && p->rewind && p->in_flight == 0)
@@ -357,14 +367,16 @@ static void on_timer(struct timer *t)
 
     if (p->mode != SIM_REST)
         write(p);
-    timer_start(&p->world->loop->base, &p->timer, (int64_t)sim_random_below(&p->random, (uint64_t)p->pace_us));
+    timer_start(&p->world->loop->base, &p->timer,
+                (int64_t)sim_random_below(&p->random, (uint64_t)p->pace_us));
 }
 
 void sim_writer_init(struct sim_writer *p, struct sim_world *w, uint64_t number)
 {
     static const int16_t acks[] = {-1, -1, 1, 0};
 
-    *p = (struct sim_writer){.world = w, .random = sim_random_split(w->seed, 410 + number), .producer_id = -1};
+    *p = (struct sim_writer){
+        .world = w, .random = sim_random_split(w->seed, 410 + number), .producer_id = -1};
     p->idempotent = number < 2;
     p->acks = p->idempotent ? -1 : acks[sim_random_below(&p->random, sizeof acks / sizeof acks[0])];
     p->pace_us = sim_random_between(&p->random, 5000, 100000);

@@ -1,8 +1,9 @@
 #ifndef TESTS_SIM_SIM_WRITER_H
 #define TESTS_SIM_SIM_WRITER_H
 
-/* A producer of a cluster: some batches to one partition, wherever it is led, then to another. An idempotent one sends
- * what is not acknowledged again, in order, until it is; others send each batch once. */
+/* A producer of a cluster: some batches to one partition, wherever it is led, then to another. An
+ * idempotent one sends what is not acknowledged again, in order, until it is; others send each
+ * batch once. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +31,8 @@ struct sim_writer {
     bool asking;
     int64_t next_number;
     int32_t next_sequence;
-    struct sim_outgoing queue[SIM_IN_FLIGHT_MAX]; /* not acknowledged, oldest first; of an idempotent one */
+    struct sim_outgoing queue[SIM_IN_FLIGHT_MAX]; /* not acknowledged, oldest first; of an
+                                                   * idempotent one */
     size_t queued, sent, in_flight;
     bool rewind;
     int64_t not_before_us, sent_us;

@@ -1,11 +1,12 @@
 /* Apache Kafka's own bytes of every message at every version, against our codecs.
  *
  * vectors_test match FILE    Each vector decodes to its value, and the value, and what was decoded,
- *                            encode to the same bytes.
+ * encode to the same bytes.
  * vectors_test damage FILE   Each vector cut at every byte and with bits flipped is refused, or
- *                            decodes to something that encodes again. Run it under ASan and UBSan.
+ * decodes to something that encodes again. Run it under ASan and UBSan.
  * vectors_test group-records FILE   Keys and values of __consumer_offsets as whole records.
- * vectors_test group-state FILE     The same records through the values of the state store and back.
+ * vectors_test group-state FILE     The same records through the values of the state store and
+ *                                   back.
  *
  * Prints the count. FILE is gzip'd, a JSON object a line: message, version, value, hex. */
 
@@ -228,7 +229,8 @@ static void damage(struct test *t, const struct vector *v)
 
 /* --- group-records --- */
 
-/* Whether the vector is a key or value of a type that group_record knows: coordinators number theirs independently. */
+/* Whether the vector is a key or value of a type that group_record knows: coordinators number
+ * theirs independently. */
 static bool is_of_group_record(const struct vector *v)
 {
     const char *name = group_record_type_name(v->type->key);
@@ -237,7 +239,8 @@ static bool is_of_group_record(const struct vector *v)
     if (v->type->kind != MESSAGE_COORDINATOR_KEY && v->type->kind != MESSAGE_COORDINATOR_VALUE)
         return false;
     return name && strncmp(v->type->name, name, stem) == 0 &&
-           strcmp(v->type->name + stem, v->type->kind == MESSAGE_COORDINATOR_KEY ? "Key" : "Value") == 0;
+           strcmp(v->type->name + stem,
+                  v->type->kind == MESSAGE_COORDINATOR_KEY ? "Key" : "Value") == 0;
 }
 
 /* The int16 that stands before a message in a record, and the vector's bytes. */

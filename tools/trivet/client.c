@@ -87,7 +87,8 @@ static bool receive_answer(struct client *c, struct reader *r)
     return receive_all(c, c->answer, (size_t)size);
 }
 
-static bool send_request(struct client *c, const struct api *api, int16_t version, const void *request)
+static bool send_request(struct client *c, const struct api *api, int16_t version,
+                         const void *request)
 {
     const struct message_type *type = message_type_by_key(MESSAGE_REQUEST, api->key);
     struct request_head head = {api->key, version, ++c->correlation_id, STR("trivet")};
@@ -106,7 +107,8 @@ static bool send_request(struct client *c, const struct api *api, int16_t versio
     return sent;
 }
 
-bool client_call(struct client *c, int16_t key, int16_t version, const void *request, void *response)
+bool client_call(struct client *c, int16_t key, int16_t version, const void *request,
+                 void *response)
 {
     const struct api *api = api_find(key);
     const struct message_type *type = message_type_by_key(MESSAGE_RESPONSE, key);
@@ -118,8 +120,8 @@ bool client_call(struct client *c, int16_t key, int16_t version, const void *req
         return complain(c, "the broker does not offer what this command needs");
     if (!send_request(c, api, version, request) || !receive_answer(c, &r))
         return false;
-    if (!frame_read_response_head(&r, api, version, &correlation_id) || correlation_id != c->correlation_id ||
-        !type->decode(response, &r, &c->arena, version))
+    if (!frame_read_response_head(&r, api, version, &correlation_id) ||
+        correlation_id != c->correlation_id || !type->decode(response, &r, &c->arena, version))
         return complain(c, "the answer makes no sense");
     return true;
 }
@@ -219,7 +221,8 @@ struct client *client_connect_to(struct str host, uint16_t port)
     char *address;
     struct client *c;
 
-    if (asprintf(&address, memchr(host.data, ':', host.size) ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port) < 0)
+    if (asprintf(&address, memchr(host.data, ':', host.size) ? "[%.*s]:%u" : "%.*s:%u",
+                 STR_ARG(host), port) < 0)
         return NULL;
     c = client_connect(address);
     if (c) {
@@ -245,7 +248,8 @@ void client_close(struct client *c)
 int16_t client_version(const struct client *c, int16_t key)
 {
     const struct api *api = api_find(key);
-    int16_t newest = c->version_max[key] < api->version_max ? c->version_max[key] : api->version_max;
+    int16_t newest =
+        c->version_max[key] < api->version_max ? c->version_max[key] : api->version_max;
 
     if (c->version_max[key] < 0 || newest < api->version_min || newest < c->version_min[key])
         return -1;

@@ -10,10 +10,10 @@
 #include "protocol/messages/list_offsets.h"
 #include "protocol/messages/metadata.h"
 
-#define WAIT_STEP_US   100000
-#define WAIT_STEPS_MAX 100 /* a coordinator may have to be made first */
+#define WAIT_STEP_US         100000
+#define WAIT_STEPS_MAX       100 /* a coordinator may have to be made first */
 #define METADATA_VERSION_MAX 12
-#define ARENA_BYTES_MAX ((size_t)1 << 30)
+#define ARENA_BYTES_MAX      ((size_t)1 << 30)
 
 struct cluster {
     struct client *first; /* the bootstrap one */
@@ -23,13 +23,13 @@ struct cluster {
         struct str host;
         uint16_t port;
         struct client *client;
-    } *brokers;
+    } * brokers;
     size_t broker_count;
     struct cluster_topic {
         struct str name;
         int32_t *leaders; /* by partition; -1: none */
         size_t partition_count;
-    } *topics;
+    } * topics;
     size_t topic_count;
 };
 
@@ -55,7 +55,8 @@ static bool take_brokers(struct cluster *c, const struct metadata_response *m)
     return true;
 }
 
-static bool take_topic(struct cluster *c, struct cluster_topic *t, const struct metadata_response_topic *m)
+static bool take_topic(struct cluster *c, struct cluster_topic *t,
+                       const struct metadata_response_topic *m)
 {
     t->name = copy_str(&c->arena, m->name);
     t->leaders = arena_array(&c->arena, int32_t, m->partitions_count);
@@ -180,7 +181,8 @@ size_t cluster_partition_count(const struct cluster *c, struct str topic)
 /* ---- coordinators ---- */
 
 /* Version 3: one key a request, and every broker has it. */
-static bool find_coordinator(struct cluster *c, struct str group, struct find_coordinator_response *response)
+static bool find_coordinator(struct cluster *c, struct str group,
+                             struct find_coordinator_response *response)
 {
     struct find_coordinator_request request;
 
@@ -204,13 +206,15 @@ struct client *cluster_coordinator(struct cluster *c, struct str group, int32_t 
             break;
         usleep(WAIT_STEP_US);
     }
-    fprintf(stderr, "trivet: %.*s: no coordinator: %s\n", STR_ARG(group), kerr_name((enum kerr)response.error_code));
+    fprintf(stderr, "trivet: %.*s: no coordinator: %s\n", STR_ARG(group),
+            kerr_name((enum kerr)response.error_code));
     return NULL;
 }
 
 /* ---- offsets ---- */
 
-static void take_offsets(const struct list_offsets_response *response, struct offset_question *questions, size_t count)
+static void take_offsets(const struct list_offsets_response *response,
+                         struct offset_question *questions, size_t count)
 {
     for (size_t t = 0; t < response->topics_count; t++)
         for (size_t p = 0; p < response->topics[t].partitions_count; p++) {
@@ -227,8 +231,8 @@ static void take_offsets(const struct list_offsets_response *response, struct of
 }
 
 /* What is asked of one leader, a topic entry a question: simple, and as right. */
-static bool ask_leader(struct cluster *c, struct arena *a, int32_t leader, struct offset_question *questions,
-                       size_t count, const int32_t *leaders)
+static bool ask_leader(struct cluster *c, struct arena *a, int32_t leader,
+                       struct offset_question *questions, size_t count, const int32_t *leaders)
 {
     struct client *client = cluster_node(c, leader);
     struct list_offsets_request_topic *topics =
@@ -257,13 +261,15 @@ static bool ask_leader(struct cluster *c, struct arena *a, int32_t leader, struc
     request.replica_id = -1;
     request.topics = topics;
     request.topics_count = asked;
-    if (!client_call(client, API_LIST_OFFSETS, client_version(client, API_LIST_OFFSETS), &request, &response))
+    if (!client_call(client, API_LIST_OFFSETS, client_version(client, API_LIST_OFFSETS), &request,
+                     &response))
         return false;
     take_offsets(&response, questions, count);
     return true;
 }
 
-bool cluster_list_offsets(struct cluster *c, struct arena *a, struct offset_question *questions, size_t count)
+bool cluster_list_offsets(struct cluster *c, struct arena *a, struct offset_question *questions,
+                          size_t count)
 {
     int32_t *leaders = arena_array(a, int32_t, count);
 
@@ -274,9 +280,10 @@ bool cluster_list_offsets(struct cluster *c, struct arena *a, struct offset_ques
 
         questions[i].code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
         questions[i].offset = -1;
-        leaders[i] = t && questions[i].partition >= 0 && (size_t)questions[i].partition < t->partition_count
-                         ? t->leaders[questions[i].partition]
-                         : -1;
+        leaders[i] =
+            t && questions[i].partition >= 0 && (size_t)questions[i].partition < t->partition_count
+                ? t->leaders[questions[i].partition]
+                : -1;
     }
     for (size_t b = 0; b < c->broker_count; b++) {
         bool any = false;

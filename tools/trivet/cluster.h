@@ -1,8 +1,8 @@
 #ifndef TOOLS_TRIVET_CLUSTER_H
 #define TOOLS_TRIVET_CLUSTER_H
 
-/* Several brokers as the commands see them: who coordinates a group, who leads a partition, and a connection to each,
- * opened when first needed. */
+/* Several brokers as the commands see them: who coordinates a group, who leads a partition, and a
+ * connection to each, opened when first needed. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,8 @@
 
 struct cluster;
 
-/* Connects to one of `bootstrap`, and learns which brokers and topics there are. NULL, with a sentence on stderr. */
+/* Connects to one of `bootstrap`, and learns which brokers and topics there are. NULL, with a
+ * sentence on stderr. */
 struct cluster *cluster_open(const char *bootstrap);
 void cluster_close(struct cluster *c); /* NULL is fine */
 
@@ -32,8 +33,8 @@ struct client *cluster_coordinator(struct cluster *c, struct str group, int32_t 
 /* How many partitions a topic has; 0: there is no such topic. */
 size_t cluster_partition_count(const struct cluster *c, struct str topic);
 
-/* One question to the leader of a partition: the offset that belongs to a timestamp (ListOffsets: -1 latest,
- * -2 earliest). */
+/* One question to the leader of a partition: the offset that belongs to a timestamp (ListOffsets:
+ * -1 latest, -2 earliest). */
 struct offset_question {
     struct str topic;
     int32_t partition;
@@ -42,7 +43,9 @@ struct offset_question {
     int64_t offset; /* -1: none */
 };
 
-/* Asks all of them, each leader once. False, with a sentence on stderr, when one cannot be reached. */
-bool cluster_list_offsets(struct cluster *c, struct arena *a, struct offset_question *questions, size_t count);
+/* Asks all of them, each leader once. False, with a sentence on stderr, when one cannot be
+ * reached. */
+bool cluster_list_offsets(struct cluster *c, struct arena *a, struct offset_question *questions,
+                          size_t count);
 
 #endif

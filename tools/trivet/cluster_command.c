@@ -29,8 +29,10 @@ struct cluster_arguments {
 enum { KEY_CONTROLLER = 0x100 };
 
 static const struct argp_option options[] = {
-    {"bootstrap-server", 'b', "HOST:PORT", 0, "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
-    {"controller", KEY_CONTROLLER, NULL, 0, "unregister: the id is a controller's, not a broker's", 0},
+    {"bootstrap-server", 'b', "HOST:PORT", 0,
+     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+    {"controller", KEY_CONTROLLER, NULL, 0, "unregister: the id is a controller's, not a broker's",
+     0},
     {0},
 };
 
@@ -57,10 +59,17 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct cluster_arguments *a = state->input;
 
     switch (key) {
-    case 'b': a->bootstrap = value; break;
-    case KEY_CONTROLLER: a->controller = true; break;
-    case ARGP_KEY_ARG: add_argument(a, value, state); break;
-    default: return ARGP_ERR_UNKNOWN;
+    case 'b':
+        a->bootstrap = value;
+        break;
+    case KEY_CONTROLLER:
+        a->controller = true;
+        break;
+    case ARGP_KEY_ARG:
+        add_argument(a, value, state);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -68,8 +77,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
 /* ---- quorum ---- */
 
 /* The one partition there is; NULL, with a sentence on stderr. */
-static const struct describe_quorum_response_partition_data *ask_quorum(struct client *c,
-                                                                        struct describe_quorum_response *response)
+static const struct describe_quorum_response_partition_data *
+ask_quorum(struct client *c, struct describe_quorum_response *response)
 {
     struct describe_quorum_request_partition_data partition = {0};
     struct describe_quorum_request_topic_data topic = {METADATA_TOPIC, &partition, 1};
@@ -77,10 +86,14 @@ static const struct describe_quorum_response_partition_data *ask_quorum(struct c
     const struct describe_quorum_response_partition_data *p;
     enum kerr code;
 
-    if (!client_call(c, API_DESCRIBE_QUORUM, client_version(c, API_DESCRIBE_QUORUM), &request, response))
+    if (!client_call(c, API_DESCRIBE_QUORUM, client_version(c, API_DESCRIBE_QUORUM), &request,
+                     response))
         return NULL;
-    p = response->topics_count && response->topics[0].partitions_count ? response->topics[0].partitions : NULL;
-    code = (enum kerr)(p && response->error_code == KERR_NONE ? p->error_code : response->error_code);
+    p = response->topics_count && response->topics[0].partitions_count
+            ? response->topics[0].partitions
+            : NULL;
+    code =
+        (enum kerr)(p && response->error_code == KERR_NONE ? p->error_code : response->error_code);
     if (p && code == KERR_NONE)
         return p;
     fprintf(stderr, "trivet: the quorum could not be described: %s\n", kerr_name(code));
@@ -95,24 +108,29 @@ static void print_node(const struct describe_quorum_response_partition_data *p,
     for (size_t i = 0; i < p->current_voters_count; i++) /* the leader's log end is the mark */
         if (p->current_voters[i].replica_id == p->leader_id)
             lag = p->current_voters[i].log_end_offset - s->log_end_offset;
-    printf("  %5d  %-8s  log end %lld  lag %lld", s->replica_id, role, (long long)s->log_end_offset, (long long)lag);
+    printf("  %5d  %-8s  log end %lld  lag %lld", s->replica_id, role, (long long)s->log_end_offset,
+           (long long)lag);
     if (s->last_fetch_timestamp >= 0 && s->last_caught_up_timestamp >= 0)
-        printf("  behind %lld ms", (long long)(s->last_fetch_timestamp - s->last_caught_up_timestamp));
+        printf("  behind %lld ms",
+               (long long)(s->last_fetch_timestamp - s->last_caught_up_timestamp));
     putchar('\n');
 }
 
 static int cluster_quorum(struct cluster *c, const void *arguments)
 {
     struct describe_quorum_response response;
-    const struct describe_quorum_response_partition_data *p = ask_quorum(cluster_client(c), &response);
+    const struct describe_quorum_response_partition_data *p =
+        ask_quorum(cluster_client(c), &response);
 
     (void)arguments;
     if (!p)
         return EXIT_FAILED;
-    printf("leader %d  epoch %d  high watermark %lld  voters %zu  observers %zu\n", p->leader_id, p->leader_epoch,
-           (long long)p->high_watermark, p->current_voters_count, p->observers_count);
+    printf("leader %d  epoch %d  high watermark %lld  voters %zu  observers %zu\n", p->leader_id,
+           p->leader_epoch, (long long)p->high_watermark, p->current_voters_count,
+           p->observers_count);
     for (size_t i = 0; i < p->current_voters_count; i++)
-        print_node(p, &p->current_voters[i], p->current_voters[i].replica_id == p->leader_id ? "leader" : "voter");
+        print_node(p, &p->current_voters[i],
+                   p->current_voters[i].replica_id == p->leader_id ? "leader" : "voter");
     for (size_t i = 0; i < p->observers_count; i++)
         print_node(p, &p->observers[i], "observer");
     return EXIT_DONE;
@@ -140,9 +158,10 @@ static void print_brokers(const struct layout *l, int32_t controller)
     for (size_t i = 0; i < l->broker_count; i++) {
         const struct layout_broker *b = &l->brokers[i];
 
-        printf("  %5d  %.*s:%d  zone %.*s  %s%s  leads %zu  replicas %zu  in sync %zu", b->id, STR_ARG(b->host), b->port,
-               STR_ARG(b->zone.size ? b->zone : STR("-")), b->fenced ? "fenced" : "alive",
-               b->id == controller ? "  controller" : "", b->leads, b->replicas, b->in_sync);
+        printf("  %5d  %.*s:%d  zone %.*s  %s%s  leads %zu  replicas %zu  in sync %zu", b->id,
+               STR_ARG(b->host), b->port, STR_ARG(b->zone.size ? b->zone : STR("-")),
+               b->fenced ? "fenced" : "alive", b->id == controller ? "  controller" : "", b->leads,
+               b->replicas, b->in_sync);
         print_bytes("logs", b->log_bytes);
         print_bytes("free", b->usable_bytes);
         putchar('\n');
@@ -171,8 +190,8 @@ static void print_zones(const struct layout *l)
             in_sync += b->in_sync;
         }
         if (!seen && zone.size)
-            printf("  %.*s  brokers %zu  alive %zu  leads %zu  replicas %zu  in sync %zu\n", STR_ARG(zone), brokers, alive,
-                   leads, replicas, in_sync);
+            printf("  %.*s  brokers %zu  alive %zu  leads %zu  replicas %zu  in sync %zu\n",
+                   STR_ARG(zone), brokers, alive, leads, replicas, in_sync);
     }
 }
 
@@ -184,8 +203,8 @@ static void print_health(const struct layout *l)
         leaderless += l->partitions[i].leader < 0;
         under_replicated += l->partitions[i].isr.count < l->partitions[i].replicas.count;
     }
-    printf("partitions %zu  without leader %zu  under-replicated %zu\n", l->partition_count, leaderless,
-           under_replicated);
+    printf("partitions %zu  without leader %zu  under-replicated %zu\n", l->partition_count,
+           leaderless, under_replicated);
 }
 
 static bool print_features(struct client *c)
@@ -200,7 +219,8 @@ static bool print_features(struct client *c)
         return false;
     puts("features");
     for (size_t i = 0; i < response.finalized_features_count; i++) {
-        const struct api_versions_response_finalized_feature_key *f = &response.finalized_features[i];
+        const struct api_versions_response_finalized_feature_key *f =
+            &response.finalized_features[i];
 
         printf("  %.*s %d", STR_ARG(f->name), f->max_version_level);
         if (str_equal(f->name, STR("metadata.version")))
@@ -213,7 +233,8 @@ static bool print_features(struct client *c)
 static int cluster_describe(struct cluster *c, const void *arguments)
 {
     struct describe_quorum_response response;
-    const struct describe_quorum_response_partition_data *quorum = ask_quorum(cluster_client(c), &response);
+    const struct describe_quorum_response_partition_data *quorum =
+        ask_quorum(cluster_client(c), &response);
     int32_t controller = quorum ? quorum->leader_id : -1;
     struct arena arena;
     struct layout l;
@@ -242,8 +263,8 @@ static int told(const char *kind, int32_t id, int16_t code, struct str message)
         printf("%s %d: unregistered\n", kind, id);
         return EXIT_DONE;
     }
-    fprintf(stderr, "trivet: %s %d: %s%s%.*s\n", kind, id, kerr_name((enum kerr)code), message.size ? ": " : "",
-            STR_ARG(message));
+    fprintf(stderr, "trivet: %s %d: %s%s%.*s\n", kind, id, kerr_name((enum kerr)code),
+            message.size ? ": " : "", STR_ARG(message));
     return EXIT_FAILED;
 }
 
@@ -252,7 +273,8 @@ static int unregister_controller(struct client *c, int32_t id)
     struct unregister_controller_request request = {id};
     struct unregister_controller_response response;
 
-    if (!client_call(c, API_UNREGISTER_CONTROLLER, client_version(c, API_UNREGISTER_CONTROLLER), &request, &response))
+    if (!client_call(c, API_UNREGISTER_CONTROLLER, client_version(c, API_UNREGISTER_CONTROLLER),
+                     &request, &response))
         return EXIT_FAILED;
     return told("controller", id, response.error_code, response.error_message);
 }
@@ -266,7 +288,8 @@ static int cluster_unregister(struct cluster *c, const void *arguments)
 
     if (a->controller)
         return unregister_controller(client, a->id);
-    if (!client_call(client, API_UNREGISTER_BROKER, client_version(client, API_UNREGISTER_BROKER), &request, &response))
+    if (!client_call(client, API_UNREGISTER_BROKER, client_version(client, API_UNREGISTER_BROKER),
+                     &request, &response))
         return EXIT_FAILED;
     return told("broker", a->id, response.error_code, response.error_message);
 }
@@ -288,9 +311,14 @@ static const struct verb rows[] = {
 
 int command_cluster(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "describe|quorum|unregister [ID]",
-                                     "Shows brokers, zones and the metadata quorum; forgets a node that is gone for good.",
-                                     NULL, NULL, NULL};
+    static const struct argp argp = {
+        options,
+        parse,
+        "describe|quorum|unregister [ID]",
+        "Shows brokers, zones and the metadata quorum; forgets a node that is gone for good.",
+        NULL,
+        NULL,
+        NULL};
     static const struct verbs verbs = {"cluster", rows, sizeof rows / sizeof rows[0]};
     struct cluster_arguments a = {.bootstrap = default_bootstrap(), .id = -1};
 

@@ -71,7 +71,8 @@ void dump_producer_snapshot(struct dump *d, const struct dump_input *in); /* .sn
 
 #define DUMP_ARENA_BYTES_MAX ((size_t)256 << 20) /* of one decoded record */
 
-/* One message that fills `body`, as JSON; NULL: it is none, or not of this version. Owned by the caller. */
+/* One message that fills `body`, as JSON; NULL: it is none, or not of this version. Owned by the
+ * caller. */
 json_t *dump_message(const struct message_type *type, struct bytes body, int16_t version);
 
 /* A metadata record as {"type", "version", "data"}, or NULL: it is none. Owned by the caller. */

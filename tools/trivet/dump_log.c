@@ -204,7 +204,12 @@ static void dump_path(struct dump *d, const char *path)
 
 /* ---- the command line ---- */
 
-enum option_key { OPTION_JSON = 'j', OPTION_DEEP = 'd', OPTION_METADATA = 'm', OPTION_OFFSETS = 'o' };
+enum option_key {
+    OPTION_JSON = 'j',
+    OPTION_DEEP = 'd',
+    OPTION_METADATA = 'm',
+    OPTION_OFFSETS = 'o'
+};
 
 static const struct argp_option options[] = {
     {"json", OPTION_JSON, NULL, 0, "One JSON object a line", 0},
@@ -212,7 +217,8 @@ static const struct argp_option options[] = {
     {"cluster-metadata", OPTION_METADATA, NULL, 0,
      "Values are metadata records (known without this for __cluster_metadata-0 and *.checkpoint)",
      0},
-    {"offsets-decoder", OPTION_OFFSETS, NULL, 0, "Records are those of __consumer_offsets: groups and committed offsets", 0},
+    {"offsets-decoder", OPTION_OFFSETS, NULL, 0,
+     "Records are those of __consumer_offsets: groups and committed offsets", 0},
     {0},
 };
 

@@ -98,7 +98,8 @@ static bool add_control_message(json_t *line, int type, struct bytes value)
 
         if ((int)kind->type != type)
             continue;
-        json = dump_message(message_type_by_name(kind->message), value, (int16_t)load_be16(value.data));
+        json = dump_message(message_type_by_name(kind->message), value,
+                            (int16_t)load_be16(value.data));
         return json && json_object_set_new(line, kind->label, json) == 0;
     }
     return false;

@@ -1,4 +1,5 @@
-/* Records of __consumer_offsets, as the JSON that Apache Kafka's tool prints with --offsets-decoder. */
+/* Records of __consumer_offsets, as the JSON that Apache Kafka's tool prints with
+ * --offsets-decoder. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,7 +31,8 @@ static json_t *labelled(const char *label, int number, json_t *data)
     return json_pack("{ssso}", label, text, "data", data);
 }
 
-/* In place of the bytes under `key`, what the embedded consumer protocol says in them; they stay when it says nothing. */
+/* In place of the bytes under `key`, what the embedded consumer protocol says in them; they stay
+ * when it says nothing. */
 static void open_bytes(json_t *member, const char *key, const char *message, struct bytes b)
 {
     json_t *inside;
@@ -57,8 +59,10 @@ static void open_members(json_t *data, struct bytes body, int16_t version)
         for (size_t i = 0; i < value.members_count; i++) {
             json_t *member = json_array_get(members, i);
 
-            open_bytes(member, "subscription", "ConsumerProtocolSubscription", value.members[i].subscription);
-            open_bytes(member, "assignment", "ConsumerProtocolAssignment", value.members[i].assignment);
+            open_bytes(member, "subscription", "ConsumerProtocolSubscription",
+                       value.members[i].subscription);
+            open_bytes(member, "assignment", "ConsumerProtocolAssignment",
+                       value.members[i].assignment);
         }
     arena_free(&arena);
 }
@@ -93,11 +97,13 @@ bool dump_offsets_record(json_t *line, const struct record *r)
     number = (int16_t)load_be16(r->key.data);
     type = message_of(number, "Key");
     if (!type) {
-        snprintf(text, sizeof text, "Unknown record type %d at offset %" PRId64 ", skipping.", number, r->offset);
+        snprintf(text, sizeof text, "Unknown record type %d at offset %" PRId64 ", skipping.",
+                 number, r->offset);
         json_object_set_new(line, "key", json_string(text));
         return true;
     }
-    key = labelled("type", number, dump_message(type, (struct bytes){r->key.data + 2, r->key.size - 2}, 0));
+    key = labelled("type", number,
+                   dump_message(type, (struct bytes){r->key.data + 2, r->key.size - 2}, 0));
     value = value_of(number, r->value);
     if (!key || !value) {
         json_decref(key);

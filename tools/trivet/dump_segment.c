@@ -67,7 +67,8 @@ static void add_offsets(struct segment_dump *s, json_t *line, const struct recor
         return;
     json_object_set_new(line, "key", dump_bytes(r->key));
     json_object_set_new(line, "payload", dump_bytes(r->value));
-    dump_problem(s->d, "%s: the record at offset %" PRId64 " is none of a group coordinator", s->in->path, r->offset);
+    dump_problem(s->d, "%s: the record at offset %" PRId64 " is none of a group coordinator",
+                 s->in->path, r->offset);
 }
 
 static void add_payload(struct segment_dump *s, json_t *line, const struct record *r)

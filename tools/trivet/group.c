@@ -16,9 +16,9 @@
 #include "protocol/messages/list_groups.h"
 #include "tools/trivet/command.h"
 
-#define NAMES_MAX 256
+#define NAMES_MAX       256
 #define ARENA_BYTES_MAX ((size_t)1 << 30)
-#define CLEAR_SCREEN "\033[H\033[2J"
+#define CLEAR_SCREEN    "\033[H\033[2J"
 
 struct group_arguments {
     const char *bootstrap;
@@ -33,23 +33,40 @@ struct group_arguments {
     struct reset_arguments reset;
 };
 
-enum { KEY_STATE = 0x100, KEY_TYPE, KEY_MEMBERS, KEY_WATCH, KEY_INTERVAL, KEY_EARLIEST, KEY_LATEST, KEY_TIME, KEY_OFFSET,
-       KEY_SHIFT, KEY_EXECUTE };
+enum {
+    KEY_STATE = 0x100,
+    KEY_TYPE,
+    KEY_MEMBERS,
+    KEY_WATCH,
+    KEY_INTERVAL,
+    KEY_EARLIEST,
+    KEY_LATEST,
+    KEY_TIME,
+    KEY_OFFSET,
+    KEY_SHIFT,
+    KEY_EXECUTE
+};
 
 static const struct argp_option options[] = {
-    {"bootstrap-server", 'b', "HOST:PORT", 0, "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
-    {"state", KEY_STATE, "STATE", 0, "list: only groups in that state (Stable, Empty, ...); may be repeated", 0},
-    {"type", KEY_TYPE, "TYPE", 0, "list: only groups of that type (classic, consumer); may be repeated", 0},
+    {"bootstrap-server", 'b', "HOST:PORT", 0,
+     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+    {"state", KEY_STATE, "STATE", 0,
+     "list: only groups in that state (Stable, Empty, ...); may be repeated", 0},
+    {"type", KEY_TYPE, "TYPE", 0,
+     "list: only groups of that type (classic, consumer); may be repeated", 0},
     {"members", KEY_MEMBERS, NULL, 0, "describe: the members too, and what each has", 0},
     {"watch", KEY_WATCH, NULL, 0, "describe: again and again, until interrupted", 0},
     {"interval", KEY_INTERVAL, "SECONDS", 0, "describe --watch: how often (default 1)", 0},
-    {"topic", 't', "TOPIC[:P,P...]", 0, "reset-offsets: what to reset; may be repeated (default: all it has committed to)", 0},
+    {"topic", 't', "TOPIC[:P,P...]", 0,
+     "reset-offsets: what to reset; may be repeated (default: all it has committed to)", 0},
     {"to-earliest", KEY_EARLIEST, NULL, 0, "reset-offsets: to the first record there is", 0},
     {"to-latest", KEY_LATEST, NULL, 0, "reset-offsets: to the end", 0},
     {"to-time", KEY_TIME, "TIME", 0,
-     "reset-offsets: to the first record as young as 2026-01-31T12:00:00 (UTC), or ms since 1970", 0},
+     "reset-offsets: to the first record as young as 2026-01-31T12:00:00 (UTC), or ms since 1970",
+     0},
     {"to-offset", KEY_OFFSET, "N", 0, "reset-offsets: to that offset, or the nearest there is", 0},
-    {"shift-by", KEY_SHIFT, "N", 0, "reset-offsets: by so many records on, or back when negative", 0},
+    {"shift-by", KEY_SHIFT, "N", 0, "reset-offsets: by so many records on, or back when negative",
+     0},
     {"execute", KEY_EXECUTE, NULL, 0, "reset-offsets: do it; without, it is only shown", 0},
     {0},
 };
@@ -76,7 +93,8 @@ static int64_t parse_time(const char *text, struct argp_state *state)
     return whole_number(text, state);
 }
 
-static void set_reset(struct group_arguments *a, enum reset_to to, int64_t value, struct argp_state *state)
+static void set_reset(struct group_arguments *a, enum reset_to to, int64_t value,
+                      struct argp_state *state)
 {
     if (a->reset.to != RESET_NOWHERE)
         argp_error(state, "offsets can be reset to one place only");
@@ -105,26 +123,53 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct group_arguments *a = state->input;
 
     switch (key) {
-    case 'b': a->bootstrap = value; break;
-    case 't': add_topic(&a->reset, value, state); break;
-    case KEY_STATE: add_name(a->states, &a->state_count, value, state); break;
-    case KEY_TYPE: add_name(a->types, &a->type_count, value, state); break;
-    case KEY_MEMBERS: a->members = true; break;
-    case KEY_WATCH: a->watch = true; break;
-    case KEY_INTERVAL: a->interval_s = (int)whole_number(value, state); break;
-    case KEY_EARLIEST: set_reset(a, RESET_EARLIEST, 0, state); break;
-    case KEY_LATEST: set_reset(a, RESET_LATEST, 0, state); break;
-    case KEY_TIME: set_reset(a, RESET_TIME, parse_time(value, state), state); break;
-    case KEY_OFFSET: set_reset(a, RESET_OFFSET, whole_number(value, state), state); break;
-    case KEY_SHIFT: set_reset(a, RESET_SHIFT, whole_number(value, state), state); break;
-    case KEY_EXECUTE: a->reset.execute = true; break;
+    case 'b':
+        a->bootstrap = value;
+        break;
+    case 't':
+        add_topic(&a->reset, value, state);
+        break;
+    case KEY_STATE:
+        add_name(a->states, &a->state_count, value, state);
+        break;
+    case KEY_TYPE:
+        add_name(a->types, &a->type_count, value, state);
+        break;
+    case KEY_MEMBERS:
+        a->members = true;
+        break;
+    case KEY_WATCH:
+        a->watch = true;
+        break;
+    case KEY_INTERVAL:
+        a->interval_s = (int)whole_number(value, state);
+        break;
+    case KEY_EARLIEST:
+        set_reset(a, RESET_EARLIEST, 0, state);
+        break;
+    case KEY_LATEST:
+        set_reset(a, RESET_LATEST, 0, state);
+        break;
+    case KEY_TIME:
+        set_reset(a, RESET_TIME, parse_time(value, state), state);
+        break;
+    case KEY_OFFSET:
+        set_reset(a, RESET_OFFSET, whole_number(value, state), state);
+        break;
+    case KEY_SHIFT:
+        set_reset(a, RESET_SHIFT, whole_number(value, state), state);
+        break;
+    case KEY_EXECUTE:
+        a->reset.execute = true;
+        break;
     case ARGP_KEY_ARG:
         if (!a->verb)
             a->verb = value;
         else
             add_name(a->names, &a->name_count, value, state);
         break;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -158,8 +203,9 @@ static int list_one(struct client *c, const struct group_arguments *a)
     for (size_t i = 0; i < response.groups_count; i++) {
         const struct list_groups_response_listed_group *g = &response.groups[i];
 
-        printf("%.*s  type %.*s  state %.*s  protocol %.*s\n", STR_ARG(g->group_id), STR_ARG(g->group_type),
-               STR_ARG(g->group_state), g->protocol_type.size ? (int)g->protocol_type.size : 1,
+        printf("%.*s  type %.*s  state %.*s  protocol %.*s\n", STR_ARG(g->group_id),
+               STR_ARG(g->group_type), STR_ARG(g->group_state),
+               g->protocol_type.size ? (int)g->protocol_type.size : 1,
                g->protocol_type.size ? g->protocol_type.data : "-");
     }
     return EXIT_DONE;
@@ -231,8 +277,8 @@ static void print_members(const struct group_view *v)
         printf("  member %.*s", STR_ARG(m->id));
         if (m->instance.data)
             printf("  instance %.*s", STR_ARG(m->instance));
-        printf("  client %.*s  host %.*s  protocol %.*s  partitions %zu\n", STR_ARG(m->client_id), STR_ARG(m->host),
-               STR_ARG(m->protocol), m->partition_count);
+        printf("  client %.*s  host %.*s  protocol %.*s  partitions %zu\n", STR_ARG(m->client_id),
+               STR_ARG(m->host), STR_ARG(m->protocol), m->partition_count);
     }
 }
 
@@ -244,8 +290,8 @@ static int describe_one(struct cluster *c, struct str group, const struct group_
 
     arena_init(&arena, ARENA_BYTES_MAX);
     if (group_view_load(c, group, &arena, false, &v)) {
-        printf("%.*s  type %.*s  state %.*s  coordinator %d  members %zu", STR_ARG(group), STR_ARG(v.type),
-               STR_ARG(v.state), v.coordinator, v.member_count);
+        printf("%.*s  type %.*s  state %.*s  coordinator %d  members %zu", STR_ARG(group),
+               STR_ARG(v.type), STR_ARG(v.state), v.coordinator, v.member_count);
         if (v.assignor.size)
             printf("  assignor %.*s", STR_ARG(v.assignor));
         if (v.epoch >= 0)
@@ -304,7 +350,8 @@ static int group_delete(struct cluster *c, const void *arguments)
         } else if (delete_code(&response) == KERR_NONE) {
             printf("%.*s: deleted\n", STR_ARG(group));
         } else {
-            fprintf(stderr, "trivet: %.*s: %s\n", STR_ARG(group), kerr_name((enum kerr)delete_code(&response)));
+            fprintf(stderr, "trivet: %.*s: %s\n", STR_ARG(group),
+                    kerr_name((enum kerr)delete_code(&response)));
             status = EXIT_FAILED;
         }
     }
@@ -355,8 +402,13 @@ static const struct verb rows[] = {
 
 int command_group(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "list|describe|delete|reset-offsets [GROUP...]",
-                                     "Shows, deletes and resets the groups of consumers.", NULL, NULL, NULL};
+    static const struct argp argp = {options,
+                                     parse,
+                                     "list|describe|delete|reset-offsets [GROUP...]",
+                                     "Shows, deletes and resets the groups of consumers.",
+                                     NULL,
+                                     NULL,
+                                     NULL};
     static const struct verbs verbs = {"group", rows, sizeof rows / sizeof rows[0]};
     struct group_arguments a = {.bootstrap = default_bootstrap(), .interval_s = 1};
 

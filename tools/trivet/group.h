@@ -1,7 +1,8 @@
 #ifndef TOOLS_TRIVET_GROUP_H
 #define TOOLS_TRIVET_GROUP_H
 
-/* What the files of `trivet group` share: a group as its coordinator and the leaders of its partitions see it. */
+/* What the files of `trivet group` share: a group as its coordinator and the leaders of its
+ * partitions see it. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,24 +38,35 @@ struct group_view {
     size_t offset_count;
 };
 
-/* Asks for everything about a group; all of *out lives in the arena. False, with a sentence on stderr. may_be_new: a
- * group that is not there is no failure, but one without members and offsets. */
-bool group_view_load(struct cluster *c, struct str group, struct arena *a, bool may_be_new, struct group_view *out);
+/* Asks for everything about a group; all of *out lives in the arena. False, with a sentence on
+ * stderr. may_be_new: a group that is not there is no failure, but one without members and
+ * offsets. */
+bool group_view_load(struct cluster *c, struct str group, struct arena *a, bool may_be_new,
+                     struct group_view *out);
 
-/* Sends a request about a group to its coordinator, again while that one is not ready. code() finds the answer's
- * error. False, with a sentence on stderr; an error that stays is told by the caller, from response. */
-bool group_call(struct cluster *c, struct str group, int16_t key, int16_t version_max, const void *request,
-                void *response, int16_t (*code)(const void *response));
+/* Sends a request about a group to its coordinator, again while that one is not ready. code() finds
+ * the answer's error. False, with a sentence on stderr; an error that stays is told by the caller,
+ * from response. */
+bool group_call(struct cluster *c, struct str group, int16_t key, int16_t version_max,
+                const void *request, void *response, int16_t (*code)(const void *response));
 
 /* trivet group reset-offsets */
-enum reset_to { RESET_NOWHERE, RESET_EARLIEST, RESET_LATEST, RESET_TIME, RESET_OFFSET, RESET_SHIFT };
+enum reset_to {
+    RESET_NOWHERE,
+    RESET_EARLIEST,
+    RESET_LATEST,
+    RESET_TIME,
+    RESET_OFFSET,
+    RESET_SHIFT
+};
 
 #define RESET_TOPICS_MAX 64
 
 struct reset_arguments {
     enum reset_to to;
     int64_t value; /* ms since 1970, offset, or by how much */
-    const char *topics[RESET_TOPICS_MAX]; /* "topic" or "topic:0,2,5"; none: all that it has committed to */
+    const char *
+        topics[RESET_TOPICS_MAX]; /* "topic" or "topic:0,2,5"; none: all that it has committed to */
     size_t topic_count;
     bool execute; /* else only shows what would be done */
 };

@@ -90,11 +90,13 @@ static bool plan_fill(struct reset_plan *plan, struct cluster *c, const struct g
                 str_equal(view->offsets[k].topic, plan->places[i].topic))
                 plan->places[i].committed = view->offsets[k].committed;
     if (plan->count == 0)
-        fputs("trivet: the group has committed to nothing: say which topics with --topic\n", stderr);
+        fputs("trivet: the group has committed to nothing: say which topics with --topic\n",
+              stderr);
     return plan->count > 0;
 }
 
-/* One ListOffsets for all places; *member of each gets the offset. False when a partition has none. */
+/* One ListOffsets for all places; *member of each gets the offset. False when a partition has
+ * none. */
 static bool plan_ask(struct reset_plan *plan, struct cluster *c, int64_t timestamp, size_t member)
 {
     struct offset_question *q = arena_array(plan->arena, struct offset_question, plan->count);
@@ -102,7 +104,8 @@ static bool plan_ask(struct reset_plan *plan, struct cluster *c, int64_t timesta
     if (!q)
         return false;
     for (size_t i = 0; i < plan->count; i++)
-        q[i] = (struct offset_question){plan->places[i].topic, plan->places[i].partition, timestamp, 0, -1};
+        q[i] = (struct offset_question){plan->places[i].topic, plan->places[i].partition, timestamp,
+                                        0, -1};
     if (!cluster_list_offsets(c, plan->arena, q, plan->count))
         return false;
     for (size_t i = 0; i < plan->count; i++) {
@@ -127,18 +130,29 @@ static bool plan_aim(struct reset_plan *plan, struct cluster *c, const struct re
         struct reset_place *p = &plan->places[i];
 
         switch (r->to) {
-        case RESET_EARLIEST: p->target = p->start; break;
-        case RESET_LATEST: p->target = p->end; break;
-        case RESET_TIME: p->target = p->target < 0 ? p->end : p->target; break; /* nothing that young: the end */
-        case RESET_OFFSET: p->target = r->value; break;
+        case RESET_EARLIEST:
+            p->target = p->start;
+            break;
+        case RESET_LATEST:
+            p->target = p->end;
+            break;
+        /* nothing that young: the end */
+        case RESET_TIME:
+            p->target = p->target < 0 ? p->end : p->target;
+            break;
+        case RESET_OFFSET:
+            p->target = r->value;
+            break;
         case RESET_SHIFT:
             if (p->committed < 0) {
-                fprintf(stderr, "trivet: %.*s %d: nothing committed to shift\n", STR_ARG(p->topic), p->partition);
+                fprintf(stderr, "trivet: %.*s %d: nothing committed to shift\n", STR_ARG(p->topic),
+                        p->partition);
                 return false;
             }
             p->target = p->committed + r->value;
             break;
-        case RESET_NOWHERE: return false;
+        case RESET_NOWHERE:
+            return false;
         }
         if (p->target < p->start)
             p->target = p->start;
@@ -162,7 +176,8 @@ static void plan_print(const struct reset_plan *plan)
 
         if (p->committed >= 0)
             snprintf(committed, sizeof committed, "%lld", (long long)p->committed);
-        printf("%-*.*s  %9d  %9s  %10lld\n", width, STR_ARG(p->topic), p->partition, committed, (long long)p->target);
+        printf("%-*.*s  %9d  %9s  %10lld\n", width, STR_ARG(p->topic), p->partition, committed,
+               (long long)p->target);
     }
 }
 
@@ -172,7 +187,8 @@ static int16_t commit_code(const void *response)
 {
     const struct offset_commit_response *r = response;
 
-    return r->topics_count && r->topics[0].partitions_count ? r->topics[0].partitions[0].error_code : KERR_NONE;
+    return r->topics_count && r->topics[0].partitions_count ? r->topics[0].partitions[0].error_code
+                                                            : KERR_NONE;
 }
 
 static int commit_tell(const struct offset_commit_response *response)
@@ -185,8 +201,8 @@ static int commit_tell(const struct offset_commit_response *response)
 
             if (got->error_code == KERR_NONE)
                 continue;
-            fprintf(stderr, "trivet: %.*s %d: %s\n", STR_ARG(response->topics[t].name), got->partition_index,
-                    kerr_name((enum kerr)got->error_code));
+            fprintf(stderr, "trivet: %.*s %d: %s\n", STR_ARG(response->topics[t].name),
+                    got->partition_index, kerr_name((enum kerr)got->error_code));
             status = EXIT_FAILED;
         }
     return status;
@@ -194,7 +210,8 @@ static int commit_tell(const struct offset_commit_response *response)
 
 static int plan_execute(const struct reset_plan *plan, struct cluster *c, struct str group)
 {
-    struct offset_commit_request_topic *topics = arena_array(plan->arena, struct offset_commit_request_topic, plan->count);
+    struct offset_commit_request_topic *topics =
+        arena_array(plan->arena, struct offset_commit_request_topic, plan->count);
     struct offset_commit_request_partition *partitions =
         arena_array(plan->arena, struct offset_commit_request_partition, plan->count);
     struct offset_commit_request request;
@@ -216,7 +233,8 @@ static int plan_execute(const struct reset_plan *plan, struct cluster *c, struct
     request.group_id = group;
     request.topics = topics;
     request.topics_count = plan->count;
-    if (!group_call(c, group, API_OFFSET_COMMIT, COMMIT_VERSION_MAX, &request, &response, commit_code))
+    if (!group_call(c, group, API_OFFSET_COMMIT, COMMIT_VERSION_MAX, &request, &response,
+                    commit_code))
         return EXIT_FAILED;
     return commit_tell(&response);
 }
@@ -229,12 +247,14 @@ int group_reset(struct cluster *c, struct str group, const struct reset_argument
     int status = EXIT_FAILED;
 
     arena_init(&arena, (size_t)1 << 30);
-    /* A group that is not there yet can be given its offsets all the same, when topics are named. */
+    /* A group that is not there yet can be given its offsets all the same, when topics are
+     * named. */
     if (!group_view_load(c, group, &arena, r->topic_count > 0, &view))
         goto done;
     if (view.member_count > 0) {
-        fprintf(stderr, "trivet: %.*s: has %zu members; offsets can be reset only while it has none\n", STR_ARG(group),
-                view.member_count);
+        fprintf(stderr,
+                "trivet: %.*s: has %zu members; offsets can be reset only while it has none\n",
+                STR_ARG(group), view.member_count);
         goto done;
     }
     if (!plan_fill(&plan, c, &view, r) || !plan_aim(&plan, c, r))

@@ -12,12 +12,12 @@
 #include "protocol/messages/offset_fetch.h"
 #include "tools/trivet/group.h"
 
-#define RETRY_US   100000
-#define RETRIES_MAX 100
+#define RETRY_US             100000
+#define RETRIES_MAX          100
 #define OFFSET_FETCH_VERSION 8 /* groups, and topics by name */
 
-bool group_call(struct cluster *c, struct str group, int16_t key, int16_t version_max, const void *request,
-                void *response, int16_t (*code)(const void *response))
+bool group_call(struct cluster *c, struct str group, int16_t key, int16_t version_max,
+                const void *request, void *response, int16_t (*code)(const void *response))
 {
     for (int tried = 0; tried < RETRIES_MAX; tried++) {
         int32_t node;
@@ -33,8 +33,10 @@ bool group_call(struct cluster *c, struct str group, int16_t key, int16_t versio
         switch (code(response)) {
         case KERR_COORDINATOR_LOAD_IN_PROGRESS:
         case KERR_COORDINATOR_NOT_AVAILABLE:
-        case KERR_NOT_COORDINATOR: break;
-        default: return true;
+        case KERR_NOT_COORDINATOR:
+            break;
+        default:
+            return true;
         }
         usleep(RETRY_US);
     }
@@ -57,7 +59,8 @@ struct offset_list {
     bool failed;
 };
 
-static struct group_offset_view *offset_list_at(struct offset_list *l, struct str topic, int32_t partition)
+static struct group_offset_view *offset_list_at(struct offset_list *l, struct str topic,
+                                                int32_t partition)
 {
     for (size_t i = 0; i < l->count; i++)
         if (l->items[i].partition == partition && str_equal(l->items[i].topic, topic))
@@ -75,8 +78,11 @@ static struct group_offset_view *offset_list_at(struct offset_list *l, struct st
         l->items = items;
         l->capacity = capacity;
     }
-    l->items[l->count] = (struct group_offset_view){.topic = keep(l->arena, topic), .partition = partition,
-                                                    .committed = -1, .start = -1, .end = -1};
+    l->items[l->count] = (struct group_offset_view){.topic = keep(l->arena, topic),
+                                                    .partition = partition,
+                                                    .committed = -1,
+                                                    .start = -1,
+                                                    .end = -1};
     return &l->items[l->count++];
 }
 
@@ -101,8 +107,8 @@ static int16_t consumer_code(const void *response)
     return r->groups_count ? r->groups[0].error_code : KERR_UNKNOWN_SERVER_ERROR;
 }
 
-static bool take_consumer(const struct consumer_group_describe_response_described_group *g, struct group_view *out,
-                          struct offset_list *l)
+static bool take_consumer(const struct consumer_group_describe_response_described_group *g,
+                          struct group_view *out, struct offset_list *l)
 {
     out->type = STR("consumer");
     out->state = keep(l->arena, g->group_state);
@@ -116,11 +122,15 @@ static bool take_consumer(const struct consumer_group_describe_response_describe
         const struct consumer_group_describe_response_member *m = &g->members[i];
         struct group_member_view *v = &out->members[i];
 
-        *v = (struct group_member_view){keep(l->arena, m->member_id), keep(l->arena, m->instance_id),
-                                        keep(l->arena, m->client_id), keep(l->arena, m->client_host),
-                                        m->member_type == 0 ? STR("classic") : STR("consumer"), 0};
+        *v = (struct group_member_view){keep(l->arena, m->member_id),
+                                        keep(l->arena, m->instance_id),
+                                        keep(l->arena, m->client_id),
+                                        keep(l->arena, m->client_host),
+                                        m->member_type == 0 ? STR("classic") : STR("consumer"),
+                                        0};
         for (size_t t = 0; t < m->assignment.topic_partitions_count; t++) {
-            const struct consumer_group_describe_response_topic_partitions *p = &m->assignment.topic_partitions[t];
+            const struct consumer_group_describe_response_topic_partitions *p =
+                &m->assignment.topic_partitions[t];
 
             offset_list_own(l, v, p->topic_name, p->partitions, p->partitions_count);
         }
@@ -138,7 +148,8 @@ static int16_t classic_code(const void *response)
 }
 
 /* What a member owns; assignments of other protocol types (Connect) are left alone. */
-static void take_classic_assignment(struct bytes data, struct group_member_view *m, struct offset_list *l)
+static void take_classic_assignment(struct bytes data, struct group_member_view *m,
+                                    struct offset_list *l)
 {
     struct reader r = reader_of(data.data, data.size);
     int16_t version = read_int16(&r);
@@ -151,14 +162,15 @@ static void take_classic_assignment(struct bytes data, struct group_member_view 
     if (!consumer_protocol_assignment_decode(&assignment, &r, l->arena, version))
         return;
     for (size_t i = 0; i < assignment.assigned_partitions_count; i++) {
-        const struct consumer_protocol_assignment_topic_partition *p = &assignment.assigned_partitions[i];
+        const struct consumer_protocol_assignment_topic_partition *p =
+            &assignment.assigned_partitions[i];
 
         offset_list_own(l, m, p->topic, p->partitions, p->partitions_count);
     }
 }
 
-static bool take_classic(const struct describe_groups_response_described_group *g, struct group_view *out,
-                         struct offset_list *l)
+static bool take_classic(const struct describe_groups_response_described_group *g,
+                         struct group_view *out, struct offset_list *l)
 {
     out->type = STR("classic");
     out->state = keep(l->arena, g->group_state);
@@ -171,9 +183,12 @@ static bool take_classic(const struct describe_groups_response_described_group *
     for (size_t i = 0; i < g->members_count; i++) {
         const struct describe_groups_response_described_group_member *m = &g->members[i];
 
-        out->members[i] = (struct group_member_view){keep(l->arena, m->member_id), keep(l->arena, m->group_instance_id),
-                                                     keep(l->arena, m->client_id), keep(l->arena, m->client_host),
-                                                     STR("classic"), 0};
+        out->members[i] = (struct group_member_view){keep(l->arena, m->member_id),
+                                                     keep(l->arena, m->group_instance_id),
+                                                     keep(l->arena, m->client_id),
+                                                     keep(l->arena, m->client_host),
+                                                     STR("classic"),
+                                                     0};
         if (str_equal(g->protocol_type, STR("consumer")))
             take_classic_assignment(m->member_assignment, &out->members[i], l);
     }
@@ -186,8 +201,8 @@ static bool tell(struct str group, int16_t code)
     return false;
 }
 
-static bool describe_classic(struct cluster *c, struct str group, bool may_be_new, struct group_view *out,
-                             struct offset_list *l)
+static bool describe_classic(struct cluster *c, struct str group, bool may_be_new,
+                             struct group_view *out, struct offset_list *l)
 {
     struct describe_groups_request request;
     struct describe_groups_response response;
@@ -204,8 +219,10 @@ static bool describe_classic(struct cluster *c, struct str group, bool may_be_ne
     return take_classic(&response.groups[0], out, l);
 }
 
-/* Which kind it is, its coordinator knows best: first asked as one of KIP-848, then as a classic one. */
-static bool describe(struct cluster *c, struct str group, bool may_be_new, struct group_view *out, struct offset_list *l)
+/* Which kind it is, its coordinator knows best: first asked as one of KIP-848, then as a classic
+ * one. */
+static bool describe(struct cluster *c, struct str group, bool may_be_new, struct group_view *out,
+                     struct offset_list *l)
 {
     struct consumer_group_describe_request request;
     struct consumer_group_describe_response response;
@@ -217,7 +234,8 @@ static bool describe(struct cluster *c, struct str group, bool may_be_new, struc
         consumer_group_describe_request_init(&request);
         request.group_ids = &group;
         request.group_ids_count = 1;
-        if (!group_call(c, group, API_CONSUMER_GROUP_DESCRIBE, INT16_MAX, &request, &response, consumer_code))
+        if (!group_call(c, group, API_CONSUMER_GROUP_DESCRIBE, INT16_MAX, &request, &response,
+                        consumer_code))
             return false;
         if (consumer_code(&response) == KERR_NONE)
             return take_consumer(&response.groups[0], out, l);
@@ -248,7 +266,8 @@ static bool fetch_committed(struct cluster *c, struct str group, struct offset_l
     offset_fetch_request_init(&request);
     request.groups = &asked;
     request.groups_count = 1;
-    if (!group_call(c, group, API_OFFSET_FETCH, OFFSET_FETCH_VERSION, &request, &response, fetch_code))
+    if (!group_call(c, group, API_OFFSET_FETCH, OFFSET_FETCH_VERSION, &request, &response,
+                    fetch_code))
         return false;
     if (fetch_code(&response) != KERR_NONE)
         return tell(group, fetch_code(&response));
@@ -256,7 +275,8 @@ static bool fetch_committed(struct cluster *c, struct str group, struct offset_l
         const struct offset_fetch_response_topics *topic = &response.groups[0].topics[t];
 
         for (size_t p = 0; p < topic->partitions_count; p++) {
-            struct group_offset_view *o = offset_list_at(l, topic->name, topic->partitions[p].partition_index);
+            struct group_offset_view *o =
+                offset_list_at(l, topic->name, topic->partitions[p].partition_index);
 
             if (!o)
                 return false;
@@ -275,7 +295,8 @@ static bool fetch_ends(struct cluster *c, struct offset_list *l)
         return false;
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < l->count; i++)
-            q[i] = (struct offset_question){l->items[i].topic, l->items[i].partition, round ? -2 : -1, 0, -1};
+            q[i] = (struct offset_question){l->items[i].topic, l->items[i].partition,
+                                            round ? -2 : -1, 0, -1};
         if (!cluster_list_offsets(c, l->arena, q, l->count))
             return false;
         for (size_t i = 0; i < l->count; i++) {
@@ -296,12 +317,14 @@ static int by_place(const void *a, const void *b)
     return order ? order : (x->partition > y->partition) - (x->partition < y->partition);
 }
 
-bool group_view_load(struct cluster *c, struct str group, struct arena *a, bool may_be_new, struct group_view *out)
+bool group_view_load(struct cluster *c, struct str group, struct arena *a, bool may_be_new,
+                     struct group_view *out)
 {
     struct offset_list l = {.arena = a};
 
     *out = (struct group_view){.group = group, .epoch = -1};
-    if (!describe(c, group, may_be_new, out, &l) || !fetch_committed(c, group, &l) || !fetch_ends(c, &l))
+    if (!describe(c, group, may_be_new, out, &l) || !fetch_committed(c, group, &l) ||
+        !fetch_ends(c, &l))
         return false;
     if (l.count)
         qsort(l.items, l.count, sizeof *l.items, by_place);

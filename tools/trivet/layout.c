@@ -66,13 +66,14 @@ static bool load_brokers(struct client *c, struct arena *a, struct layout *l)
     for (size_t i = 0; i < response.brokers_count; i++) {
         const struct describe_cluster_response_broker *b = &response.brokers[i];
 
-        l->brokers[i] = (struct layout_broker){.id = b->broker_id,
-                                               .host = copy_str(a, b->host),
-                                               .port = b->port,
-                                               .zone = b->rack.data ? copy_str(a, b->rack) : STR(""),
-                                               .fenced = b->is_fenced,
-                                               .log_bytes = -1,
-                                               .usable_bytes = -1};
+        l->brokers[i] =
+            (struct layout_broker){.id = b->broker_id,
+                                   .host = copy_str(a, b->host),
+                                   .port = b->port,
+                                   .zone = b->rack.data ? copy_str(a, b->rack) : STR(""),
+                                   .fenced = b->is_fenced,
+                                   .log_bytes = -1,
+                                   .usable_bytes = -1};
     }
     qsort(l->brokers, l->broker_count, sizeof *l->brokers, by_id);
     return true;
@@ -101,8 +102,8 @@ static int by_place(const void *a, const void *b)
 }
 
 /* The lists of what may be any partition struct of an answer, copied. */
-static bool fill_lists(struct arena *a, struct layout_partition *p, struct id_list replicas, struct id_list isr,
-                       struct id_list elr)
+static bool fill_lists(struct arena *a, struct layout_partition *p, struct id_list replicas,
+                       struct id_list isr, struct id_list elr)
 {
     p->replicas = copy_ids(a, replicas.ids, replicas.count);
     p->isr = copy_ids(a, isr.ids, isr.count);
@@ -125,7 +126,8 @@ static bool load_partitions(struct client *c, struct arena *a, struct layout *l)
     metadata_request_init(&request);
     request.topics = NULL; /* all of them */
     request.allow_auto_topic_creation = false;
-    if (!client_call(c, API_METADATA, version < METADATA_VERSION_MAX ? version : METADATA_VERSION_MAX, &request,
+    if (!client_call(c, API_METADATA,
+                     version < METADATA_VERSION_MAX ? version : METADATA_VERSION_MAX, &request,
                      &response))
         return false;
     for (size_t i = 0; i < response.topics_count; i++)
@@ -140,10 +142,14 @@ static bool load_partitions(struct client *c, struct arena *a, struct layout *l)
         for (size_t k = 0; k < response.topics[i].partitions_count; k++, p++) {
             const struct metadata_response_partition *m = &response.topics[i].partitions[k];
 
-            *p = (struct layout_partition){
-                .topic = name, .index = m->partition_index, .leader = m->leader_id, .leader_epoch = m->leader_epoch};
-            if (!name.data || !fill_lists(a, p, (struct id_list){m->replica_nodes, m->replica_nodes_count},
-                                          (struct id_list){m->isr_nodes, m->isr_nodes_count}, (struct id_list){0}))
+            *p = (struct layout_partition){.topic = name,
+                                           .index = m->partition_index,
+                                           .leader = m->leader_id,
+                                           .leader_epoch = m->leader_epoch};
+            if (!name.data ||
+                !fill_lists(a, p, (struct id_list){m->replica_nodes, m->replica_nodes_count},
+                            (struct id_list){m->isr_nodes, m->isr_nodes_count},
+                            (struct id_list){0}))
                 return too_large();
         }
     }
@@ -152,11 +158,14 @@ static bool load_partitions(struct client *c, struct arena *a, struct layout *l)
     return true;
 }
 
-static struct layout_partition *find_partition(const struct layout *l, struct str topic, int32_t index)
+static struct layout_partition *find_partition(const struct layout *l, struct str topic,
+                                               int32_t index)
 {
     const struct layout_partition key = {.topic = topic, .index = index};
 
-    return l->partition_count ? bsearch(&key, l->partitions, l->partition_count, sizeof key, by_place) : NULL;
+    return l->partition_count
+               ? bsearch(&key, l->partitions, l->partition_count, sizeof key, by_place)
+               : NULL;
 }
 
 /* KIP-966: who could lead beside the ISR. An older broker does not tell. */
@@ -175,11 +184,14 @@ static bool load_elr(struct client *c, struct arena *a, struct layout *l)
             return false;
         for (size_t i = 0; i < response.topics_count; i++)
             for (size_t k = 0; k < response.topics[i].partitions_count; k++) {
-                const struct describe_topic_partitions_response_partition *m = &response.topics[i].partitions[k];
-                struct layout_partition *p = find_partition(l, response.topics[i].name, m->partition_index);
+                const struct describe_topic_partitions_response_partition *m =
+                    &response.topics[i].partitions[k];
+                struct layout_partition *p =
+                    find_partition(l, response.topics[i].name, m->partition_index);
 
                 if (p)
-                    p->elr = copy_ids(a, m->eligible_leader_replicas, m->eligible_leader_replicas_count);
+                    p->elr =
+                        copy_ids(a, m->eligible_leader_replicas, m->eligible_leader_replicas_count);
             }
         if (response.next_cursor) {
             cursor.topic_name = copy_str(a, response.next_cursor->topic_name);
@@ -247,10 +259,13 @@ static void load_logs_of(struct client *c, struct layout *l, struct layout_broke
 }
 
 /* The partitions of which that broker has a replica, as one question. False: the arena is spent. */
-static bool fill_question(const struct layout *l, int32_t id, struct arena *a, struct list_offsets_request *m)
+static bool fill_question(const struct layout *l, int32_t id, struct arena *a,
+                          struct list_offsets_request *m)
 {
-    struct list_offsets_request_partition *p = arena_array(a, struct list_offsets_request_partition, l->partition_count);
-    struct list_offsets_request_topic *t = arena_array(a, struct list_offsets_request_topic, l->partition_count);
+    struct list_offsets_request_partition *p =
+        arena_array(a, struct list_offsets_request_partition, l->partition_count);
+    struct list_offsets_request_topic *t =
+        arena_array(a, struct list_offsets_request_topic, l->partition_count);
 
     if (!p || !t)
         return false;
@@ -327,7 +342,8 @@ bool layout_load(struct cluster *c, enum layout_detail detail, struct arena *a, 
     struct client *client = cluster_client(c);
 
     *out = (struct layout){0};
-    if (!load_brokers(client, a, out) || !load_partitions(client, a, out) || !load_elr(client, a, out))
+    if (!load_brokers(client, a, out) || !load_partitions(client, a, out) ||
+        !load_elr(client, a, out))
         return false;
     count_places(out);
     if (detail == LAYOUT_LOGS)

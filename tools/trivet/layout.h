@@ -1,7 +1,8 @@
 #ifndef TOOLS_TRIVET_LAYOUT_H
 #define TOOLS_TRIVET_LAYOUT_H
 
-/* Who has what: brokers with their zones, and partitions with their replicas, as the cluster tells it now. */
+/* Who has what: brokers with their zones, and partitions with their replicas, as the cluster tells
+ * it now. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +31,7 @@ struct layout_partition {
     int32_t leader; /* -1: none */
     int32_t leader_epoch;
     struct id_list replicas, isr, elr;
-    int64_t *ends; /* of each replica: its log end; -1: not told */
+    int64_t *ends;      /* of each replica: its log end; -1: not told */
     int64_t size_bytes; /* of the leader's log; -1: not told */
 };
 
@@ -43,12 +44,12 @@ struct layout {
 };
 
 enum layout_detail {
-    LAYOUT_PLACES,  /* who has what */
-    LAYOUT_LOGS,    /* and what each broker says of its log directories and logs */
+    LAYOUT_PLACES, /* who has what */
+    LAYOUT_LOGS,   /* and what each broker says of its log directories and logs */
 };
 
-/* Asks for it; all lives in the arena. False, with a sentence on stderr. A broker that cannot be asked for its
- * directories is no failure. */
+/* Asks for it; all lives in the arena. False, with a sentence on stderr. A broker that cannot be
+ * asked for its directories is no failure. */
 bool layout_load(struct cluster *c, enum layout_detail detail, struct arena *a, struct layout *out);
 
 /* How far the log of the i-th replica ends before its leader's; -1: one of them was not told. */

@@ -33,19 +33,31 @@ struct partition_arguments {
     bool unclean;
 };
 
-enum { KEY_UNDER = 0x100, KEY_LEADERLESS, KEY_MISLED, KEY_TO, KEY_AWAY, KEY_CANCEL, KEY_EXECUTE, KEY_UNCLEAN };
+enum {
+    KEY_UNDER = 0x100,
+    KEY_LEADERLESS,
+    KEY_MISLED,
+    KEY_TO,
+    KEY_AWAY,
+    KEY_CANCEL,
+    KEY_EXECUTE,
+    KEY_UNCLEAN
+};
 
 static const struct argp_option options[] = {
-    {"bootstrap-server", 'b', "HOST:PORT", 0, "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+    {"bootstrap-server", 'b', "HOST:PORT", 0,
+     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
     {"under-replicated", KEY_UNDER, NULL, 0, "list: only partitions with a replica out of sync", 0},
     {"leaderless", KEY_LEADERLESS, NULL, 0, "list: only partitions without a leader", 0},
-    {"not-preferred", KEY_MISLED, NULL, 0, "list: only partitions whose leader is not their first replica", 0},
+    {"not-preferred", KEY_MISLED, NULL, 0,
+     "list: only partitions whose leader is not their first replica", 0},
     {"to", KEY_TO, "ID,ID...", 0, "reassign: exactly these brokers, the preferred leader first", 0},
     {"away-from", KEY_AWAY, "ID,ID...", 0, "reassign: no replica is to stay on these brokers", 0},
     {"replication-factor", 'r', "N", 0, "reassign: so many replicas, spread over the zones", 0},
     {"cancel", KEY_CANCEL, NULL, 0, "reassign: take back what is under way", 0},
     {"execute", KEY_EXECUTE, NULL, 0, "reassign: do it; without, it is only shown", 0},
-    {"unclean", KEY_UNCLEAN, NULL, 0, "elect: any replica alive, where there is no leader; RECORDS MAY BE LOST", 0},
+    {"unclean", KEY_UNCLEAN, NULL, 0,
+     "elect: any replica alive, where there is no leader; RECORDS MAY BE LOST", 0},
     {0},
 };
 
@@ -96,18 +108,41 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct partition_arguments *a = state->input;
 
     switch (key) {
-    case 'b': a->bootstrap = value; break;
-    case 'r': a->wish.replication_factor = parse_factor(value, state); break;
-    case KEY_UNDER: a->under_replicated = true; break;
-    case KEY_LEADERLESS: a->leaderless = true; break;
-    case KEY_MISLED: a->misled = true; break;
-    case KEY_TO: a->wish.to = parse_ids(value, a->to, state); break;
-    case KEY_AWAY: a->wish.away_from = parse_ids(value, a->away_from, state); break;
-    case KEY_CANCEL: a->cancel = true; break;
-    case KEY_EXECUTE: a->execute = true; break;
-    case KEY_UNCLEAN: a->unclean = true; break;
-    case ARGP_KEY_ARG: add_argument(a, value, state); break;
-    default: return ARGP_ERR_UNKNOWN;
+    case 'b':
+        a->bootstrap = value;
+        break;
+    case 'r':
+        a->wish.replication_factor = parse_factor(value, state);
+        break;
+    case KEY_UNDER:
+        a->under_replicated = true;
+        break;
+    case KEY_LEADERLESS:
+        a->leaderless = true;
+        break;
+    case KEY_MISLED:
+        a->misled = true;
+        break;
+    case KEY_TO:
+        a->wish.to = parse_ids(value, a->to, state);
+        break;
+    case KEY_AWAY:
+        a->wish.away_from = parse_ids(value, a->away_from, state);
+        break;
+    case KEY_CANCEL:
+        a->cancel = true;
+        break;
+    case KEY_EXECUTE:
+        a->execute = true;
+        break;
+    case KEY_UNCLEAN:
+        a->unclean = true;
+        break;
+    case ARGP_KEY_ARG:
+        add_argument(a, value, state);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -181,7 +216,8 @@ static void print_lags(const struct layout_partition *p)
 
     for (size_t i = 0; i < p->replicas.count; i++)
         if (layout_lag(p, i) > 0) {
-            printf("%s%d:%lld", any ? "," : "  lag ", p->replicas.ids[i], (long long)layout_lag(p, i));
+            printf("%s%d:%lld", any ? "," : "  lag ", p->replicas.ids[i],
+                   (long long)layout_lag(p, i));
             any = true;
         }
     for (size_t i = 0; i < p->replicas.count; i++)
@@ -231,14 +267,14 @@ static int told(struct str topic, int32_t index, int16_t code, struct str messag
         printf("%.*s-%d: %s\n", STR_ARG(topic), index, done);
         return EXIT_DONE;
     }
-    fprintf(stderr, "trivet: %.*s-%d: %s%s%.*s\n", STR_ARG(topic), index, kerr_name((enum kerr)code),
-            message.size ? ": " : "", STR_ARG(message));
+    fprintf(stderr, "trivet: %.*s-%d: %s%s%.*s\n", STR_ARG(topic), index,
+            kerr_name((enum kerr)code), message.size ? ": " : "", STR_ARG(message));
     return EXIT_FAILED;
 }
 
 /* Sends moves that are in order of their topics; to NULL ids: taken back. */
-static int send_moves(struct client *c, const struct planned_move *moves, size_t count, struct arena *a,
-                      const char *done)
+static int send_moves(struct client *c, const struct planned_move *moves, size_t count,
+                      struct arena *a, const char *done)
 {
     struct alter_partition_reassignments_request_reassignable_topic *topics =
         arena_array(a, struct alter_partition_reassignments_request_reassignable_topic, count);
@@ -259,12 +295,13 @@ static int send_moves(struct client *c, const struct planned_move *moves, size_t
         partitions[i] = (struct alter_partition_reassignments_request_reassignable_partition){
             m->partition->index, (int32_t *)(uintptr_t)m->to.ids, m->to.count};
         if (i == 0 || !str_equal(moves[i - 1].partition->topic, m->partition->topic))
-            topics[request.topics_count++] = (struct alter_partition_reassignments_request_reassignable_topic){
-                m->partition->topic, &partitions[i], 0};
+            topics[request.topics_count++] =
+                (struct alter_partition_reassignments_request_reassignable_topic){
+                    m->partition->topic, &partitions[i], 0};
         topics[request.topics_count - 1].partitions_count++;
     }
-    if (!client_call(c, API_ALTER_PARTITION_REASSIGNMENTS, client_version(c, API_ALTER_PARTITION_REASSIGNMENTS),
-                     &request, &response))
+    if (!client_call(c, API_ALTER_PARTITION_REASSIGNMENTS,
+                     client_version(c, API_ALTER_PARTITION_REASSIGNMENTS), &request, &response))
         return EXIT_FAILED;
     if (response.error_code != KERR_NONE) {
         fprintf(stderr, "trivet: %s: %.*s\n", kerr_name((enum kerr)response.error_code),
@@ -273,13 +310,15 @@ static int send_moves(struct client *c, const struct planned_move *moves, size_t
     }
     for (size_t i = 0; i < response.responses_count; i++)
         for (size_t k = 0; k < response.responses[i].partitions_count; k++)
-            status |= told(response.responses[i].name, response.responses[i].partitions[k].partition_index,
+            status |= told(response.responses[i].name,
+                           response.responses[i].partitions[k].partition_index,
                            response.responses[i].partitions[k].error_code,
                            response.responses[i].partitions[k].error_message, done);
     return status;
 }
 
-/* Those under way, as the controller has them; all of *out lives in the client until its next call. */
+/* Those under way, as the controller has them; all of *out lives in the client until its next
+ * call. */
 static bool ask_under_way(struct client *c, struct list_partition_reassignments_response *out)
 {
     struct list_partition_reassignments_request request;
@@ -287,17 +326,19 @@ static bool ask_under_way(struct client *c, struct list_partition_reassignments_
     list_partition_reassignments_request_init(&request);
     request.timeout_ms = ANSWER_TIMEOUT_MS;
     request.topics = NULL; /* all of them */
-    if (!client_call(c, API_LIST_PARTITION_REASSIGNMENTS, client_version(c, API_LIST_PARTITION_REASSIGNMENTS),
-                     &request, out))
+    if (!client_call(c, API_LIST_PARTITION_REASSIGNMENTS,
+                     client_version(c, API_LIST_PARTITION_REASSIGNMENTS), &request, out))
         return false;
     if (out->error_code == KERR_NONE)
         return true;
-    fprintf(stderr, "trivet: %s: %.*s\n", kerr_name((enum kerr)out->error_code), STR_ARG(out->error_message));
+    fprintf(stderr, "trivet: %s: %.*s\n", kerr_name((enum kerr)out->error_code),
+            STR_ARG(out->error_message));
     return false;
 }
 
-static void print_under_way(const struct layout *l, struct str topic,
-                            const struct list_partition_reassignments_response_ongoing_partition_reassignment *p)
+static void print_under_way(
+    const struct layout *l, struct str topic,
+    const struct list_partition_reassignments_response_ongoing_partition_reassignment *p)
 {
     printf("%.*s-%d  replicas ", STR_ARG(topic), p->partition_index);
     layout_print_ids(l, (struct id_list){p->replicas, p->replicas_count});
@@ -308,9 +349,11 @@ static void print_under_way(const struct layout *l, struct str topic,
     putchar('\n');
 }
 
-/* Those of the chosen partitions that move are shown, and collected as moves that take them back. */
+/* Those of the chosen partitions that move are shown, and collected as moves that take them
+ * back. */
 static size_t show_under_way(const struct layout *l, const struct partition_arguments *a,
-                             const struct list_partition_reassignments_response *r, struct planned_move *moves)
+                             const struct list_partition_reassignments_response *r,
+                             struct planned_move *moves)
 {
     size_t count = 0;
 
@@ -322,7 +365,8 @@ static size_t show_under_way(const struct layout *l, const struct partition_argu
                 continue;
             print_under_way(l, r->topics[i].name, &r->topics[i].partitions[k]);
             for (size_t j = 0; j < l->partition_count; j++)
-                if (l->partitions[j].index == index && str_equal(l->partitions[j].topic, r->topics[i].name))
+                if (l->partitions[j].index == index &&
+                    str_equal(l->partitions[j].topic, r->topics[i].name))
                     moves[count++] = (struct planned_move){.partition = &l->partitions[j]};
         }
     return count;
@@ -360,10 +404,12 @@ static void print_moves(const struct layout *l, const struct planned_move *moves
     }
 }
 
-static const struct layout_partition **collect(const struct layout *l, const struct partition_arguments *a,
+static const struct layout_partition **collect(const struct layout *l,
+                                               const struct partition_arguments *a,
                                                struct arena *arena, size_t *count)
 {
-    const struct layout_partition **out = arena_array(arena, const struct layout_partition *, l->partition_count);
+    const struct layout_partition **out =
+        arena_array(arena, const struct layout_partition *, l->partition_count);
 
     *count = 0;
     for (size_t i = 0; out && i < l->partition_count; i++)
@@ -417,15 +463,16 @@ static int print_elected(const struct elect_leaders_response *r)
 
     for (size_t i = 0; i < r->replica_election_results_count; i++)
         for (size_t k = 0; k < r->replica_election_results[i].partition_result_count; k++) {
-            const struct elect_leaders_response_partition_result *p = &r->replica_election_results[i].partition_result[k];
+            const struct elect_leaders_response_partition_result *p =
+                &r->replica_election_results[i].partition_result[k];
 
             if (p->error_code == KERR_ELECTION_NOT_NEEDED) {
                 needless++;
                 continue;
             }
             elected += p->error_code == KERR_NONE;
-            status |= told(r->replica_election_results[i].topic, p->partition_id, p->error_code, p->error_message,
-                           "elected");
+            status |= told(r->replica_election_results[i].topic, p->partition_id, p->error_code,
+                           p->error_message, "elected");
         }
     if (status == EXIT_DONE && elected == 0)
         puts("no election was needed");
@@ -434,9 +481,10 @@ static int print_elected(const struct elect_leaders_response *r)
     return status;
 }
 
-/* The specs as the request wants them: each partition under its topic. False: the arena is spent. */
-static bool fill_election(struct elect_leaders_request *m, const struct layout *l, const struct partition_arguments *a,
-                          struct arena *arena)
+/* The specs as the request wants them: each partition under its topic. False: the arena is
+ * spent. */
+static bool fill_election(struct elect_leaders_request *m, const struct layout *l,
+                          const struct partition_arguments *a, struct arena *arena)
 {
     size_t count;
     const struct layout_partition **partitions = collect(l, a, arena, &count);
@@ -449,7 +497,8 @@ static bool fill_election(struct elect_leaders_request *m, const struct layout *
         indexes[i] = partitions[i]->index;
         if (i == 0 || !str_equal(partitions[i - 1]->topic, partitions[i]->topic))
             m->topic_partitions[m->topic_partitions_count++] =
-                (struct elect_leaders_request_topic_partitions){partitions[i]->topic, &indexes[i], 0};
+                (struct elect_leaders_request_topic_partitions){partitions[i]->topic, &indexes[i],
+                                                                0};
         m->topic_partitions[m->topic_partitions_count - 1].partitions_count++;
     }
     return true;
@@ -469,7 +518,8 @@ static int elect(struct cluster *c, const struct partition_arguments *a, struct 
     if (a->spec_count > 0 && (!layout_load(c, LAYOUT_PLACES, arena, &l) || !specs_known(&l, a) ||
                               !fill_election(&request, &l, a, arena)))
         return EXIT_FAILED;
-    if (!client_call(client, API_ELECT_LEADERS, client_version(client, API_ELECT_LEADERS), &request, &response))
+    if (!client_call(client, API_ELECT_LEADERS, client_version(client, API_ELECT_LEADERS), &request,
+                     &response))
         return EXIT_FAILED;
     if (response.error_code != KERR_NONE) {
         fprintf(stderr, "trivet: %s\n", kerr_name((enum kerr)response.error_code));
@@ -481,7 +531,8 @@ static int elect(struct cluster *c, const struct partition_arguments *a, struct 
 /* ---- the table ---- */
 
 static int in_arena(struct cluster *c, const void *arguments,
-                    int (*run)(struct cluster *c, const struct partition_arguments *a, struct arena *arena))
+                    int (*run)(struct cluster *c, const struct partition_arguments *a,
+                               struct arena *arena))
 {
     struct arena arena;
     int status;
@@ -537,11 +588,16 @@ static const struct verb rows[] = {
 int command_partition(int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse, "list|reassign|elect [TOPIC[:P,P...]...]",
+        options,
+        parse,
+        "list|reassign|elect [TOPIC[:P,P...]...]",
         "Shows where partitions are, moves them, has their leaders elected.\v"
-        "reassign shows what it would do; --execute does it. Without --to, --away-from or --replication-factor it shows "
+        "reassign shows what it would do; --execute does it. Without --to, --away-from or "
+        "--replication-factor it shows "
         "what is being reassigned, or with --cancel takes it back.",
-        NULL, NULL, NULL};
+        NULL,
+        NULL,
+        NULL};
     static const struct verbs verbs = {"partition", rows, sizeof rows / sizeof rows[0]};
     struct partition_arguments a = {.bootstrap = default_bootstrap()};
 

@@ -15,7 +15,8 @@ struct planner {
     const char *why;
 };
 
-static bool refuse(struct planner *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool refuse(struct planner *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static bool refuse(struct planner *p, const char *format, ...)
 {
@@ -33,11 +34,13 @@ static bool refuse(struct planner *p, const char *format, ...)
 
 static bool same_ids(struct id_list a, struct id_list b)
 {
-    return a.count == b.count && (a.count == 0 || memcmp(a.ids, b.ids, a.count * sizeof *a.ids) == 0);
+    return a.count == b.count &&
+           (a.count == 0 || memcmp(a.ids, b.ids, a.count * sizeof *a.ids) == 0);
 }
 
 /* How many of the replicas are in the broker's zone. No zone is a zone as well, as in placement. */
-static size_t in_zone_of(const struct planner *p, const struct layout_broker *b, const int32_t *ids, size_t count)
+static size_t in_zone_of(const struct planner *p, const struct layout_broker *b, const int32_t *ids,
+                         size_t count)
 {
     size_t found = 0;
 
@@ -49,14 +52,17 @@ static size_t in_zone_of(const struct planner *p, const struct layout_broker *b,
     return found;
 }
 
-static bool may_get(const struct planner *p, const struct layout_broker *b, const int32_t *ids, size_t count)
+static bool may_get(const struct planner *p, const struct layout_broker *b, const int32_t *ids,
+                    size_t count)
 {
     return !b->fenced && !id_list_contains(p->wish->away_from, b->id) &&
            !id_list_contains((struct id_list){ids, count}, b->id);
 }
 
-/* The best broker for one more replica: the fewest in its zone, then the least loaded. NULL: none is left. */
-static const struct layout_broker *best_broker(const struct planner *p, const int32_t *ids, size_t count)
+/* The best broker for one more replica: the fewest in its zone, then the least loaded. NULL: none
+ * is left. */
+static const struct layout_broker *best_broker(const struct planner *p, const int32_t *ids,
+                                               size_t count)
 {
     const struct layout_broker *best = NULL;
     size_t best_zone = 0, best_load = 0;
@@ -65,7 +71,8 @@ static const struct layout_broker *best_broker(const struct planner *p, const in
         const struct layout_broker *b = &p->layout->brokers[i];
         size_t zone = in_zone_of(p, b, ids, count), load = p->loads[i];
 
-        if (!may_get(p, b, ids, count) || (best && (zone > best_zone || (zone == best_zone && load >= best_load))))
+        if (!may_get(p, b, ids, count) ||
+            (best && (zone > best_zone || (zone == best_zone && load >= best_load))))
             continue;
         best = b;
         best_zone = zone;
@@ -74,15 +81,17 @@ static const struct layout_broker *best_broker(const struct planner *p, const in
     return best;
 }
 
-/* Which of the replicas is missed the least: not the leader, in the most crowded zone, the last of those. */
-static size_t least_missed(const struct planner *p, const struct layout_partition *partition, const int32_t *ids,
-                           size_t count)
+/* Which of the replicas is missed the least: not the leader, in the most crowded zone, the last of
+ * those. */
+static size_t least_missed(const struct planner *p, const struct layout_partition *partition,
+                           const int32_t *ids, size_t count)
 {
     size_t worst = count, worst_crowd = 0;
 
     for (size_t i = count; i-- > 0;) {
         const struct layout_broker *b = layout_broker(p->layout, ids[i]);
-        size_t crowd = b ? in_zone_of(p, b, ids, count) : SIZE_MAX; /* one that nobody knows goes first */
+        /* one that nobody knows goes first */
+        size_t crowd = b ? in_zone_of(p, b, ids, count) : SIZE_MAX;
 
         if (ids[i] == partition->leader && count > 1)
             continue;
@@ -103,7 +112,8 @@ static void add_load(struct planner *p, int32_t id, int by)
 
 static bool choose(struct planner *p, const struct layout_partition *partition, struct id_list *out)
 {
-    size_t wanted = p->wish->replication_factor ? p->wish->replication_factor : partition->replicas.count;
+    size_t wanted =
+        p->wish->replication_factor ? p->wish->replication_factor : partition->replicas.count;
     int32_t *ids = arena_array(p->arena, int32_t, wanted + partition->replicas.count);
     size_t count = 0;
 
@@ -123,8 +133,8 @@ static bool choose(struct planner *p, const struct layout_partition *partition, 
         const struct layout_broker *b = best_broker(p, ids, count);
 
         if (!b)
-            return refuse(p, "%.*s-%d: there are not enough brokers alive for %zu replicas", STR_ARG(partition->topic),
-                          partition->index, wanted);
+            return refuse(p, "%.*s-%d: there are not enough brokers alive for %zu replicas",
+                          STR_ARG(partition->topic), partition->index, wanted);
         ids[count++] = b->id;
         add_load(p, b->id, 1);
     }
@@ -159,9 +169,9 @@ static bool plan_all(struct planner *p, const struct layout_partition *const *ch
     return true;
 }
 
-bool reassign_plan(const struct layout *l, const struct layout_partition *const *chosen, size_t count,
-                   const struct reassign_wish *wish, struct arena *a, struct planned_move **out, size_t *out_count,
-                   const char **why)
+bool reassign_plan(const struct layout *l, const struct layout_partition *const *chosen,
+                   size_t count, const struct reassign_wish *wish, struct arena *a,
+                   struct planned_move **out, size_t *out_count, const char **why)
 {
     struct planner p = {.layout = l, .wish = wish, .arena = a, .why = "out of memory"};
     bool planned;

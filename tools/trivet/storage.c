@@ -30,14 +30,21 @@ struct storage_arguments {
     const char *initial_controllers;
 };
 
-enum { KEY_IGNORE_FORMATTED = 0x100, KEY_STANDALONE, KEY_INITIAL_CONTROLLERS, KEY_NO_INITIAL_CONTROLLERS };
+enum {
+    KEY_IGNORE_FORMATTED = 0x100,
+    KEY_STANDALONE,
+    KEY_INITIAL_CONTROLLERS,
+    KEY_NO_INITIAL_CONTROLLERS
+};
 
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The broker's settings", 0},
     {"set", 's', "KEY=VALUE", 0, "One setting; stronger than the file, may be repeated", 0},
     {"cluster-id", 't', "ID", 0, "format: the cluster's id (default: a new one)", 0},
-    {"ignore-formatted", KEY_IGNORE_FORMATTED, NULL, 0, "format: leave directories alone that are formatted", 0},
-    {"standalone", KEY_STANDALONE, NULL, 0, "format: this node is the quorum; others may be added later", 0},
+    {"ignore-formatted", KEY_IGNORE_FORMATTED, NULL, 0,
+     "format: leave directories alone that are formatted", 0},
+    {"standalone", KEY_STANDALONE, NULL, 0,
+     "format: this node is the quorum; others may be added later", 0},
     {"initial-controllers", KEY_INITIAL_CONTROLLERS, "ID@HOST:PORT:DIRECTORY,...", 0,
      "format: the quorum begins with these nodes, each formatted with this same list", 0},
     {"no-initial-controllers", KEY_NO_INITIAL_CONTROLLERS, NULL, 0,
@@ -46,10 +53,12 @@ static const struct argp_option options[] = {
 };
 
 /* One way to begin a quorum, not several. */
-static void choose_quorum(struct storage_arguments *a, enum quorum_start quorum, struct argp_state *state)
+static void choose_quorum(struct storage_arguments *a, enum quorum_start quorum,
+                          struct argp_state *state)
 {
     if (a->quorum != QUORUM_OF_SETTINGS)
-        argp_error(state, "only one of --standalone, --initial-controllers and --no-initial-controllers");
+        argp_error(state,
+                   "only one of --standalone, --initial-controllers and --no-initial-controllers");
     a->quorum = quorum;
 }
 
@@ -133,7 +142,8 @@ static int complain(const char *where, const char *what)
 
 /* ---- format ---- */
 
-static void name_cluster(struct storage_tool *t, const struct storage_arguments *a, char out[META_CLUSTER_ID_CHARS_MAX + 1])
+static void name_cluster(struct storage_tool *t, const struct storage_arguments *a,
+                         char out[META_CLUSTER_ID_CHARS_MAX + 1])
 {
     const char *given = a->cluster_id ? a->cluster_id : t->options.cluster_id;
     struct uuid id;
@@ -186,8 +196,10 @@ static bool parse_initial(struct storage_tool *t, struct str text, struct initia
     number = strtol(port, &end, 10);
     if (end == port || *end || number <= 0 || number > UINT16_MAX || host[0] == '\0')
         return false;
-    out->endpoint = (struct raft_endpoint){str_from(controller_listener(t)->name), str_from(host), (uint16_t)number};
-    return uuid_parse(str_from(directory), &out->key.directory_id) && !uuid_is_reserved(out->key.directory_id);
+    out->endpoint = (struct raft_endpoint){str_from(controller_listener(t)->name), str_from(host),
+                                           (uint16_t)number};
+    return uuid_parse(str_from(directory), &out->key.directory_id) &&
+           !uuid_is_reserved(out->key.directory_id);
 }
 
 static int parse_initials(struct storage_tool *t, const struct storage_arguments *a)
@@ -207,7 +219,9 @@ static int parse_initials(struct storage_tool *t, const struct storage_arguments
             t->own_directory = t->initial[t->initial_count].key.directory_id;
         t->initial_count++;
     }
-    return uuid_is_zero(t->own_directory) ? complain("--initial-controllers", "this node is not among them") : EXIT_DONE;
+    return uuid_is_zero(t->own_directory)
+               ? complain("--initial-controllers", "this node is not among them")
+               : EXIT_DONE;
 }
 
 static int check_quorum(struct storage_tool *t, const struct storage_arguments *a)
@@ -215,17 +229,20 @@ static int check_quorum(struct storage_tool *t, const struct storage_arguments *
     bool dynamic = a->quorum != QUORUM_OF_SETTINGS;
 
     if (dynamic && t->options.voter_count > 0)
-        return complain("settings", "controller.quorum.voters makes the voters static: leave it out, and set "
-                                    "controller.quorum.bootstrap.servers");
+        return complain("settings",
+                        "controller.quorum.voters makes the voters static: leave it out, and set "
+                        "controller.quorum.bootstrap.servers");
     if (dynamic && !controller_listener(t))
         return complain("settings", "this node has no controller listener");
     return a->quorum == QUORUM_OF_INITIAL ? parse_initials(t, a) : EXIT_DONE;
 }
 
-static int format_metadata_dir(struct storage_tool *t, const struct storage_arguments *a, const struct log_dir *d)
+static int format_metadata_dir(struct storage_tool *t, const struct storage_arguments *a,
+                               const struct log_dir *d)
 {
     const struct node_listener *l = controller_listener(t);
-    struct raft_endpoint endpoint = {str_from(l ? l->name : NULL), str_from(l ? l->advertised_host : NULL),
+    struct raft_endpoint endpoint = {str_from(l ? l->name : NULL),
+                                     str_from(l ? l->advertised_host : NULL),
                                      l ? l->advertised_port : 0};
     struct raft_voter voters[RAFT_VOTERS_MAX];
     size_t count = t->initial_count;
@@ -237,10 +254,12 @@ static int format_metadata_dir(struct storage_tool *t, const struct storage_argu
     for (size_t i = 0; i < count; i++)
         voters[i] = format_voter(t->initial[i].key, &t->initial[i].endpoint);
     if (count == 0 && t->options.voter_count <= 1)
-        voters[count++] = format_voter((struct raft_replica_key){t->options.node_id, d->meta.directory_id}, &endpoint);
+        voters[count++] = format_voter(
+            (struct raft_replica_key){t->options.node_id, d->meta.directory_id}, &endpoint);
     snprintf(path, sizeof path, "%s/%s", d->path, METADATA_FOLDER);
     st = format_metadata(t->files, &t->clock, path, voters, count);
-    return status_failed(st) ? complain(path, st.where ? st.where : "cannot be formatted") : EXIT_DONE;
+    return status_failed(st) ? complain(path, st.where ? st.where : "cannot be formatted")
+                             : EXIT_DONE;
 }
 
 static int format_one(struct storage_tool *t, const struct storage_arguments *a, const char *path,
@@ -284,7 +303,8 @@ static int storage_format(struct storage_tool *t, const struct storage_arguments
     name_cluster(t, a, cluster_id);
     for (size_t i = 0; i < t->options.log_dir_count; i++) {
         status |= format_one(t, a, t->options.log_dirs[i], cluster_id);
-        metadata_apart = metadata_apart && strcmp(t->options.log_dirs[i], t->options.metadata_log_dir) != 0;
+        metadata_apart =
+            metadata_apart && strcmp(t->options.log_dirs[i], t->options.metadata_log_dir) != 0;
     }
     if (metadata_apart)
         status |= format_one(t, a, t->options.metadata_log_dir, cluster_id);
@@ -332,11 +352,14 @@ static int info_one(struct storage_tool *t, const char *path)
         return complain(path, "cannot be listed");
     snprintf(file, sizeof file, "%s/.kafka_cleanshutdown", path);
     uuid_format(meta.directory_id, id);
-    printf("%s\n  cluster %s\n  node %d\n  directory %s\n  partitions %zu, being deleted %zu, stray %zu\n", path,
-           meta.cluster_id, meta.node_id, id, contents.logs, contents.deleted, contents.strays);
+    printf("%s\n  cluster %s\n  node %d\n  directory %s\n  partitions %zu, being deleted %zu, "
+           "stray %zu\n",
+           path, meta.cluster_id, meta.node_id, id, contents.logs, contents.deleted,
+           contents.strays);
     printf("  metadata log %s\n  %s\n", contents.metadata ? "here" : "not here",
-           status_failed(t->files->ops->stat(t->files, file, &clean)) ? "running, or not stopped cleanly"
-                                                                      : "stopped cleanly");
+           status_failed(t->files->ops->stat(t->files, file, &clean))
+               ? "running, or not stopped cleanly"
+               : "stopped cleanly");
     return EXIT_DONE;
 }
 
@@ -380,15 +403,21 @@ static int run_verb(const struct verb *v, const struct storage_arguments *a)
 
 int command_storage(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "format|info",
-                                     "Formats the log directories that the settings name, or says whose they are.",
-                                     NULL, NULL, NULL};
+    static const struct argp argp = {
+        options,
+        parse,
+        "format|info",
+        "Formats the log directories that the settings name, or says whose they are.",
+        NULL,
+        NULL,
+        NULL};
     struct storage_arguments a = {0};
 
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     for (size_t i = 0; a.verb && i < sizeof verbs / sizeof verbs[0]; i++)
         if (strcmp(a.verb, verbs[i].name) == 0)
             return run_verb(&verbs[i], &a);
-    fprintf(stderr, "trivet storage: %s\nTry `trivet storage --help'.\n", a.verb ? "no such verb" : "what is to be done?");
+    fprintf(stderr, "trivet storage: %s\nTry `trivet storage --help'.\n",
+            a.verb ? "no such verb" : "what is to be done?");
     return EXIT_USAGE;
 }

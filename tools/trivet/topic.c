@@ -14,8 +14,8 @@
 #include "tools/trivet/command.h"
 #include "tools/trivet/verbs.h"
 
-#define NAMES_MAX        256
-#define CONFIGS_MAX      64
+#define NAMES_MAX         256
+#define CONFIGS_MAX       64
 #define ANSWER_TIMEOUT_MS 30000
 
 struct topic_arguments {
@@ -35,8 +35,10 @@ struct topic_arguments {
 enum { KEY_VALIDATE = 0x100, KEY_IF_NOT_EXISTS, KEY_INTERNAL };
 
 static const struct argp_option options[] = {
-    {"bootstrap-server", 'b', "HOST:PORT", 0, "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
-    {"partitions", 'p', "N", 0, "create, grow: how many partitions in all (default: the broker's)", 0},
+    {"bootstrap-server", 'b', "HOST:PORT", 0,
+     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+    {"partitions", 'p', "N", 0, "create, grow: how many partitions in all (default: the broker's)",
+     0},
     {"replication-factor", 'r', "N", 0, "create: replicas of each (default: the broker's)", 0},
     {"config", 'c', "KEY=VALUE", 0, "create: a setting of the topic; may be repeated", 0},
     {"validate-only", KEY_VALIDATE, NULL, 0, "create, grow: only say whether it would be done", 0},
@@ -83,15 +85,32 @@ static error_t parse(int key, char *value, struct argp_state *state)
     struct topic_arguments *a = state->input;
 
     switch (key) {
-    case 'b': a->bootstrap = value; break;
-    case 'p': a->partitions = (int32_t)number(value, INT32_MAX, state); break;
-    case 'r': a->replication_factor = (int16_t)number(value, INT16_MAX, state); break;
-    case 'c': add_config(a, value, state); break;
-    case KEY_VALIDATE: a->validate_only = true; break;
-    case KEY_IF_NOT_EXISTS: a->if_not_exists = true; break;
-    case KEY_INTERNAL: a->internal = true; break;
-    case ARGP_KEY_ARG: add_argument(a, value, state); break;
-    default: return ARGP_ERR_UNKNOWN;
+    case 'b':
+        a->bootstrap = value;
+        break;
+    case 'p':
+        a->partitions = (int32_t)number(value, INT32_MAX, state);
+        break;
+    case 'r':
+        a->replication_factor = (int16_t)number(value, INT16_MAX, state);
+        break;
+    case 'c':
+        add_config(a, value, state);
+        break;
+    case KEY_VALIDATE:
+        a->validate_only = true;
+        break;
+    case KEY_IF_NOT_EXISTS:
+        a->if_not_exists = true;
+        break;
+    case KEY_INTERNAL:
+        a->internal = true;
+        break;
+    case ARGP_KEY_ARG:
+        add_argument(a, value, state);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -103,8 +122,8 @@ static int told(struct str name, int16_t code, struct str message, const char *d
         printf("%.*s: %s\n", STR_ARG(name), done);
         return EXIT_DONE;
     }
-    fprintf(stderr, "trivet: %.*s: %s%s%.*s\n", STR_ARG(name), kerr_name((enum kerr)code), message.size ? ": " : "",
-            STR_ARG(message));
+    fprintf(stderr, "trivet: %.*s: %s%s%.*s\n", STR_ARG(name), kerr_name((enum kerr)code),
+            message.size ? ": " : "", STR_ARG(message));
     return EXIT_FAILED;
 }
 
@@ -130,7 +149,8 @@ static int topic_create(struct cluster *cluster, const void *arguments)
     request.topics_count = a->name_count;
     request.timeout_ms = ANSWER_TIMEOUT_MS;
     request.validate_only = a->validate_only;
-    if (!client_call(c, API_CREATE_TOPICS, client_version(c, API_CREATE_TOPICS), &request, &response))
+    if (!client_call(c, API_CREATE_TOPICS, client_version(c, API_CREATE_TOPICS), &request,
+                     &response))
         return EXIT_FAILED;
     for (size_t i = 0; i < response.topics_count; i++) {
         const struct create_topics_response_creatable_topic_result *t = &response.topics[i];
@@ -164,11 +184,13 @@ static int topic_grow(struct cluster *cluster, const void *arguments)
     request.topics_count = a->name_count;
     request.timeout_ms = ANSWER_TIMEOUT_MS;
     request.validate_only = a->validate_only;
-    if (!client_call(c, API_CREATE_PARTITIONS, client_version(c, API_CREATE_PARTITIONS), &request, &response))
+    if (!client_call(c, API_CREATE_PARTITIONS, client_version(c, API_CREATE_PARTITIONS), &request,
+                     &response))
         return EXIT_FAILED;
     for (size_t i = 0; i < response.results_count; i++)
-        status |= told(response.results[i].name, response.results[i].error_code, response.results[i].error_message,
-                       a->validate_only ? "could be grown" : "grown");
+        status |=
+            told(response.results[i].name, response.results[i].error_code,
+                 response.results[i].error_message, a->validate_only ? "could be grown" : "grown");
     return status;
 }
 
@@ -203,7 +225,8 @@ static int topic_delete(struct cluster *cluster, const void *arguments)
 
 /* ---- looking ---- */
 
-static bool ask_metadata(struct client *c, const struct topic_arguments *a, struct metadata_response *response)
+static bool ask_metadata(struct client *c, const struct topic_arguments *a,
+                         struct metadata_response *response)
 {
     struct metadata_request_topic topics[NAMES_MAX];
     struct metadata_request request;
@@ -310,15 +333,21 @@ static const char *grow_fault(const void *arguments)
 }
 
 static const struct verb rows[] = {
-    {"create", topic_create, names_fault}, {"list", topic_list, NULL},          {"describe", topic_describe, NULL},
-    {"grow", topic_grow, grow_fault},      {"delete", topic_delete, names_fault},
+    {"create", topic_create, names_fault}, {"list", topic_list, NULL},
+    {"describe", topic_describe, NULL},    {"grow", topic_grow, grow_fault},
+    {"delete", topic_delete, names_fault},
 };
 
 int command_topic(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "create|list|describe|grow|delete [TOPIC...]",
-                                     "Makes, shows, grows and deletes topics. Partitions only grow.", NULL, NULL,
-                                     NULL};
+    static const struct argp argp = {
+        options,
+        parse,
+        "create|list|describe|grow|delete [TOPIC...]",
+        "Makes, shows, grows and deletes topics. Partitions only grow.",
+        NULL,
+        NULL,
+        NULL};
     static const struct verbs verbs = {"topic", rows, sizeof rows / sizeof rows[0]};
     struct topic_arguments a = {.bootstrap = default_bootstrap()};
 

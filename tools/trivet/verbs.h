@@ -24,7 +24,9 @@ struct verbs {
 /* What counts when --bootstrap-server is not given. */
 const char *default_bootstrap(void);
 
-/* Finds the verb (NULL: none was given), connects, runs it. The exit status; a sentence on stderr when it is not 0. */
-int verbs_run(const struct verbs *v, const char *verb, const char *bootstrap, const void *arguments);
+/* Finds the verb (NULL: none was given), connects, runs it. The exit status; a sentence on stderr
+ * when it is not 0. */
+int verbs_run(const struct verbs *v, const char *verb, const char *bootstrap,
+              const void *arguments);
 
 #endif

@@ -1,4 +1,5 @@
-/* librdkafka's C API behind the commands `write` and `member` of the client programs here; see the README one folder up. */
+/* librdkafka's C API behind the commands `write` and `member` of the client programs here; see the
+ * README one folder up. */
 
 #include <poll.h>
 #include <stdarg.h>
@@ -67,16 +68,22 @@ static bool input_has_ended(void)
     return poll(&in, 1, 0) > 0; /* a line, or the end */
 }
 
-/* What librdkafka tells of so that an application may know, and mends by itself; and a commit that a rebalance overtook, which
- * is made after it. ILLEGAL_GENERATION is that too: a cooperative member goes on consuming while it joins. */
+/* What librdkafka tells of so that an application may know, and mends by itself; and a commit that
+ * a rebalance overtook, which is made after it. ILLEGAL_GENERATION is that too: a cooperative
+ * member goes on consuming while it joins. */
 static bool is_retriable(rd_kafka_resp_err_t error)
 {
     static const rd_kafka_resp_err_t retriable[] = {
-        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,      RD_KAFKA_RESP_ERR__TRANSPORT,
-        RD_KAFKA_RESP_ERR__TIMED_OUT,             RD_KAFKA_RESP_ERR__WAIT_COORD,
-        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,  RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
-        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
-        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,      RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+        RD_KAFKA_RESP_ERR__TRANSPORT,
+        RD_KAFKA_RESP_ERR__TIMED_OUT,
+        RD_KAFKA_RESP_ERR__WAIT_COORD,
+        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
     };
 
     for (size_t i = 0; i < sizeof retriable / sizeof retriable[0]; i++)
@@ -143,24 +150,28 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
     (void)rk;
     (void)opaque;
     if (m->err)
-        say("{\"event\": \"failed\", \"p\": %d, \"s\": %lu, \"why\": \"%s\"}", partition, sequence, rd_kafka_err2name(m->err));
+        say("{\"event\": \"failed\", \"p\": %d, \"s\": %lu, \"why\": \"%s\"}", partition, sequence,
+            rd_kafka_err2name(m->err));
     else
-        say("{\"event\": \"acked\", \"p\": %d, \"s\": %lu, \"o\": %lld}", partition, sequence, (long long)m->offset);
+        say("{\"event\": \"acked\", \"p\": %d, \"s\": %lu, \"o\": %lld}", partition, sequence,
+            (long long)m->offset);
 }
 
-static void write_one(rd_kafka_t *producer, const struct options *o, int32_t partition, unsigned sequence)
+static void write_one(rd_kafka_t *producer, const struct options *o, int32_t partition,
+                      unsigned sequence)
 {
     char value[64 + PADDING];
     int size = snprintf(value, 64, "%s %u ", required(o, "who"), sequence);
     rd_kafka_resp_err_t error;
 
     memset(value + size, 'p', PADDING);
-    error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(required(o, "topic")), RD_KAFKA_V_PARTITION(partition),
-                              RD_KAFKA_V_VALUE(value, (size_t)size + PADDING), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                              RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
+    error = rd_kafka_producev(
+        producer, RD_KAFKA_V_TOPIC(required(o, "topic")), RD_KAFKA_V_PARTITION(partition),
+        RD_KAFKA_V_VALUE(value, (size_t)size + PADDING), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
     if (error) {
-        say("{\"event\": \"failed\", \"p\": %d, \"s\": %u, \"why\": \"%s\"}", (int)partition, sequence,
-            rd_kafka_err2name(error));
+        say("{\"event\": \"failed\", \"p\": %d, \"s\": %u, \"why\": \"%s\"}", (int)partition,
+            sequence, rd_kafka_err2name(error));
         exit(1);
     }
 }
@@ -179,8 +190,9 @@ static int write_records(const struct options *o)
 
     set(conf, "bootstrap.servers", required(o, "bootstrap"));
     set(conf, "enable.idempotence", "true");
-    /* Before 2.3.0 a request lost with its connection moves the next expected sequence on, kept or not, and the answer to one
-     * that was sent behind it is then taken for a desynchronised sequence: the end of the producer (librdkafka #4438). */
+    /* Before 2.3.0 a request lost with its connection moves the next expected sequence on, kept or
+     * not, and the answer to one that was sent behind it is then taken for a desynchronised
+     * sequence: the end of the producer (librdkafka #4438). */
     if (rd_kafka_version() < PIPELINES_SINCE)
         set(conf, "max.in.flight.requests.per.connection", "1");
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
@@ -216,7 +228,8 @@ static void say_partitions(const char *event, const rd_kafka_topic_partition_lis
     size_t at = 0;
 
     for (int i = 0; i < list->cnt && at < sizeof text - 8; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%d", i ? ", " : "", (int)list->elems[i].partition);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%d", i ? ", " : "",
+                               (int)list->elems[i].partition);
     say("{\"event\": \"%s\", \"partitions\": [%s]}", event, text);
 }
 
@@ -262,7 +275,8 @@ static void commit(rd_kafka_t *rk, struct member *m)
     m->committed_ms = now_ms();
 }
 
-static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what, rd_kafka_topic_partition_list_t *list, void *opaque)
+static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
+                         rd_kafka_topic_partition_list_t *list, void *opaque)
 {
     struct member *m = opaque;
     bool cooperative = strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE") == 0;
@@ -273,7 +287,8 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what, rd_kafka_topi
     forget(m, list);
     say_partitions(assign ? "assigned" : "revoked", list);
     if (cooperative)
-        rd_kafka_error_destroy(assign ? rd_kafka_incremental_assign(rk, list) : rd_kafka_incremental_unassign(rk, list));
+        rd_kafka_error_destroy(assign ? rd_kafka_incremental_assign(rk, list)
+                                      : rd_kafka_incremental_unassign(rk, list));
     else
         rd_kafka_assign(rk, assign ? list : NULL);
 }
@@ -284,8 +299,8 @@ static void take(struct member *m, const rd_kafka_message_t *record)
         say_error("error", record->err);
         return;
     }
-    say("{\"p\": %d, \"o\": %lld, \"v\": \"%.*s\"}", (int)record->partition, (long long)record->offset, (int)record->len,
-        (const char *)record->payload);
+    say("{\"p\": %d, \"o\": %lld, \"v\": \"%.*s\"}", (int)record->partition,
+        (long long)record->offset, (int)record->len, (const char *)record->payload);
     m->next[record->partition] = record->offset + 1;
 }
 

@@ -1,4 +1,5 @@
-/* Consumers that read in their own zone (KIP-392): sent there by the leader, served there by a follower. */
+/* Consumers that read in their own zone (KIP-392): sent there by the leader, served there by a
+ * follower. */
 #include "tests/unit/test.h"
 
 #include <string.h>
@@ -32,8 +33,8 @@ struct consumer {
     struct node_ask ask;
 };
 
-static void consumer_asks(struct consumer *c, struct node_world *w, struct uuid topic, const char *rack, int64_t offset,
-                          int16_t version)
+static void consumer_asks(struct consumer *c, struct node_world *w, struct uuid topic,
+                          const char *rack, int64_t offset, int16_t version)
 {
     memset(c, 0, sizeof *c);
     fetch_request_init(&c->m);
@@ -55,7 +56,8 @@ static void consumer_asks(struct consumer *c, struct node_world *w, struct uuid 
 }
 
 /* NULL: no answer yet. */
-static const struct fetch_response_partition_data *consumer_found(struct consumer *c, struct node_world *w, int64_t ms)
+static const struct fetch_response_partition_data *consumer_found(struct consumer *c,
+                                                                  struct node_world *w, int64_t ms)
 {
     const struct fetch_response *answer = node_world_wait(w, &c->ask, ms);
 
@@ -141,8 +143,8 @@ static void without_a_selector_the_leader_serves_everybody(void **state)
     node_world_free(&w);
 }
 
-/* As far as its leader told it the high watermark, to those that know of followers (version 11); and on when that
- * moves. It does not judge what lies past its end. */
+/* As far as its leader told it the high watermark, to those that know of followers (version 11);
+ * and on when that moves. It does not judge what lies past its end. */
 static void follower_serves_consumers_up_to_its_high_watermark(void **state)
 {
     static struct node_world w;
@@ -174,7 +176,8 @@ static void follower_serves_consumers_up_to_its_high_watermark(void **state)
     assert_int_equal(consumer_found(&c, &w, 5)->error_code, KERR_NOT_LEADER_OR_FOLLOWER);
     node_ask_free(&c.ask);
     consumer_asks(&c, &w, topic, "az-1", 4, VERSION);
-    /* Not OFFSET_OUT_OF_RANGE, as Apache Kafka has it: its leader may have more, and not all clients know a follower from it. */
+    /* Not OFFSET_OUT_OF_RANGE, as Apache Kafka has it: its leader may have more, and not all
+     * clients know a follower from it. */
     assert_int_equal(consumer_found(&c, &w, 5)->error_code, KERR_NOT_LEADER_OR_FOLLOWER);
     node_ask_free(&c.ask);
     consumer_asks(&c, &w, topic, "az-1", 2, VERSION);

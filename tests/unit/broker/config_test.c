@@ -210,7 +210,8 @@ static void variables_are_settings_by_the_rules_of_kafkas_image(void **state)
         "PATH=/bin",
         "KAFKA_NODE_ID=2",
         "KAFKA_PROCESS_ROLES=broker,controller",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_"
+        "HOST:PLAINTEXT",
         "KAFKA_CONTROLLER_QUORUM_VOTERS=1@kafka-1:9093,2@kafka-2:9093,3@kafka-3:9093",
         "KAFKA_LISTENERS=PLAINTEXT://:19092,CONTROLLER://:9093,PLAINTEXT_HOST://:9092",
         "KAFKA_INTER_BROKER_LISTENER_NAME=PLAINTEXT",
@@ -249,8 +250,8 @@ static void variables_are_settings_by_the_rules_of_kafkas_image(void **state)
 
 static void underscores_in_a_row_are_underscores_and_dashes(void **state)
 {
-    static const char *const variables[] = {"KAFKA_A__B=1", "KAFKA_A___B=2", "KAFKA_A____B=3", "KAFKA_A_____b.C=4",
-                                            "KAFKA_a._B_=5", NULL};
+    static const char *const variables[] = {"KAFKA_A__B=1",      "KAFKA_A___B=2", "KAFKA_A____B=3",
+                                            "KAFKA_A_____b.C=4", "KAFKA_a._B_=5", NULL};
     static const char *const names[] = {"a_b", "a-b", "a-.b", "a-_b.c", "a_b."};
     struct world *w = world_new();
     char expected[1024] = "";
@@ -269,9 +270,11 @@ static void underscores_in_a_row_are_underscores_and_dashes(void **state)
 static void listeners_follow_from_what_is_advertised_where_only_that_is_given(void **state)
 {
     static const char *const variables[] = {
-        "KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-1:19092,SIX://[fe80::1]:29092,EMPTY://:39092", NULL};
-    static const char *const both[] = {"KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-1:19092",
-                                       "KAFKA_LISTENERS=PLAINTEXT://10.0.0.1:19092,CONTROLLER://:9093", NULL};
+        "KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-1:19092,SIX://[fe80::1]:29092,EMPTY://:39092",
+        NULL};
+    static const char *const both[] = {
+        "KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://kafka-1:19092",
+        "KAFKA_LISTENERS=PLAINTEXT://10.0.0.1:19092,CONTROLLER://:9093", NULL};
     struct world *w = world_new();
 
     (void)state;
@@ -293,8 +296,10 @@ static void listeners_follow_from_what_is_advertised_where_only_that_is_given(vo
 
 static void variables_change_single_settings_of_the_embedded_defaults_and_of_a_file(void **state)
 {
-    static const char *const variables[] = {"KAFKA_NUM_PARTITIONS= 5", "KAFKA_PROCESS_ROLES=", NULL};
-    static const char *const few[] = {"KAFKA_NUM_PARTITIONS=5", "KAFKA_BROKER_RACK=a\\u0062c", NULL};
+    static const char *const variables[] = {"KAFKA_NUM_PARTITIONS= 5",
+                                            "KAFKA_PROCESS_ROLES=", NULL};
+    static const char *const few[] = {"KAFKA_NUM_PARTITIONS=5", "KAFKA_BROKER_RACK=a\\u0062c",
+                                      NULL};
     struct world *w = world_new();
 
     (void)state;
@@ -324,9 +329,12 @@ static void a_bad_variable_is_refused_by_its_name(void **state)
 
     (void)state;
     w->sources.environment = variables;
-    refused(w, "KAFKA_NUM_PARTITIONS: Invalid value many for configuration num.partitions: Not a number of type INT");
+    refused(w, "KAFKA_NUM_PARTITIONS: Invalid value many for configuration num.partitions: Not a "
+               "number of type INT");
     w->sources.environment = malformed;
-    refused(w, "KAFKA_NUM_PARTITIONS: a \\u without four hexadecimal digits, or half of a surrogate pair");
+    refused(
+        w,
+        "KAFKA_NUM_PARTITIONS: a \\u without four hexadecimal digits, or half of a surrogate pair");
     world_free(w);
 }
 
@@ -390,8 +398,10 @@ static void periods_without_end_do_not_overflow(void **state)
     with_set(w, "offsets.retention.check.interval.ms=9223372036854775807");
     assert_int_equal(load(w).code, KERR_NONE);
     assert_true(w->options.idle_ms_max > 0 && w->options.idle_ms_max <= INT64_MAX / 1000);
-    assert_true(w->options.retention_check_ms > 0 && w->options.retention_check_ms <= INT64_MAX / 1000);
-    assert_true(w->options.replica_lag_ms_max > 0 && w->options.replica_lag_ms_max <= INT64_MAX / 1000);
+    assert_true(w->options.retention_check_ms > 0 &&
+                w->options.retention_check_ms <= INT64_MAX / 1000);
+    assert_true(w->options.replica_lag_ms_max > 0 &&
+                w->options.replica_lag_ms_max <= INT64_MAX / 1000);
     assert_true(w->options.checkpoint_ms > 0 && w->options.checkpoint_ms <= INT64_MAX / 1000);
     assert_true(w->options.coordinator.retention_check_ms <= INT64_MAX / 1000);
     world_free(w);

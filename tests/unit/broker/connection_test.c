@@ -26,7 +26,7 @@ struct wires {
     struct event_base *events;
     struct listener *listener;
     struct uuid topic;
-    int32_t index; /* of a partition on the shard of the connections */
+    int32_t index;      /* of a partition on the shard of the connections */
     int reader, writer; /* the clients' ends */
 };
 
@@ -114,7 +114,8 @@ static bool has_answer(int fd)
 static void reader_waits_at_the_end(struct wires *x)
 {
     struct fetch_request_partition partition;
-    struct fetch_request_topic topic = {.topic = STR(TOPIC), .partitions = &partition, .partitions_count = 1};
+    struct fetch_request_topic topic = {
+        .topic = STR(TOPIC), .partitions = &partition, .partitions_count = 1};
     struct fetch_request m;
 
     fetch_request_init(&m);
@@ -135,7 +136,8 @@ static void reader_waits_at_the_end(struct wires *x)
 static void writer_appends(struct wires *x, int16_t acks)
 {
     struct bytes_mut batch = node_world_batch(&x->w, 1, 100, clock_wall_ms(&x->w.loop.clock));
-    struct produce_request_partition_produce_data partition = {x->index, {batch.data, batch.size, NULL}};
+    struct produce_request_partition_produce_data partition = {x->index,
+                                                               {batch.data, batch.size, NULL}};
     struct produce_request_topic_produce_data topic;
     struct produce_request m;
 

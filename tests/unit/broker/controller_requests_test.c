@@ -1,5 +1,5 @@
-/* What brokers and clients ask of the controller, from frame to frame: that each answer is the decision for the
- * question in its place. The decisions themselves are tested with replication/. */
+/* What brokers and clients ask of the controller, from frame to frame: that each answer is the
+ * decision for the question in its place. The decisions themselves are tested with replication/. */
 #include "tests/unit/test.h"
 
 #include "broker/control.h"
@@ -32,7 +32,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static const void *ask(struct node_world *w, struct node_ask *a, int16_t key, int16_t version, const void *message)
+static const void *ask(struct node_world *w, struct node_ask *a, int16_t key, int16_t version,
+                       const void *message)
 {
     const void *answer;
 
@@ -49,12 +50,16 @@ static void isr_of_each_partition_is_answered_in_its_place(void **state)
     struct node_world *w = *state;
     struct uuid topic = node_world_topic(w, "t", 2, NULL);
     int32_t me = w->options.node_id;
-    struct alter_partition_request_broker_state member = {me, control_broker_epoch(w->node->control)};
+    struct alter_partition_request_broker_state member = {me,
+                                                          control_broker_epoch(w->node->control)};
     struct alter_partition_request_partition_data unknown = {.partition_index = 0},
-                                                  known[2] = {{.partition_index = 1}, {.partition_index = 0}};
-    struct alter_partition_request_topic_data topics[2] = {{.topic_id = {{9}}, .partitions = &unknown, 1},
-                                                           {.topic_id = topic, .partitions = known, 2}};
-    struct alter_partition_request m = {.broker_id = me, .broker_epoch = member.broker_epoch, topics, 2};
+                                                  known[2] = {{.partition_index = 1},
+                                                              {.partition_index = 0}};
+    struct alter_partition_request_topic_data topics[2] = {
+        {.topic_id = {{9}}, .partitions = &unknown, 1},
+        {.topic_id = topic, .partitions = known, 2}};
+    struct alter_partition_request m = {
+        .broker_id = me, .broker_epoch = member.broker_epoch, topics, 2};
 
     for (int i = 0; i < 2; i++) {
         known[i].new_isr = &me;
@@ -101,7 +106,8 @@ static void elections_are_answered_topic_by_topic(void **state)
 {
     struct node_world *w = *state;
     int32_t two[2] = {0, 9}, one = 1;
-    struct elect_leaders_request_topic_partitions topics[2] = {{STR("t"), two, 2}, {STR("u"), &one, 1}};
+    struct elect_leaders_request_topic_partitions topics[2] = {{STR("t"), two, 2},
+                                                               {STR("u"), &one, 1}};
     struct elect_leaders_request m = {.topic_partitions = topics, .topic_partitions_count = 2};
 
     node_world_topic(w, "t", 2, NULL);
@@ -147,7 +153,8 @@ static void unknown_kind_of_election_is_refused_everywhere(void **state)
     const struct elect_leaders_response *answer = ask(w, &a, API_ELECT_LEADERS, 2, &m);
 
     assert_int_equal(answer->error_code, KERR_INVALID_REQUEST);
-    assert_int_equal(answer->replica_election_results[0].partition_result[0].error_code, KERR_INVALID_REQUEST);
+    assert_int_equal(answer->replica_election_results[0].partition_result[0].error_code,
+                     KERR_INVALID_REQUEST);
     node_ask_free(&a);
 }
 
@@ -157,11 +164,12 @@ static void reassignments_are_answered_in_their_places(void **state)
 {
     struct node_world *w = *state;
     int32_t me = w->options.node_id, nobody = 77;
-    struct alter_partition_reassignments_request_reassignable_partition
-        first[2] = {{0, &me, 1}, {1, &nobody, 1}},
-        second = {0, NULL, 0};
-    struct alter_partition_reassignments_request_reassignable_topic topics[2] = {{STR("t"), first, 2},
-                                                                                 {STR("u"), &second, 1}};
+    struct alter_partition_reassignments_request_reassignable_partition first[2] = {{0, &me, 1},
+                                                                                    {1, &nobody,
+                                                                                     1}},
+                                                                        second = {0, NULL, 0};
+    struct alter_partition_reassignments_request_reassignable_topic topics[2] = {
+        {STR("t"), first, 2}, {STR("u"), &second, 1}};
     struct alter_partition_reassignments_request m = {
         .allow_replication_factor_change = true, .topics = topics, .topics_count = 2};
 
@@ -176,8 +184,10 @@ static void reassignments_are_answered_in_their_places(void **state)
         assert_int_equal(answer->responses_count, 2);
         assert_int_equal(answer->responses[0].partitions[0].error_code, KERR_NONE);
         assert_int_equal(answer->responses[0].partitions[1].partition_index, 1);
-        assert_int_equal(answer->responses[0].partitions[1].error_code, KERR_INVALID_REPLICA_ASSIGNMENT);
-        assert_int_equal(answer->responses[1].partitions[0].error_code, KERR_NO_REASSIGNMENT_IN_PROGRESS);
+        assert_int_equal(answer->responses[0].partitions[1].error_code,
+                         KERR_INVALID_REPLICA_ASSIGNMENT);
+        assert_int_equal(answer->responses[1].partitions[0].error_code,
+                         KERR_NO_REASSIGNMENT_IN_PROGRESS);
         node_ask_free(&a);
     }
 }
@@ -221,7 +231,8 @@ static void directories_of_replicas_are_answered_in_their_places(void **state)
     answer = ask(w, &a, API_ASSIGN_REPLICAS_TO_DIRS, 0, &m);
     assert_int_equal(answer->error_code, KERR_NONE);
     assert_true(uuid_equal(answer->directories[0].id, d.id));
-    assert_int_equal(answer->directories[0].topics[0].partitions[0].error_code, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(answer->directories[0].topics[0].partitions[0].error_code,
+                     KERR_UNKNOWN_TOPIC_OR_PARTITION);
     assert_int_equal(answer->directories[0].topics[0].partitions[1].partition_index, 0);
     assert_int_equal(answer->directories[0].topics[0].partitions[1].error_code, KERR_NONE);
     node_ask_free(&a);
@@ -256,8 +267,9 @@ static void replicas_of_a_broker_with_two_directories_are_reported(void **state)
     assert_int_equal(in[0], 3);
     assert_int_equal(in[1], 3);
     for (int i = 0; i < 6; i++)
-        assert_true(uuid_equal(t->partitions[i]->directories[0],
-                               storage_dirs_id(w->node->dirs, node_world_partition(w, topic, i)->log_dir)));
+        assert_true(
+            uuid_equal(t->partitions[i]->directories[0],
+                       storage_dirs_id(w->node->dirs, node_world_partition(w, topic, i)->log_dir)));
 }
 
 /* ---- who belongs to the cluster ---- */
@@ -265,14 +277,16 @@ static void replicas_of_a_broker_with_two_directories_are_reported(void **state)
 static void another_controller_registers_and_is_unregistered(void **state)
 {
     struct node_world *w = *state;
-    struct controller_registration_request_listener listener = {STR("CONTROLLER"), STR("host"), 9093, 0};
+    struct controller_registration_request_listener listener = {STR("CONTROLLER"), STR("host"),
+                                                                9093, 0};
     struct controller_registration_request_feature feature = {STR("metadata.version"), 7, 33};
     struct controller_registration_request m = {7, {{7}}, false, &listener, 1, &feature, 1};
     struct unregister_controller_request gone = {7};
     const struct metadata_controller *known;
     struct node_ask a = {0};
 
-    assert_int_equal(((const struct controller_registration_response *)ask(w, &a, API_CONTROLLER_REGISTRATION, 0, &m))
+    assert_int_equal(((const struct controller_registration_response *)ask(
+                          w, &a, API_CONTROLLER_REGISTRATION, 0, &m))
                          ->error_code,
                      KERR_NONE);
     node_ask_free(&a);
@@ -280,13 +294,15 @@ static void another_controller_registers_and_is_unregistered(void **state)
     known = metadata_image_controller(w->node->shards[0]->image, 7);
     assert_non_null(known);
     assert_int_equal(known->listeners[0].port, 9093);
-    assert_int_equal(
-        ((const struct unregister_controller_response *)ask(w, &a, API_UNREGISTER_CONTROLLER, 0, &gone))->error_code,
-        KERR_NONE);
+    assert_int_equal(((const struct unregister_controller_response *)ask(
+                          w, &a, API_UNREGISTER_CONTROLLER, 0, &gone))
+                         ->error_code,
+                     KERR_NONE);
     node_ask_free(&a);
-    assert_int_equal(
-        ((const struct unregister_controller_response *)ask(w, &a, API_UNREGISTER_CONTROLLER, 0, &gone))->error_code,
-        KERR_CONTROLLER_ID_NOT_REGISTERED);
+    assert_int_equal(((const struct unregister_controller_response *)ask(
+                          w, &a, API_UNREGISTER_CONTROLLER, 0, &gone))
+                         ->error_code,
+                     KERR_CONTROLLER_ID_NOT_REGISTERED);
     node_ask_free(&a);
 }
 
@@ -305,7 +321,8 @@ static void unknown_broker_cannot_be_unregistered(void **state)
 static void levels_of_features_change_in_every_version_of_the_request(void **state)
 {
     struct node_world *w = *state;
-    struct update_features_request_feature_update_key u = {STR("share.version"), 1, false, FEATURE_UPGRADE};
+    struct update_features_request_feature_update_key u = {STR("share.version"), 1, false,
+                                                           FEATURE_UPGRADE};
     struct update_features_request m = {.feature_updates = &u, .feature_updates_count = 1};
 
     for (int16_t version = 0; version <= 2; version++) {
@@ -327,8 +344,9 @@ static void levels_of_features_change_in_every_version_of_the_request(void **sta
         assert_int_equal(answer->results_count, version <= 1);
         node_ask_free(&a);
         test_loop_run(&w->loop, 10);
-        assert_int_equal(metadata_image_feature_level(w->node->shards[0]->image, STR("share.version")),
-                         version % 2 ? 2 : 1);
+        assert_int_equal(
+            metadata_image_feature_level(w->node->shards[0]->image, STR("share.version")),
+            version % 2 ? 2 : 1);
     }
 }
 

@@ -29,7 +29,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static const void *ask(struct node_world *w, struct node_ask *a, int16_t key, int16_t version, const void *message)
+static const void *ask(struct node_world *w, struct node_ask *a, int16_t key, int16_t version,
+                       const void *message)
 {
     const void *answer;
 
@@ -92,7 +93,8 @@ static void every_directory_is_told_with_what_lies_in_it(void **state)
     assert_int_equal(node_world_produce(w, "b", 0, -1, 2, 100), KERR_NONE);
     for (int16_t version = 1; version <= 5; version++) {
         struct node_ask a = {0};
-        const struct describe_log_dirs_response *answer = ask(w, &a, API_DESCRIBE_LOG_DIRS, version, &m);
+        const struct describe_log_dirs_response *answer =
+            ask(w, &a, API_DESCRIBE_LOG_DIRS, version, &m);
         int64_t bytes = 0;
 
         assert_int_equal(answer->results_count, 2);
@@ -129,7 +131,8 @@ static void directory_that_failed_is_told_as_an_error(void **state)
     struct node_ask a = {0};
     const struct describe_log_dirs_response *answer;
 
-    files_sim_fail(w->files, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "two", .sys_errno = EIO});
+    files_sim_fail(
+        w->files, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "two", .sys_errno = EIO});
     for (int i = 0; i < 3; i++)
         node_world_produce(w, "b", i, 1, 2, 100);
     test_loop_run(&w->loop, 1000);
@@ -183,7 +186,8 @@ static void unknown_and_impossible_topics_are_told_each(void **state)
         {STR("nothing")}, {STR("b")}, {STR("b")}, {STR("im possible")}};
     struct describe_topic_partitions_request m = {topics, 4, 2000, NULL};
     struct node_ask a = {0};
-    const struct describe_topic_partitions_response *answer = ask(w, &a, API_DESCRIBE_TOPIC_PARTITIONS, 0, &m);
+    const struct describe_topic_partitions_response *answer =
+        ask(w, &a, API_DESCRIBE_TOPIC_PARTITIONS, 0, &m);
 
     assert_int_equal(answer->topics_count, 3);
     assert_int_equal(answer->topics[0].error_code, KERR_NONE);

@@ -1,4 +1,5 @@
-/* Incremental fetch sessions (KIP-227): epochs, what is asked, what must be told, and who goes when it is full. */
+/* Incremental fetch sessions (KIP-227): epochs, what is asked, what must be told, and who goes when
+ * it is full. */
 #include "tests/unit/test.h"
 
 #include <stdio.h>
@@ -9,7 +10,8 @@
 
 static struct fetch_sessions *sessions(size_t slots)
 {
-    const struct fetch_sessions_args args = {.slots = slots, .eviction_ms = EVICTION_MS, .modulus = 2, .residue = 1};
+    const struct fetch_sessions_args args = {
+        .slots = slots, .eviction_ms = EVICTION_MS, .modulus = 2, .residue = 1};
     struct fetch_sessions *s = fetch_sessions_create(&args);
 
     assert_non_null(s);
@@ -18,8 +20,11 @@ static struct fetch_sessions *sessions(size_t slots)
 
 static struct fetch_ask ask(const char *topic, int32_t index, int64_t offset)
 {
-    return (struct fetch_ask){
-        .topic = str_from(topic), .index = index, .offset = offset, .max_bytes = 100, .current_leader_epoch = -1};
+    return (struct fetch_ask){.topic = str_from(topic),
+                              .index = index,
+                              .offset = offset,
+                              .max_bytes = 100,
+                              .current_leader_epoch = -1};
 }
 
 struct asked {
@@ -50,7 +55,8 @@ static enum kerr begin(struct fetch_sessions *s, int32_t id, int32_t epoch, cons
     return fetch_sessions_begin(s, &args, out);
 }
 
-static const struct fetch_news quiet = {.high_watermark = 10, .log_start_offset = 0, .preferred_replica = -1};
+static const struct fetch_news quiet = {
+    .high_watermark = 10, .log_start_offset = 0, .preferred_replica = -1};
 
 /* A new session of partitions 0 .. count - 1 of "t", answered. */
 static struct fetch_context made(struct fetch_sessions *s, size_t count, int64_t now_ms)
@@ -76,8 +82,9 @@ static const char *order_of(struct fetch_session *session)
 
     text[0] = '\0';
     for (struct fetch_cached *p = fetch_session_first(session); p; p = fetch_session_next(p))
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%d@%lld", used ? " " : "",
-                                 fetch_cached_ask(p)->index, (long long)fetch_cached_ask(p)->offset);
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s%d@%lld", used ? " " : "",
+                             fetch_cached_ask(p)->index, (long long)fetch_cached_ask(p)->offset);
     return text;
 }
 
@@ -105,10 +112,11 @@ static void partitions_are_added_and_forgotten(void **state)
 {
     struct fetch_sessions *s = sessions(2);
     struct fetch_context c = made(s, 2, 0);
-    struct asked a = {.asks = {ask("t", 7, 1)},
-                      .ask_count = 1,
-                      .forgets = {{.topic = STR("t"), .index = 0}, {.topic = STR("nowhere"), .index = 0}},
-                      .forget_count = 2};
+    struct asked a = {
+        .asks = {ask("t", 7, 1)},
+        .ask_count = 1,
+        .forgets = {{.topic = STR("t"), .index = 0}, {.topic = STR("nowhere"), .index = 0}},
+        .forget_count = 2};
     (void)state;
 
     assert_int_equal(begin(s, c.session_id, 1, &a, &c), KERR_NONE);
@@ -146,9 +154,11 @@ static void wrong_ids_and_epochs_are_refused(void **state)
     assert_int_equal(begin(s, c.session_id, -2, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH);
     assert_null(after.session);
     assert_int_equal(begin(s, c.session_id, 1, &a, &after), KERR_NONE); /* none of it did harm */
-    assert_int_equal(begin(s, c.session_id, 2, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH); /* being answered */
+    /* being answered */
+    assert_int_equal(begin(s, c.session_id, 2, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH);
     fetch_session_end_request(c.session, 0);
-    assert_int_equal(begin(s, c.session_id, 1, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH); /* sent twice */
+    /* sent twice */
+    assert_int_equal(begin(s, c.session_id, 1, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH);
     assert_int_equal(begin(s, c.session_id, 2, &a, &after), KERR_NONE);
     fetch_session_end_request(c.session, 0);
     fetch_sessions_free(s);
@@ -219,7 +229,8 @@ static void only_news_are_told(void **state)
     news.has_diverging_epoch = true;
     assert_true(fetch_cached_told(c.session, p, &news));
     news.has_diverging_epoch = false;
-    assert_true(fetch_cached_told(c.session, p, &news)); /* the watermark, to one that has cut its log since */
+    /* the watermark, to one that has cut its log since */
+    assert_true(fetch_cached_told(c.session, p, &news));
     assert_false(fetch_cached_told(c.session, p, &news));
     news.preferred_replica = 2;
     assert_true(fetch_cached_told(c.session, p, &news));

@@ -51,7 +51,8 @@ static void call_send(struct node_world *w, struct call *c, int16_t version)
 }
 
 /* Of the one topic asked for. */
-static const struct fetch_response_partition_data *found(const struct fetch_response *answer, int index)
+static const struct fetch_response_partition_data *found(const struct fetch_response *answer,
+                                                         int index)
 {
     assert_non_null(answer);
     assert_int_equal(answer->responses_count, 1);
@@ -104,8 +105,8 @@ static void what_is_there_comes_at_once(void **state)
         assert_int_equal(data->error_code, KERR_NONE);
         assert_int_equal(data->high_watermark, 3);
         assert_int_equal(record_batch_base_offset(data->records.data), 1);
-        assert_false(status_failed(record_batch_check(
-            (struct bytes){data->records.data, (size_t)record_batch_size_bytes(data->records.data)})));
+        assert_false(status_failed(record_batch_check((struct bytes){
+            data->records.data, (size_t)record_batch_size_bytes(data->records.data)})));
     }
     node_ask_free(&c.ask);
     node_world_free(&w);
@@ -263,10 +264,12 @@ static void cold_bytes_are_the_same_bytes(void **state)
     call_send(&w, &cold, VERSION);
     assert_non_null(call_wait(&w, &cold, 50));
     assert_true(w.loop.jobs_run > jobs);
-    /* What is not located yet counts as all that it may be: a cold answer may hold fewer partitions. */
+    /* What is not located yet counts as all that it may be: a cold answer may hold fewer
+     * partitions. */
     assert_true(found(cold.ask.answer, 0)->records.size > 13 * 200);
     for (int p = 0; p < PARTITIONS; p++) {
-        const struct fetch_response_partition_data *a = found(warm.ask.answer, p), *b = found(cold.ask.answer, p);
+        const struct fetch_response_partition_data *a = found(warm.ask.answer, p),
+                                                   *b = found(cold.ask.answer, p);
 
         if (b->records.size == 0)
             continue;
@@ -279,7 +282,8 @@ static void cold_bytes_are_the_same_bytes(void **state)
     node_world_free(&w);
 }
 
-/* A consumer behind a successor of ours may be ahead of our log: it is to ask who leads, not to reset its offset. */
+/* A consumer behind a successor of ours may be ahead of our log: it is to ask who leads, not to
+ * reset its offset. */
 static void leader_in_doubt_does_not_judge_offsets_past_its_end(void **state)
 {
     static struct node_world w;
@@ -349,7 +353,8 @@ static void session_tells_only_news(void **state)
     c.m.session_id = id;
     c.m.session_epoch = 1;
     call_send(&w, &c, VERSION);
-    assert_int_equal(call_wait(&w, &c, 50) ? ((const struct fetch_response *)c.ask.answer)->session_id : 0, id);
+    assert_int_equal(
+        call_wait(&w, &c, 50) ? ((const struct fetch_response *)c.ask.answer)->session_id : 0, id);
     assert_non_null(found(c.ask.answer, 2));
     assert_null(found(c.ask.answer, 0));
     node_ask_free(&c.ask);
@@ -359,12 +364,14 @@ static void session_tells_only_news(void **state)
     c.m.session_epoch = 5;
     call_send(&w, &c, VERSION);
     assert_non_null(call_wait(&w, &c, 50));
-    assert_int_equal(((const struct fetch_response *)c.ask.answer)->error_code, KERR_INVALID_FETCH_SESSION_EPOCH);
+    assert_int_equal(((const struct fetch_response *)c.ask.answer)->error_code,
+                     KERR_INVALID_FETCH_SESSION_EPOCH);
     node_ask_free(&c.ask);
     node_world_free(&w);
 }
 
-/* Nobody reads the answer of a client that went: its wait ends at once, its memory is given back. */
+/* Nobody reads the answer of a client that went: its wait ends at once, its memory is given
+ * back. */
 static void fetch_of_a_client_that_went_does_not_wait(void **state)
 {
     static struct node_world w;
@@ -413,7 +420,8 @@ static void replica_call(struct call *c, struct uuid topic, int32_t replica_id, 
     c->m.max_wait_ms = LONG_MS;
 }
 
-/* What it asks for it has on its disk: the high watermark follows, and with it those who wait for acks=all. */
+/* What it asks for it has on its disk: the high watermark follows, and with it those who wait for
+ * acks=all. */
 static void fetch_of_a_replica_moves_the_high_watermark(void **state)
 {
     static struct node_world w;
@@ -435,7 +443,8 @@ static void fetch_of_a_replica_moves_the_high_watermark(void **state)
     replica_call(&c, topic, 2, 1);
     c.m.max_wait_ms = 0;
     call_send(&w, &c, REPLICA_VERSION);
-    assert_int_equal(found(call_wait(&w, &c, 5), 0)->high_watermark, 1); /* which its own offset brought */
+    /* which its own offset brought */
+    assert_int_equal(found(call_wait(&w, &c, 5), 0)->high_watermark, 1);
     node_ask_free(&c.ask);
     node_world_free(&w);
 }
@@ -462,7 +471,8 @@ static void replica_that_waits_is_woken_by_each_append(void **state)
     node_world_free(&w);
 }
 
-/* Its own offset moves the high watermark, of which it hears soon though no record comes; then it waits. */
+/* Its own offset moves the high watermark, of which it hears soon though no record comes; then it
+ * waits. */
 static void replica_in_a_session_hears_soon_of_the_high_watermark(void **state)
 {
     static struct node_world w;
@@ -508,7 +518,8 @@ static enum kerr refusal_of(struct node_world *w, struct call *c, int16_t versio
     return code;
 }
 
-/* Offsets count only when they come from a replica, of this run of its broker, and lie in our log. */
+/* Offsets count only when they come from a replica, of this run of its broker, and lie in our
+ * log. */
 static void fetch_of_whoever_is_no_replica_moves_nothing(void **state)
 {
     static struct node_world w;

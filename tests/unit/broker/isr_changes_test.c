@@ -1,5 +1,5 @@
-/* The ISR of a partition on a whole node, with a second broker that the test plays: from its fetches to the controller
- * and back. */
+/* The ISR of a partition on a whole node, with a second broker that the test plays: from its
+ * fetches to the controller and back. */
 #include "tests/unit/test.h"
 
 #include "protocol/messages/delete_records.h"
@@ -29,7 +29,8 @@ static bool wait_for_isr(struct second_broker *b, struct uuid topic, size_t size
     return isr_size_of(b->w, topic) == size;
 }
 
-/* acks=all waits for both; a follower that is fenced holds nobody up, and joins again once it has all there is. */
+/* acks=all waits for both; a follower that is fenced holds nobody up, and joins again once it has
+ * all there is. */
 static void fenced_follower_leaves_the_isr_and_comes_back_when_it_caught_up(void **state)
 {
     static struct node_world w;
@@ -60,7 +61,8 @@ static void fenced_follower_leaves_the_isr_and_comes_back_when_it_caught_up(void
     node_world_free(&w);
 }
 
-/* A broker that is alive and does not fetch, as when only we do not hear it: after the time of a session. */
+/* A broker that is alive and does not fetch, as when only we do not hear it: after the time of a
+ * session. */
 static void follower_that_does_not_fetch_is_taken_out(void **state)
 {
     static struct node_world w;
@@ -155,7 +157,8 @@ static size_t fetched_bytes(struct second_broker *b, struct uuid topic, int64_t 
     return size;
 }
 
-/* KIP-73: a replica that catches up gets so many bytes a second, and one that is in sync all it asks for. */
+/* KIP-73: a replica that catches up gets so many bytes a second, and one that is in sync all it
+ * asks for. */
 static void replica_that_catches_up_is_throttled(void **state)
 {
     static const char *const all[] = {"leader.replication.throttled.replicas", "*", NULL};
@@ -188,18 +191,21 @@ static void replica_that_catches_up_is_throttled(void **state)
 
 /* ---- DeleteRecords ---- */
 
-static void send_delete(struct node_world *w, struct node_ask *ask, int64_t offset, int32_t timeout_ms)
+static void send_delete(struct node_world *w, struct node_ask *ask, int64_t offset,
+                        int32_t timeout_ms)
 {
     struct delete_records_request_partition partition = {.partition_index = 0, .offset = offset};
-    struct delete_records_request_topic topic = {.name = STR("orders"), .partitions = &partition, .partitions_count = 1};
-    struct delete_records_request m = {.topics = &topic, .topics_count = 1, .timeout_ms = timeout_ms};
+    struct delete_records_request_topic topic = {
+        .name = STR("orders"), .partitions = &partition, .partitions_count = 1};
+    struct delete_records_request m = {
+        .topics = &topic, .topics_count = 1, .timeout_ms = timeout_ms};
 
     *ask = (struct node_ask){0};
     node_world_send(w, ask, API_DELETE_RECORDS, 2, &m);
 }
 
-static const struct delete_records_response_partition_result *deleted(struct node_world *w, struct node_ask *ask,
-                                                                      int64_t ms)
+static const struct delete_records_response_partition_result *
+deleted(struct node_world *w, struct node_ask *ask, int64_t ms)
 {
     const struct delete_records_response *answer = node_world_wait(w, ask, ms);
 

@@ -1,4 +1,5 @@
-/* ListOffsets on a whole node: what a shard can answer at once, what goes to the pool, what is refused. */
+/* ListOffsets on a whole node: what a shard can answer at once, what goes to the pool, what is
+ * refused. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -20,10 +21,14 @@ static int64_t first_ms;
 static void produce_at(struct node_world *w, int32_t index, int64_t timestamp_ms)
 {
     struct bytes_mut batch = node_world_batch(w, 1, 10, timestamp_ms);
-    struct produce_request_partition_produce_data partition = {index, {batch.data, batch.size, NULL}};
+    struct produce_request_partition_produce_data partition = {index,
+                                                               {batch.data, batch.size, NULL}};
     struct produce_request_topic_produce_data data = {
         .name = STR(TOPIC), .partition_data = &partition, .partition_data_count = 1};
-    struct produce_request m = {.transactional_id = STR_NULL, .acks = -1, .timeout_ms = 1000, .topic_data = &data,
+    struct produce_request m = {.transactional_id = STR_NULL,
+                                .acks = -1,
+                                .timeout_ms = 1000,
+                                .topic_data = &data,
                                 .topic_data_count = 1};
     const struct produce_response *answer;
     struct node_ask ask = {0};
@@ -56,8 +61,10 @@ struct found {
     int64_t timestamp_ms;
 };
 
-/* Asks all partitions for one time, the partitions asked twice over, so that an answer needs all its places. */
-static struct found list(struct node_world *w, int64_t timestamp, int16_t version, int32_t epoch, int32_t index)
+/* Asks all partitions for one time, the partitions asked twice over, so that an answer needs all
+ * its places. */
+static struct found list(struct node_world *w, int64_t timestamp, int16_t version, int32_t epoch,
+                         int32_t index)
 {
     struct list_offsets_request_partition partitions[PARTITIONS];
     struct list_offsets_request_topic topic;
@@ -84,7 +91,8 @@ static struct found list(struct node_world *w, int64_t timestamp, int16_t versio
     assert_non_null(answer);
     assert_int_equal(answer->topics[0].partitions_count, PARTITIONS);
     found = (struct found){(enum kerr)answer->topics[0].partitions[0].error_code,
-                           answer->topics[0].partitions[0].offset, answer->topics[0].partitions[0].timestamp};
+                           answer->topics[0].partitions[0].offset,
+                           answer->topics[0].partitions[0].timestamp};
     for (int p = 1; p < PARTITIONS; p++) {
         assert_int_equal(answer->topics[0].partitions[p].error_code, found.code);
         assert_int_equal(answer->topics[0].partitions[p].offset, found.offset);
@@ -137,7 +145,8 @@ static void what_is_cold_is_looked_up_in_the_pool(void **state)
     for (int reopened = 0; reopened < 2; reopened++) {
         files_sim_set_cold(w.files, true);
         jobs = w.loop.jobs_run;
-        assert_found(list(&w, LARGEST, NEWEST_VERSION, -1, -1), RECORDS - 1, first_ms + RECORDS - 1);
+        assert_found(list(&w, LARGEST, NEWEST_VERSION, -1, -1), RECORDS - 1,
+                     first_ms + RECORDS - 1);
         assert_true(w.loop.jobs_run >= jobs + PARTITIONS);
         files_sim_set_cold(w.files, true);
         assert_all_times(&w);
@@ -153,7 +162,8 @@ static void shard_goes_on_while_a_lookup_waits_for_the_disk(void **state)
 {
     static struct node_world w;
     struct list_offsets_request_partition partition;
-    struct list_offsets_request_topic topic = {.name = STR(TOPIC), .partitions = &partition, .partitions_count = 1};
+    struct list_offsets_request_topic topic = {
+        .name = STR(TOPIC), .partitions = &partition, .partitions_count = 1};
     struct list_offsets_request m;
     const struct list_offsets_response *answer;
     struct node_ask ask = {0};
@@ -186,7 +196,8 @@ static void unreadable_file_is_an_error_of_that_partition(void **state)
 
     begin(&w);
     files_sim_set_cold(w.files, true);
-    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_READ, .times = 4, .after = 4, .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){
+                                .call = FILES_CALL_READ, .times = 4, .after = 4, .sys_errno = EIO});
     assert_int_equal(list(&w, LARGEST, NEWEST_VERSION, -1, -1).code, KERR_KAFKA_STORAGE_ERROR);
     files_sim_heal(w.files);
     files_sim_set_cold(w.files, false);
@@ -199,7 +210,8 @@ static void refusals_are_those_of_kafka(void **state)
     (void)state;
 
     begin(&w);
-    assert_int_equal(list(&w, LATEST, NEWEST_VERSION, -1, 99).code, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(list(&w, LATEST, NEWEST_VERSION, -1, 99).code,
+                     KERR_UNKNOWN_TOPIC_OR_PARTITION);
     assert_int_equal(list(&w, LATEST, NEWEST_VERSION, 100, -1).code, KERR_UNKNOWN_LEADER_EPOCH);
     assert_int_equal(list(&w, LARGEST, 6, -1, -1).code, KERR_UNSUPPORTED_VERSION);
     assert_int_equal(list(&w, LATEST_TIERED, 8, -1, -1).code, KERR_UNSUPPORTED_VERSION);

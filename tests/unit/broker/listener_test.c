@@ -1,4 +1,5 @@
-/* Accepted connections over real sockets on loopback: what they are set to, and their way to a shard. */
+/* Accepted connections over real sockets on loopback: what they are set to, and their way to a
+ * shard. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +31,8 @@ static int64_t still_now(struct clock *c)
 
 static struct clock still = {still_now, still_now};
 
-/* A listener on one loop, one shard on another, neither with a thread of its own: the test turns them. */
+/* A listener on one loop, one shard on another, neither with a thread of its own: the test turns
+ * them. */
 struct world {
     struct event_loop *accepting, *serving;
     struct logger logger;
@@ -138,7 +140,8 @@ static void a_connection_on_its_way_may_name_a_listener_that_has_stopped(void **
     (void)state;
     client_connects(w);
     listener_stop(w->listener);
-    assert_true(connect(late, (struct sockaddr *)&at, sizeof at) < 0); /* refused: the port is free */
+    /* refused: the port is free */
+    assert_true(connect(late, (struct sockaddr *)&at, sizeof at) < 0);
     close(late);
     c = shard_takes_it(w);
     assert_true(str_equal(c->client.listener, STR("INSIDE")));

@@ -90,7 +90,8 @@ static void stop_whose_sync_fails_is_not_marked_clean(void **state)
         node_world_topic(&w, "many", PARTITIONS, NULL);
         produce_everywhere(&w, "many", PARTITIONS);
         if (fails)
-            files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
+            files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM,
+                                                          .sys_errno = EIO});
         node_world_stop(&w);
         assert_int_equal(marked_clean(&w), !fails);
         node_world_free(&w);
@@ -107,10 +108,12 @@ static void log_that_cannot_be_settled_leaves_no_clean_mark(void **state)
     node_world_start(&w);
     topic = node_world_topic(&w, "many", PARTITIONS, NULL);
     produce_everywhere(&w, "many", PARTITIONS);
-    files_sim_fail(w.files, &(struct files_fault){
-                                .call = FILES_CALL_WRITE, .prefix = "./trivet-data/many-7/", .sys_errno = EIO});
-    files_sim_fail(w.files, &(struct files_fault){
-                                .call = FILES_CALL_WRITE, .prefix = "trivet-data/many-7/", .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_WRITE,
+                                                  .prefix = "./trivet-data/many-7/",
+                                                  .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_WRITE,
+                                                  .prefix = "trivet-data/many-7/",
+                                                  .sys_errno = EIO});
     node_world_stop(&w);
     assert_false(marked_clean(&w));
     files_sim_heal(w.files);
@@ -145,7 +148,8 @@ static void unreadable_directory_leaves_the_other_one_alone(void **state)
     topic = node_world_topic(&w, "spread", 6, NULL);
     produce_everywhere(&w, "spread", 6);
     node_world_stop(&w);
-    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "two", .sys_errno = EIO});
+    files_sim_fail(
+        w.files, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "two", .sys_errno = EIO});
     node_world_start(&w);
     test_loop_run(&w.loop, 100);
     assert_false(w.failed);
@@ -202,8 +206,9 @@ static void acknowledged_records_survive_the_machine(void **state)
     node_world_free(&w);
 }
 
-/* A sync fails, and the process is started again on the same boot: the page cache still has the batch that the disk refused,
- * and the next sync would not write it. It is let go before anything is acknowledged behind it. */
+/* A sync fails, and the process is started again on the same boot: the page cache still has the
+ * batch that the disk refused, and the next sync would not write it. It is let go before anything
+ * is acknowledged behind it. */
 static void what_the_disk_refused_is_not_built_upon(void **state)
 {
     static struct node_world w;
@@ -216,7 +221,8 @@ static void what_the_disk_refused_is_not_built_upon(void **state)
     node_world_start(&w);
     topic = node_world_topic(&w, "kept", 2, NULL);
     produce_everywhere(&w, "kept", 2);
-    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC, .prefix = "one/kept", .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){
+                                .call = FILES_CALL_SYNC, .prefix = "one/kept", .sys_errno = EIO});
     for (int i = 0; i < 2; i++)
         (void)node_world_produce(&w, "kept", i, -1, 1, 100); /* one of them is in that directory */
     test_loop_run(&w.loop, 100);
@@ -260,13 +266,15 @@ static int64_t recorded_epoch(struct node_world *w)
     return run.broker_epoch;
 }
 
-static const struct metadata_partition *in_image(struct node_world *w, struct uuid topic, int32_t index)
+static const struct metadata_partition *in_image(struct node_world *w, struct uuid topic,
+                                                 int32_t index)
 {
-    return metadata_topic_partition(metadata_image_topic_by_id(w->node->shards[0]->image, topic), index);
+    return metadata_topic_partition(metadata_image_topic_by_id(w->node->shards[0]->image, topic),
+                                    index);
 }
 
-/* A crash keeps what was acknowledged, so the broker stays in sync across it. Not when a log turns out to have lost its
- * end: then it says so before it serves, though it had registered already. */
+/* A crash keeps what was acknowledged, so the broker stays in sync across it. Not when a log turns
+ * out to have lost its end: then it says so before it serves, though it had registered already. */
 static void a_log_that_lost_its_end_makes_the_end_before_an_unclean_one(void **state)
 {
     static struct node_world w;
@@ -298,14 +306,16 @@ static void a_log_that_lost_its_end_makes_the_end_before_an_unclean_one(void **s
         assert_int_equal(in_image(&w, topic, 0)->isr.count, 1);
         assert_true(in_image(&w, topic, 0)->leader_epoch > epoch_before);
         /* out of sync, and back as the last that was: not just led anew */
-        assert_int_equal(in_image(&w, topic, 0)->partition_epoch - partition_epoch_before, damaged ? 3 : 2);
-        assert_int_equal(recorded_epoch(&w), metadata_image_broker(w.node->shards[0]->image, 1)->epoch);
+        assert_int_equal(in_image(&w, topic, 0)->partition_epoch - partition_epoch_before,
+                         damaged ? 3 : 2);
+        assert_int_equal(recorded_epoch(&w),
+                         metadata_image_broker(w.node->shards[0]->image, 1)->epoch);
         node_world_free(&w);
     }
 }
 
-/* Damage that the check in the background finds once the broker serves: neither a crash nor a stop of this run is taken for
- * one that kept everything. The start after it says so. */
+/* Damage that the check in the background finds once the broker serves: neither a crash nor a stop
+ * of this run is taken for one that kept everything. The start after it says so. */
 static void damage_found_while_serving_is_told_at_the_next_start(void **state)
 {
     static struct node_world w;

@@ -155,7 +155,8 @@ static void shard_emptied(struct shard *s)
     (void)s;
 }
 
-/* Shards let go of what they own without a word to the disk; what the pool still had is done before. */
+/* Shards let go of what they own without a word to the disk; what the pool still had is done
+ * before. */
 void node_world_kill(struct node_world *w)
 {
     while (test_loop_round(&w->loop))
@@ -185,7 +186,8 @@ static void append_slice(struct bytes_mut *out, const struct payload *payload, s
     if (payload->memory)
         memcpy(out->data + out->size, payload->memory, size);
     else
-        CHECK(!status_failed(log_slice_read(&payload->slice, 0, out->data + out->size, size, NULL)));
+        CHECK(
+            !status_failed(log_slice_read(&payload->slice, 0, out->data + out->size, size, NULL)));
     out->size += size;
 }
 
@@ -227,7 +229,8 @@ static void on_answered(struct client *client, struct request *rq)
     request_free(rq);
 }
 
-static void dispatch(struct node_world *w, struct node_ask *ask, struct frame *frame, enum api_listener listener)
+static void dispatch(struct node_world *w, struct node_ask *ask, struct frame *frame,
+                     enum api_listener listener)
 {
     struct request *rq;
 
@@ -257,7 +260,8 @@ void node_world_send_frame(struct node_world *w, struct node_ask *ask, struct by
     dispatch(w, ask, make_frame(bytes.data, bytes.size), API_ON_BROKER);
 }
 
-void node_world_send(struct node_world *w, struct node_ask *ask, int16_t key, int16_t version, const void *message)
+void node_world_send(struct node_world *w, struct node_ask *ask, int16_t key, int16_t version,
+                     const void *message)
 {
     const struct request_head head = {key, version, 7, str_from("test")};
     struct frame_start start;
@@ -277,7 +281,8 @@ static void decode(struct node_ask *ask)
     const struct request *rq = ask->rq;
     const struct message_type *type = rq->handler->response;
     const int16_t version = rq->answer_version_0 ? 0 : rq->version;
-    struct reader r = reader_of(ask->bytes.data + FRAME_LENGTH_BYTES, ask->bytes.size - FRAME_LENGTH_BYTES);
+    struct reader r =
+        reader_of(ask->bytes.data + FRAME_LENGTH_BYTES, ask->bytes.size - FRAME_LENGTH_BYTES);
     int32_t correlation_id;
     void *m;
 
@@ -330,7 +335,8 @@ static bool all_led(struct node_world *w, struct uuid topic, int partitions)
     return true;
 }
 
-struct uuid node_world_topic(struct node_world *w, const char *name, int partitions, const char *const *settings)
+struct uuid node_world_topic(struct node_world *w, const char *name, int partitions,
+                             const char *const *settings)
 {
     struct create_topics_request_creatable_topic_config configs[8];
     struct create_topics_request_creatable_topic topic;
@@ -364,7 +370,8 @@ struct uuid node_world_topic(struct node_world *w, const char *name, int partiti
     return id;
 }
 
-struct bytes_mut node_world_batch(struct node_world *w, int count, size_t size, int64_t timestamp_ms)
+struct bytes_mut node_world_batch(struct node_world *w, int count, size_t size,
+                                  int64_t timestamp_ms)
 {
     struct bytes_mut batch = {0};
     uint8_t *value = malloc(size + 1);
@@ -374,17 +381,19 @@ struct bytes_mut node_world_batch(struct node_world *w, int count, size_t size, 
     record_batch_builder_begin(&w->builder, &RECORD_BATCH_HEAD_PLAIN);
     for (int i = 0; i < count; i++)
         record_batch_builder_append(
-            &w->builder, &(struct record_content){.timestamp_ms = timestamp_ms, .value = {value, size}});
+            &w->builder,
+            &(struct record_content){.timestamp_ms = timestamp_ms, .value = {value, size}});
     CHECK(!status_failed(record_batch_builder_finish(&w->builder, NULL, &batch)));
     free(value);
     return (struct bytes_mut){memcpy(malloc(batch.size), batch.data, batch.size), batch.size};
 }
 
-enum kerr node_world_produce(struct node_world *w, const char *topic, int32_t index, int16_t acks, int count,
-                             size_t size)
+enum kerr node_world_produce(struct node_world *w, const char *topic, int32_t index, int16_t acks,
+                             int count, size_t size)
 {
     struct bytes_mut batch = node_world_batch(w, count, size, clock_wall_ms(&w->loop.clock));
-    struct produce_request_partition_produce_data partition = {index, {batch.data, batch.size, NULL}};
+    struct produce_request_partition_produce_data partition = {index,
+                                                               {batch.data, batch.size, NULL}};
     struct produce_request_topic_produce_data data;
     const struct produce_response *answer;
     struct produce_request m;

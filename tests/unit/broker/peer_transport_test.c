@@ -113,7 +113,8 @@ static void on_answered(struct transport_request *r, struct status result, struc
         ask(a->world, a->then, "then");
 }
 
-static void ask_port(struct world *w, struct asked *a, const char *body, uint16_t port, int64_t timeout_us)
+static void ask_port(struct world *w, struct asked *a, const char *body, uint16_t port,
+                     int64_t timeout_us)
 {
     struct transport_node node = {2, STR("127.0.0.1"), port};
     struct bytes_mut owned = {(uint8_t *)strdup(body), strlen(body)};
@@ -178,7 +179,8 @@ static struct request_head read_request(struct world *w, int fd, char *out, size
     return head;
 }
 
-static void answer_raw(int fd, int16_t key, int16_t version, int32_t correlation_id, const void *body, size_t size)
+static void answer_raw(int fd, int16_t key, int16_t version, int32_t correlation_id,
+                       const void *body, size_t size)
 {
     struct writer w;
     struct frame_start start;
@@ -397,7 +399,9 @@ static void answer_that_makes_no_sense_closes_the_link(void **state)
     const struct {
         const uint8_t *data;
         size_t size;
-    } answers[] = {{garbage, sizeof garbage}, {other, sizeof other}, {(const uint8_t[]){0, 0, 0, 0}, 4},
+    } answers[] = {{garbage, sizeof garbage},
+                   {other, sizeof other},
+                   {(const uint8_t[]){0, 0, 0, 0}, 4},
                    {(const uint8_t[]){0xff, 0xff, 0xff, 0xff}, 4}};
     (void)state;
 
@@ -410,7 +414,8 @@ static void answer_that_makes_no_sense_closes_the_link(void **state)
         fd = accept_link(&w);
         greet(&w, fd);
         expect_request(&w, fd, "x", NULL);
-        assert_int_equal(send(fd, answers[i].data, answers[i].size, MSG_NOSIGNAL), (ssize_t)answers[i].size);
+        assert_int_equal(send(fd, answers[i].data, answers[i].size, MSG_NOSIGNAL),
+                         (ssize_t)answers[i].size);
         wait_answered(&w, &a);
         assert_int_equal(a.result.code, KERR_NETWORK_EXCEPTION);
         close(fd);
@@ -443,7 +448,8 @@ static void trickled_answer_arrives_whole(void **state)
     struct asked a = {0};
     char said[64];
     struct request_head head;
-    uint8_t frame[] = {0, 0, 0, 8, 0, 0, 0, 0, 0, 'a', 'b', 'c'}; /* header v1: a tag count after the id */
+    /* header v1: a tag count after the id */
+    uint8_t frame[] = {0, 0, 0, 8, 0, 0, 0, 0, 0, 'a', 'b', 'c'};
     int fd;
     (void)state;
 
@@ -487,7 +493,8 @@ static void cancelled_request_is_never_told_and_its_link_lives_on(void **state)
     world_end(&w);
 }
 
-/* Else a fetcher that changes its mind would have a link more each time, and its session on none of them. */
+/* Else a fetcher that changes its mind would have a link more each time, and its session on none of
+ * them. */
 static void link_of_a_cancelled_request_is_closed_when_another_one_is_opened(void **state)
 {
     struct world w = world_new();
@@ -534,7 +541,8 @@ static void node_without_an_address_is_a_failure(void **state)
     struct bytes_mut body = {(uint8_t *)strdup("x"), 1};
     (void)state;
 
-    a.request = (struct transport_request){.answered = on_answered, .api_key = KEY, .api_version = VERSION};
+    a.request =
+        (struct transport_request){.answered = on_answered, .api_key = KEY, .api_version = VERSION};
     transport_send(peer_transport_base(w.transport), &node, &a.request, body, TIMEOUT_US);
     wait_answered(&w, &a);
     assert_int_equal(a.result.code, KERR_NETWORK_EXCEPTION);
@@ -550,7 +558,8 @@ static void node_named_by_a_host_name_is_looked_up(void **state)
     int fd;
     (void)state;
 
-    a.request = (struct transport_request){.answered = on_answered, .api_key = KEY, .api_version = VERSION};
+    a.request =
+        (struct transport_request){.answered = on_answered, .api_key = KEY, .api_version = VERSION};
     transport_send(peer_transport_base(w.transport), &node, &a.request, body, TIMEOUT_US);
     fd = accept_link(&w);
     greet(&w, fd);

@@ -6,9 +6,10 @@
 
 #include "tests/unit/test.h"
 
-/* As org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder has it: the version, then compact
- * strings, a flag, no tagged fields. */
-static const uint8_t anonymous[] = {0, 0, 5, 'U', 's', 'e', 'r', 10, 'A', 'N', 'O', 'N', 'Y', 'M', 'O', 'U', 'S', 0, 0};
+/* As org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder has it: the
+ * version, then compact strings, a flag, no tagged fields. */
+static const uint8_t anonymous[] = {0,   0,   5,   'U', 's', 'e', 'r', 10, 'A', 'N',
+                                    'O', 'N', 'Y', 'M', 'O', 'U', 'S', 0,  0};
 
 static void anonymous_is_written_as_apache_kafka_writes_it(void **state)
 {

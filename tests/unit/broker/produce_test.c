@@ -1,4 +1,5 @@
-/* Produce on a whole node: through the shards and back, what is acknowledged when, and what is refused. */
+/* Produce on a whole node: through the shards and back, what is acknowledged when, and what is
+ * refused. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -29,7 +30,8 @@ static void call_init(struct node_world *w, struct call *c, int count, int16_t a
     produce_request_init(&c->m);
     produce_request_topic_produce_data_init(&c->topic);
     for (int i = 0; i < count; i++)
-        c->partitions[i] = (struct produce_request_partition_produce_data){i, {c->batch.data, c->batch.size, NULL}};
+        c->partitions[i] = (struct produce_request_partition_produce_data){
+            i, {c->batch.data, c->batch.size, NULL}};
     c->topic.name = STR(TOPIC);
     c->topic.partition_data = c->partitions;
     c->topic.partition_data_count = (size_t)count;
@@ -44,7 +46,8 @@ static void call_send(struct node_world *w, struct call *c, int16_t version)
     node_world_send(w, &c->ask, API_PRODUCE, version, &c->m);
 }
 
-static const struct produce_response_partition_produce_response *call_wait(struct node_world *w, struct call *c)
+static const struct produce_response_partition_produce_response *call_wait(struct node_world *w,
+                                                                           struct call *c)
 {
     const struct produce_response *answer = node_world_wait(w, &c->ask, 2000);
 
@@ -193,7 +196,8 @@ static void unknown_topics_are_refused_by_name_and_by_id(void **state)
         c.topic.name = STR("");
         c.topic.topic_id = known ? topic : (struct uuid){{7}};
         call_send(&w, &c, 13);
-        assert_int_equal(call_wait(&w, &c)[0].error_code, known ? KERR_NONE : KERR_UNKNOWN_TOPIC_ID);
+        assert_int_equal(call_wait(&w, &c)[0].error_code,
+                         known ? KERR_NONE : KERR_UNKNOWN_TOPIC_ID);
         call_free(&c);
     }
     node_world_free(&w);
@@ -209,11 +213,14 @@ static void failed_flush_is_told_to_all_who_wait(void **state)
     begin(&w);
     call_init(&w, &a, 1, -1);
     call_init(&w, &b, 1, -1);
-    files_sim_fail(w.files, &(struct files_fault){
-                                .call = FILES_CALL_SYNC, .prefix = "./trivet-data/t-0", .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC,
+                                                  .prefix = "./trivet-data/t-0",
+                                                  .sys_errno = EIO});
+    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC,
+                                                  .prefix = "trivet-data/t-0",
+                                                  .sys_errno = EIO});
     files_sim_fail(w.files,
-                   &(struct files_fault){.call = FILES_CALL_SYNC, .prefix = "trivet-data/t-0", .sys_errno = EIO});
-    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
+                   &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
     call_send(&w, &a, VERSION);
     call_send(&w, &b, VERSION);
     assert_int_equal(call_wait(&w, &a)[0].error_code, KERR_KAFKA_STORAGE_ERROR);
@@ -264,8 +271,8 @@ static enum kerr produce_sequence(struct node_world *w, uint8_t sequence)
     return code;
 }
 
-/* It may have been deposed while it was paused or cut off, and lack what its successor has: for librdkafka a sequence out of
- * order is the end of the producer. */
+/* It may have been deposed while it was paused or cut off, and lack what its successor has: for
+ * librdkafka a sequence out of order is the end of the producer. */
 static void leader_in_doubt_does_not_judge_sequences(void **state)
 {
     static struct node_world w;

@@ -86,7 +86,8 @@ static struct told *tell(struct follow_world *f, int32_t index, enum kerr code)
 }
 
 /* `count` records at offset, of that epoch. */
-static void with_records(struct follow_world *f, struct told *t, int64_t offset, int32_t epoch, int count)
+static void with_records(struct follow_world *f, struct told *t, int64_t offset, int32_t epoch,
+                         int count)
 {
     t->records = node_world_batch(&f->w, count, 30, 1000);
     record_batch_set_base_offset(t->records.data, offset);
@@ -191,7 +192,8 @@ static void new_partition_is_asked_for_at_once(void **state)
     m = scripted_leader_fetch(&f.l, ROUND_MS);
     assert_int_equal(m->topics_count, 0);
     before = f.l.cancelled;
-    other = scripted_leader_topic(&f.l, "others", 2, NULL); /* one of them on the shard that fetches */
+    /* one of them on the shard that fetches */
+    other = scripted_leader_topic(&f.l, "others", 2, NULL);
     assert_true(f.l.cancelled > before);
     assert_non_null(node_world_partition(&f.w, other, 0));
     assert_int_equal(scripted_leader_waiting(&f.l, API_FETCH), 2);

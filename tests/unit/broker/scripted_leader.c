@@ -14,8 +14,8 @@
 
 /* ---- the transport ---- */
 
-static void scripted_send(struct transport *t, const struct transport_node *node, struct transport_request *r,
-                          struct bytes_mut body, int64_t timeout_us)
+static void scripted_send(struct transport *t, const struct transport_node *node,
+                          struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct scripted_leader *l = (struct scripted_leader *)t;
     size_t at = 0;
@@ -143,7 +143,8 @@ const struct fetch_request *scripted_leader_fetch(struct scripted_leader *l, int
     return &l->fetch;
 }
 
-const struct list_offsets_request *scripted_leader_list_offsets(struct scripted_leader *l, int64_t ms)
+const struct list_offsets_request *scripted_leader_list_offsets(struct scripted_leader *l,
+                                                                int64_t ms)
 {
     struct scripted_asked *a = asked_wait(l, LIST_OFFSETS_REQUEST_KEY, ms);
     struct reader r;
@@ -167,7 +168,8 @@ size_t scripted_leader_waiting(const struct scripted_leader *l, int16_t key)
 
 /* ---- what is answered ---- */
 
-static void asked_answer(struct scripted_leader *l, int16_t key, struct status result, struct bytes body)
+static void asked_answer(struct scripted_leader *l, int16_t key, struct status result,
+                         struct bytes body)
 {
     struct scripted_asked *a = asked_find(l, key);
     struct transport_request *r;
@@ -185,8 +187,9 @@ void scripted_leader_answer(struct scripted_leader *l, int16_t key, const void *
 
     CHECK(a);
     writer_init(&w, ANSWER_BYTES_MAX);
-    CHECK(key == FETCH_REQUEST_KEY ? fetch_response_encode(message, &w, a->request->api_version)
-                                   : list_offsets_response_encode(message, &w, a->request->api_version));
+    CHECK(key == FETCH_REQUEST_KEY
+              ? fetch_response_encode(message, &w, a->request->api_version)
+              : list_offsets_response_encode(message, &w, a->request->api_version));
     asked_answer(l, key, STATUS_OK, (struct bytes){w.data, w.size});
     writer_free(&w);
 }

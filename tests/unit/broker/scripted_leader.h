@@ -1,8 +1,8 @@
 #ifndef TESTS_UNIT_BROKER_SCRIPTED_LEADER_H
 #define TESTS_UNIT_BROKER_SCRIPTED_LEADER_H
 
-/* Node 2 as a leader that the node of a node_world follows: its requests arrive here instead of at a socket, and the
- * test answers them. Nothing here is cmocka's: a fuzz target uses it too. */
+/* Node 2 as a leader that the node of a node_world follows: its requests arrive here instead of at
+ * a socket, and the test answers them. Nothing here is cmocka's: a fuzz target uses it too. */
 
 #include "protocol/messages/fetch.h"
 #include "protocol/messages/list_offsets.h"
@@ -40,9 +40,11 @@ void scripted_leader_free(struct scripted_leader *l);
 struct uuid scripted_leader_topic(struct scripted_leader *l, const char *name, int partitions,
                                   const char *const *settings);
 
-/* The request of that API that waits, within ms; NULL: there is none. Decoded until the next one. */
+/* The request of that API that waits, within ms; NULL: there is none. Decoded until the next
+ * one. */
 const struct fetch_request *scripted_leader_fetch(struct scripted_leader *l, int64_t ms);
-const struct list_offsets_request *scripted_leader_list_offsets(struct scripted_leader *l, int64_t ms);
+const struct list_offsets_request *scripted_leader_list_offsets(struct scripted_leader *l,
+                                                                int64_t ms);
 size_t scripted_leader_waiting(const struct scripted_leader *l, int16_t key);
 
 /* Answers the oldest request of that API that waits. */

@@ -13,7 +13,8 @@
 
 void second_broker_register(struct second_broker *b, struct node_world *w)
 {
-    struct broker_registration_request_listener listener = {str_from("PLAINTEXT"), str_from("localhost"), 9, 0};
+    struct broker_registration_request_listener listener = {str_from("PLAINTEXT"),
+                                                            str_from("localhost"), 9, 0};
     struct broker_registration_request_feature features[FEATURES_MAX];
     struct uuid log_dir = {{7, 7, 7}};
     size_t count;
@@ -25,7 +26,8 @@ void second_broker_register(struct second_broker *b, struct node_world *w)
 
     CHECK(count <= FEATURES_MAX);
     for (size_t i = 0; i < count; i++)
-        features[i] = (struct broker_registration_request_feature){ranges[i].name, ranges[i].min, ranges[i].max};
+        features[i] = (struct broker_registration_request_feature){ranges[i].name, ranges[i].min,
+                                                                   ranges[i].max};
     broker_registration_request_init(&m);
     m.broker_id = SECOND_BROKER;
     m.cluster_id = str_from("5L6g3nShT-eMCtK--X86sw");
@@ -62,7 +64,8 @@ void second_broker_live(struct second_broker *b, int64_t ms)
     }
 }
 
-void second_broker_send_fetch(struct second_broker *b, struct uuid topic, int64_t offset, int32_t max_wait_ms)
+void second_broker_send_fetch(struct second_broker *b, struct uuid topic, int64_t offset,
+                              int32_t max_wait_ms)
 {
     fetch_request_init(&b->m);
     fetch_request_partition_init(&b->partition);
@@ -84,7 +87,8 @@ void second_broker_send_fetch(struct second_broker *b, struct uuid topic, int64_
     node_world_send(b->w, &b->ask, API_FETCH, 17, &b->m);
 }
 
-const struct fetch_response_partition_data *second_broker_fetched(struct second_broker *b, int64_t ms)
+const struct fetch_response_partition_data *second_broker_fetched(struct second_broker *b,
+                                                                  int64_t ms)
 {
     const struct fetch_response *answer = node_world_wait(b->w, &b->ask, ms);
 
@@ -109,7 +113,8 @@ enum kerr second_broker_fetch(struct second_broker *b, struct uuid topic, int64_
     return code;
 }
 
-struct uuid second_broker_topic(struct second_broker *b, const char *name, const char *const *settings)
+struct uuid second_broker_topic(struct second_broker *b, const char *name,
+                                const char *const *settings)
 {
     struct create_topics_request_creatable_topic_config configs[8];
     struct create_topics_request_creatable_replica_assignment assignment;

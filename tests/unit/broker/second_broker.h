@@ -11,7 +11,7 @@
 struct second_broker {
     struct node_world *w;
     int64_t epoch;
-    int64_t log_start; /* its fetches say so */
+    int64_t log_start;   /* its fetches say so */
     struct node_ask ask; /* its fetch */
     struct fetch_request_partition partition;
     struct fetch_request_topic topic;
@@ -24,14 +24,18 @@ void second_broker_register(struct second_broker *b, struct node_world *w);
 void second_broker_live(struct second_broker *b, int64_t ms);
 
 /* Fetches partition 0 as a replica that has all below offset. */
-void second_broker_send_fetch(struct second_broker *b, struct uuid topic, int64_t offset, int32_t max_wait_ms);
+void second_broker_send_fetch(struct second_broker *b, struct uuid topic, int64_t offset,
+                              int32_t max_wait_ms);
 /* The answer, once it came; NULL: it has not. Then second_broker_end_fetch. */
-const struct fetch_response_partition_data *second_broker_fetched(struct second_broker *b, int64_t ms);
+const struct fetch_response_partition_data *second_broker_fetched(struct second_broker *b,
+                                                                  int64_t ms);
 void second_broker_end_fetch(struct second_broker *b);
 /* All of it, without waiting; the error code. */
 enum kerr second_broker_fetch(struct second_broker *b, struct uuid topic, int64_t offset);
 
-/* A topic of one partition on nodes 1 and 2, led by 1. Node 2 is not fenced. settings as of node_world_topic. */
-struct uuid second_broker_topic(struct second_broker *b, const char *name, const char *const *settings);
+/* A topic of one partition on nodes 1 and 2, led by 1. Node 2 is not fenced. settings as of
+ * node_world_topic. */
+struct uuid second_broker_topic(struct second_broker *b, const char *name,
+                                const char *const *settings);
 
 #endif

@@ -416,8 +416,10 @@ static void a_forgotten_partition_leaves_no_offsets_behind(void **state)
     world_free(w);
 }
 
-/* Until a round of checkpoints is on the disk a crash could bring back the old folder, or the old offsets. */
-static void a_partition_is_placed_again_only_after_a_round_that_began_after_it_was_let_go(void **state)
+/* Until a round of checkpoints is on the disk a crash could bring back the old folder, or the old
+ * offsets. */
+static void
+a_partition_is_placed_again_only_after_a_round_that_began_after_it_was_let_go(void **state)
 {
     struct world *w = world_new(1);
 
@@ -715,8 +717,8 @@ static void after_a_crash_the_recorded_epoch_is_told(void **state)
     world_free(w);
 }
 
-/* After a restart of the machine a process may die before it has recovered all logs: the next one on the same boot
- * may not take what lies there for what the page cache kept. */
+/* After a restart of the machine a process may die before it has recovered all logs: the next one
+ * on the same boot may not take what lies there for what the page cache kept. */
 static void the_boot_counts_as_the_same_only_after_recovery(void **state)
 {
     struct world *w = world_new(2);
@@ -766,7 +768,8 @@ static uint64_t directory_syncs(struct world *w)
     return files_sim_calls(w->files, FILES_CALL_SYNC_DIRECTORY);
 }
 
-/* A round of checkpoints with nothing new to say touches the disk only for the names of what was deleted. */
+/* A round of checkpoints with nothing new to say touches the disk only for the names of what was
+ * deleted. */
 static void a_round_without_news_makes_names_durable_all_the_same(void **state)
 {
     struct world *w = world_new(1);
@@ -827,7 +830,8 @@ int main(void)
         cmocka_unit_test(a_new_partition_goes_where_the_fewest_are),
         cmocka_unit_test(partitions_are_found_where_the_run_before_left_them),
         cmocka_unit_test(a_forgotten_partition_leaves_no_offsets_behind),
-        cmocka_unit_test(a_partition_is_placed_again_only_after_a_round_that_began_after_it_was_let_go),
+        cmocka_unit_test(
+            a_partition_is_placed_again_only_after_a_round_that_began_after_it_was_let_go),
         cmocka_unit_test(a_partition_let_go_in_a_directory_that_failed_is_placed_nowhere_else),
         cmocka_unit_test(a_partition_is_not_made_where_the_checkpoints_know_an_older_one),
         cmocka_unit_test(the_folder_of_another_topic_of_that_name_is_set_aside),

@@ -1,4 +1,5 @@
-/* Questions for leaders while a broker has just gone: they wait for the controller's word, but not for long. */
+/* Questions for leaders while a broker has just gone: they wait for the controller's word, but not
+ * for long. */
 #include "tests/unit/test.h"
 
 #include "broker/shard.h"
@@ -6,7 +7,7 @@
 #include "protocol/messages/metadata.h"
 #include "tests/unit/broker/second_broker.h"
 
-#define UNSURE_MS (UNSURE_US / 1000)
+#define UNSURE_MS        (UNSURE_US / 1000)
 #define METADATA_VERSION 9
 
 static void begin(struct node_world *w, struct second_broker *b)

@@ -1,4 +1,5 @@
-/* What a quick start left unchecked is checked in the background: step by step, one log at a time in a directory. */
+/* What a quick start left unchecked is checked in the background: step by step, one log at a time
+ * in a directory. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -11,9 +12,9 @@
 #include "tests/unit/replication/test_loop.h"
 #include "tests/unit/storage/log_world.h"
 
-#define LOGS       4
-#define LOG_BYTES  (14 << 20) /* three steps */
-#define SHARDS     2
+#define LOGS      4
+#define LOG_BYTES (14 << 20) /* three steps */
+#define SHARDS    2
 
 /* Shards on one loop, each with a verify of its own; logs 0 and 1 belong to the first. */
 struct verify_world {
@@ -79,8 +80,9 @@ static void write_log(struct verify_world *v, int log)
 
     v->w.log = open_log(v, log, LOG_TRUST_CLEAN);
     while (log_size_bytes(v->w.log) < LOG_BYTES)
-        assert_false(status_failed(log_append_as_leader(v->w.log, world_batch(&v->w, 1, 60000, v->w.now_ms), 0,
-                                                        LOG_ORIGIN_CLIENT, &out, NULL)));
+        assert_false(
+            status_failed(log_append_as_leader(v->w.log, world_batch(&v->w, 1, 60000, v->w.now_ms),
+                                               0, LOG_ORIGIN_CLIENT, &out, NULL)));
     world_close(&v->w, false);
 }
 
@@ -205,7 +207,8 @@ static void after_each_step_there_is_a_pause(void **state)
     end(&v);
 }
 
-/* The recovery point stays where the unchecked part begins, so that a kill meanwhile forgets nothing. */
+/* The recovery point stays where the unchecked part begins, so that a kill meanwhile forgets
+ * nothing. */
 static void recovery_point_waits_for_the_check(void **state)
 {
     static struct verify_world v;
@@ -270,7 +273,8 @@ static void nothing_is_checked_after_a_clean_stop(void **state)
     end(&v);
 }
 
-/* A partition may go at any moment: while its step is in the pool, in its pause, or before its turn. */
+/* A partition may go at any moment: while its step is in the pool, in its pause, or before its
+ * turn. */
 static void partition_may_go_while_its_log_is_checked(void **state)
 {
     static struct verify_world v;

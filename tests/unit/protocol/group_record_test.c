@@ -4,7 +4,8 @@
 
 #include "protocol/group_record.h"
 
-/* Kafka's own bytes of every type: tests/vectors, "group-records". Here is what stands around them. */
+/* Kafka's own bytes of every type: tests/vectors, "group-records". Here is what stands around
+ * them. */
 
 struct world {
     struct arena arena;
@@ -91,7 +92,8 @@ static void a_committed_offset_is_written_in_version_4_as_kafka_4_4_does(void **
     assert_true(uuid_equal(again.value.offset_commit.topic_id, r.value.offset_commit.topic_id));
 }
 
-/* Only version 1 can carry it: clients of OffsetCommit 2 to 4 may still say how long an offset is to be kept. */
+/* Only version 1 can carry it: clients of OffsetCommit 2 to 4 may still say how long an offset is
+ * to be kept. */
 static void an_offset_with_its_own_expiry_is_written_in_version_1(void **state)
 {
     struct world *w = *state;
@@ -179,21 +181,24 @@ static void every_type_has_a_name_a_group_and_comes_back(void **state)
     assert_int_equal(types, 22);
 }
 
-/* What Apache Kafka 4.4.0 wrote of a member of the new protocol: that it is no classic one is a tagged struct that is
- * null, marked by a varint of 0 and not by the byte -1 of other structs. The vectors have no such null. */
+/* What Apache Kafka 4.4.0 wrote of a member of the new protocol: that it is no classic one is a
+ * tagged struct that is null, marked by a varint of 0 and not by the byte -1 of other structs. The
+ * vectors have no such null. */
 static void a_member_that_is_not_classic_is_written_as_kafka_does(void **state)
 {
     static const uint8_t key[] = "\0\5\0\5new-g\0\x16_SkZSXooQ7yuLJhuf2Jt8g";
     static const uint8_t value[] = {
-        0x00, 0x00, 0x00, 0x00, 0x11, 0x63, 0x6f, 0x6e, 0x73, 0x6f, 0x6c, 0x65, 0x2d, 0x63, 0x6f, 0x6e, 0x73,
-        0x75, 0x6d, 0x65, 0x72, 0x0b, 0x2f, 0x31, 0x32, 0x37, 0x2e, 0x30, 0x2e, 0x30, 0x2e, 0x31, 0x02, 0x07,
-        0x6f, 0x72, 0x64, 0x65, 0x72, 0x73, 0x01, 0x00, 0x04, 0x93, 0xe0, 0x00, 0x01, 0x00, 0x01, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x11, 0x63, 0x6f, 0x6e, 0x73, 0x6f, 0x6c, 0x65, 0x2d,
+        0x63, 0x6f, 0x6e, 0x73, 0x75, 0x6d, 0x65, 0x72, 0x0b, 0x2f, 0x31, 0x32, 0x37,
+        0x2e, 0x30, 0x2e, 0x30, 0x2e, 0x31, 0x02, 0x07, 0x6f, 0x72, 0x64, 0x65, 0x72,
+        0x73, 0x01, 0x00, 0x04, 0x93, 0xe0, 0x00, 0x01, 0x00, 0x01, 0x00,
     };
     const struct bytes kafkas = {value, sizeof value};
     struct world *w = *state;
     struct group_record r;
 
-    assert_int_equal(group_record_decode(&r, (struct bytes){key, sizeof key - 1}, kafkas, &w->arena), KERR_NONE);
+    assert_int_equal(
+        group_record_decode(&r, (struct bytes){key, sizeof key - 1}, kafkas, &w->arena), KERR_NONE);
     assert_null(r.value.consumer_group_member_metadata.classic_member_metadata);
     assert_int_equal(r.value.consumer_group_member_metadata.rebalance_timeout_ms, 300000);
     encode(w, &r);
@@ -214,7 +219,8 @@ static void types_of_the_future_are_unsupported_not_corrupt(void **state)
         writer_reset(&w->key);
         write_int16(&w->key, unknown[i]);
         write_raw(&w->key, "whatever", 8);
-        assert_int_equal(group_record_decode(&r, written(&w->key), no_value, &w->arena), KERR_UNSUPPORTED_VERSION);
+        assert_int_equal(group_record_decode(&r, written(&w->key), no_value, &w->arena),
+                         KERR_UNSUPPORTED_VERSION);
     }
 }
 
@@ -236,7 +242,8 @@ static void a_record_without_a_key_is_corrupt(void **state)
     struct group_record r;
 
     assert_int_equal(group_record_decode(&r, no_value, no_value, &w->arena), KERR_CORRUPT_MESSAGE);
-    assert_int_equal(group_record_decode(&r, WIRE_EMPTY_BYTES, no_value, &w->arena), KERR_CORRUPT_MESSAGE);
+    assert_int_equal(group_record_decode(&r, WIRE_EMPTY_BYTES, no_value, &w->arena),
+                     KERR_CORRUPT_MESSAGE);
 }
 
 /* Cut keys, and cut values; an empty value is no tombstone. */
@@ -281,7 +288,8 @@ static void a_spent_arena_is_a_failure(void **state)
     r.value.consumer_group_regular_expression.topics_count = 2;
     encode(w, &r);
     arena_init(&none, 0);
-    assert_int_equal(group_record_decode(&r, written(&w->key), written(&w->value), &none), KERR_CORRUPT_MESSAGE);
+    assert_int_equal(group_record_decode(&r, written(&w->key), written(&w->value), &none),
+                     KERR_CORRUPT_MESSAGE);
     arena_free(&none);
 }
 

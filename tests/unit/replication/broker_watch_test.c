@@ -20,8 +20,8 @@ struct watch_world {
     size_t refused_count;
 };
 
-static void take_question(struct transport *t, const struct transport_node *node, struct transport_request *r,
-                          struct bytes_mut body, int64_t timeout_us)
+static void take_question(struct transport *t, const struct transport_node *node,
+                          struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct watch_world *w = CONTAINER_OF(t, struct watch_world, transport);
 
@@ -72,7 +72,8 @@ static void look(struct watch_world *w)
 static int set_up(void **state)
 {
     struct watch_world *w = calloc(1, sizeof *w);
-    struct broker_watch_args args = {.loop = &w->loop.loop, .transport = &w->transport, .arg = w, .on_refused = on_refused};
+    struct broker_watch_args args = {
+        .loop = &w->loop.loop, .transport = &w->transport, .arg = w, .on_refused = on_refused};
 
     test_loop_init(&w->loop);
     w->transport.ops = &ops;
@@ -155,8 +156,8 @@ int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        STORY(refused_connection_is_told),         STORY(answer_and_silence_say_nothing),
-        STORY(dropped_connection_is_asked_again),  STORY(unreachable_broker_is_not_asked_for_ever),
+        STORY(refused_connection_is_told),        STORY(answer_and_silence_say_nothing),
+        STORY(dropped_connection_is_asked_again), STORY(unreachable_broker_is_not_asked_for_ever),
         STORY(second_look_waits_for_the_first),
     };
 

@@ -6,7 +6,8 @@
 
 static void leader_change_is_version_0(void **state)
 {
-    static const uint8_t expected[] = {0, 0, 0, 0, 0, 1, 3, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 2, 0, 0, 0, 2, 0, 0};
+    static const uint8_t expected[] = {0, 0, 0, 0, 0, 1, 3, 0, 0, 0, 1, 0,
+                                       0, 0, 0, 2, 0, 2, 0, 0, 0, 2, 0, 0};
     const int32_t voters[] = {1, 2};
     struct arena a;
     struct bytes got;
@@ -25,7 +26,10 @@ static struct voter_set *three_voters(void)
                                         {STR("OTHER"), STR("b.example"), 65535}};
     struct raft_voter voters[] = {
         {.key = {.id = 3, .directory_id = {{3}}}, .kraft_version_max = 1},
-        {.key = {.id = 1, .directory_id = {{1}}}, .endpoints = endpoints, .endpoint_count = 2, .kraft_version_max = 1},
+        {.key = {.id = 1, .directory_id = {{1}}},
+         .endpoints = endpoints,
+         .endpoint_count = 2,
+         .kraft_version_max = 1},
         {.key = {.id = 2, .directory_id = {{2}}}, .endpoints = endpoints, .endpoint_count = 1},
     };
 
@@ -52,7 +56,8 @@ static void voters_go_both_ways(void **state)
     for (size_t size = 0; size < value.size; size++) {
         struct voter_set *none = NULL;
 
-        assert_int_equal(control_read_voters((struct bytes){value.data, size}, &none).code, KERR_CORRUPT_MESSAGE);
+        assert_int_equal(control_read_voters((struct bytes){value.data, size}, &none).code,
+                         KERR_CORRUPT_MESSAGE);
         assert_null(none);
     }
     voter_set_free(read);
@@ -66,7 +71,8 @@ static void counts_larger_than_the_bytes_are_refused(void **state)
     struct voter_set *none = NULL;
 
     (void)state;
-    assert_int_equal(control_read_voters((struct bytes){voters, sizeof voters}, &none).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(control_read_voters((struct bytes){voters, sizeof voters}, &none).code,
+                     KERR_CORRUPT_MESSAGE);
 }
 
 static void no_voters_or_the_same_twice_are_refused(void **state)
@@ -76,8 +82,9 @@ static void no_voters_or_the_same_twice_are_refused(void **state)
     struct voter_set *none = NULL;
 
     (void)state;
-    assert_int_equal(control_read_voters((struct bytes){none_at_all, sizeof none_at_all}, &none).code,
-                     KERR_CORRUPT_MESSAGE);
+    assert_int_equal(
+        control_read_voters((struct bytes){none_at_all, sizeof none_at_all}, &none).code,
+        KERR_CORRUPT_MESSAGE);
     assert_null(voter_set_create(twice, 2));
 }
 
@@ -92,12 +99,14 @@ static void later_versions_are_refused_as_such(void **state)
     (void)state;
     assert_int_equal(control_read_voters((struct bytes){version_1, sizeof version_1}, &none).code,
                      KERR_UNSUPPORTED_VERSION);
-    assert_int_equal(control_read_snapshot_header((struct bytes){version_1, sizeof version_1}, &timestamp).code,
-                     KERR_UNSUPPORTED_VERSION);
+    assert_int_equal(
+        control_read_snapshot_header((struct bytes){version_1, sizeof version_1}, &timestamp).code,
+        KERR_UNSUPPORTED_VERSION);
     assert_int_equal(control_read_snapshot_footer((struct bytes){version_1, sizeof version_1}).code,
                      KERR_UNSUPPORTED_VERSION);
-    assert_int_equal(control_read_kraft_version((struct bytes){level_2, sizeof level_2}, &level).code,
-                     KERR_UNSUPPORTED_VERSION);
+    assert_int_equal(
+        control_read_kraft_version((struct bytes){level_2, sizeof level_2}, &level).code,
+        KERR_UNSUPPORTED_VERSION);
     assert_int_equal(level, -1);
 }
 
@@ -107,8 +116,10 @@ static void null_values_are_refused(void **state)
     int16_t level;
 
     (void)state;
-    assert_int_equal(control_read_voters((struct bytes){NULL, 0}, &none).code, KERR_CORRUPT_MESSAGE);
-    assert_int_equal(control_read_kraft_version((struct bytes){NULL, 0}, &level).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(control_read_voters((struct bytes){NULL, 0}, &none).code,
+                     KERR_CORRUPT_MESSAGE);
+    assert_int_equal(control_read_kraft_version((struct bytes){NULL, 0}, &level).code,
+                     KERR_CORRUPT_MESSAGE);
 }
 
 static void tagged_fields_of_later_versions_are_skipped(void **state)
@@ -117,10 +128,12 @@ static void tagged_fields_of_later_versions_are_skipped(void **state)
     int16_t level = -1;
 
     (void)state;
-    assert_int_equal(control_read_kraft_version((struct bytes){value, sizeof value}, &level).code, KERR_NONE);
+    assert_int_equal(control_read_kraft_version((struct bytes){value, sizeof value}, &level).code,
+                     KERR_NONE);
     assert_int_equal(level, 1);
-    assert_int_equal(control_read_kraft_version((struct bytes){value, sizeof value - 1}, &level).code,
-                     KERR_CORRUPT_MESSAGE);
+    assert_int_equal(
+        control_read_kraft_version((struct bytes){value, sizeof value - 1}, &level).code,
+        KERR_CORRUPT_MESSAGE);
 }
 
 static void spent_arena_gives_no_value(void **state)

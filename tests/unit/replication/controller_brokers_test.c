@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "replication/partition_change.h"
 #include "replication/feature_levels.h"
+#include "replication/partition_change.h"
 #include "tests/unit/replication/controller_world.h"
 
 static int set_up(void **state)
@@ -41,8 +41,8 @@ static enum kerr refused(struct controller_world *w, struct register_broker b)
 
 /* ---- bootstrap ---- */
 
-/* Facts of a live cluster: a transaction of the feature levels and the cluster's min.insync.replicas, then
- * the controller's registration. */
+/* Facts of a live cluster: a transaction of the feature levels and the cluster's
+ * min.insync.replicas, then the controller's registration. */
 static void first_leader_writes_the_bootstrap_records_once(void **state)
 {
     struct controller_world *w = *state;
@@ -54,10 +54,11 @@ static void first_leader_writes_the_bootstrap_records_once(void **state)
         assert_int_equal(w->log[i].data[1], types[i]);
     assert_memory_equal(w->log[1].data + 3, "\x11metadata.version", 17);
     assert_int_equal(metadata_image_feature_level(w->image, STR("metadata.version")), 33);
-    assert_string_equal(config_set_find(metadata_image_configs(w->image, CONFIG_RESOURCE_BROKER, STR("")),
-                                        STR("min.insync.replicas"))
-                            .data,
-                        "1");
+    assert_string_equal(
+        config_set_find(metadata_image_configs(w->image, CONFIG_RESOURCE_BROKER, STR("")),
+                        STR("min.insync.replicas"))
+            .data,
+        "1");
     assert_non_null(metadata_image_controller(w->image, 1));
     before = w->next_offset;
     world_fail_over(w);
@@ -68,7 +69,8 @@ static void transaction_of_a_fallen_leader_is_aborted(void **state)
 {
     struct controller_world *w = *state;
     static const uint8_t begin[] = {1, 23, 0, 0};
-    static const uint8_t topic[] = "\x01\x02\x00\x05half\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01";
+    static const uint8_t topic[] =
+        "\x01\x02\x00\x05half\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01";
     struct bytes values[2] = {{begin, sizeof begin}, {topic, sizeof topic}};
     struct metadata_batch batch = {w->next_offset, 1, w->now_ms, values, 2};
     const struct metadata_image *image;
@@ -145,8 +147,8 @@ static void registrations_that_make_no_sense_are_refused(void **state)
     assert_null(broker(w, 1));
 }
 
-/* What a node says of itself becomes one record: more than a record can hold, or than we have room for while we make it,
- * is refused, and the controller goes on. */
+/* What a node says of itself becomes one record: more than a record can hold, or than we have room
+ * for while we make it, is refused, and the controller goes on. */
 static void registration_that_says_too_much_of_its_node_is_refused(void **state)
 {
     enum { MANY = 2000000 };
@@ -173,7 +175,8 @@ static void registration_that_says_too_much_of_its_node_is_refused(void **state)
     b.features = features;
     b.feature_count = 2000;
     assert_int_equal(refused(w, b), KERR_INVALID_REGISTRATION);
-    r.controller = (struct register_controller){.id = 7, .listeners = listeners, .listener_count = MANY};
+    r.controller =
+        (struct register_controller){.id = 7, .listeners = listeners, .listener_count = MANY};
     assert_int_equal(world_step(w, &r).code, KERR_INVALID_REQUEST);
     assert_null(metadata_image_controller(w->image, 7));
     assert_true(world_join(w, 1) >= 0);
@@ -423,7 +426,8 @@ static void slow_beating_broker_is_never_fenced_falsely(void **state)
     assert_false(broker(w, 1)->fenced);
 }
 
-/* What a new controller gives brokers that it has not heard of: two heartbeats of Apache Kafka's. */
+/* What a new controller gives brokers that it has not heard of: two heartbeats of Apache
+ * Kafka's. */
 #define UNHEARD_MS 4000
 
 static void new_controller_gives_everyone_time_to_be_heard(void **state)
@@ -464,7 +468,8 @@ static void session_of_the_deposed_leader_counts_from_the_last_contact_with_it(v
 
 /* ---- failing fast ---- */
 
-static struct controller_result refuse(struct controller_world *w, int32_t id, int64_t epoch, int64_t asked_ms)
+static struct controller_result refuse(struct controller_world *w, int32_t id, int64_t epoch,
+                                       int64_t asked_ms)
 {
     struct controller_request r = {.operation = CONTROLLER_BROKER_REFUSES};
 
@@ -655,7 +660,8 @@ static bool nobody_may_lead(void *arg, int32_t id)
     return false;
 }
 
-/* It had no leader already when the last of the ISR lost its log: without a name to go by it would never have one again. */
+/* It had no leader already when the last of the ISR lost its log: without a name to go by it would
+ * never have one again. */
 static void last_of_an_isr_without_a_leader_is_remembered(void **state)
 {
     static const int32_t replica = 2;

@@ -24,7 +24,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static enum kerr topic(struct controller_world *w, const char *name, int8_t operation, const char *value)
+static enum kerr topic(struct controller_world *w, const char *name, int8_t operation,
+                       const char *value)
 {
     return world_set_config(w, CONFIG_RESOURCE_TOPIC, "a", name, operation, value).code;
 }
@@ -71,7 +72,8 @@ static void lists_are_appended_to_and_subtracted_from(void **state)
     assert_int_equal(topic(w, "cleanup.policy", CONFIG_APPEND, NULL), KERR_INVALID_CONFIG);
 }
 
-/* A string of the wire, and with it of a record, has 32767 bytes at most: two that fit make one that does not. */
+/* A string of the wire, and with it of a record, has 32767 bytes at most: two that fit make one
+ * that does not. */
 static void list_that_would_outgrow_a_record_is_refused(void **state)
 {
     static char items[30001], more[30001];
@@ -82,14 +84,18 @@ static void list_that_would_outgrow_a_record_is_refused(void **state)
         snprintf(more + i, 11, "%04zu:2000,", i / 10);
     }
     items[29999] = more[29999] = '\0';
-    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_SET, items), KERR_NONE);
-    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_APPEND, more), KERR_INVALID_CONFIG);
+    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_SET, items),
+                     KERR_NONE);
+    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_APPEND, more),
+                     KERR_INVALID_CONFIG);
     assert_int_equal(w->last_count, 0);
     more[1999] = '\0';
-    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_APPEND, more), KERR_NONE);
+    assert_int_equal(topic(w, "leader.replication.throttled.replicas", CONFIG_APPEND, more),
+                     KERR_NONE);
 }
 
-static struct controller_result set_many(struct controller_world *w, const char *prefix, size_t count)
+static struct controller_result set_many(struct controller_world *w, const char *prefix,
+                                         size_t count)
 {
     struct config_change *changes = arena_array(&w->arena, struct config_change, count);
     struct alter_config resource = {CONFIG_RESOURCE_BROKER, STR("1"), changes, count, false};
@@ -100,7 +106,8 @@ static struct controller_result set_many(struct controller_world *w, const char 
         char name[64];
 
         snprintf(name, sizeof name, "%s.%zu", prefix, i);
-        changes[i] = (struct config_change){str_from(arena_strdup(&w->arena, str_from(name))), CONFIG_SET, STR("1")};
+        changes[i] = (struct config_change){str_from(arena_strdup(&w->arena, str_from(name))),
+                                            CONFIG_SET, STR("1")};
     }
     r.alter.resources = &resource;
     r.alter.count = 1;
@@ -108,8 +115,8 @@ static struct controller_result set_many(struct controller_world *w, const char 
     return result.code ? result : r.alter.results[0];
 }
 
-/* Brokers take settings that nobody knows, for plugins: their number is bounded, or one request would hold up the
- * controller, and then every node that reads its records. */
+/* Brokers take settings that nobody knows, for plugins: their number is bounded, or one request
+ * would hold up the controller, and then every node that reads its records. */
 static void settings_of_a_request_and_of_a_resource_are_bounded(void **state)
 {
     struct controller_world *w = *state;
@@ -130,12 +137,15 @@ static void bad_values_names_and_operations_are_refused(void **state)
     assert_int_equal(topic(w, "retention.ms", CONFIG_SET, NULL), KERR_INVALID_CONFIG);
     assert_int_equal(topic(w, "retention.years", CONFIG_SET, "1"), KERR_INVALID_CONFIG);
     assert_int_equal(topic(w, "retention.ms", 9, "1"), KERR_INVALID_REQUEST);
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_TOPIC, "none", "retention.ms", CONFIG_SET, "1").code,
-                     KERR_UNKNOWN_TOPIC_OR_PARTITION);
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_TOPIC, "", "retention.ms", CONFIG_SET, "1").code,
-                     KERR_INVALID_REQUEST);
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_BROKER, "x", "log.retention.ms", CONFIG_SET, "1").code,
-                     KERR_INVALID_REQUEST);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_TOPIC, "none", "retention.ms", CONFIG_SET, "1").code,
+        KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_TOPIC, "", "retention.ms", CONFIG_SET, "1").code,
+        KERR_INVALID_REQUEST);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "x", "log.retention.ms", CONFIG_SET, "1").code,
+        KERR_INVALID_REQUEST);
     assert_int_equal(world_set_config(w, 77, "x", "y", CONFIG_SET, "1").code, KERR_INVALID_REQUEST);
 }
 
@@ -203,7 +213,8 @@ static void old_alter_configs_refuses_null_and_bad_values_as_a_whole(void **stat
     r.alter.count = 1;
     world_step(w, &r);
     assert_int_equal(r.alter.results[0].code, KERR_INVALID_REQUEST);
-    assert_string_equal(r.alter.results[0].message, "Null value not supported for : segment.ms, segment.bytes");
+    assert_string_equal(r.alter.results[0].message,
+                        "Null value not supported for : segment.ms, segment.bytes");
     changes[1].value = STR("soon");
     q.change_count = 2;
     world_step(w, &r);
@@ -239,14 +250,20 @@ static void brokers_settings_lie_behind_those_of_topics(void **state)
     world_create(w, "b", 1, 1);
     topic(w, "retention.ms", CONFIG_SET, "77");
     assert_int_equal(
-        world_set_config(w, CONFIG_RESOURCE_BROKER, "", "log.retention.ms", CONFIG_SET, "1000").code, KERR_NONE);
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "", "log.retention.ms", CONFIG_SET, "1000")
+            .code,
+        KERR_NONE);
     assert_int_equal(log_of(w)->retention_ms, 77);
     assert_int_equal(world_topic(w, "b")->config->settings.log.retention_ms, 1000);
     assert_int_equal(
-        world_set_config(w, CONFIG_RESOURCE_BROKER, "1", "log.retention.ms", CONFIG_SET, "2000").code, KERR_NONE);
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "1", "log.retention.ms", CONFIG_SET, "2000")
+            .code,
+        KERR_NONE);
     assert_int_equal(world_topic(w, "b")->config->settings.log.retention_ms, 2000);
     assert_int_equal(
-        world_set_config(w, CONFIG_RESOURCE_BROKER, "2", "log.retention.ms", CONFIG_SET, "3000").code, KERR_NONE);
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "2", "log.retention.ms", CONFIG_SET, "3000")
+            .code,
+        KERR_NONE);
     assert_int_equal(world_topic(w, "b")->config->settings.log.retention_ms, 2000);
 }
 
@@ -254,8 +271,9 @@ static void fixed_broker_settings_cannot_be_changed_while_running(void **state)
 {
     struct controller_world *w = *state;
 
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_BROKER, "1", "node.id", CONFIG_SET, "2").code,
-                     KERR_INVALID_REQUEST);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "1", "node.id", CONFIG_SET, "2").code,
+        KERR_INVALID_REQUEST);
 }
 
 /* KIP-966 */
@@ -265,11 +283,17 @@ static void changing_the_minimum_forgets_who_was_eligible(void **state)
 
     world_join(w, 2);
     world_create_on(w, "b", IDS(1, 2));
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_TOPIC, "b", "min.insync.replicas", CONFIG_SET, "2").code, KERR_NONE);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_TOPIC, "b", "min.insync.replicas", CONFIG_SET, "2")
+            .code,
+        KERR_NONE);
     world_fence(w, 2);
     assert_ids(world_partition(w, "b", 0)->isr, 1);
     assert_ids(world_partition(w, "b", 0)->elr, 2);
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_TOPIC, "b", "min.insync.replicas", CONFIG_SET, "1").code, KERR_NONE);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_TOPIC, "b", "min.insync.replicas", CONFIG_SET, "1")
+            .code,
+        KERR_NONE);
     assert_int_equal(w->log[w->next_offset - 1].data[1], 28);
     assert_int_equal(world_partition(w, "b", 0)->elr.count, 0);
     assert_int_equal(world_topic(w, "b")->config->settings.min_insync_replicas, 1);
@@ -284,8 +308,9 @@ static void changing_the_minimum_leaves_a_partition_without_a_leader_its_claim(v
 
     for (int i = 0; i < 2; i++) {
         world_pass(w, 9000); /* the only broker falls silent */
-        assert_int_equal(world_set_config(w, i == 0 ? CONFIG_RESOURCE_TOPIC : CONFIG_RESOURCE_BROKER, resources[i],
-                                          "min.insync.replicas", CONFIG_SET, "2")
+        assert_int_equal(world_set_config(w,
+                                          i == 0 ? CONFIG_RESOURCE_TOPIC : CONFIG_RESOURCE_BROKER,
+                                          resources[i], "min.insync.replicas", CONFIG_SET, "2")
                              .code,
                          KERR_NONE);
         p = world_partition(w, "a", 0);
@@ -303,12 +328,18 @@ static void minimum_is_one_for_all_brokers(void **state)
 {
     struct controller_world *w = *state;
 
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_BROKER, "1", "min.insync.replicas", CONFIG_SET, "2").code,
-                     KERR_INVALID_CONFIG);
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_BROKER, "", "min.insync.replicas", CONFIG_DELETE, NULL).code,
-                     KERR_INVALID_CONFIG);
-    assert_int_equal(world_set_config(w, CONFIG_RESOURCE_BROKER, "", "min.insync.replicas", CONFIG_SET, "2").code,
-                     KERR_NONE);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "1", "min.insync.replicas", CONFIG_SET, "2")
+            .code,
+        KERR_INVALID_CONFIG);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "", "min.insync.replicas", CONFIG_DELETE, NULL)
+            .code,
+        KERR_INVALID_CONFIG);
+    assert_int_equal(
+        world_set_config(w, CONFIG_RESOURCE_BROKER, "", "min.insync.replicas", CONFIG_SET, "2")
+            .code,
+        KERR_NONE);
     assert_int_equal(world_topic(w, "a")->config->settings.min_insync_replicas, 2);
 }
 

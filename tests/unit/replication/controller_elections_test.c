@@ -108,7 +108,8 @@ static void who_leaves_an_isr_below_the_minimum_may_lead_again(void **state)
     assert_int_equal(world_partition(w, "t", 0)->elr.count, 0);
 }
 
-static void broker_in_controlled_shutdown_hands_over_and_may_not_come_back_into_the_isr(void **state)
+static void
+broker_in_controlled_shutdown_hands_over_and_may_not_come_back_into_the_isr(void **state)
 {
     struct controller_world *w = *state;
     struct broker_heartbeat bye;
@@ -151,7 +152,8 @@ static void with_permission_any_replica_alive_leads_and_must_recover(void **stat
     const struct metadata_partition *p;
 
     world_create_on(w, "t", IDS(1, 2, 3));
-    world_set_config(w, CONFIG_RESOURCE_TOPIC, "t", "unclean.leader.election.enable", CONFIG_SET, "true");
+    world_set_config(w, CONFIG_RESOURCE_TOPIC, "t", "unclean.leader.election.enable", CONFIG_SET,
+                     "true");
     lose_all_but_the_third(w, "t");
     p = world_partition(w, "t", 0);
     assert_int_equal(p->leader, 3);
@@ -169,7 +171,8 @@ static void permission_that_comes_late_is_used_at_once(void **state)
 
     world_create_on(w, "t", IDS(1, 2, 3));
     lose_all_but_the_third(w, "t");
-    world_set_config(w, CONFIG_RESOURCE_TOPIC, "t", "unclean.leader.election.enable", CONFIG_SET, "true");
+    world_set_config(w, CONFIG_RESOURCE_TOPIC, "t", "unclean.leader.election.enable", CONFIG_SET,
+                     "true");
     world_pass(w, 0);
     assert_int_equal(leader(w, "t"), 3);
 }
@@ -180,7 +183,8 @@ static void permission_for_all_topics_counts_for_each(void **state)
 
     world_create_on(w, "t", IDS(1, 2, 3));
     lose_all_but_the_third(w, "t");
-    world_set_config(w, CONFIG_RESOURCE_BROKER, "", "unclean.leader.election.enable", CONFIG_SET, "true");
+    world_set_config(w, CONFIG_RESOURCE_BROKER, "", "unclean.leader.election.enable", CONFIG_SET,
+                     "true");
     world_pass(w, 0);
     assert_int_equal(leader(w, "t"), 3);
 }
@@ -249,9 +253,10 @@ static void election_of_all_tells_of_those_that_needed_one(void **state)
     assert_int_equal(world_step(w, &r).code, KERR_NONE);
     assert_int_equal(r.election.result_count, 2);
     for (size_t i = 0; i < 2; i++)
-        assert_int_equal(r.election.results[i].result.code, str_equal(r.election.results[i].topic, STR("a"))
-                                                                ? KERR_NONE
-                                                                : KERR_PREFERRED_LEADER_NOT_AVAILABLE);
+        assert_int_equal(r.election.results[i].result.code,
+                         str_equal(r.election.results[i].topic, STR("a"))
+                             ? KERR_NONE
+                             : KERR_PREFERRED_LEADER_NOT_AVAILABLE);
     assert_int_equal(leader(w, "a"), 1);
     assert_int_equal(leader(w, "b"), 3);
 }
@@ -303,7 +308,8 @@ static void many_leaders_come_back_a_thousand_at_a_time(void **state)
             continue;
         both[0] = (struct isr_member){p->leader, -1};
         both[1] = (struct isr_member){1, -1};
-        q[0] = (struct alter_partition){world_topic(w, "t")->id, i, p->leader_epoch, p->partition_epoch, 0, both, 2};
+        q[0] = (struct alter_partition){
+            world_topic(w, "t")->id, i, p->leader_epoch, p->partition_epoch, 0, both, 2};
         r.isr.broker_id = p->leader;
         r.isr.broker_epoch = metadata_image_broker(w->image, p->leader)->epoch;
         r.isr.partitions = q;
@@ -320,7 +326,8 @@ static void many_leaders_come_back_a_thousand_at_a_time(void **state)
     }
     assert_true(most <= 1000);
     for (int i = 0; i < 2500; i++)
-        assert_int_equal(world_partition(w, "t", i)->leader, world_partition(w, "t", i)->replicas.ids[0]);
+        assert_int_equal(world_partition(w, "t", i)->leader,
+                         world_partition(w, "t", i)->replicas.ids[0]);
 }
 
 int main(void)

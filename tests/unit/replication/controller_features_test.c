@@ -20,11 +20,13 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct controller_result update_under(struct controller_world *w, int16_t kraft_version, const char *name,
-                                             int16_t level, int8_t type, bool validate_only)
+static struct controller_result update_under(struct controller_world *w, int16_t kraft_version,
+                                             const char *name, int16_t level, int8_t type,
+                                             bool validate_only)
 {
     struct feature_update u = {str_from(name), level, type};
-    struct controller_request r = {.operation = CONTROLLER_UPDATE_FEATURES, .validate_only = validate_only};
+    struct controller_request r = {.operation = CONTROLLER_UPDATE_FEATURES,
+                                   .validate_only = validate_only};
 
     r.features.updates = &u;
     r.features.count = 1;
@@ -32,8 +34,8 @@ static struct controller_result update_under(struct controller_world *w, int16_t
     return world_step(w, &r);
 }
 
-static struct controller_result update(struct controller_world *w, const char *name, int16_t level, int8_t type,
-                                       bool validate_only)
+static struct controller_result update(struct controller_world *w, const char *name, int16_t level,
+                                       int8_t type, bool validate_only)
 {
     return update_under(w, 1, name, level, type, validate_only);
 }
@@ -47,7 +49,8 @@ static void level_goes_down_only_when_that_is_said(void **state)
 {
     struct controller_world *w = *state;
 
-    assert_int_equal(update(w, "share.version", 1, FEATURE_UPGRADE, false).code, KERR_INVALID_UPDATE_VERSION);
+    assert_int_equal(update(w, "share.version", 1, FEATURE_UPGRADE, false).code,
+                     KERR_INVALID_UPDATE_VERSION);
     assert_int_equal(update(w, "share.version", 1, FEATURE_SAFE_DOWNGRADE, true).code, KERR_NONE);
     assert_int_equal(level(w, "share.version"), 2);
     assert_int_equal(update(w, "share.version", 1, FEATURE_SAFE_DOWNGRADE, false).code, KERR_NONE);
@@ -67,15 +70,19 @@ static void same_level_again_writes_nothing(void **state)
     assert_int_equal(w->last_count, 0);
 }
 
-/* A quorum whose voters are in the settings has 0, and Raft raises it before the controller is asked. */
+/* A quorum whose voters are in the settings has 0, and Raft raises it before the controller is
+ * asked. */
 static void level_of_the_quorum_is_what_raft_says(void **state)
 {
     struct controller_world *w = *state;
 
-    assert_int_equal(update_under(w, 0, "kraft.version", 0, FEATURE_UPGRADE, false).code, KERR_NONE);
-    assert_int_equal(update_under(w, 0, "kraft.version", 0, FEATURE_SAFE_DOWNGRADE, false).code, KERR_NONE);
+    assert_int_equal(update_under(w, 0, "kraft.version", 0, FEATURE_UPGRADE, false).code,
+                     KERR_NONE);
+    assert_int_equal(update_under(w, 0, "kraft.version", 0, FEATURE_SAFE_DOWNGRADE, false).code,
+                     KERR_NONE);
     assert_int_equal(update_under(w, 0, "kraft.version", 1, FEATURE_UPGRADE, true).code, KERR_NONE);
-    assert_int_equal(update_under(w, 1, "kraft.version", 0, FEATURE_UPGRADE, false).code, KERR_INVALID_UPDATE_VERSION);
+    assert_int_equal(update_under(w, 1, "kraft.version", 0, FEATURE_UPGRADE, false).code,
+                     KERR_INVALID_UPDATE_VERSION);
     assert_int_equal(w->last_count, 0);
 }
 
@@ -85,15 +92,17 @@ static void levels_that_nobody_speaks_are_refused(void **state)
     struct controller_result result = update(w, "share.version", 3, FEATURE_UPGRADE, false);
 
     assert_int_equal(result.code, KERR_INVALID_UPDATE_VERSION);
-    assert_string_equal(result.message, "Invalid update version 3 for feature share.version. Local controller 1 "
-                                        "only supports versions 0-2");
+    assert_string_equal(result.message,
+                        "Invalid update version 3 for feature share.version. Local controller 1 "
+                        "only supports versions 0-2");
     result = update(w, "fancy.version", 1, FEATURE_UPGRADE, false);
     assert_int_equal(result.code, KERR_INVALID_UPDATE_VERSION);
     assert_non_null(strstr(result.message, "does not support this feature."));
     assert_int_equal(update(w, "share.version", -1, FEATURE_UNSAFE_DOWNGRADE, false).code,
                      KERR_INVALID_UPDATE_VERSION);
     assert_int_equal(update(w, "share.version", 1, 0, false).code, KERR_INVALID_UPDATE_VERSION);
-    assert_int_equal(update(w, "metadata.version", 34, FEATURE_UPGRADE, false).code, KERR_INVALID_UPDATE_VERSION);
+    assert_int_equal(update(w, "metadata.version", 34, FEATURE_UPGRADE, false).code,
+                     KERR_INVALID_UPDATE_VERSION);
     assert_int_equal(update(w, "kraft.version", 0, FEATURE_UNSAFE_DOWNGRADE, false).code,
                      KERR_INVALID_UPDATE_VERSION);
 }
@@ -114,7 +123,8 @@ static void level_that_one_broker_does_not_speak_is_refused(void **state)
     b.features = old;
     world_register(w, &b, &code);
     assert_int_equal(code, KERR_NONE);
-    assert_int_equal(update(w, "share.version", 2, FEATURE_UPGRADE, false).code, KERR_INVALID_UPDATE_VERSION);
+    assert_int_equal(update(w, "share.version", 2, FEATURE_UPGRADE, false).code,
+                     KERR_INVALID_UPDATE_VERSION);
 }
 
 /* It may be down, of an older version, and vote again tomorrow. */
@@ -136,7 +146,8 @@ static void level_waits_until_all_voters_have_registered(void **state)
     r.features.voters = set;
     result = world_step(w, &r);
     assert_int_equal(result.code, KERR_INVALID_UPDATE_VERSION);
-    assert_non_null(strstr(result.message, "controller 2 has not registered, and may not support this feature"));
+    assert_non_null(strstr(result.message,
+                           "controller 2 has not registered, and may not support this feature"));
     other.controller = (struct register_controller){.id = 2, .incarnation = {{7}}};
     other.controller.features = supported_features(&other.controller.feature_count);
     assert_int_equal(world_step(w, &other).code, KERR_NONE);
@@ -148,7 +159,8 @@ static void level_waits_until_all_voters_have_registered(void **state)
 static void metadata_version_does_not_go_below_a_level_with_records_of_its_own(void **state)
 {
     struct controller_world *w = *state;
-    struct controller_result result = update(w, "metadata.version", 32, FEATURE_SAFE_DOWNGRADE, false);
+    struct controller_result result =
+        update(w, "metadata.version", 32, FEATURE_SAFE_DOWNGRADE, false);
 
     assert_int_equal(result.code, KERR_INVALID_UPDATE_VERSION);
     assert_non_null(strstr(result.message, "from 4.4-IV2 to 4.4-IV1. Refusing"));
@@ -187,9 +199,12 @@ static void elr_can_be_turned_off_and_on(void **state)
 {
     struct controller_world *w = *state;
 
-    assert_int_equal(update(w, "eligible.leader.replicas.version", 0, FEATURE_SAFE_DOWNGRADE, false).code, KERR_NONE);
+    assert_int_equal(
+        update(w, "eligible.leader.replicas.version", 0, FEATURE_SAFE_DOWNGRADE, false).code,
+        KERR_NONE);
     assert_int_equal(level(w, "eligible.leader.replicas.version"), 0);
-    assert_int_equal(update(w, "eligible.leader.replicas.version", 1, FEATURE_UPGRADE, false).code, KERR_NONE);
+    assert_int_equal(update(w, "eligible.leader.replicas.version", 1, FEATURE_UPGRADE, false).code,
+                     KERR_NONE);
     assert_int_equal(level(w, "eligible.leader.replicas.version"), 1);
 }
 

@@ -1,5 +1,6 @@
-/* Brokers come, go, lie and move their partitions about, in any order, under one controller after the other. Whatever they
- * do, what the metadata says of every partition makes sense after each step. A failure prints its seed. */
+/* Brokers come, go, lie and move their partitions about, in any order, under one controller after
+ * the other. Whatever they do, what the metadata says of every partition makes sense after each
+ * step. A failure prints its seed. */
 #include "tests/unit/test.h"
 
 #include <stdio.h>
@@ -66,10 +67,11 @@ static struct id_list any_brokers(struct play *p, int32_t out[BROKERS])
 
 /* ---- what must hold ---- */
 
-#define HOLDS(p, condition)                                                                                            \
-    do {                                                                                                               \
-        if (!(condition))                                                                                              \
-            fail_msg("%s, after '%s', with CONTROLLER_SEED=%llu", #condition, (p)->doing, (unsigned long long)(p)->seed);        \
+#define HOLDS(p, condition)                                                                        \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            fail_msg("%s, after '%s', with CONTROLLER_SEED=%llu", #condition, (p)->doing,          \
+                     (unsigned long long)(p)->seed);                                               \
     } while (0)
 
 static bool distinct(struct id_list l)
@@ -110,12 +112,14 @@ static bool directory_is_online(struct play *p, const struct metadata_partition 
     for (size_t i = 0; b && i < mp->replicas.count; i++)
         if (mp->replicas.ids[i] == id)
             for (size_t k = 0; k < b->log_dir_count; k++)
-                if (uuid_equal(b->log_dirs[k], mp->directories[i]) || uuid_is_reserved(mp->directories[i]))
+                if (uuid_equal(b->log_dirs[k], mp->directories[i]) ||
+                    uuid_is_reserved(mp->directories[i]))
                     return true;
     return false;
 }
 
-static void check_partition(struct play *p, const struct metadata_topic *t, const struct metadata_partition *mp)
+static void check_partition(struct play *p, const struct metadata_topic *t,
+                            const struct metadata_partition *mp)
 {
     size_t min_isr = (size_t)t->config->settings.min_insync_replicas;
 
@@ -131,7 +135,8 @@ static void check_partition(struct play *p, const struct metadata_topic *t, cons
     HOLDS(p, mp->leader == NO_LEADER || id_list_contains(mp->isr, mp->leader));
     HOLDS(p, mp->leader == NO_LEADER || active(p, mp->leader));
     HOLDS(p, mp->leader == NO_LEADER || mp->last_known_elr.count == 0);
-    /* A reassignment taken back, where that loses records, leaves one in the ISR that need not be there. */
+    /* A reassignment taken back, where that loses records, leaves one in the ISR that need not be
+     * there. */
     for (size_t i = 0; i < mp->isr.count; i++)
         HOLDS(p, mp->leader == NO_LEADER || active(p, mp->isr.ids[i]));
     HOLDS(p, mp->isr.count > 0 || mp->leader == NO_LEADER);
@@ -141,7 +146,8 @@ static void check_partition(struct play *p, const struct metadata_topic *t, cons
     /* Nobody waits for a leader whom anybody could be without losing a record. */
     for (size_t i = 0; mp->leader == NO_LEADER && i < mp->replicas.count; i++)
         HOLDS(p, !id_list_contains(mp->isr.count ? mp->isr : mp->elr, mp->replicas.ids[i]) ||
-                     !active(p, mp->replicas.ids[i]) || !directory_is_online(p, mp, mp->replicas.ids[i]));
+                     !active(p, mp->replicas.ids[i]) ||
+                     !directory_is_online(p, mp, mp->replicas.ids[i]));
 }
 
 static void check_topic(struct play *p, size_t at)
@@ -282,8 +288,8 @@ static void is_set(struct play *p)
         world_set_config(&p->w, CONFIG_RESOURCE_TOPIC, name, "min.insync.replicas", CONFIG_SET,
                          minimums[below(p, 3)]);
     else
-        world_set_config(&p->w, CONFIG_RESOURCE_TOPIC, name, "unclean.leader.election.enable", CONFIG_SET,
-                         one_in(p, 3) ? "true" : "false");
+        world_set_config(&p->w, CONFIG_RESOURCE_TOPIC, name, "unclean.leader.election.enable",
+                         CONFIG_SET, one_in(p, 3) ? "true" : "false");
 }
 
 static const struct metadata_partition *any_partition(struct play *p, size_t *topic, int32_t *index)
@@ -317,8 +323,9 @@ static void leader_changes_isr(struct play *p)
     if (!mp || mp->leader == NO_LEADER)
         return;
     for (size_t i = 0; i < mp->replicas.count; i++)
-        if (mp->replicas.ids[i] == mp->leader ? !one_in(p, 30)
-                                              : fetches(p, mp, mp->replicas.ids[i]) && !one_in(p, 3))
+        if (mp->replicas.ids[i] == mp->leader
+                ? !one_in(p, 30)
+                : fetches(p, mp, mp->replicas.ids[i]) && !one_in(p, 3))
             members[q.isr_count++] = (struct isr_member){
                 mp->replicas.ids[i],
                 one_in(p, 30) ? 0 : metadata_image_broker(p->w.image, mp->replicas.ids[i])->epoch};
@@ -328,8 +335,9 @@ static void leader_changes_isr(struct play *p)
     q.partition = index;
     q.leader_epoch = mp->leader_epoch - one_in(p, 30);
     q.partition_epoch = mp->partition_epoch - one_in(p, 30);
-    q.leader_recovery_state = mp->leader_recovery_state == LEADER_RECOVERING && one_in(p, 2) ? LEADER_RECOVERING
-                                                                                             : LEADER_RECOVERED;
+    q.leader_recovery_state = mp->leader_recovery_state == LEADER_RECOVERING && one_in(p, 2)
+                                  ? LEADER_RECOVERING
+                                  : LEADER_RECOVERED;
     r.isr.broker_id = mp->leader;
     r.isr.broker_epoch = metadata_image_broker(p->w.image, mp->leader)->epoch;
     r.isr.partitions = &q;
@@ -378,7 +386,8 @@ static void says_where(struct play *p)
     size_t topic;
     const struct metadata_partition *mp = any_partition(p, &topic, &q.partition);
 
-    b = mp ? metadata_image_broker(p->w.image, mp->replicas.ids[below(p, mp->replicas.count)]) : NULL;
+    b = mp ? metadata_image_broker(p->w.image, mp->replicas.ids[below(p, mp->replicas.count)])
+           : NULL;
     if (!b)
         return;
     q.topic_id = world_topic(&p->w, name_of(topic))->id;
@@ -481,7 +490,8 @@ static void metadata_of_every_partition_makes_sense_whatever_happens(void **stat
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(metadata_of_every_partition_makes_sense_whatever_happens)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(metadata_of_every_partition_makes_sense_whatever_happens)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,8 +22,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static enum kerr reassign_kept(struct controller_world *w, const char *topic, int32_t index, struct id_list to,
-                               bool keep_replication_factor)
+static enum kerr reassign_kept(struct controller_world *w, const char *topic, int32_t index,
+                               struct id_list to, bool keep_replication_factor)
 {
     struct reassign_partition q = {str_from(topic), index, to};
     struct controller_request r = {.operation = CONTROLLER_ALTER_REASSIGNMENTS};
@@ -151,7 +151,8 @@ static void cancel_that_would_lose_records_needs_the_topics_permission(void **st
         world_fence(w, id);
     assert_ids(t0(w)->isr, 4);
     assert_int_equal(reassign(w, CANCEL), KERR_INVALID_REPLICA_ASSIGNMENT);
-    world_set_config(w, CONFIG_RESOURCE_TOPIC, "t", "unclean.leader.election.enable", CONFIG_SET, "true");
+    world_set_config(w, CONFIG_RESOURCE_TOPIC, "t", "unclean.leader.election.enable", CONFIG_SET,
+                     "true");
     assert_int_equal(reassign(w, CANCEL), KERR_NONE);
     assert_int_equal(t0(w)->replicas.count, 3);
     assert_settled(w);
@@ -189,7 +190,8 @@ static void assignments_that_make_no_sense_are_refused(void **state)
     assert_int_equal(reassign(w, (struct id_list){none, 0}), KERR_INVALID_REPLICA_ASSIGNMENT);
     assert_int_equal(reassign(w, IDS(1, 1)), KERR_INVALID_REPLICA_ASSIGNMENT);
     assert_int_equal(reassign(w, IDS(1, 77)), KERR_INVALID_REPLICA_ASSIGNMENT);
-    assert_int_equal(reassign_kept(w, "nothing", 0, IDS(1), false), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(reassign_kept(w, "nothing", 0, IDS(1), false),
+                     KERR_UNKNOWN_TOPIC_OR_PARTITION);
     assert_int_equal(reassign_kept(w, "t", 3, IDS(1), false), KERR_UNKNOWN_TOPIC_OR_PARTITION);
     assert_int_equal(w->last_count, 0);
 }
@@ -203,7 +205,8 @@ static void request_for_more_partitions_than_one_may_name_is_refused(void **stat
     struct controller_request r = {.operation = CONTROLLER_ALTER_REASSIGNMENTS};
 
     for (size_t i = 0; i < MANY; i++)
-        partitions[i] = (struct reassign_partition){STR("t"), 0, i % 2 ? IDS(1, 2, 3) : IDS(4, 5, 6)};
+        partitions[i] =
+            (struct reassign_partition){STR("t"), 0, i % 2 ? IDS(1, 2, 3) : IDS(4, 5, 6)};
     r.reassign.partitions = partitions;
     r.reassign.count = MANY;
     assert_int_equal(world_step(w, &r).code, KERR_POLICY_VIOLATION);
@@ -216,7 +219,8 @@ static void replication_factor_stays_when_the_client_says_so(void **state)
 
     assert_int_equal(reassign_kept(w, "t", 0, IDS(1, 2), true), KERR_INVALID_REPLICATION_FACTOR);
     assert_int_equal(reassign_kept(w, "t", 0, IDS(1, 2, 4), true), KERR_NONE);
-    assert_int_equal(reassign_kept(w, "t", 0, IDS(1, 2, 4, 5), true), KERR_INVALID_REPLICATION_FACTOR);
+    assert_int_equal(reassign_kept(w, "t", 0, IDS(1, 2, 4, 5), true),
+                     KERR_INVALID_REPLICATION_FACTOR);
     assert_int_equal(reassign_kept(w, "t", 0, IDS(1, 2, 5), true), KERR_NONE);
 }
 

@@ -22,8 +22,8 @@ struct world {
     struct controller_registration *registration;
 };
 
-static void on_send(struct transport *t, const struct transport_node *node, struct transport_request *r,
-                    struct bytes_mut body, int64_t timeout_us)
+static void on_send(struct transport *t, const struct transport_node *node,
+                    struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct world *w = CONTAINER_OF(t, struct world, transport);
     struct controller_registration_request m;

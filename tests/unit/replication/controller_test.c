@@ -1,5 +1,5 @@
-/* The controller and a broker's life on a real metadata log, on one thread in virtual time: the road from an
- * empty directory to a broker that serves, and away again. */
+/* The controller and a broker's life on a real metadata log, on one thread in virtual time: the
+ * road from an empty directory to a broker that serves, and away again. */
 #include "tests/unit/replication/single_node.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ struct node_world {
     struct controller *controller;
     struct broker_lifecycle *lifecycle;
     struct transport transport;
-    struct self_call *calls; /* under way */
+    struct self_call *calls;            /* under way */
     const struct metadata_image *image; /* newest published; a reference */
     size_t published;
     int32_t leader_id;
@@ -61,14 +61,16 @@ static void encode_answer(struct self_call *call, enum kerr code, struct writer 
     struct controller_request *r = &call->request;
 
     if (r->operation == CONTROLLER_REGISTER_BROKER) {
-        struct broker_registration_response m = {.error_code = (int16_t)code, .broker_epoch = r->registration.epoch};
+        struct broker_registration_response m = {.error_code = (int16_t)code,
+                                                 .broker_epoch = r->registration.epoch};
 
         CHECK(broker_registration_response_encode(&m, w, 4));
     } else {
         struct broker_heartbeat_response m = {.error_code = (int16_t)code,
                                               .is_caught_up = r->heartbeat.result.caught_up,
                                               .is_fenced = r->heartbeat.result.fenced,
-                                              .should_shut_down = r->heartbeat.result.should_shut_down};
+                                              .should_shut_down =
+                                                  r->heartbeat.result.should_shut_down};
 
         CHECK(broker_heartbeat_response_encode(&m, w, 2));
     }
@@ -92,7 +94,8 @@ static void call_failed(struct task *t)
     struct self_call *call = CONTAINER_OF(t, struct self_call, failure);
 
     if (call->caller)
-        call->caller->answered(call->caller, status_error(KERR_NETWORK_EXCEPTION, "cut"), (struct bytes){0});
+        call->caller->answered(call->caller, status_error(KERR_NETWORK_EXCEPTION, "cut"),
+                               (struct bytes){0});
     call_free(call);
 }
 
@@ -107,14 +110,22 @@ static void decode_registration(struct self_call *call, struct reader *r)
     listeners = arena_array(&call->arena, struct metadata_listener, m.listeners_count);
     features = arena_array(&call->arena, struct metadata_feature_range, m.features_count);
     for (size_t i = 0; i < m.listeners_count; i++)
-        listeners[i] = (struct metadata_listener){m.listeners[i].name, m.listeners[i].host, m.listeners[i].port, 0};
+        listeners[i] = (struct metadata_listener){m.listeners[i].name, m.listeners[i].host,
+                                                  m.listeners[i].port, 0};
     for (size_t i = 0; i < m.features_count; i++)
-        features[i] = (struct metadata_feature_range){m.features[i].name, m.features[i].min_supported_version,
-                                                      m.features[i].max_supported_version};
-    *b = (struct register_broker){.id = m.broker_id, .cluster_id = m.cluster_id, .incarnation = m.incarnation_id,
-                                  .listeners = listeners, .listener_count = m.listeners_count,
-                                  .features = features, .feature_count = m.features_count, .rack = m.rack,
-                                  .log_dirs = m.log_dirs, .log_dir_count = m.log_dirs_count,
+        features[i] =
+            (struct metadata_feature_range){m.features[i].name, m.features[i].min_supported_version,
+                                            m.features[i].max_supported_version};
+    *b = (struct register_broker){.id = m.broker_id,
+                                  .cluster_id = m.cluster_id,
+                                  .incarnation = m.incarnation_id,
+                                  .listeners = listeners,
+                                  .listener_count = m.listeners_count,
+                                  .features = features,
+                                  .feature_count = m.features_count,
+                                  .rack = m.rack,
+                                  .log_dirs = m.log_dirs,
+                                  .log_dir_count = m.log_dirs_count,
                                   .previous_epoch = m.previous_broker_epoch};
     call->request.operation = CONTROLLER_REGISTER_BROKER;
 }
@@ -124,15 +135,19 @@ static void decode_heartbeat(struct self_call *call, struct reader *r)
     struct broker_heartbeat_request m;
 
     CHECK(broker_heartbeat_request_decode(&m, r, &call->arena, 2));
-    call->request.heartbeat.broker = (struct broker_heartbeat){
-        .id = m.broker_id, .epoch = m.broker_epoch, .metadata_offset = m.current_metadata_offset,
-        .want_fence = m.want_fence, .want_shutdown = m.want_shut_down,
-        .offline_log_dirs = m.offline_log_dirs, .offline_log_dir_count = m.offline_log_dirs_count};
+    call->request.heartbeat.broker =
+        (struct broker_heartbeat){.id = m.broker_id,
+                                  .epoch = m.broker_epoch,
+                                  .metadata_offset = m.current_metadata_offset,
+                                  .want_fence = m.want_fence,
+                                  .want_shutdown = m.want_shut_down,
+                                  .offline_log_dirs = m.offline_log_dirs,
+                                  .offline_log_dir_count = m.offline_log_dirs_count};
     call->request.operation = CONTROLLER_HEARTBEAT;
 }
 
-static void self_send(struct transport *t, const struct transport_node *node, struct transport_request *r,
-                      struct bytes_mut body, int64_t timeout_us)
+static void self_send(struct transport *t, const struct transport_node *node,
+                      struct transport_request *r, struct bytes_mut body, int64_t timeout_us)
 {
     struct node_world *w = world_of(t);
     struct self_call *call = calloc(1, sizeof *call);
@@ -174,7 +189,8 @@ static const struct transport_ops self_ops = {self_send, self_cancel};
 
 /* ---- the node ---- */
 
-static void on_publish(void *arg, const struct metadata_image *image, const struct metadata_delta *delta)
+static void on_publish(void *arg, const struct metadata_image *image,
+                       const struct metadata_delta *delta)
 {
     struct node_world *w = arg;
 
@@ -259,7 +275,10 @@ static void start(struct node_world *w, uint8_t incarnation)
         .cluster_id = STR("cluster"),
         .given = w->given,
         .may_lead = true,
-        .self = {.id = 100, .incarnation = {{incarnation}}, .listeners = &listener, .listener_count = 1},
+        .self = {.id = 100,
+                 .incarnation = {{incarnation}},
+                 .listeners = &listener,
+                 .listener_count = 1},
         .arg = w,
         .on_publish = on_publish,
         .on_leader = on_leader,
@@ -346,7 +365,8 @@ static void asked_done(struct controller_request *r, struct controller_result re
 
 static void create_topic(struct node_world *w, struct asked *a, const char *name)
 {
-    *a = (struct asked){.topic = {.name = str_from(name), .partition_count = 1, .replication_factor = 1}};
+    *a = (struct asked){
+        .topic = {.name = str_from(name), .partition_count = 1, .replication_factor = 1}};
     a->request.arena = &w->arena;
     a->request.operation = CONTROLLER_CREATE_TOPICS;
     a->request.done = asked_done;
@@ -499,7 +519,8 @@ static void broker_leaves_politely(void **state)
     run(w, 100);
     assert_int_equal(state_of(w), LIFECYCLE_GONE);
     assert_true(metadata_image_broker(w->image, 100)->fenced);
-    assert_int_equal(metadata_topic_partition(metadata_image_topic(w->image, STR("a")), 0)->leader, NO_LEADER);
+    assert_int_equal(metadata_topic_partition(metadata_image_topic(w->image, STR("a")), 0)->leader,
+                     NO_LEADER);
 }
 
 static void broker_that_was_cut_off_is_fenced_and_comes_back_by_itself(void **state)
@@ -524,7 +545,8 @@ static void snapshot_is_taken_when_enough_was_written_and_read_at_the_next_start
     struct asked a;
     char name[16];
 
-    config_values_set(w->given, STR("metadata.log.max.record.bytes.between.snapshots"), STR("2000"), NULL);
+    config_values_set(w->given, STR("metadata.log.max.record.bytes.between.snapshots"), STR("2000"),
+                      NULL);
     start(w, 1);
     run(w, 0);
     for (int i = 0; i < 40; i++) {

@@ -146,7 +146,8 @@ static void settings_are_checked_and_take_effect(void **state)
     struct config_entry unknown = {STR("retention.sm"), STR("1234")};
     struct config_entry bad = {STR("cleanup.policy"), STR("burn")};
     struct config_entry null = {STR("retention.ms"), STR_NULL};
-    struct create_topic t = {.name = STR("a"), .partition_count = 1, .replication_factor = 1, .config_count = 1};
+    struct create_topic t = {
+        .name = STR("a"), .partition_count = 1, .replication_factor = 1, .config_count = 1};
 
     t.configs = &unknown;
     assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_CONFIG);
@@ -170,8 +171,11 @@ static void manual_assignments_are_followed_to_the_letter(void **state)
     struct controller_world *w = *state;
     int32_t ab[] = {1, 2}, ba[] = {2, 1};
     struct controller_assignment as[] = {{1, ids(ba, 2)}, {0, ids(ab, 2)}};
-    struct create_topic t = {.name = STR("a"), .partition_count = -1, .replication_factor = -1,
-                             .assignments = as, .assignment_count = 2};
+    struct create_topic t = {.name = STR("a"),
+                             .partition_count = -1,
+                             .replication_factor = -1,
+                             .assignments = as,
+                             .assignment_count = 2};
 
     world_join(w, 2);
     assert_int_equal(world_create_topic(w, t).result.code, KERR_NONE);
@@ -185,12 +189,17 @@ static void manual_assignments_that_make_no_sense_are_refused(void **state)
     struct controller_world *w = *state;
     int32_t one[] = {1}, twice[] = {1, 1}, nobody[] = {7};
     struct controller_assignment as[2] = {{0, ids(one, 1)}, {0, ids(one, 1)}};
-    struct create_topic t = {.name = STR("a"), .partition_count = -1, .replication_factor = -1,
-                             .assignments = as, .assignment_count = 2};
+    struct create_topic t = {.name = STR("a"),
+                             .partition_count = -1,
+                             .replication_factor = -1,
+                             .assignments = as,
+                             .assignment_count = 2};
 
-    assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_REPLICA_ASSIGNMENT); /* 0 twice */
+    /* 0 twice */
+    assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_REPLICA_ASSIGNMENT);
     as[1].partition = 2;
-    assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_REPLICA_ASSIGNMENT); /* a gap */
+    /* a gap */
+    assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_REPLICA_ASSIGNMENT);
     as[1].partition = -1;
     assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_REPLICA_ASSIGNMENT);
     as[1] = (struct controller_assignment){1, ids(twice, 2)};
@@ -207,9 +216,11 @@ static void manual_assignments_that_make_no_sense_are_refused(void **state)
     assert_int_equal(world_create_topic(w, t).result.code, KERR_INVALID_REQUEST);
 }
 
-static struct controller_result grow(struct controller_world *w, struct grow_topic g, bool validate_only)
+static struct controller_result grow(struct controller_world *w, struct grow_topic g,
+                                     bool validate_only)
 {
-    struct controller_request r = {.operation = CONTROLLER_GROW_TOPICS, .validate_only = validate_only};
+    struct controller_request r = {.operation = CONTROLLER_GROW_TOPICS,
+                                   .validate_only = validate_only};
 
     r.grow.topics = &g;
     r.grow.count = 1;
@@ -277,17 +288,24 @@ static void partitions_only_grow(void **state)
     struct controller_world *w = *state;
     struct uuid id = world_create(w, "a", 3, 1).topic_id;
 
-    assert_int_equal(grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 2}, false).code,
-                     KERR_INVALID_PARTITIONS);
-    assert_int_equal(grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 3}, false).code,
-                     KERR_INVALID_PARTITIONS);
-    assert_int_equal(grow(w, (struct grow_topic){.name = STR("a"), .partition_count = -1}, false).code,
-                     KERR_INVALID_PARTITIONS);
-    assert_int_equal(grow(w, (struct grow_topic){.name = STR("b"), .partition_count = 3}, false).code,
-                     KERR_UNKNOWN_TOPIC_OR_PARTITION);
-    assert_int_equal(grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 5}, true).code, KERR_NONE);
+    assert_int_equal(
+        grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 2}, false).code,
+        KERR_INVALID_PARTITIONS);
+    assert_int_equal(
+        grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 3}, false).code,
+        KERR_INVALID_PARTITIONS);
+    assert_int_equal(
+        grow(w, (struct grow_topic){.name = STR("a"), .partition_count = -1}, false).code,
+        KERR_INVALID_PARTITIONS);
+    assert_int_equal(
+        grow(w, (struct grow_topic){.name = STR("b"), .partition_count = 3}, false).code,
+        KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(
+        grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 5}, true).code, KERR_NONE);
     assert_int_equal(world_topic(w, "a")->partition_count, 3);
-    assert_int_equal(grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 5}, false).code, KERR_NONE);
+    assert_int_equal(
+        grow(w, (struct grow_topic){.name = STR("a"), .partition_count = 5}, false).code,
+        KERR_NONE);
     assert_int_equal(world_topic(w, "a")->partition_count, 5);
     assert_memory_equal(&world_topic(w, "a")->id, &id, sizeof id);
     assert_int_equal(w->last_count, 2);
@@ -298,7 +316,8 @@ static void growing_takes_one_assignment_for_each_new_partition(void **state)
     struct controller_world *w = *state;
     int32_t one[] = {1};
     struct controller_assignment as[2] = {{0, ids(one, 1)}, {0, ids(one, 1)}};
-    struct grow_topic g = {.name = STR("a"), .partition_count = 4, .assignments = as, .assignment_count = 2};
+    struct grow_topic g = {
+        .name = STR("a"), .partition_count = 4, .assignments = as, .assignment_count = 2};
 
     world_create(w, "a", 1, 1);
     assert_int_equal(grow(w, g, false).code, KERR_INVALID_REPLICA_ASSIGNMENT);
@@ -310,7 +329,8 @@ static void growing_takes_one_assignment_for_each_new_partition(void **state)
 static void topics_go_by_name_or_id(void **state)
 {
     struct controller_world *w = *state;
-    struct delete_topic gone[5] = {{.name = STR("a")}, [2] = {.name = STR("none")}, [3] = {.id = {{7}}}};
+    struct delete_topic gone[5] = {
+        {.name = STR("a")}, [2] = {.name = STR("none")}, [3] = {.id = {{7}}}};
     struct controller_request r = {.operation = CONTROLLER_DELETE_TOPICS};
     struct uuid b;
 
@@ -336,8 +356,11 @@ static void topic_made_again_has_another_id_and_no_old_settings(void **state)
 {
     struct controller_world *w = *state;
     struct config_entry e = {STR("retention.ms"), STR("1234")};
-    struct create_topic t = {.name = STR("a"), .partition_count = 1, .replication_factor = 1,
-                             .configs = &e, .config_count = 1};
+    struct create_topic t = {.name = STR("a"),
+                             .partition_count = 1,
+                             .replication_factor = 1,
+                             .configs = &e,
+                             .config_count = 1};
     struct delete_topic gone = {.name = STR("a")};
     struct controller_request r = {.operation = CONTROLLER_DELETE_TOPICS};
     struct uuid first = world_create_topic(w, t).topic_id, second;

@@ -29,7 +29,8 @@ void world_init(struct controller_world *w)
     w->loader = metadata_loader_create(1, w->given);
     arena_init(&w->arena, 64 * 1024 * 1024);
     metadata_loader_begin_snapshot(w->loader);
-    CHECK(!status_failed(metadata_loader_end_snapshot(w->loader, (struct snapshot_position){-1, 0, -1})));
+    CHECK(!status_failed(
+        metadata_loader_end_snapshot(w->loader, (struct snapshot_position){-1, 0, -1})));
     CHECK(metadata_loader_publish(w->loader, &w->image, &w->delta));
 }
 
@@ -89,16 +90,19 @@ static void commit(struct controller_world *w, const struct controller_output *o
 
 void world_activate(struct controller_world *w)
 {
-    static const struct metadata_listener listener = {{"CONTROLLER", 10}, {"127.0.0.1", 9}, 9093, 0};
+    static const struct metadata_listener listener = {
+        {"CONTROLLER", 10}, {"127.0.0.1", 9}, 9093, 0};
     struct controller_core_args args = {
         .node_id = 1,
         .cluster_id = STR("cluster"),
         .given = w->given,
         .random = &w->random,
-        .deposed = w->deposed.last_contact_ms > 0 ? w->deposed : (struct controller_deposed){NO_LEADER, 0},
+        .deposed =
+            w->deposed.last_contact_ms > 0 ? w->deposed : (struct controller_deposed){NO_LEADER, 0},
         .transaction_open = metadata_loader_in_transaction(w->loader),
     };
-    struct register_controller self = {.id = 1, .incarnation = {{9}}, .listeners = &listener, .listener_count = 1};
+    struct register_controller self = {
+        .id = 1, .incarnation = {{9}}, .listeners = &listener, .listener_count = 1};
     struct controller_output out;
 
     self.features = supported_features(&self.feature_count);
@@ -155,8 +159,11 @@ struct register_broker world_broker(int32_t id, uint8_t incarnation)
 {
     static const struct metadata_listener listener = {{"PLAINTEXT", 9}, {"localhost", 9}, 9092, 0};
     static struct uuid dirs[128];
-    struct register_broker b = {.id = id, .cluster_id = STR("cluster"), .listeners = &listener,
-                                .listener_count = 1, .previous_epoch = -1};
+    struct register_broker b = {.id = id,
+                                .cluster_id = STR("cluster"),
+                                .listeners = &listener,
+                                .listener_count = 1,
+                                .previous_epoch = -1};
 
     CHECK(id >= 0 && id < 128);
     dirs[id].bytes[0] = 0xd1;
@@ -185,7 +192,8 @@ struct broker_heartbeat world_alive(struct controller_world *w, int32_t id)
     const struct metadata_broker *b = metadata_image_broker(w->image, id);
 
     CHECK(b);
-    return (struct broker_heartbeat){.id = id, .epoch = b->epoch, .metadata_offset = w->next_offset - 1};
+    return (struct broker_heartbeat){
+        .id = id, .epoch = b->epoch, .metadata_offset = w->next_offset - 1};
 }
 
 struct broker_heartbeat_result world_beat(struct controller_world *w, struct broker_heartbeat beat)
@@ -229,13 +237,14 @@ void world_live(struct controller_world *w, int64_t ms)
     }
 }
 
-struct alter_partition_result world_set_isr(struct controller_world *w, const char *topic, int32_t index,
-                                            struct id_list isr)
+struct alter_partition_result world_set_isr(struct controller_world *w, const char *topic,
+                                            int32_t index, struct id_list isr)
 {
     const struct metadata_partition *p = world_partition(w, topic, index);
     struct isr_member members[16];
-    struct alter_partition q = {world_topic(w, topic)->id, index, p->leader_epoch, p->partition_epoch,
-                                LEADER_RECOVERED, members, isr.count};
+    struct alter_partition q = {
+        world_topic(w, topic)->id, index,   p->leader_epoch, p->partition_epoch,
+        LEADER_RECOVERED,          members, isr.count};
     struct controller_request r = {.operation = CONTROLLER_ALTER_PARTITIONS};
 
     CHECK(isr.count <= 16);
@@ -253,7 +262,8 @@ struct alter_partition_result world_set_isr(struct controller_world *w, const ch
 
 bool ids_equal(struct id_list a, struct id_list b)
 {
-    return a.count == b.count && (a.count == 0 || memcmp(a.ids, b.ids, a.count * sizeof *a.ids) == 0);
+    return a.count == b.count &&
+           (a.count == 0 || memcmp(a.ids, b.ids, a.count * sizeof *a.ids) == 0);
 }
 
 void world_create_on(struct controller_world *w, const char *name, struct id_list brokers)
@@ -282,16 +292,17 @@ struct create_topic_result world_create_topic(struct controller_world *w, struct
     return result;
 }
 
-struct create_topic_result world_create(struct controller_world *w, const char *name, int32_t partitions,
-                                        int16_t replication_factor)
+struct create_topic_result world_create(struct controller_world *w, const char *name,
+                                        int32_t partitions, int16_t replication_factor)
 {
     return world_create_topic(w, (struct create_topic){.name = str_from(name),
                                                        .partition_count = partitions,
                                                        .replication_factor = replication_factor});
 }
 
-struct controller_result world_set_config(struct controller_world *w, int8_t type, const char *resource,
-                                          const char *name, int8_t operation, const char *value)
+struct controller_result world_set_config(struct controller_world *w, int8_t type,
+                                          const char *resource, const char *name, int8_t operation,
+                                          const char *value)
 {
     struct config_change change = {str_from(name), operation, str_from(value)};
     struct alter_config alter = {type, str_from(resource), &change, 1};
@@ -308,7 +319,8 @@ const struct metadata_topic *world_topic(struct controller_world *w, const char 
     return metadata_image_topic(w->image, str_from(name));
 }
 
-const struct metadata_partition *world_partition(struct controller_world *w, const char *name, int32_t index)
+const struct metadata_partition *world_partition(struct controller_world *w, const char *name,
+                                                 int32_t index)
 {
     return metadata_topic_partition(world_topic(w, name), index);
 }
@@ -332,7 +344,8 @@ static struct bytes *dump_sorted(const struct metadata_image *img, size_t *total
     size_t count;
 
     *total = 0;
-    for (metadata_dump_next(d, &values, &count); count > 0; metadata_dump_next(d, &values, &count)) {
+    for (metadata_dump_next(d, &values, &count); count > 0;
+         metadata_dump_next(d, &values, &count)) {
         all = realloc(all, (*total + count) * sizeof *all);
         CHECK(all);
         for (size_t i = 0; i < count; i++) {

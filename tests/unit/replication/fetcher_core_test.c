@@ -66,7 +66,8 @@ static size_t changed(const struct fetch_world *w)
     return count;
 }
 
-/* Sends the fetch that is due; it names `count` partitions, and takes `forgotten` out of the session. */
+/* Sends the fetch that is due; it names `count` partitions, and takes `forgotten` out of the
+ * session. */
 static void sends(struct fetch_world *w, size_t count, size_t forgotten)
 {
     assert_true(due(w));
@@ -131,7 +132,8 @@ static void session_is_told_only_what_changed(void **state)
     end(&w);
 }
 
-/* What the next fetch says is on our disk has to be there: one flush for all partitions of the round. */
+/* What the next fetch says is on our disk has to be there: one flush for all partitions of the
+ * round. */
 static void next_fetch_waits_until_the_whole_round_is_flushed(void **state)
 {
     struct fetch_world w;
@@ -180,7 +182,8 @@ static void partition_that_comes_back_at_once_is_not_forgotten(void **state)
     sends(&w, 2, 0);
     fetcher_remove(&w.p[1]);
     follow(&w, 1, 10);
-    assert_int_equal(partition_answer(&w, 1, KERR_NONE), FETCHER_IGNORE); /* of what was asked before */
+    /* of what was asked before */
+    assert_int_equal(partition_answer(&w, 1, KERR_NONE), FETCHER_IGNORE);
     assert_true(leader_answers(&w));
     sends(&w, 1, 0);
     end(&w);
@@ -324,7 +327,8 @@ static void partition_that_keeps_failing_costs_others_no_fetch(void **state)
     end(&w);
 }
 
-/* A throttled replica is left out for a while; others go on, and their fetch is not cut short for it. */
+/* A throttled replica is left out for a while; others go on, and their fetch is not cut short for
+ * it. */
 static void held_partition_joins_a_later_fetch(void **state)
 {
     struct fetch_world w;
@@ -415,7 +419,8 @@ static void out_of_range_asks_for_the_leaders_offsets(void **state)
     end(&w);
 }
 
-static int64_t cut_at(int32_t leader_epoch, int64_t leader_end, int32_t own_epoch, int64_t own_epoch_end)
+static int64_t cut_at(int32_t leader_epoch, int64_t leader_end, int32_t own_epoch,
+                      int64_t own_epoch_end)
 {
     const struct fetcher_divergence d = {leader_epoch, leader_end, own_epoch, own_epoch_end, 100};
 
@@ -425,10 +430,10 @@ static int64_t cut_at(int32_t leader_epoch, int64_t leader_end, int32_t own_epoc
 static void logs_are_cut_where_they_part(void **state)
 {
     (void)state;
-    assert_int_equal(cut_at(5, 80, 5, 100), 80);  /* we have more of that epoch than the leader */
-    assert_int_equal(cut_at(5, 90, 5, 70), 70);   /* less, and then epochs that it never saw */
-    assert_int_equal(cut_at(5, 90, 4, 60), 60);   /* it knows an epoch that we do not */
-    assert_int_equal(cut_at(5, 90, -1, -1), 90);  /* all of ours are newer */
+    assert_int_equal(cut_at(5, 80, 5, 100), 80); /* we have more of that epoch than the leader */
+    assert_int_equal(cut_at(5, 90, 5, 70), 70);  /* less, and then epochs that it never saw */
+    assert_int_equal(cut_at(5, 90, 4, 60), 60);  /* it knows an epoch that we do not */
+    assert_int_equal(cut_at(5, 90, -1, -1), 90); /* all of ours are newer */
     assert_int_equal(cut_at(5, 400, 5, 100), 100);
     assert_int_equal(cut_at(-1, -1, 5, 100), -1); /* that is no answer */
 }

@@ -1,14 +1,15 @@
-/* Who is in sync, and how far: the leader's view of its replicas (KIP-497, KIP-841, KIP-903, KIP-966). Node 1 leads. */
+/* Who is in sync, and how far: the leader's view of its replicas (KIP-497, KIP-841, KIP-903,
+ * KIP-966). Node 1 leads. */
 #include "tests/unit/test.h"
 
 #include <string.h>
 
 #include "replication/isr_core.h"
 
-#define SELF   1
-#define LAG_MS 30000
+#define SELF       1
+#define LAG_MS     30000
 #define SILENCE_MS 2000
-#define MANY   5
+#define MANY       5
 
 struct isr_world {
     struct isr isr;
@@ -42,8 +43,8 @@ static void set_ids(int32_t *to, size_t *to_count, const int32_t *ids, size_t co
 }
 
 /* Leads with a log that ends at `end`, all of it flushed, none of it committed. */
-static void leads(struct isr_world *w, const int32_t *replicas, size_t replica_count, const int32_t *isr,
-                  size_t isr_count, int64_t end)
+static void leads(struct isr_world *w, const int32_t *replicas, size_t replica_count,
+                  const int32_t *isr, size_t isr_count, int64_t end)
 {
     struct isr_membership m;
 
@@ -70,7 +71,8 @@ static void appends(struct isr_world *w, int64_t end)
     isr_flushed(&w->isr, end, w->now_ms, &w->fx);
 }
 
-static void fetches_under(struct isr_world *w, int32_t id, int64_t offset, int64_t broker_epoch, bool eligible)
+static void fetches_under(struct isr_world *w, int32_t id, int64_t offset, int64_t broker_epoch,
+                          bool eligible)
 {
     isr_fetched(&w->isr,
                 &(struct isr_fetch){.replica_id = id,
@@ -115,7 +117,8 @@ static void controller_accepts(struct isr_world *w, const int32_t *isr, size_t i
 
 static void controller_refuses(struct isr_world *w, enum kerr code)
 {
-    isr_answered(&w->isr, &(struct isr_answer){.code = code, .sent_epoch = w->isr.partition_epoch}, w->now_ms, &w->fx);
+    isr_answered(&w->isr, &(struct isr_answer){.code = code, .sent_epoch = w->isr.partition_epoch},
+                 w->now_ms, &w->fx);
 }
 
 static void assert_proposed(const struct isr_world *w, const int32_t *isr, size_t isr_count)
@@ -191,7 +194,8 @@ static void watermark_never_goes_back(void **state)
     end(&w);
 }
 
-/* A broker that lost its page cache asks for less than before: what it had does not count any more. */
+/* A broker that lost its page cache asks for less than before: what it had does not count any
+ * more. */
 static void what_a_replica_lost_does_not_count(void **state)
 {
     struct isr_world w;
@@ -323,7 +327,8 @@ static void idle_partition_keeps_its_isr(void **state)
     end(&w);
 }
 
-/* It is always a fetch behind, never a fetch more: in sync, though it never has all that there is. */
+/* It is always a fetch behind, never a fetch more: in sync, though it never has all that there
+ * is. */
 static void follower_that_keeps_up_under_load_stays_in(void **state)
 {
     struct isr_world w;
@@ -339,7 +344,8 @@ static void follower_that_keeps_up_under_load_stays_in(void **state)
     end(&w);
 }
 
-/* It fetches all the time, but what it has at the end of replica.lag.time.max.ms is older than that. */
+/* It fetches all the time, but what it has at the end of replica.lag.time.max.ms is older than
+ * that. */
 static void follower_that_fetches_too_slowly_falls_out(void **state)
 {
     struct isr_world w;
@@ -360,7 +366,8 @@ static void follower_that_fetches_too_slowly_falls_out(void **state)
 
 /* ---- silence ---- */
 
-/* As long as time_passes in one go, but with all the ticks in between. The time until a proposal; `ms` when none is made. */
+/* As long as time_passes in one go, but with all the ticks in between. The time until a proposal;
+ * `ms` when none is made. */
 static int64_t ticks_pass(struct isr_world *w, int64_t ms)
 {
     for (int64_t passed = 0; passed < ms; passed += 50) {
@@ -470,7 +477,8 @@ static void leader_that_was_away_gives_everyone_time_to_be_heard(void **state)
     end(&w);
 }
 
-/* Each change of an ISR has its price: a follower that answers every three seconds is in and out ever more rarely. */
+/* Each change of an ISR has its price: a follower that answers every three seconds is in and out
+ * ever more rarely. */
 static void follower_that_comes_and_goes_is_given_more_time(void **state)
 {
     static const int64_t patience_ms[] = {SILENCE_MS, SILENCE_MS, 2 * SILENCE_MS, 4 * SILENCE_MS};
@@ -544,7 +552,8 @@ static void replica_joins_when_it_has_all_below_the_watermark(void **state)
     end(&w);
 }
 
-/* What was there when we began to lead may be above our watermark and below that of the leader before us. */
+/* What was there when we began to lead may be above our watermark and below that of the leader
+ * before us. */
 static void replica_joins_only_with_all_that_was_there_when_we_began(void **state)
 {
     struct isr_world w;
@@ -615,7 +624,8 @@ static void ineligible_replica_neither_joins_nor_is_waited_for(void **state)
     appends(&w, 110);
     assert_watermark(&w, 110);
     fetches_under(&w, 2, 110, 7, false);
-    isr_set_eligible(&w.isr, 2, true, w.now_ms, &w.fx); /* unfenced: it does not wait for its next fetch */
+    /* unfenced: it does not wait for its next fetch */
+    isr_set_eligible(&w.isr, 2, true, w.now_ms, &w.fx);
     assert_true(w.fx.propose);
     assert_int_equal(isr_proposal(&w.isr, members), 2);
     assert_int_equal(members[1].id, 2);
@@ -663,12 +673,13 @@ static void refused_replica_is_not_waited_for_and_tried_again_later(void **state
     }
 }
 
-/* Whether it was carried out is not known, or it was and we do not lead any more: the metadata says how it went. */
+/* Whether it was carried out is not known, or it was and we do not lead any more: the metadata says
+ * how it went. */
 static void proposal_stays_open_until_the_metadata_says_how_it_went(void **state)
 {
-    static const enum kerr unclear[] = {KERR_FENCED_LEADER_EPOCH, KERR_INVALID_UPDATE_VERSION, KERR_INVALID_REQUEST,
-                                        KERR_NEW_LEADER_ELECTED, KERR_UNKNOWN_TOPIC_ID,
-                                        KERR_UNKNOWN_TOPIC_OR_PARTITION};
+    static const enum kerr unclear[] = {KERR_FENCED_LEADER_EPOCH, KERR_INVALID_UPDATE_VERSION,
+                                        KERR_INVALID_REQUEST,     KERR_NEW_LEADER_ELECTED,
+                                        KERR_UNKNOWN_TOPIC_ID,    KERR_UNKNOWN_TOPIC_OR_PARTITION};
     (void)state;
 
     for (size_t i = 0; i < sizeof unclear / sizeof unclear[0]; i++) {

@@ -5,7 +5,8 @@
 
 static struct lifecycle_core fresh(void)
 {
-    struct lifecycle_core c = {.heartbeat_us = 250000, .registration_us_max = 60000000, .shutdown_us_max = 5000000};
+    struct lifecycle_core c = {
+        .heartbeat_us = 250000, .registration_us_max = 60000000, .shutdown_us_max = 5000000};
 
     lifecycle_init(&c, 0);
     return c;
@@ -126,8 +127,8 @@ static void lost_registration_is_made_again(void **state)
     assert_false(c.image_has_us);
 }
 
-/* What it said of the run before turns out not to be true: said again before anybody relies on it, but not by one who
- * serves already. */
+/* What it said of the run before turns out not to be true: said again before anybody relies on it,
+ * but not by one who serves already. */
 static void registration_is_made_again_until_the_broker_serves(void **state)
 {
     struct lifecycle_core c = fresh();
@@ -231,7 +232,8 @@ static void leaving_does_not_wait_long_for_a_controller_to_be_found(void **state
     assert_int_equal(c.state, LIFECYCLE_GONE);
 }
 
-/* A broker that leaves may go once the others act on that: they say so without waiting for their next heartbeat. */
+/* A broker that leaves may go once the others act on that: they say so without waiting for their
+ * next heartbeat. */
 static void news_that_others_wait_for_are_told_at_once(void **state)
 {
     struct lifecycle_core c = running();

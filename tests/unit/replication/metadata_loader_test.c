@@ -318,7 +318,8 @@ static struct tale reloaded(struct tale *from)
     for (metadata_dump_next(d, &values, &count); count > 0; metadata_dump_next(d, &values, &count))
         assert_int_equal(metadata_loader_apply_snapshot(t.loader, values, count).code, KERR_NONE);
     assert_int_equal(
-        metadata_loader_end_snapshot(t.loader, (struct snapshot_position){metadata_image_offset(from->image), 4, 777})
+        metadata_loader_end_snapshot(
+            t.loader, (struct snapshot_position){metadata_image_offset(from->image), 4, 777})
             .code,
         KERR_NONE);
     assert_true(publish(&t));
@@ -330,7 +331,8 @@ static void others(struct tale *t, const char *user, int8_t mechanism, bool remo
 {
     struct metadata_record r;
 
-    metadata_record_init(&r, remove ? REMOVE_USER_SCRAM_CREDENTIAL_RECORD_KEY : USER_SCRAM_CREDENTIAL_RECORD_KEY, 0);
+    metadata_record_init(
+        &r, remove ? REMOVE_USER_SCRAM_CREDENTIAL_RECORD_KEY : USER_SCRAM_CREDENTIAL_RECORD_KEY, 0);
     if (remove) {
         r.remove_user_scram_credential.name = str_from(user);
         r.remove_user_scram_credential.mechanism = mechanism;
@@ -356,7 +358,8 @@ static void quota(struct tale *t, const char *user, double value, bool remove)
     put(t, &r);
 }
 
-static void config(struct tale *t, int8_t type, const char *resource, const char *name, const char *value)
+static void config(struct tale *t, int8_t type, const char *resource, const char *name,
+                   const char *value)
 {
     struct metadata_record r;
 
@@ -440,8 +443,10 @@ static void image_survives_being_turned_into_records(void **state)
     assert_null(metadata_broker_listener(b, STR("M")));
     assert_int_equal(metadata_image_feature_count(again.image), 3);
     assert_int_equal(metadata_image_feature_level(again.image, STR("gone.version")), 0);
-    assert_int_equal(metadata_image_topic(again.image, STR("a"))->config->settings.log.retention_ms, 5);
-    assert_int_equal(metadata_image_topic(again.image, STR("b"))->config->settings.log.retention_ms, 50);
+    assert_int_equal(metadata_image_topic(again.image, STR("a"))->config->settings.log.retention_ms,
+                     5);
+    assert_int_equal(metadata_image_topic(again.image, STR("b"))->config->settings.log.retention_ms,
+                     50);
     assert_true(again.delta->snapshot);
     tear_down((void *[]){&again});
 }
@@ -460,7 +465,8 @@ static void dump_begins_with_the_metadata_version(void **state)
     d = metadata_dump_create(t->image);
     metadata_dump_next(d, &values, &count);
     assert_int_equal(count, 2);
-    assert_memory_equal(values[0].data, "\x01\x0c\x00\x11metadata.version\x00\x21\x00", values[0].size);
+    assert_memory_equal(values[0].data, "\x01\x0c\x00\x11metadata.version\x00\x21\x00",
+                        values[0].size);
     metadata_dump_next(d, &values, &count);
     assert_int_equal(count, 0);
     metadata_dump_free(d);
@@ -564,7 +570,8 @@ static void *let_images_go(void *arg)
     return NULL;
 }
 
-/* What an image shares with the next one is counted by several threads at once; ThreadSanitizer judges. */
+/* What an image shares with the next one is counted by several threads at once; ThreadSanitizer
+ * judges. */
 static void images_are_let_go_by_others_while_the_next_is_made(void **state)
 {
     struct tale *t = *state;
@@ -596,7 +603,9 @@ static void images_are_let_go_by_others_while_the_next_is_made(void **state)
     atomic_store(&shard.over, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(metadata_image_broker(t->image, 1)->fenced);
-    assert_int_equal(metadata_topic_partition(metadata_image_topic(t->image, STR("a")), 0)->partition_epoch, 9 + 2000);
+    assert_int_equal(
+        metadata_topic_partition(metadata_image_topic(t->image, STR("a")), 0)->partition_epoch,
+        9 + 2000);
 }
 
 /* Older clusters wrote no directories: the brokers are asked. */

@@ -79,8 +79,12 @@ static void begin(struct clean_world *w)
     a.config = &w->c.w.config;
     partition_opened(w->partition, w->c.w.log, STATUS_OK, log_end_offset(w->c.w.log), w->flusher);
     partition_assign(w->partition, &a);
-    w->args = (struct partition_clean_args){
-        .map_bytes_max = 1 << 20, .map_load = 0.9, .buffer_bytes = 4096, .bytes_per_second_max = 1e300, .done = on_done, .arg = w};
+    w->args = (struct partition_clean_args){.map_bytes_max = 1 << 20,
+                                            .map_load = 0.9,
+                                            .buffer_bytes = 4096,
+                                            .bytes_per_second_max = 1e300,
+                                            .done = on_done,
+                                            .arg = w};
 }
 
 static void end(struct clean_world *w)
@@ -132,7 +136,8 @@ static void the_pace_is_kept(void **state)
     end(&w);
 }
 
-/* Neither in a pause nor in a step does a partition that stops wait for the rest of its compaction. */
+/* Neither in a pause nor in a step does a partition that stops wait for the rest of its
+ * compaction. */
 static void a_stopping_partition_ends_its_compaction(void **state)
 {
     (void)state;
@@ -164,7 +169,9 @@ static void a_failed_partition_is_not_tried_again(void **state)
         struct clean_world w;
 
         begin(&w);
-        files_sim_fail(w.c.w.files, &(struct files_fault){.call = FILES_CALL_WRITE, .times = 1, .sys_errno = errors[i]});
+        files_sim_fail(
+            w.c.w.files,
+            &(struct files_fault){.call = FILES_CALL_WRITE, .times = 1, .sys_errno = errors[i]});
         assert_true(partition_clean_begin(w.partition, &w.args));
         test_loop_run(&w.loop, 1);
         assert_int_equal(w.done, 1);
@@ -185,8 +192,9 @@ static void half_changed_names_take_the_partition_offline(void **state)
     (void)state;
 
     begin(&w);
-    files_sim_fail(w.c.w.files,
-                   &(struct files_fault){.call = FILES_CALL_RENAME, .after = 2, .times = 1, .sys_errno = EIO});
+    files_sim_fail(
+        w.c.w.files,
+        &(struct files_fault){.call = FILES_CALL_RENAME, .after = 2, .times = 1, .sys_errno = EIO});
     assert_true(partition_clean_begin(w.partition, &w.args));
     test_loop_run(&w.loop, 1);
     assert_int_equal(w.done, 1);
@@ -211,7 +219,8 @@ static void lags_after_a_start_are_asked_for(void **state)
     world_open(&w.c.w, LOG_TRUST_CLEAN);
     w.partition = partition_create(&w.env, str_from("orders"), (struct uuid){{1, 2, 3}}, 0);
     partition_opened(w.partition, w.c.w.log, STATUS_OK, log_end_offset(w.c.w.log), w.flusher);
-    partition_assign(w.partition, &(struct partition_assignment){.leader_id = 2, .config = &w.c.w.config});
+    partition_assign(w.partition,
+                     &(struct partition_assignment){.leader_id = 2, .config = &w.c.w.config});
     w.c.w.config.max_compaction_lag_ms = 100;
     w.c.w.config.min_cleanable_dirty_ratio = 1;
     w.loop.now_us += INT64_C(200000000000000); /* later than the records */

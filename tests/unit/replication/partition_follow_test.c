@@ -1,4 +1,5 @@
-/* A partition that follows: the leader's batches, the leader's offsets, and cutting what the leader does not have. */
+/* A partition that follows: the leader's batches, the leader's offsets, and cutting what the leader
+ * does not have. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -52,12 +53,15 @@ static void truncated(void *arg, struct partition *p)
 static void assign(struct follow_world *w, int32_t leader, int32_t epoch)
 {
     static const int32_t ids[] = {SELF, LEADER};
-    const struct partition_assignment a = {
-        .leader_id = leader,
-        .leader_epoch = epoch,
-        .membership =
-            {.self_id = SELF, .replicas = ids, .replica_count = 2, .isr = ids, .isr_count = 2, .min_insync_replicas = 1},
-        .config = &w->w.config};
+    const struct partition_assignment a = {.leader_id = leader,
+                                           .leader_epoch = epoch,
+                                           .membership = {.self_id = SELF,
+                                                          .replicas = ids,
+                                                          .replica_count = 2,
+                                                          .isr = ids,
+                                                          .isr_count = 2,
+                                                          .min_insync_replicas = 1},
+                                           .config = &w->w.config};
 
     partition_assign(w->p, &a);
 }
@@ -101,7 +105,8 @@ static void end(struct follow_world *w)
 }
 
 /* A batch as the leader of `epoch` has it at `offset`. */
-static struct bytes_mut leaders_batch(struct follow_world *w, int64_t offset, int32_t epoch, int count)
+static struct bytes_mut leaders_batch(struct follow_world *w, int64_t offset, int32_t epoch,
+                                      int count)
 {
     struct bytes_mut batch;
 
@@ -116,8 +121,9 @@ static struct bytes_mut leaders_batch(struct follow_world *w, int64_t offset, in
 static void receives(struct follow_world *w, int32_t epoch, int count)
 {
     for (int i = 0; i < count; i++)
-        assert_int_equal(partition_follow_append(w->p, leaders_batch(w, log_end_offset(w->log), epoch, 1)).code,
-                         KERR_NONE);
+        assert_int_equal(
+            partition_follow_append(w->p, leaders_batch(w, log_end_offset(w->log), epoch, 1)).code,
+            KERR_NONE);
 }
 
 static void leader_offsets(struct follow_world *w, int64_t high_watermark, int64_t start)
@@ -186,8 +192,10 @@ static void bad_batches_are_refused(void **state)
     batch = leaders_batch(&w, 5, EPOCH, 1);
     batch.data[batch.size - 1] ^= 1;
     assert_int_equal(partition_follow_append(w.p, batch).code, KERR_CORRUPT_MESSAGE);
-    assert_int_equal(partition_follow_append(w.p, leaders_batch(&w, 5, EPOCH + 1, 1)).code, KERR_CORRUPT_MESSAGE);
-    assert_int_equal(partition_follow_append(w.p, leaders_batch(&w, 4, EPOCH, 1)).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(partition_follow_append(w.p, leaders_batch(&w, 5, EPOCH + 1, 1)).code,
+                     KERR_CORRUPT_MESSAGE);
+    assert_int_equal(partition_follow_append(w.p, leaders_batch(&w, 4, EPOCH, 1)).code,
+                     KERR_OFFSET_OUT_OF_RANGE);
     assert_int_equal(log_end_offset(w.log), 5);
     assert_int_equal(w.p->state, PARTITION_FOLLOWING);
     end(&w);
@@ -247,7 +255,8 @@ static void failed_write_takes_it_offline(void **state)
     begin(&w);
     receives(&w, EPOCH, 5);
     files_sim_fail(w.w.files, &(struct files_fault){.call = FILES_CALL_ANY, .sys_errno = EIO});
-    assert_int_equal(partition_follow_append(w.p, leaders_batch(&w, 5, EPOCH, 5)).code, KERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(partition_follow_append(w.p, leaders_batch(&w, 5, EPOCH, 5)).code,
+                     KERR_KAFKA_STORAGE_ERROR);
     files_sim_heal(w.w.files);
     assert_int_equal(w.p->state, PARTITION_OFFLINE);
     assert_int_equal(w.storage_failures, 1);

@@ -144,7 +144,8 @@ static void assign(struct partition_world *w, int32_t leader, int32_t epoch)
     partition_assign(w->p, &a);
 }
 
-static void set_members(struct partition_world *w, size_t replica_count, size_t isr_count, int32_t min_isr)
+static void set_members(struct partition_world *w, size_t replica_count, size_t isr_count,
+                        int32_t min_isr)
 {
     for (int32_t i = 0; i < 3; i++)
         w->replicas[i] = w->isr[i] = SELF + i;
@@ -158,7 +159,8 @@ static enum kerr append(struct partition_world *w, bool acks_all)
     struct log_appended out;
 
     w->w.log = w->log; /* batches are made for the log that the world has */
-    return partition_append(w->p, world_batch(&w->w, 1, 20, w->w.now_ms), acks_all, &out, NULL).code;
+    return partition_append(w->p, world_batch(&w->w, 1, 20, w->w.now_ms), acks_all, &out, NULL)
+        .code;
 }
 
 static void reached(struct watermark_waiter *w, enum kerr code)
@@ -251,7 +253,8 @@ static void waiters_are_told_as_far_as_the_watermark_comes(void **state)
     end(&w);
 }
 
-/* An idempotent producer that sends a batch again, while the first of it is on its way, is answered when that is. */
+/* An idempotent producer that sends a batch again, while the first of it is on its way, is answered
+ * when that is. */
 static void who_waits_for_less_is_told_first_however_late_it_came(void **state)
 {
     static struct partition_world w;
@@ -297,7 +300,8 @@ static void only_the_leader_of_the_epoch_is_asked(void **state)
     end(&w);
 }
 
-/* acks=1 goes on while the ISR is below the minimum; acks=all is refused before anything is written. */
+/* acks=1 goes on while the ISR is below the minimum; acks=all is refused before anything is
+ * written. */
 static void too_small_an_isr_refuses_acks_all(void **state)
 {
     static struct partition_world w;
@@ -315,7 +319,8 @@ static void too_small_an_isr_refuses_acks_all(void **state)
     end(&w);
 }
 
-/* It still fetches and has everything; the same metadata took it out of the ISR, because it is about to stop. */
+/* It still fetches and has everything; the same metadata took it out of the ISR, because it is
+ * about to stop. */
 static void follower_that_leaves_is_not_asked_back(void **state)
 {
     static struct partition_world w;
@@ -422,7 +427,8 @@ static void failed_flush_takes_it_offline_for_all(void **state)
     append(&w, true);
     assert_false(wait_for(&w, &a, 1));
     files_sim_fail(w.w.files, &(struct files_fault){.call = FILES_CALL_SYNC, .sys_errno = EIO});
-    files_sim_fail(w.w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
+    files_sim_fail(w.w.files,
+                   &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .sys_errno = EIO});
     run(&w);
     assert_int_equal(a.code, KERR_KAFKA_STORAGE_ERROR);
     assert_int_equal(a.told, 1);
@@ -483,7 +489,8 @@ static void failure_found_elsewhere_is_told_once(void **state)
     (void)state;
 
     begin_opening(&w);
-    partition_fail(w.p, status_error(KERR_KAFKA_STORAGE_ERROR, "its directory")); /* opening will find out itself */
+    /* opening will find out itself */
+    partition_fail(w.p, status_error(KERR_KAFKA_STORAGE_ERROR, "its directory"));
     assert_int_equal(w.p->state, PARTITION_OPENING);
     open_it(&w, 0);
     assign(&w, SELF, 0);
@@ -606,7 +613,8 @@ static bool wait_low(struct partition_world *w, struct waiting *a, int64_t offse
 static void follower_says(struct partition_world *w, int32_t id, int64_t offset, int64_t log_start)
 {
     partition_replica_fetched(
-        w->p, &(struct replica_fetch){.replica_id = id, .offset = offset, .log_start_offset = log_start});
+        w->p,
+        &(struct replica_fetch){.replica_id = id, .offset = offset, .log_start_offset = log_start});
 }
 
 /* What is deleted is deleted everywhere, but for brokers that are not there. */
@@ -651,7 +659,8 @@ static void fill_segments(struct partition_world *w)
     world_close(&w->w, true);
 }
 
-/* After a start the ages of segments are in their files: retention asks in the pool, and goes on by itself. */
+/* After a start the ages of segments are in their files: retention asks in the pool, and goes on by
+ * itself. */
 static void retention_asks_the_disk_in_the_pool(void **state)
 {
     static struct partition_world w;
@@ -672,7 +681,8 @@ static void retention_asks_the_disk_in_the_pool(void **state)
     assert_int_equal(log_start_offset(w.log), 0);
     w.loop.pool_stuck = false;
     run(&w);
-    assert_int_equal(log_start_offset(w.log), 99); /* the newest waits until its successor's name is flushed */
+    assert_int_equal(log_start_offset(w.log), 99); /* the newest waits until its successor's name
+                                                    * is flushed */
     assert_null(w.p->ages);
     partition_maintain(w.p, w.w.now_ms);
     assert_int_equal(log_start_offset(w.log), 100);

@@ -34,7 +34,8 @@ static void replicas_of_a_partition_are_in_different_racks(void **state)
     (void)state;
     for (int i = 0; i < 100; i++) {
         assert_true(placement_next(p, 3, out));
-        assert_int_equal((1 << rack_of(out[0])) | (1 << rack_of(out[1])) | (1 << rack_of(out[2])), 7);
+        assert_int_equal((1 << rack_of(out[0])) | (1 << rack_of(out[1])) | (1 << rack_of(out[2])),
+                         7);
     }
     placement_free(p);
 }
@@ -61,7 +62,8 @@ static void leaders_and_replicas_are_spread_evenly(void **state)
 
 static void fenced_brokers_serve_only_where_nobody_else_can(void **state)
 {
-    struct placement_broker brokers[] = {{1, STR_NULL, true}, {2, STR_NULL, false}, {3, STR_NULL, false}};
+    struct placement_broker brokers[] = {
+        {1, STR_NULL, true}, {2, STR_NULL, false}, {3, STR_NULL, false}};
     struct placement *p = placement_create(brokers, 3, &chance);
     int32_t out[3];
 
@@ -95,7 +97,8 @@ static void racks_serve_twice_when_there_are_too_few(void **state)
 static void too_few_brokers_are_told(void **state)
 {
     struct placement_broker fenced[] = {{1, STR_NULL, true}};
-    struct placement *all = placement_create(three_racks, 6, &chance), *none = placement_create(NULL, 0, &chance);
+    struct placement *all = placement_create(three_racks, 6, &chance),
+                     *none = placement_create(NULL, 0, &chance);
     struct placement *nobody = placement_create(fenced, 1, &chance);
     int32_t out[8];
 

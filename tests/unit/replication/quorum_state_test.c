@@ -23,7 +23,8 @@ static void written_as_kafka_writes_it(void **state)
 
 static void largest_values_fit(void **state)
 {
-    struct raft_election e = {.epoch = INT32_MAX, .leader_id = INT32_MAX, .voted = {.id = INT32_MAX}};
+    struct raft_election e = {
+        .epoch = INT32_MAX, .leader_id = INT32_MAX, .voted = {.id = INT32_MAX}};
     struct raft_election read;
     char got[QUORUM_STATE_BYTES_MAX];
     size_t size;
@@ -31,7 +32,8 @@ static void largest_values_fit(void **state)
     (void)state;
     memset(e.voted.directory_id.bytes, 0xff, sizeof e.voted.directory_id.bytes);
     size = quorum_state_format(&e, got);
-    assert_int_equal(quorum_state_parse((struct bytes){(const uint8_t *)got, size}, &read).code, KERR_NONE);
+    assert_int_equal(quorum_state_parse((struct bytes){(const uint8_t *)got, size}, &read).code,
+                     KERR_NONE);
     assert_memory_equal(&e, &read, sizeof e);
 }
 
@@ -40,10 +42,13 @@ static void version_0_of_kafka_is_read(void **state)
     struct raft_election e;
 
     (void)state;
-    assert_int_equal(quorum_state_parse(text("{\"clusterId\":\"\",\"leaderId\":100,\"leaderEpoch\":1,\"votedId\":-1,"
-                                             "\"appliedOffset\":0,\"currentVoters\":[],\"data_version\":0}"),
-                                        &e).code,
-                     KERR_NONE);
+    assert_int_equal(
+        quorum_state_parse(
+            text("{\"clusterId\":\"\",\"leaderId\":100,\"leaderEpoch\":1,\"votedId\":-1,"
+                 "\"appliedOffset\":0,\"currentVoters\":[],\"data_version\":0}"),
+            &e)
+            .code,
+        KERR_NONE);
     assert_int_equal(e.leader_id, 100);
     assert_int_equal(e.epoch, 1);
     assert_int_equal(e.voted.id, -1);
@@ -52,14 +57,19 @@ static void version_0_of_kafka_is_read(void **state)
 static void what_is_missing_or_wrong_is_refused(void **state)
 {
     static const char *const bad[] = {
-        "", "[]", "null", "{", "{}",
+        "",
+        "[]",
+        "null",
+        "{",
+        "{}",
         "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":-1}",
         "{\"leaderId\":1,\"leaderEpoch\":-1,\"votedId\":-1,\"data_version\":0}",
         "{\"leaderId\":1,\"leaderEpoch\":2147483648,\"votedId\":-1,\"data_version\":0}",
         "{\"leaderId\":-2,\"leaderEpoch\":1,\"votedId\":-1,\"data_version\":0}",
         "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":\"2\",\"data_version\":0}",
         "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":2,\"data_version\":1}",
-        "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":2,\"votedDirectoryId\":\"short\",\"data_version\":1}",
+        "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":2,\"votedDirectoryId\":\"short\",\"data_"
+        "version\":1}",
         "{\"leaderId\":1,\"leaderId\":2,\"leaderEpoch\":1,\"votedId\":2,\"data_version\":0}",
     };
     struct raft_election e = {.epoch = 42};
@@ -76,8 +86,10 @@ static void later_version_is_refused_as_such(void **state)
     struct raft_election e;
 
     (void)state;
-    assert_int_equal(quorum_state_parse(text("{\"data_version\":2}"), &e).code, KERR_UNSUPPORTED_VERSION);
-    assert_int_equal(quorum_state_parse(text("{\"data_version\":-1}"), &e).code, KERR_UNSUPPORTED_VERSION);
+    assert_int_equal(quorum_state_parse(text("{\"data_version\":2}"), &e).code,
+                     KERR_UNSUPPORTED_VERSION);
+    assert_int_equal(quorum_state_parse(text("{\"data_version\":-1}"), &e).code,
+                     KERR_UNSUPPORTED_VERSION);
 }
 
 int main(void)

@@ -5,7 +5,8 @@
 #include "tests/unit/replication/raft_world.h"
 
 /* Whatever the network, the disks and the processes do, there is one leader an epoch and committed
- * records stay (raft_world checks that after each step); once all is well again, the quorum works. */
+ * records stay (raft_world checks that after each step); once all is well again, the quorum
+ * works. */
 static void survive(int nodes, int voters, uint64_t seed)
 {
     struct world *w = world_new_with_observers(nodes, voters, seed);
@@ -42,7 +43,8 @@ static void survive(int nodes, int voters, uint64_t seed)
             break;
         default: /* deposed leaders that do not know it yet among them */
             if (voters < nodes && world_random(w) % 2) {
-                enum raft_voter_change kind = world_random(w) % 2 ? RAFT_ADD_VOTER : RAFT_REMOVE_VOTER;
+                enum raft_voter_change kind =
+                    world_random(w) % 2 ? RAFT_ADD_VOTER : RAFT_REMOVE_VOTER;
 
                 for (int leader = 1; leader <= nodes; leader++)
                     if (w->nodes[leader].up)
@@ -71,7 +73,8 @@ static void survive(int nodes, int voters, uint64_t seed)
     for (int id = 1; id <= nodes; id++)
         if (w->nodes[id].core.high_watermark != end) {
             world_print(w, stderr);
-            fail_msg("node %d is behind with %d nodes and seed %llu", id, nodes, (unsigned long long)seed);
+            fail_msg("node %d is behind with %d nodes and seed %llu", id, nodes,
+                     (unsigned long long)seed);
         }
     world_free(w);
 }
@@ -115,7 +118,8 @@ static struct raft_answer ask(struct world *w, int id, const struct raft_event *
     return fx.answer;
 }
 
-static struct raft_event vote_request(int candidate, int32_t epoch, int32_t last_epoch, int64_t last_offset)
+static struct raft_event vote_request(int candidate, int32_t epoch, int32_t last_epoch,
+                                      int64_t last_offset)
 {
     struct raft_event ev = {.type = RAFT_VOTE_REQUEST};
 
@@ -166,17 +170,20 @@ static void stale_or_senseless_vote_requests_are_refused(void **state)
     assert_int_equal(ask(w, 1, &ev).error, KERR_INVALID_REQUEST);
     assert_int_equal(w->nodes[1].core.election.epoch, 5);
     ev = vote_request(3, 6, 0, 0);
-    ev.vote_request.voter = (struct raft_replica_key){.id = 1, .directory_id = uuid_from_number(150)};
+    ev.vote_request.voter =
+        (struct raft_replica_key){.id = 1, .directory_id = uuid_from_number(150)};
     assert_int_equal(ask(w, 1, &ev).error, KERR_INVALID_VOTER_KEY);
     world_free(w);
 }
 
-/* An epoch counts up to what 32 bits hold: one packet that names the last of them must not end the quorum. */
+/* An epoch counts up to what 32 bits hold: one packet that names the last of them must not end the
+ * quorum. */
 static void epoch_that_leaves_no_room_for_another_is_refused(void **state)
 {
     struct world *w = world_new(1, 1);
-    struct raft_event vote = vote_request(2, INT32_MAX, 0, 100), begin = {.type = RAFT_BEGIN_REQUEST},
-                      end = {.type = RAFT_END_REQUEST}, answer = {.type = RAFT_VOTE_ANSWER};
+    struct raft_event vote = vote_request(2, INT32_MAX, 0, 100),
+                      begin = {.type = RAFT_BEGIN_REQUEST}, end = {.type = RAFT_END_REQUEST},
+                      answer = {.type = RAFT_VOTE_ANSWER};
     int32_t epoch;
 
     (void)state;
@@ -187,7 +194,8 @@ static void epoch_that_leaves_no_room_for_another_is_refused(void **state)
     begin.begin_request.epoch = INT32_MAX;
     end.end_request.leader_id = 2;
     end.end_request.epoch = INT32_MAX;
-    answer.vote_answer.head = (struct raft_answer_head){.from = 2, .epoch = INT32_MAX, .leader_id = RAFT_NO_NODE};
+    answer.vote_answer.head =
+        (struct raft_answer_head){.from = 2, .epoch = INT32_MAX, .leader_id = RAFT_NO_NODE};
     assert_int_equal(ask(w, 1, &vote).error, KERR_INVALID_REQUEST);
     assert_int_equal(ask(w, 1, &begin).error, KERR_INVALID_REQUEST);
     assert_int_equal(ask(w, 1, &end).error, KERR_INVALID_REQUEST);
@@ -311,7 +319,8 @@ static void replica_behind_the_log_start_is_sent_to_the_snapshot(void **state)
         world_append(w, 1, "a");
     world_run(w, 300);
     ev.snapshot.log_start_offset = 4;
-    ev.snapshot.oldest = ev.snapshot.latest = (struct raft_snapshot_id){4, w->nodes[1].core.election.epoch};
+    ev.snapshot.oldest = ev.snapshot.latest =
+        (struct raft_snapshot_id){4, w->nodes[1].core.election.epoch};
     world_step(w, 1, &ev);
     ev = (struct raft_event){.type = RAFT_FETCH_REQUEST};
     ev.fetch_request.replica.id = 9; /* an observer */
@@ -336,7 +345,8 @@ static void removed_voter_does_not_stand(void **state)
 
     (void)state;
     assert_true(raft_core_is_voter(&w->nodes[3].core));
-    world_step(w, 3, &(struct raft_event){.type = RAFT_VOTERS, .voters = {.set = two, .offset = -1}});
+    world_step(w, 3,
+               &(struct raft_event){.type = RAFT_VOTERS, .voters = {.set = two, .offset = -1}});
     assert_false(raft_core_is_voter(&w->nodes[3].core));
     world_cut(w, 3, 0);
     world_run(w, 10000);

@@ -65,8 +65,8 @@ static void node_with_a_new_disk_has_its_old_self_removed_first(void **state)
     assert_int_equal(wish(&m, key(2, 99), &here, 1), RAFT_WISH_REMOVE_OLD);
 }
 
-/* Nobody can join a quorum whose voters are in the settings; but their leader must know their disks before they can be
- * written into the log. */
+/* Nobody can join a quorum whose voters are in the settings; but their leader must know their disks
+ * before they can be written into the log. */
 static void static_voter_introduces_itself_to_each_leader(void **state)
 {
     struct raft_member m = member(true);
@@ -78,7 +78,8 @@ static void static_voter_introduces_itself_to_each_leader(void **state)
     assert_int_equal(wish(&m, key(2, 0), &here, 0), RAFT_WISH_NOTHING);
 }
 
-/* A node may have several controller listeners, in any order: the quorum speaks over one of them. */
+/* A node may have several controller listeners, in any order: the quorum speaks over one of
+ * them. */
 static void endpoint_is_the_one_of_the_quorums_listener(void **state)
 {
     const struct raft_endpoint several[] = {{STR("TLS"), STR("elsewhere"), 9094}, here};

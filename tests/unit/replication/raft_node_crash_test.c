@@ -19,7 +19,8 @@ static uint64_t next_random(uint64_t *seed)
     return *seed >> 33;
 }
 
-/* Values are numbers, in rising order. Reads those that a run has been told, the snapshot's aside. */
+/* Values are numbers, in rising order. Reads those that a run has been told, the snapshot's
+ * aside. */
 static void read_told(const char *told, struct history *out)
 {
     out->count = 0;
@@ -34,8 +35,8 @@ static void check_kept(const struct history *before, const char *told, uint64_t 
 
     read_told(told, &now);
     if (now.count < before->count)
-        fail_msg("seed %llu: %d of %d committed records are left", (unsigned long long)seed, now.count,
-                 before->count);
+        fail_msg("seed %llu: %d of %d committed records are left", (unsigned long long)seed,
+                 now.count, before->count);
     for (int i = 0; i < before->count; i++)
         assert_int_equal(now.values[i], before->values[i]);
 }
@@ -107,7 +108,8 @@ static void crash_while_formatting_leaves_all_or_nothing(void **state)
         struct single *s = single_new(files);
         struct status st;
 
-        files_sim_fail(files, &(struct files_fault){.call = FILES_CALL_ANY, .after = at, .sys_errno = EIO});
+        files_sim_fail(
+            files, &(struct files_fault){.call = FILES_CALL_ANY, .after = at, .sys_errno = EIO});
         st = single_format(s, (const char *const[]){"feature"}, 1);
         files_sim_heal(files);
         files_sim_crash(files, at);
@@ -146,8 +148,8 @@ static void live_with_a_snapshot(struct single *s, struct single_snapshot *call)
     single_stop(s, true);
 }
 
-/* Each file call fails once in its turn: the node says so and stops, or goes on; what was committed is there
- * when the disk is well again. */
+/* Each file call fails once in its turn: the node says so and stops, or goes on; what was committed
+ * is there when the disk is well again. */
 static void each_file_call_may_fail(void **state)
 {
     (void)state;
@@ -163,8 +165,11 @@ static void each_file_call_may_fail(void **state)
             s->args.retention_bytes = 500;
             assert_int_equal(single_format(s, (const char *const[]){"feature"}, 1).code, KERR_NONE);
             calls = files_sim_calls(files, FILES_CALL_ANY);
-            files_sim_fail(files, &(struct files_fault){.call = FILES_CALL_ANY, .after = at,
-                                                        .times = (uint64_t)times, .sys_errno = EIO, .partial = true});
+            files_sim_fail(files, &(struct files_fault){.call = FILES_CALL_ANY,
+                                                        .after = at,
+                                                        .times = (uint64_t)times,
+                                                        .sys_errno = EIO,
+                                                        .partial = true});
             live_with_a_snapshot(s, &call);
             calls = files_sim_calls(files, FILES_CALL_ANY) - calls;
             read_told(s->told, &kept);

@@ -83,9 +83,9 @@ static void restart_leads_the_next_epoch_and_tells_all_again(void **state)
         if (round < 2)
             single_stop(s, round == 0);
     }
-    /* The leader changes of epochs 2 and 3 are records 5 and 6; the voters are not written again. */
-    assert_string_equal(s->told,
-                        "leader(3,-1) {0-0 feature } 3-3@1:a 4-4@1:b leader(3,100,us) ");
+    /* The leader changes of epochs 2 and 3 are records 5 and 6; the voters are not written
+     * again. */
+    assert_string_equal(s->told, "leader(3,-1) {0-0 feature } 3-3@1:a 4-4@1:b leader(3,100,us) ");
     assert_int_equal(raft_node_high_watermark(s->node), 7);
 }
 
@@ -165,13 +165,16 @@ static void values_past_one_batch_are_refused_atomically_and_spread_otherwise(vo
     s->args.segment_bytes = 1 << 30;
     single_start_and_lead(s);
     s->told[0] = '\0';
-    assert_int_equal(raft_node_append(s->node, 1, values, 3, true, &last).code, KERR_RECORD_LIST_TOO_LARGE);
-    assert_int_equal(raft_node_append(s->node, 1, &huge, 1, false, &last).code, KERR_RECORD_LIST_TOO_LARGE);
+    assert_int_equal(raft_node_append(s->node, 1, values, 3, true, &last).code,
+                     KERR_RECORD_LIST_TOO_LARGE);
+    assert_int_equal(raft_node_append(s->node, 1, &huge, 1, false, &last).code,
+                     KERR_RECORD_LIST_TOO_LARGE);
     assert_int_equal(raft_node_end_offset(s->node), 3);
     assert_int_equal(raft_node_append(s->node, 1, values, 3, false, &last).code, KERR_NONE);
     assert_int_equal(last, 5);
     test_loop_run(&s->loop, 0);
-    assert_string_equal(s->told, "3-4@1:xxxxxxxxxxxxxxxxxxxx,xxxxxxxxxxxxxxxxxxxx 5-5@1:xxxxxxxxxxxxxxxxxxxx ");
+    assert_string_equal(
+        s->told, "3-4@1:xxxxxxxxxxxxxxxxxxxx,xxxxxxxxxxxxxxxxxxxx 5-5@1:xxxxxxxxxxxxxxxxxxxx ");
     free(big);
 }
 
@@ -199,7 +202,8 @@ static void write_file(struct single *s, const char *name, const char *text)
 
     snprintf(path, sizeof path, "%s/%s", s->directory, name);
     assert_int_equal(
-        files_replace(s->files, path, (struct bytes){(const uint8_t *)text, strlen(text)}).code, KERR_NONE);
+        files_replace(s->files, path, (struct bytes){(const uint8_t *)text, strlen(text)}).code,
+        KERR_NONE);
 }
 
 static void damaged_quorum_state_is_refused(void **state)
@@ -208,7 +212,8 @@ static void damaged_quorum_state_is_refused(void **state)
 
     write_file(s, "quorum-state", "{\"leaderId\":1");
     assert_int_equal(single_open(s).code, KERR_CORRUPT_MESSAGE);
-    write_file(s, "quorum-state", "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":-1,\"data_version\":2}");
+    write_file(s, "quorum-state",
+               "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":-1,\"data_version\":2}");
     assert_int_equal(single_open(s).code, KERR_UNSUPPORTED_VERSION);
     /* It was once what a peer said; the next election would count beyond it. */
     write_file(s, "quorum-state",
@@ -248,13 +253,18 @@ static void restart_begins_with_the_newest_snapshot(void **state)
     single_append(s, "b");
     test_loop_run(&s->loop, 0);
     assert_int_equal(single_take_snapshot(s, &call, 4).code, KERR_NONE);
-    assert_int_equal(single_take_snapshot(s, &(struct single_snapshot){0}, 4).code, KERR_INVALID_REQUEST); /* one is under way */
+    /* one is under way */
+    assert_int_equal(single_take_snapshot(s, &(struct single_snapshot){0}, 4).code,
+                     KERR_INVALID_REQUEST);
     test_loop_run(&s->loop, 0);
     assert_int_equal(call.done, 1);
     assert_int_equal(call.result.code, KERR_NONE);
     assert_int_equal(raft_node_latest_snapshot(s->node).end_offset, 4);
-    assert_int_equal(single_take_snapshot(s, &(struct single_snapshot){0}, 4).code, KERR_INVALID_REQUEST); /* there is one */
-    assert_int_equal(single_take_snapshot(s, &(struct single_snapshot){0}, 99).code, KERR_INVALID_REQUEST);
+    /* there is one */
+    assert_int_equal(single_take_snapshot(s, &(struct single_snapshot){0}, 4).code,
+                     KERR_INVALID_REQUEST);
+    assert_int_equal(single_take_snapshot(s, &(struct single_snapshot){0}, 99).code,
+                     KERR_INVALID_REQUEST);
     single_stop(s, true);
     single_start_and_lead(s);
     assert_string_equal(s->told, "leader(2,-1) {4-1 state,state } 4-4@1:b leader(2,100,us) ");

@@ -116,17 +116,30 @@ static bool do_remove(struct story *s, int id, const char *word)
 
 static bool do_add_too_early(struct story *s, int id, const char *word)
 {
-    return word && world_change_voters(s->world, id, RAFT_ADD_VOTER, atoi(word)) == KERR_REQUEST_TIMED_OUT;
+    return word &&
+           world_change_voters(s->world, id, RAFT_ADD_VOTER, atoi(word)) == KERR_REQUEST_TIMED_OUT;
 }
 
 static const struct {
     const char *name;
     bool (*run)(struct story *s, int id, const char *word);
 } commands[] = {
-    {"nodes", do_nodes},   {"elect", do_elect},     {"append", do_append}, {"settle", do_settle},
-    {"wait", do_wait},     {"cut", do_cut},         {"heal", do_heal},     {"crash", do_crash},
-    {"start", do_start},   {"stick", do_stick},     {"unstick", do_unstick}, {"resign", do_resign},
-    {"lose-leader", do_lose_leader}, {"add", do_add}, {"remove", do_remove}, {"add-too-early", do_add_too_early},
+    {"nodes", do_nodes},
+    {"elect", do_elect},
+    {"append", do_append},
+    {"settle", do_settle},
+    {"wait", do_wait},
+    {"cut", do_cut},
+    {"heal", do_heal},
+    {"crash", do_crash},
+    {"start", do_start},
+    {"stick", do_stick},
+    {"unstick", do_unstick},
+    {"resign", do_resign},
+    {"lose-leader", do_lose_leader},
+    {"add", do_add},
+    {"remove", do_remove},
+    {"add-too-early", do_add_too_early},
 };
 
 static bool run_command(struct story *s, char *text)
@@ -213,7 +226,8 @@ int main(int argc, char **argv)
         char *rest = NULL;
         bool good = true;
 
-        for (char *line = strtok_r(text, "\n", &rest); line && good; line = strtok_r(NULL, "\n", &rest))
+        for (char *line = strtok_r(text, "\n", &rest); line && good;
+             line = strtok_r(NULL, "\n", &rest))
             good = run_line(&s, line);
         if (good && s.world) {
             world_print(s.world, out);

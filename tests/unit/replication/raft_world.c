@@ -22,7 +22,8 @@ uint64_t world_random(struct world *w)
 
 static struct raft_replica_key key_of(int id)
 {
-    return (struct raft_replica_key){.id = id, .directory_id = uuid_from_number((uint8_t)(100 + id))};
+    return (struct raft_replica_key){.id = id,
+                                     .directory_id = uuid_from_number((uint8_t)(100 + id))};
 }
 
 static int32_t epoch_at(const struct world_node *n, int64_t end)
@@ -58,7 +59,8 @@ static int64_t find_voters_below(const struct world *w, const struct world_node 
     return -1;
 }
 
-static int64_t find_voters(const struct world *w, const struct world_node *n, char ids[WORLD_NODES_MAX + 1])
+static int64_t find_voters(const struct world *w, const struct world_node *n,
+                           char ids[WORLD_NODES_MAX + 1])
 {
     return find_voters_below(w, n, n->log_end, ids);
 }
@@ -141,8 +143,8 @@ static struct world_wire *put_wire(struct world *w, int from, int to)
 
 static void send_message(struct world *w, int from, const struct raft_message *m)
 {
-    struct world_wire *wire =
-        put_wire(w, from, RAFT_IS_BOOTSTRAP(m->to.id) ? (int)RAFT_BOOTSTRAP_INDEX(m->to.id) + 1 : m->to.id);
+    struct world_wire *wire = put_wire(
+        w, from, RAFT_IS_BOOTSTRAP(m->to.id) ? (int)RAFT_BOOTSTRAP_INDEX(m->to.id) + 1 : m->to.id);
     struct raft_event *ev = &wire->event;
 
     wire->message = *m;
@@ -166,7 +168,8 @@ static void send_message(struct world *w, int from, const struct raft_message *m
         ev->type = RAFT_END_REQUEST;
         ev->end_request.leader_id = from;
         ev->end_request.epoch = m->epoch;
-        ev->end_request.candidate_count = raft_core_successors(&w->nodes[from].core, wire->candidates);
+        ev->end_request.candidate_count =
+            raft_core_successors(&w->nodes[from].core, wire->candidates);
         break;
     case RAFT_SEND_FETCH:
         ev->type = RAFT_FETCH_REQUEST;
@@ -232,10 +235,11 @@ static void fill_records(struct world *w, int leader, struct world_wire *answer,
 
 /* ---- a node ---- */
 
-static void carry_out(struct world *w, int id, const struct raft_effects *fx, const struct world_wire *cause);
+static void carry_out(struct world *w, int id, const struct raft_effects *fx,
+                      const struct world_wire *cause);
 
-static void step_with(struct world *w, int id, const struct raft_event *ev, const struct world_wire *cause,
-                      struct raft_answer *answer)
+static void step_with(struct world *w, int id, const struct raft_event *ev,
+                      const struct world_wire *cause, struct raft_answer *answer)
 {
     struct world_node *n = &w->nodes[id];
     struct raft_effects fx;
@@ -262,8 +266,9 @@ static void add_entry(struct world_node *n, const char *name, int32_t epoch)
 static void feed_appended(struct world *w, int id)
 {
     struct world_node *n = &w->nodes[id];
-    struct raft_event ev = {.type = RAFT_APPENDED,
-                            .log = {.end_offset = n->log_end, .last_epoch = epoch_at(n, n->log_end)}};
+    struct raft_event ev = {
+        .type = RAFT_APPENDED,
+        .log = {.end_offset = n->log_end, .last_epoch = epoch_at(n, n->log_end)}};
 
     world_step(w, id, &ev);
 }
@@ -274,7 +279,8 @@ static void feed_flushed(struct world *w, int id)
 
     if (n->up && !n->disk_stuck && n->flushed < n->log_end) {
         n->flushed = n->log_end;
-        world_step(w, id, &(struct raft_event){.type = RAFT_FLUSHED, .log = {.end_offset = n->flushed}});
+        world_step(w, id,
+                   &(struct raft_event){.type = RAFT_FLUSHED, .log = {.end_offset = n->flushed}});
     }
 }
 
@@ -299,7 +305,8 @@ static void truncate_log(struct world *w, int id, int64_t to)
         feed_voters(w, id);
 }
 
-static void carry_out(struct world *w, int id, const struct raft_effects *fx, const struct world_wire *cause)
+static void carry_out(struct world *w, int id, const struct raft_effects *fx,
+                      const struct world_wire *cause)
 {
     struct world_node *n = &w->nodes[id];
 
@@ -333,7 +340,8 @@ static bool must_park(const struct world *w, const struct world_wire *wire)
 
     return wire->event.type == RAFT_FETCH_REQUEST && w->now_ms < wire->give_up_ms &&
            n->core.role == RAFT_LEADER && wire->message.epoch == n->core.election.epoch &&
-           wire->message.offset == n->log_end && wire->message.high_watermark >= n->core.high_watermark;
+           wire->message.offset == n->log_end &&
+           wire->message.high_watermark >= n->core.high_watermark;
 }
 
 static void deliver(struct world *w, struct world_wire *wire)
@@ -341,17 +349,22 @@ static void deliver(struct world *w, struct world_wire *wire)
     struct world_node *n = &w->nodes[wire->to];
     struct world_wire *answer;
     struct raft_answer a = {0};
-    bool lost = w->cut[wire->from][wire->to] || !n->up || (int)(world_random(w) % 100) < w->drop_percent;
+    bool lost =
+        w->cut[wire->from][wire->to] || !n->up || (int)(world_random(w) % 100) < w->drop_percent;
 
     if (wire->answer) {
         struct raft_event failed = wire->event;
 
         if (!n->up)
             return;
-        if (lost) { /* it gives up after a while; as the head is common to all answers, one place does */
+        /* it gives up after a while; as the head is common to all answers, one place does */
+        if (lost) {
             if (wire->give_up_ms == 0) {
-                struct world_wire *late = put_answer(w, &(struct world_wire){.from = wire->to, .to = wire->from,
-                                                             .message = wire->message}, true, &a);
+                struct world_wire *late =
+                    put_answer(w,
+                               &(struct world_wire){
+                                   .from = wire->to, .to = wire->from, .message = wire->message},
+                               true, &a);
                 late->at_ms = w->now_ms + REQUEST_MS;
                 late->give_up_ms = 1;
                 return;
@@ -378,7 +391,8 @@ static void deliver(struct world *w, struct world_wire *wire)
     if (wire->message.type == RAFT_SEND_END)
         return;
     answer = put_answer(w, wire, false, &a);
-    if (wire->event.type == RAFT_FETCH_REQUEST && a.error == KERR_NONE && a.outcome == RAFT_FETCH_RECORDS)
+    if (wire->event.type == RAFT_FETCH_REQUEST && a.error == KERR_NONE &&
+        a.outcome == RAFT_FETCH_RECORDS)
         fill_records(w, wire->to, answer, wire->message.offset);
 }
 
@@ -418,7 +432,10 @@ void world_start(struct world *w, int id)
     struct voter_set *vs;
     struct raft_core_args args = {
         .self = key_of(id),
-        .timeouts = {.election_ms = ELECTION_MS, .fetch_ms = FETCH_MS, .request_ms = REQUEST_MS, .retry_backoff_ms = 20},
+        .timeouts = {.election_ms = ELECTION_MS,
+                     .fetch_ms = FETCH_MS,
+                     .request_ms = REQUEST_MS,
+                     .retry_backoff_ms = 20},
         .random_seed = world_random(w),
         .election = n->durable,
         .kraft_version = 1,
@@ -574,8 +591,9 @@ void world_print(const struct world *w, FILE *out)
     for (int id = 1; id <= w->count; id++) {
         const struct world_node *n = &w->nodes[id];
 
-        fprintf(out, "%d: %-8s epoch %d  hw %d  log", id, n->up ? raft_role_name(n->core.role) : "down",
-                n->core.election.epoch, (int)n->core.high_watermark);
+        fprintf(out, "%d: %-8s epoch %d  hw %d  log", id,
+                n->up ? raft_role_name(n->core.role) : "down", n->core.election.epoch,
+                (int)n->core.high_watermark);
         for (int64_t i = 0; i < n->log_end; i++)
             fprintf(out, " %s@%d", n->log[i].name, n->log[i].epoch);
         if (n->dropped[0])

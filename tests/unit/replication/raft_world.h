@@ -1,8 +1,9 @@
 #ifndef TESTS_UNIT_REPLICATION_RAFT_WORLD_H
 #define TESTS_UNIT_REPLICATION_RAFT_WORLD_H
 
-/* A world of Raft cores in virtual time: logs are arrays of (name, epoch), the network is a queue that can
- * be cut, disks can be slow. After each step the safety rules are checked; a broken one aborts. */
+/* A world of Raft cores in virtual time: logs are arrays of (name, epoch), the network is a queue
+ * that can be cut, disks can be slow. After each step the safety rules are checked; a broken one
+ * aborts. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -68,14 +69,15 @@ struct world *world_new_with_observers(int nodes, int voters, uint64_t seed);
 void world_free(struct world *w);
 
 void world_run(struct world *w, int64_t ms);
-/* Its election timer fires first; runs until it leads. False when it does not within ten seconds. */
+/* Its election timer fires first; runs until it leads. False when it does not within ten
+ * seconds. */
 bool world_elect(struct world *w, int id);
 bool world_append(struct world *w, int id, const char *name); /* false: does not lead */
 /* Asks `leader` to add or remove a voter. */
 enum kerr world_change_voters(struct world *w, int leader, enum raft_voter_change kind, int id);
 void world_step(struct world *w, int id, const struct raft_event *ev);
-void world_cut(struct world *w, int a, int b); /* both ways; b 0: from everyone */
-void world_heal(struct world *w, int id); /* id 0: all links */
+void world_cut(struct world *w, int a, int b);          /* both ways; b 0: from everyone */
+void world_heal(struct world *w, int id);               /* id 0: all links */
 void world_crash(struct world *w, int id, bool losing); /* losing: what was not flushed */
 void world_start(struct world *w, int id);
 void world_stick_disk(struct world *w, int id, bool stuck);

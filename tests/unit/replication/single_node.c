@@ -95,7 +95,10 @@ struct single *single_new(struct files *files)
         .self = self,
         .cluster_id = STR("cluster"),
         .trust = LOG_TRUST_SAME_BOOT,
-        .timeouts = {.election_ms = 500, .fetch_ms = 1000, .request_ms = 2000, .retry_backoff_ms = 20},
+        .timeouts = {.election_ms = 500,
+                     .fetch_ms = 1000,
+                     .request_ms = 2000,
+                     .retry_backoff_ms = 20},
         .segment_bytes = 1 << 20,
         .listener = {.arg = s,
                      .snapshot_begin = on_snapshot_begin,
@@ -209,7 +212,8 @@ static void snapshot_done(void *arg, struct status result)
     call->result = result;
 }
 
-struct status single_take_snapshot(struct single *s, struct single_snapshot *call, int64_t end_offset)
+struct status single_take_snapshot(struct single *s, struct single_snapshot *call,
+                                   int64_t end_offset)
 {
     *call = (struct single_snapshot){.left = 2};
     return raft_node_take_snapshot(s->node, end_offset, 12345,

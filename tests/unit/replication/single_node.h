@@ -1,7 +1,8 @@
 #ifndef TESTS_UNIT_REPLICATION_SINGLE_NODE_H
 #define TESTS_UNIT_REPLICATION_SINGLE_NODE_H
 
-/* A Raft node that is a quorum of one, on a test_loop, with a state machine that writes down all it hears. */
+/* A Raft node that is a quorum of one, on a test_loop, with a state machine that writes down all it
+ * hears. */
 
 #include "tests/unit/test.h"
 
@@ -43,6 +44,7 @@ struct single_snapshot {
     int done;
     struct status result;
 };
-struct status single_take_snapshot(struct single *s, struct single_snapshot *call, int64_t end_offset);
+struct status single_take_snapshot(struct single *s, struct single_snapshot *call,
+                                   int64_t end_offset);
 
 #endif

@@ -11,23 +11,22 @@
 #include "storage/files_real.h"
 
 /* What Apache Kafka 4.4.0's storage tool wrote for a standalone controller. */
-static const char golden_hex[] =
-    "00000000000000000000009a0000000002ad0d661d002000000002000001a207"
-    "8f14d6000001a2078f14d6ffffffffffffffffffffffffffff000000032a0000"
-    "000800000003160000000001a2078f14be00001e00000208000000050a000000"
-    "010000820100000408000000066e000002000000649e0740c2878843da866a1f"
-    "efd2c26250020b434f4e54524f4c4c45520a3132372e302e302e314a95000000"
-    "0001000000000000000000000003000000f10000000002394fee3d0000000000"
-    "05000001a2078f156b000001a2078f156bffffffffffffffffffffffffffff00"
-    "0000063a000000012e010c00116d657461646174612e76657273696f6e002100"
-    "005a000002014e010c0021656c696769626c652e6c65616465722e7265706c69"
-    "6361732e76657273696f6e00010000340000040128010c000e67726f75702e76"
-    "657273696f6e00010000340000060128010c000e73686172652e76657273696f"
-    "6e0002000038000008012c010c001073747265616d732e76657273696f6e0001"
-    "00004000000a0134010c00147472616e73616374696f6e2e76657273696f6e00"
-    "02000000000000000000090000003f0000000002ef7ba4320020000000000000"
-    "01a2078f1572000001a2078f1572ffffffffffffffffffffffffffff00000001"
-    "1a00000008000000040600000000";
+static const char golden_hex[] = "00000000000000000000009a0000000002ad0d661d002000000002000001a207"
+                                 "8f14d6000001a2078f14d6ffffffffffffffffffffffffffff000000032a0000"
+                                 "000800000003160000000001a2078f14be00001e00000208000000050a000000"
+                                 "010000820100000408000000066e000002000000649e0740c2878843da866a1f"
+                                 "efd2c26250020b434f4e54524f4c4c45520a3132372e302e302e314a95000000"
+                                 "0001000000000000000000000003000000f10000000002394fee3d0000000000"
+                                 "05000001a2078f156b000001a2078f156bffffffffffffffffffffffffffff00"
+                                 "0000063a000000012e010c00116d657461646174612e76657273696f6e002100"
+                                 "005a000002014e010c0021656c696769626c652e6c65616465722e7265706c69"
+                                 "6361732e76657273696f6e00010000340000040128010c000e67726f75702e76"
+                                 "657273696f6e00010000340000060128010c000e73686172652e76657273696f"
+                                 "6e0002000038000008012c010c001073747265616d732e76657273696f6e0001"
+                                 "00004000000a0134010c00147472616e73616374696f6e2e76657273696f6e00"
+                                 "02000000000000000000090000003f0000000002ef7ba4320020000000000000"
+                                 "01a2078f1572000001a2078f1572ffffffffffffffffffffffffffff00000001"
+                                 "1a00000008000000040600000000";
 #define GOLDEN_BYTES 494
 #define GOLDEN_NAME  "00000000000000000000-0000000000.checkpoint"
 
@@ -116,7 +115,8 @@ static void formatting_gives_the_bytes_of_kafka(void **state)
     };
     struct bench *b = *state;
     struct raft_endpoint endpoint = {STR("CONTROLLER"), STR("127.0.0.1"), 19093};
-    struct raft_voter voter = {.key = {.id = 100}, .endpoints = &endpoint, .endpoint_count = 1, .kraft_version_max = 1};
+    struct raft_voter voter = {
+        .key = {.id = 100}, .endpoints = &endpoint, .endpoint_count = 1, .kraft_version_max = 1};
     struct bytes values[6];
     struct bytes_mut got;
     struct stat found;
@@ -124,10 +124,17 @@ static void formatting_gives_the_bytes_of_kafka(void **state)
 
     assert_true(uuid_parse(STR("ngdAwoeIQ9qGah_v0sJiUA"), &voter.key.directory_id));
     for (size_t i = 0; i < 6; i++) /* frame, type, version; compact name; level; no tags */
-        values[i] = (struct bytes){(const uint8_t *)features[i], 3 + (size_t)(uint8_t)features[i][3] + 3};
-    assert_int_equal(raft_node_format(&(struct raft_format_args){.files = b->files, .clock = &b->clock,
-        .directory = b->directory, .voters = &voter, .voter_count = 1, .values = values, .count = 6}).code,
-        KERR_NONE);
+        values[i] =
+            (struct bytes){(const uint8_t *)features[i], 3 + (size_t)(uint8_t)features[i][3] + 3};
+    assert_int_equal(raft_node_format(&(struct raft_format_args){.files = b->files,
+                                                                 .clock = &b->clock,
+                                                                 .directory = b->directory,
+                                                                 .voters = &voter,
+                                                                 .voter_count = 1,
+                                                                 .values = values,
+                                                                 .count = 6})
+                         .code,
+                     KERR_NONE);
     snprintf(path, sizeof path, "%s/%s", b->directory, GOLDEN_NAME);
     assert_int_equal(files_read_whole(b->files, path, 4096, &got).code, KERR_NONE);
     assert_int_equal(got.size, GOLDEN_BYTES);
@@ -146,8 +153,9 @@ static void snapshot_of_kafka_is_read(void **state)
     size_t records;
 
     put_file(b, GOLDEN_NAME, b->golden, GOLDEN_BYTES);
-    assert_int_equal(snapshot_reader_open(b->files, b->directory, (struct raft_snapshot_id){0, 0}, &r).code,
-                     KERR_NONE);
+    assert_int_equal(
+        snapshot_reader_open(b->files, b->directory, (struct raft_snapshot_id){0, 0}, &r).code,
+        KERR_NONE);
     head = snapshot_reader_head(r);
     assert_int_equal(head->last_contained_timestamp_ms, golden_times[0]);
     assert_int_equal(head->kraft_version, 1);
@@ -170,11 +178,13 @@ static void snapshot_cut_anywhere_is_refused(void **state)
 
     for (size_t size = 0; size < GOLDEN_BYTES; size++) {
         put_file(b, GOLDEN_NAME, b->golden, size);
-        assert_int_equal(read_through(b, (struct raft_snapshot_id){0, 0}, &records).code, KERR_CORRUPT_MESSAGE);
+        assert_int_equal(read_through(b, (struct raft_snapshot_id){0, 0}, &records).code,
+                         KERR_CORRUPT_MESSAGE);
     }
 }
 
-/* Base offset and leader epoch lie outside the CRC: a changed epoch is not noticed, and not used. */
+/* Base offset and leader epoch lie outside the CRC: a changed epoch is not noticed, and not
+ * used. */
 static void snapshot_with_a_flipped_bit_is_refused(void **state)
 {
     static const size_t batches[] = {0, 154 + 12, 154 + 12 + 241 + 12};
@@ -202,7 +212,8 @@ static void bytes_behind_the_footer_are_refused(void **state)
 
     memcpy(longer, b->golden, GOLDEN_BYTES);
     put_file(b, GOLDEN_NAME, longer, sizeof longer);
-    assert_int_equal(read_through(b, (struct raft_snapshot_id){0, 0}, &records).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(read_through(b, (struct raft_snapshot_id){0, 0}, &records).code,
+                     KERR_CORRUPT_MESSAGE);
 }
 
 static void missing_snapshot_is_told(void **state)
@@ -243,7 +254,8 @@ static void listing_is_in_order_and_removes_left_overs(void **state)
     put_file(b, "00000000000000000050-0000000003.checkpoint", b->golden, 1);
     put_file(b, GOLDEN_NAME, b->golden, 1);
     put_file(b, GOLDEN_NAME ".part", b->golden, 1);
-    put_file(b, "00000000000000000009-0000000001-12345678901234567.checkpoint.part", b->golden, 1); /* Kafka's */
+    /* Kafka's */
+    put_file(b, "00000000000000000009-0000000001-12345678901234567.checkpoint.part", b->golden, 1);
     put_file(b, "00000000000000000010-0000000001.checkpoint.deleted", b->golden, 1);
     put_file(b, "00000000000000000000.log", b->golden, 1);
     for (int i = 0; i < 2; i++) {

@@ -105,7 +105,8 @@ static void fill(struct random *r, void *out, size_t size)
     struct test_loop *l = CONTAINER_OF(r, struct test_loop, random);
 
     for (size_t i = 0; i < size; i++)
-        ((uint8_t *)out)[i] = (uint8_t)((l->seed = l->seed * 6364136223846793005u + 1442695040888963407u) >> 56);
+        ((uint8_t *)out)[i] =
+            (uint8_t)((l->seed = l->seed * 6364136223846793005u + 1442695040888963407u) >> 56);
 }
 
 void test_loop_init(struct test_loop *l)

@@ -1,8 +1,8 @@
 #ifndef TESTS_UNIT_REPLICATION_TEST_LOOP_H
 #define TESTS_UNIT_REPLICATION_TEST_LOOP_H
 
-/* A loop, a pool and a clock on the test's own thread, in virtual time. Tasks and jobs run only within
- * test_loop_run; jobs one round after they were submitted, newest first when `reorder`. */
+/* A loop, a pool and a clock on the test's own thread, in virtual time. Tasks and jobs run only
+ * within test_loop_run; jobs one round after they were submitted, newest first when `reorder`. */
 
 #include <stdbool.h>
 #include <stddef.h>

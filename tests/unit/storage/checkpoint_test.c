@@ -15,7 +15,8 @@ static struct bytes text_of(const char *text)
 
 static void a_checkpoint_reads_and_writes_back_the_same(void **state)
 {
-    static const char text[] = "0\n3\ntopic-a 0 4711\n__consumer_offsets 49 9223372036854775807\na.b-1_c 2147483647 0\n";
+    static const char text[] =
+        "0\n3\ntopic-a 0 4711\n__consumer_offsets 49 9223372036854775807\na.b-1_c 2147483647 0\n";
     struct offset_map m = {0};
     struct bytes_mut out;
     int64_t offset;
@@ -71,12 +72,27 @@ static void a_malformed_checkpoint_is_refused_with_its_line(void **state)
         const char *text;
         int32_t line;
     } cases[] = {
-        {"1\n0\n", 1},         {"-1\n0\n", 1},       {"\n", 1},           {"zero\n", 1},
-        {"0\nx\n", 2},         {"0\n-1\n", 2},       {"0\n\n", 2},        {"0\n1\n", 2},
-        {"0\n0\nt 0 1\n", 3},  {"0\n1\nt 0\n", 3},   {"0\n1\nt 0 1 \n", 3}, {"0\n1\n t 0 1\n", 3},
-        {"0\n1\nt  0 1\n", 3}, {"0\n1\nt -1 1\n", 3}, {"0\n1\nt 0 -1\n", 3}, {"0\n1\nt 0 1\n\n", 4},
-        {"0\n1\nt 2147483648 1\n", 3}, {"0\n1\nt 0 9223372036854775808\n", 3}, {"0\n1\nt 0 +1\n", 3},
-        {"0\n1\nt 0 1\r\n", 3}, {"0\n2147483648\n", 2},
+        {"1\n0\n", 1},
+        {"-1\n0\n", 1},
+        {"\n", 1},
+        {"zero\n", 1},
+        {"0\nx\n", 2},
+        {"0\n-1\n", 2},
+        {"0\n\n", 2},
+        {"0\n1\n", 2},
+        {"0\n0\nt 0 1\n", 3},
+        {"0\n1\nt 0\n", 3},
+        {"0\n1\nt 0 1 \n", 3},
+        {"0\n1\n t 0 1\n", 3},
+        {"0\n1\nt  0 1\n", 3},
+        {"0\n1\nt -1 1\n", 3},
+        {"0\n1\nt 0 -1\n", 3},
+        {"0\n1\nt 0 1\n\n", 4},
+        {"0\n1\nt 2147483648 1\n", 3},
+        {"0\n1\nt 0 9223372036854775808\n", 3},
+        {"0\n1\nt 0 +1\n", 3},
+        {"0\n1\nt 0 1\r\n", 3},
+        {"0\n2147483648\n", 2},
     };
     (void)state;
 
@@ -84,7 +100,8 @@ static void a_malformed_checkpoint_is_refused_with_its_line(void **state)
         struct offset_map m = {0};
         struct checkpoint_error error = {0};
 
-        assert_int_equal(offset_map_decode(&m, text_of(cases[i].text), &error).code, KERR_KAFKA_STORAGE_ERROR);
+        assert_int_equal(offset_map_decode(&m, text_of(cases[i].text), &error).code,
+                         KERR_KAFKA_STORAGE_ERROR);
         assert_int_equal(error.line, cases[i].line);
         assert_non_null(error.message);
         assert_int_equal(offset_map_count(&m), 0);
@@ -104,8 +121,8 @@ static void names_longer_than_a_topics_are_refused(void **state)
     }
 }
 
-/* Cut anywhere it is refused, or a whole number of its entries was meant: never a wrong offset under a count
- * that fits. The cut of the last digits of the last line alone cannot be told. */
+/* Cut anywhere it is refused, or a whole number of its entries was meant: never a wrong offset
+ * under a count that fits. The cut of the last digits of the last line alone cannot be told. */
 static void a_checkpoint_cut_at_any_byte_is_refused_or_empty(void **state)
 {
     static const char text[] = "0\n3\na 0 1\nb 1 2\nc 2 3\n";
@@ -155,7 +172,8 @@ static void a_missing_file_is_an_empty_map(void **state)
 }
 
 /* As log_dir writes one. */
-static struct status write_checkpoint(struct files *fs, const char *path, const struct offset_map *m)
+static struct status write_checkpoint(struct files *fs, const char *path,
+                                      const struct offset_map *m)
 {
     struct bytes_mut text;
     struct status st;
@@ -182,8 +200,10 @@ static void writing_survives_the_failure_of_each_call(void **state)
         offset_map_set(&m, STR("t"), 0, 1);
         assert_false(status_failed(write_checkpoint(fs, "/c", &m)));
         offset_map_set(&m, STR("t"), 0, 2);
-        files_sim_fail(fs, &(struct files_fault){
-                               .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO, .partial = true});
+        files_sim_fail(
+            fs,
+            &(struct files_fault){
+                .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO, .partial = true});
         st = write_checkpoint(fs, "/c", &m);
         offset_map_free(&m);
         files_sim_heal(fs);
@@ -214,7 +234,8 @@ static void reading_reports_the_failure_of_each_call(void **state)
         offset_map_set(&m, STR("t"), 0, 1);
         assert_false(status_failed(write_checkpoint(fs, "/c", &m)));
         offset_map_free(&m);
-        files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO});
+        files_sim_fail(fs, &(struct files_fault){
+                               .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO});
         st = offset_checkpoint_read(fs, "/c", &m, &error);
         if (status_failed(st)) {
             assert_int_equal(st.sys_errno, EIO);

@@ -17,7 +17,8 @@ void compaction_begin(struct compaction_world *c)
     c->w.config.max_compaction_lag_ms = INT64_MAX;
     c->w.config.delete_retention_ms = 10000;
     c->w.config.segment_bytes = 4096;
-    c->args = (struct log_compaction_args){.map_bytes_max = 1 << 20, .map_load = 0.9, .buffer_bytes = 900};
+    c->args = (struct log_compaction_args){
+        .map_bytes_max = 1 << 20, .map_load = 0.9, .buffer_bytes = 900};
 }
 
 void compaction_end(struct compaction_world *c)
@@ -81,7 +82,9 @@ struct status keyed_append(struct compaction_world *c, const struct keyed *recor
                      .key = records[i].key,
                      .timestamp_ms = w->now_ms + i,
                      .value = records[i].value,
-                     .producer = head->attributes & RECORD_BATCH_TRANSACTIONAL ? (int16_t)head->producer_id : -1,
+                     .producer = head->attributes & RECORD_BATCH_TRANSACTIONAL
+                                     ? (int16_t)head->producer_id
+                                     : -1,
                      .marker = -1,
                  });
     return st;
@@ -89,22 +92,26 @@ struct status keyed_append(struct compaction_world *c, const struct keyed *recor
 
 void keyed_put(struct compaction_world *c, int key, uint32_t value)
 {
-    const struct status st = keyed_append(c, &(struct keyed){key, value}, 1, &RECORD_BATCH_HEAD_PLAIN);
+    const struct status st =
+        keyed_append(c, &(struct keyed){key, value}, 1, &RECORD_BATCH_HEAD_PLAIN);
 
     if (status_failed(st))
         print_error("append: %s %s errno %d\n", kerr_name(st.code), st.where, st.sys_errno);
     assert_false(status_failed(st));
 }
 
-struct status marker_append(struct compaction_world *c, int64_t producer_id, int16_t epoch, bool abort)
+struct status marker_append(struct compaction_world *c, int64_t producer_id, int16_t epoch,
+                            bool abort)
 {
     struct log_appended out;
-    const struct status st = world_try_append(&c->w, world_marker(&c->w, producer_id, epoch, abort), &out);
+    const struct status st =
+        world_try_append(&c->w, world_marker(&c->w, producer_id, epoch, abort), &out);
 
     if (status_failed(st))
         return st;
     remember(&c->memory, out.base_offset,
-             (struct memory_record){.key = -1, .timestamp_ms = c->w.now_ms, .producer = -1, .marker = -1});
+             (struct memory_record){
+                 .key = -1, .timestamp_ms = c->w.now_ms, .producer = -1, .marker = -1});
     for (int64_t i = 0; i < out.base_offset; i++) {
         struct memory_record *m = &c->memory.records[i];
 
@@ -303,7 +310,8 @@ static void read_batch(void *arg, struct bytes batch)
         memcpy(reader->batch.data, batch.data, batch.size);
     }
     while (reader->aborted_next < reader->aborted_count &&
-           reader->aborted[reader->aborted_next].first_offset <= record_batch_last_offset(batch.data))
+           reader->aborted[reader->aborted_next].first_offset <=
+               record_batch_last_offset(batch.data))
         reader->open[reader->open_count++] = reader->aborted[reader->aborted_next++].producer_id;
     assert_false(status_failed(record_iter_open(&it, batch, reader->scratch, 1 << 20)));
     while (record_iter_next(&it, &r)) {
@@ -343,12 +351,13 @@ static void read_log(struct compaction_world *c, struct reader *r, int64_t wante
 {
     struct arena a;
 
-    *r = (struct reader){.c = c, .wanted_offset = wanted_offset, .wanted_value = -1, .scratch = c->w.scratch};
+    *r = (struct reader){
+        .c = c, .wanted_offset = wanted_offset, .wanted_value = -1, .scratch = c->w.scratch};
     for (int i = 0; i < WORLD_KEYS; i++)
         r->last[i] = -1;
     arena_init(&a, 1 << 20);
-    assert_false(status_failed(log_aborted_transactions(c->w.log, log_start_offset(c->w.log), INT64_MAX, &a,
-                                                        &r->aborted, &r->aborted_count)));
+    assert_false(status_failed(log_aborted_transactions(
+        c->w.log, log_start_offset(c->w.log), INT64_MAX, &a, &r->aborted, &r->aborted_count)));
     if (r->aborted_count)
         qsort(r->aborted, r->aborted_count, sizeof r->aborted[0], by_first);
     each_batch(c, read_batch, r);
@@ -402,7 +411,8 @@ static void add_name(void *arg, const char *name, bool is_directory)
 
 static int by_offset(const void *a, const void *b)
 {
-    return (*(const int64_t *)a > *(const int64_t *)b) - (*(const int64_t *)a < *(const int64_t *)b);
+    return (*(const int64_t *)a > *(const int64_t *)b) -
+           (*(const int64_t *)a < *(const int64_t *)b);
 }
 
 static void check_segments(struct compaction_world *c)
@@ -455,7 +465,7 @@ void check_log(struct compaction_world *c)
         /* A tombstone may be gone, with all that came before it. */
         if (last[key] >= 0 && c->memory.records[last[key]].value == 0 && r.last[key] < 0)
             continue;
-        fail_msg("key %d: the last record is at %lld, and was written at %lld", key, (long long)r.last[key],
-                 (long long)last[key]);
+        fail_msg("key %d: the last record is at %lld, and was written at %lld", key,
+                 (long long)r.last[key], (long long)last[key]);
     }
 }

@@ -89,7 +89,8 @@ static void what_was_written_reads_back(void **state)
 {
     struct files *fs = fresh(0);
     struct file *f = open_file(fs, "a");
-    const struct iovec parts[] = {{(void *)(uintptr_t)"one ", 4}, {NULL, 0}, {(void *)(uintptr_t)"two", 3}};
+    const struct iovec parts[] = {
+        {(void *)(uintptr_t) "one ", 4}, {NULL, 0}, {(void *)(uintptr_t) "two", 3}};
     char buffer[8];
     size_t got;
     int64_t size;
@@ -102,7 +103,8 @@ static void what_was_written_reads_back(void **state)
     ok(fs->ops->read(fs, f, buffer, sizeof buffer, 12, &got));
     assert_int_equal(got, 5);
     assert_memory_equal(buffer, "e two", 5);
-    ok(fs->ops->read_nowait(fs, f, buffer, 3, 10, &got, &cold)); /* just written: in memory, if that can be told */
+    /* just written: in memory, if that can be told */
+    ok(fs->ops->read_nowait(fs, f, buffer, 3, 10, &got, &cold));
     assert_int_equal(got, cold ? 0 : 3);
     ok(fs->ops->sync(fs, f));
     ok(files_drop_cached_tree(fs, root)); /* and is read from the disk, where that can be told */
@@ -131,7 +133,7 @@ static void writes_of_many_parts_are_complete(void **state)
     (void)state;
 
     for (size_t i = 0; i < PARTS; i++)
-        parts[i] = (struct iovec){(void *)(uintptr_t)&"0123456789"[i % 10], 1};
+        parts[i] = (struct iovec){(void *)(uintptr_t) & "0123456789"[i % 10], 1};
     ok(fs->ops->write(fs, f, parts, PARTS, 0));
     ok(fs->ops->read(fs, f, read, PARTS, 0, &got));
     assert_int_equal(got, PARTS);
@@ -442,10 +444,12 @@ static void *use_files(void *arg)
         if (i % 8 == 0) {
             int fd = c->fs->ops->pin(c->fs, c->files[which]);
 
-            if (fd < 0 || pread(fd, &got_which, sizeof got_which, 0) != sizeof got_which || got_which != which)
+            if (fd < 0 || pread(fd, &got_which, sizeof got_which, 0) != sizeof got_which ||
+                got_which != which)
                 atomic_store(&c->wrong, true);
             c->fs->ops->unpin(c->fs, c->files[which]);
-        } else if (status_failed(c->fs->ops->read(c->fs, c->files[which], &got_which, sizeof got_which, 0, &got)) ||
+        } else if (status_failed(c->fs->ops->read(c->fs, c->files[which], &got_which,
+                                                  sizeof got_which, 0, &got)) ||
                    got_which != which) {
             atomic_store(&c->wrong, true);
         }

@@ -83,7 +83,7 @@ static void what_was_written_reads_back(void **state)
 {
     struct files *fs = files_sim_create(NULL);
     struct file *f = open_file(fs, "/a");
-    const struct iovec parts[] = {{(void *)(uintptr_t)"one ", 4}, {(void *)(uintptr_t)"two", 3}};
+    const struct iovec parts[] = {{(void *)(uintptr_t) "one ", 4}, {(void *)(uintptr_t) "two", 3}};
     char buffer[16];
     size_t got;
     int64_t size;
@@ -382,7 +382,8 @@ static void a_failed_sync_is_not_made_good_by_the_next(void **state)
     files_sim_free(fs);
 }
 
-/* What it was to write is read back all the same, until memory lets go of it; what is still to be written stays. */
+/* What it was to write is read back all the same, until memory lets go of it; what is still to be
+ * written stays. */
 static void what_a_failed_sync_left_in_memory_goes_with_it(void **state)
 {
     struct files *fs = files_sim_create(NULL);
@@ -419,15 +420,17 @@ static void faults_hit_the_calls_they_name(void **state)
     ok(fs->ops->make_directory(fs, "/bad"));
     f = open_file(fs, "/bad/a");
     g = open_file(fs, "/good");
-    files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "/bad/", .sys_errno = EIO});
+    files_sim_fail(
+        fs, &(struct files_fault){.call = FILES_CALL_ANY, .prefix = "/bad/", .sys_errno = EIO});
     fails(fs->ops->sync(fs, f), EIO);
     fails(fs->ops->remove(fs, "/bad/a"), EIO);
     ok(fs->ops->sync(fs, g));
     files_sim_heal(fs);
     ok(fs->ops->sync(fs, f));
-    files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_WRITE, .after = 1, .times = 1, .sys_errno = EDQUOT});
+    files_sim_fail(fs, &(struct files_fault){
+                           .call = FILES_CALL_WRITE, .after = 1, .times = 1, .sys_errno = EDQUOT});
     write_at(fs, g, "1", 0);
-    fails(fs->ops->write(fs, g, &(struct iovec){(void *)(uintptr_t)"2", 1}, 1, 1), EDQUOT);
+    fails(fs->ops->write(fs, g, &(struct iovec){(void *)(uintptr_t) "2", 1}, 1, 1), EDQUOT);
     write_at(fs, g, "3", 1);
     fs->ops->close(fs, f);
     fs->ops->close(fs, g);
@@ -467,9 +470,10 @@ static void a_partial_write_fails_half_way(void **state)
     struct file *f = open_file(fs, "/a");
     (void)state;
 
-    files_sim_fail(fs, &(struct files_fault){
-                           .call = FILES_CALL_WRITE, .times = 1, .sys_errno = ENOSPC, .partial = true});
-    fails(fs->ops->write(fs, f, &(struct iovec){(void *)(uintptr_t)"12345678", 8}, 1, 0), ENOSPC);
+    files_sim_fail(fs,
+                   &(struct files_fault){
+                       .call = FILES_CALL_WRITE, .times = 1, .sys_errno = ENOSPC, .partial = true});
+    fails(fs->ops->write(fs, f, &(struct iovec){(void *)(uintptr_t) "12345678", 8}, 1, 0), ENOSPC);
     fs->ops->close(fs, f);
     expect(fs, "/a", "1234");
     files_sim_free(fs);
@@ -552,7 +556,8 @@ static void replacing_a_file_survives_the_failure_of_each_call(void **state)
         struct status st;
 
         ok(files_replace(fs, "/a", (struct bytes){(const uint8_t *)"old", 3}));
-        files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO});
+        files_sim_fail(fs, &(struct files_fault){
+                               .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO});
         st = files_replace(fs, "/a", (struct bytes){(const uint8_t *)"new", 3});
         files_sim_heal(fs);
         assert_int_equal(files_sim_open_files(fs), 0);
@@ -578,7 +583,8 @@ static void making_and_removing_trees_survives_the_failure_of_each_call(void **s
         struct files *fs = files_sim_create(NULL);
         struct status st;
 
-        files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO});
+        files_sim_fail(fs, &(struct files_fault){
+                               .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO});
         st = files_make_directories(fs, "/a/b//c/");
         if (!status_failed(st))
             st = files_remove_tree(fs, "/a");

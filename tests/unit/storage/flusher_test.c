@@ -32,8 +32,8 @@ static void append_to(struct partition *p)
     struct log_appended out;
 
     p->w->log = p->entry.log; /* batches are made for the log that the world has */
-    assert_false(status_failed(log_append_as_leader(p->entry.log, world_batch(p->w, 2, 50, p->w->now_ms), 0,
-                                                    LOG_ORIGIN_CLIENT, &out, NULL)));
+    assert_false(status_failed(log_append_as_leader(
+        p->entry.log, world_batch(p->w, 2, 50, p->w->now_ms), 0, LOG_ORIGIN_CLIENT, &out, NULL)));
     p->w->log = NULL;
 }
 
@@ -55,8 +55,11 @@ static void begin(struct flush_world *f, int64_t delay_us)
     memset(f, 0, sizeof *f);
     world_begin(&f->w);
     test_loop_init(&f->loop);
-    f->flusher = flusher_create(&(struct flusher_args){
-        .loop = &f->loop.loop, .pool = &f->loop.pool, .files = f->w.files, .directory = "data", .delay_us = delay_us});
+    f->flusher = flusher_create(&(struct flusher_args){.loop = &f->loop.loop,
+                                                       .pool = &f->loop.pool,
+                                                       .files = f->w.files,
+                                                       .directory = "data",
+                                                       .delay_us = delay_us});
     for (int i = 0; i < LOGS; i++) {
         char directory[32];
         struct log_recovery_report report;
@@ -68,7 +71,8 @@ static void begin(struct flush_world *f, int64_t delay_us)
                                       .scratch = f->w.scratch};
 
         snprintf(directory, sizeof directory, "data/t-%d", i);
-        f->partitions[i] = (struct partition){.entry = {.flushed = flushed}, .flusher = f->flusher, .w = &f->w};
+        f->partitions[i] =
+            (struct partition){.entry = {.flushed = flushed}, .flusher = f->flusher, .w = &f->w};
         assert_false(status_failed(log_open(&args, &f->partitions[i].entry.log, &report)));
     }
 }
@@ -124,13 +128,15 @@ static void append_megabyte(struct flush_world *f, int i)
     struct log_appended out;
 
     f->w.log = p->entry.log;
-    assert_false(status_failed(log_append_as_leader(p->entry.log, world_batch(&f->w, 16, 64 << 10, f->w.now_ms), 0,
-                                                    LOG_ORIGIN_CLIENT, &out, NULL)));
+    assert_false(status_failed(log_append_as_leader(p->entry.log,
+                                                    world_batch(&f->w, 16, 64 << 10, f->w.now_ms),
+                                                    0, LOG_ORIGIN_CLIENT, &out, NULL)));
     f->w.log = NULL;
     flusher_request(f->flusher, &p->entry);
 }
 
-/* While a round runs the disk goes on with what waits for the next, and the loop does not ask it itself. */
+/* While a round runs the disk goes on with what waits for the next, and the loop does not ask it
+ * itself. */
 /* What one message brings for many logs is one round. */
 static void held_requests_are_one_round(void **state)
 {
@@ -240,7 +246,8 @@ static void many_dirty_logs_take_one_sync_of_the_file_system(void **state)
     end(&f);
 }
 
-/* log.flush.before.ack=false: nobody waits, so a round waits for company; unless somebody does wait. */
+/* log.flush.before.ack=false: nobody waits, so a round waits for company; unless somebody does
+ * wait. */
 static void lazy_requests_wait_for_company(void **state)
 {
     struct flush_world f;
@@ -279,8 +286,10 @@ static void failed_sync_hits_only_its_log(void **state)
         if (round == 0)
             test_loop_run(&f.loop, 10);
     }
-    files_sim_fail(f.w.files, &(struct files_fault){
-                                  .call = FILES_CALL_SYNC, .prefix = "data/t-1/", .times = 1, .sys_errno = EIO});
+    files_sim_fail(f.w.files, &(struct files_fault){.call = FILES_CALL_SYNC,
+                                                    .prefix = "data/t-1/",
+                                                    .times = 1,
+                                                    .sys_errno = EIO});
     test_loop_run(&f.loop, 10);
     assert_true(log_offline(f.partitions[1].entry.log));
     assert_int_equal(f.partitions[1].result.code, KERR_KAFKA_STORAGE_ERROR);
@@ -298,8 +307,9 @@ static void failed_sync_of_the_file_system_hits_all_of_the_round(void **state)
     (void)state;
 
     begin(&f, 1000);
-    files_sim_fail(f.w.files,
-                   &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .times = 1, .sys_errno = EIO});
+    files_sim_fail(
+        f.w.files,
+        &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .times = 1, .sys_errno = EIO});
     for (int i = 0; i < LOGS; i++)
         append_and_request(&f, i);
     test_loop_run(&f.loop, 10);

@@ -1,4 +1,5 @@
-/* Group records in the state store; every test runs on both stores. All values of all types: tests/vectors. */
+/* Group records in the state store; every test runs on both stores. All values of all types:
+ * tests/vectors. */
 
 #include "tests/unit/test.h"
 
@@ -35,9 +36,10 @@ static int setup_rocksdb(void **state)
     strcpy(w->directory, "/tmp/trivet-state-XXXXXX");
     assert_non_null(mkdtemp(w->directory));
     assert_int_equal(files_real_create(64, &w->files).code, KERR_NONE);
-    assert_int_equal(
-        state_store_rocksdb_open(w->files, w->directory, &STATE_STORE_OPTIONS_DEFAULT, &report, &w->store).code,
-        KERR_NONE);
+    assert_int_equal(state_store_rocksdb_open(w->files, w->directory, &STATE_STORE_OPTIONS_DEFAULT,
+                                              &report, &w->store)
+                         .code,
+                     KERR_NONE);
     finish_setup(w, state);
     return 0;
 }
@@ -86,7 +88,8 @@ static void applied(struct world *w, const struct group_record *r)
     applied_to(w, PARTITION, r);
 }
 
-static struct group_record offset_record(struct str group, struct str topic, int32_t index, int64_t offset)
+static struct group_record offset_record(struct str group, struct str topic, int32_t index,
+                                         int64_t offset)
 {
     struct group_record r;
 
@@ -98,7 +101,8 @@ static struct group_record offset_record(struct str group, struct str topic, int
     return r;
 }
 
-static void committed(struct world *w, const char *group, const char *topic, int32_t index, int64_t offset)
+static void committed(struct world *w, const char *group, const char *topic, int32_t index,
+                      int64_t offset)
 {
     struct group_record r = offset_record(str_from(group), str_from(topic), index, offset);
 
@@ -121,8 +125,10 @@ static int64_t offset_of(struct world *w, struct str group, struct str topic, in
     struct group_state_offset o;
     bool found;
 
-    assert_int_equal(
-        group_state_get_offset(w->store, PARTITION, group, topic, index, &w->arena, &o, &found, NULL).code, KERR_NONE);
+    assert_int_equal(group_state_get_offset(w->store, PARTITION, group, topic, index, &w->arena, &o,
+                                            &found, NULL)
+                         .code,
+                     KERR_NONE);
     if (!found)
         return -1;
     assert_true(str_equal(o.metadata, STR("note")));
@@ -147,7 +153,8 @@ static bool see_offset(void *arg, const struct group_state_offset *o)
 {
     struct seen *s = arg;
 
-    sprintf(s->text + strlen(s->text), "%.*s-%d=%lld ", STR_ARG(o->topic), o->partition, (long long)o->offset);
+    sprintf(s->text + strlen(s->text), "%.*s-%d=%lld ", STR_ARG(o->topic), o->partition,
+            (long long)o->offset);
     return another(s);
 }
 
@@ -156,9 +163,10 @@ static const char *offsets_of(struct world *w, const char *group, struct str top
     static struct seen s;
 
     s = (struct seen){{0}, 0};
-    assert_int_equal(
-        group_state_list_offsets(w->store, PARTITION, str_from(group), topic, NULL, see_offset, &s, NULL).code,
-        KERR_NONE);
+    assert_int_equal(group_state_list_offsets(w->store, PARTITION, str_from(group), topic, NULL,
+                                              see_offset, &s, NULL)
+                         .code,
+                     KERR_NONE);
     return s.text;
 }
 
@@ -175,7 +183,8 @@ static const char *groups(struct world *w)
     static struct seen s;
 
     s = (struct seen){{0}, 0};
-    assert_int_equal(group_state_list_groups(w->store, PARTITION, NULL, see_group, &s, NULL).code, KERR_NONE);
+    assert_int_equal(group_state_list_groups(w->store, PARTITION, NULL, see_group, &s, NULL).code,
+                     KERR_NONE);
     return s.text;
 }
 
@@ -193,8 +202,9 @@ static const char *records_of(struct world *w, const char *group)
     static struct seen s;
 
     s = (struct seen){{0}, 0};
-    assert_int_equal(group_state_load(w->store, PARTITION, str_from(group), NULL, see_record, &s, NULL).code,
-                     KERR_NONE);
+    assert_int_equal(
+        group_state_load(w->store, PARTITION, str_from(group), NULL, see_record, &s, NULL).code,
+        KERR_NONE);
     return s.text;
 }
 
@@ -211,9 +221,10 @@ static void a_committed_offset_is_found_with_all_that_was_said(void **state)
     r.value.offset_commit.expire_timestamp = 9999;
     r.value.offset_commit.topic_id = (struct uuid){{1, 2, 3}};
     applied(w, &r);
-    assert_int_equal(
-        group_state_get_offset(w->store, PARTITION, STR("g"), STR("t"), 3, &w->arena, &o, &found, NULL).code,
-        KERR_NONE);
+    assert_int_equal(group_state_get_offset(w->store, PARTITION, STR("g"), STR("t"), 3, &w->arena,
+                                            &o, &found, NULL)
+                         .code,
+                     KERR_NONE);
     assert_true(found);
     assert_int_equal(o.offset, 42);
     assert_int_equal(o.leader_epoch, 7);
@@ -233,9 +244,10 @@ static void what_a_commit_left_out_has_its_default(void **state)
     group_record_init(&r, GROUP_RECORD_OFFSET_COMMIT);
     r.key.offset_commit = (struct offset_commit_key){STR("g"), STR("t"), 0};
     applied(w, &r);
-    assert_int_equal(
-        group_state_get_offset(w->store, PARTITION, STR("g"), STR("t"), 0, &w->arena, &o, &found, NULL).code,
-        KERR_NONE);
+    assert_int_equal(group_state_get_offset(w->store, PARTITION, STR("g"), STR("t"), 0, &w->arena,
+                                            &o, &found, NULL)
+                         .code,
+                     KERR_NONE);
     assert_true(found);
     assert_int_equal(o.offset, 0);
     assert_int_equal(o.leader_epoch, -1);
@@ -260,7 +272,8 @@ static void a_newer_commit_replaces_and_a_tombstone_removes(void **state)
     assert_int_equal(offset_of(w, STR("g"), STR("t"), 1), 5);
 }
 
-/* Compaction keeps both, since their keys differ on disk; for whoever reads them they are one offset. */
+/* Compaction keeps both, since their keys differ on disk; for whoever reads them they are one
+ * offset. */
 static void a_commit_of_a_broker_before_0_9_is_the_same_offset(void **state)
 {
     struct world *w = *state;
@@ -293,9 +306,11 @@ static void offsets_are_listed_by_group_and_by_topic(void **state)
     assert_string_equal(offsets_of(w, "g", STR("")), "");
     assert_string_equal(offsets_of(w, "", STR_NULL), "t-0=6 ");
     assert_string_equal(offsets_of(w, "nobody", STR_NULL), "");
-    assert_int_equal(group_state_has_offsets(w->store, PARTITION, STR("g"), &has, NULL).code, KERR_NONE);
+    assert_int_equal(group_state_has_offsets(w->store, PARTITION, STR("g"), &has, NULL).code,
+                     KERR_NONE);
     assert_true(has);
-    assert_int_equal(group_state_has_offsets(w->store, PARTITION, STR("nobody"), &has, NULL).code, KERR_NONE);
+    assert_int_equal(group_state_has_offsets(w->store, PARTITION, STR("nobody"), &has, NULL).code,
+                     KERR_NONE);
     assert_false(has);
 }
 
@@ -309,9 +324,10 @@ static void offsets_are_listed_some_at_a_time(void **state)
         committed(w, "g", "t", i, i);
     while (!position.done) {
         s.left = 2;
-        assert_int_equal(
-            group_state_list_offsets(w->store, PARTITION, STR("g"), STR_NULL, &position, see_offset, &s, NULL).code,
-            KERR_NONE);
+        assert_int_equal(group_state_list_offsets(w->store, PARTITION, STR("g"), STR_NULL,
+                                                  &position, see_offset, &s, NULL)
+                             .code,
+                         KERR_NONE);
         strcat(s.text, "| ");
     }
     assert_string_equal(s.text, "t-0=0 t-1=1 | t-2=2 t-3=3 | t-4=4 | ");
@@ -322,7 +338,8 @@ static void offsets_are_listed_some_at_a_time(void **state)
 static void any_bytes_in_names_stay_apart(void **state)
 {
     static const struct str names[] = {
-        {"", 0}, {"\0", 1}, {"\0\0", 2}, {"a", 1}, {"a\0", 2}, {"\0a", 2}, {"\xff\xff", 2}, {"\0\x01g", 3}, {"g\0\x01t", 4},
+        {"", 0},    {"\0", 1},       {"\0\0", 2},    {"a", 1},        {"a\0", 2},
+        {"\0a", 2}, {"\xff\xff", 2}, {"\0\x01g", 3}, {"g\0\x01t", 4},
     };
     enum { NAMES = sizeof names / sizeof names[0] };
     struct world *w = *state;
@@ -349,12 +366,14 @@ static void partitions_do_not_see_each_other(void **state)
     applied_to(w, PARTITION + 1, &r);
     assert_int_equal(offset_of(w, STR("g"), STR("t"), 0), -1);
     assert_string_equal(groups(w), "");
-    state_batch_drop_partition(w->batch, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION});
+    state_batch_drop_partition(w->batch,
+                               (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION});
     assert_int_equal(state_batch_commit(w->batch, NULL).code, KERR_NONE);
     state_batch_clear(w->batch);
     applied_to(w, PARTITION, &r);
     assert_int_equal(offset_of(w, STR("g"), STR("t"), 0), 42);
-    state_batch_drop_partition(w->batch, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION});
+    state_batch_drop_partition(w->batch,
+                               (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION});
     assert_int_equal(state_batch_commit(w->batch, NULL).code, KERR_NONE);
     state_batch_clear(w->batch);
     assert_int_equal(offset_of(w, STR("g"), STR("t"), 0), -1);
@@ -383,8 +402,10 @@ static void a_group_is_loaded_in_the_order_of_replay(void **state)
 
     every_record(w, "g");
     classic_group(w, "another");
-    /* Groups, what belongs to them, target assignments, those of members, current assignments; no offsets. */
-    assert_string_equal(records_of(w, "g"), "2 3 11 17 4 5 10 15 16 19 23 6 12 20 7 13 21 8 14 22 ");
+    /* Groups, what belongs to them, target assignments, those of members, current assignments; no
+     * offsets. */
+    assert_string_equal(records_of(w, "g"),
+                        "2 3 11 17 4 5 10 15 16 19 23 6 12 20 7 13 21 8 14 22 ");
     assert_string_equal(records_of(w, "another"), "2 ");
     assert_string_equal(records_of(w, "nobody"), "");
 }
@@ -400,8 +421,9 @@ static bool see_member(void *arg, const struct group_record *r)
 
     assert_int_equal(r->type, GROUP_RECORD_CONSUMER_GROUP_MEMBER_METADATA);
     assert_true(str_equal(group_record_group(r), STR("g")));
-    sprintf(s->text + strlen(s->text), "%.*s:%.*s:%zu:%d ", STR_ARG(r->key.consumer_group_member_metadata.member_id),
-            STR_ARG(v->client_id), v->subscribed_topic_names_count, v->classic_member_metadata != NULL);
+    sprintf(s->text + strlen(s->text), "%.*s:%.*s:%zu:%d ",
+            STR_ARG(r->key.consumer_group_member_metadata.member_id), STR_ARG(v->client_id),
+            v->subscribed_topic_names_count, v->classic_member_metadata != NULL);
     return true;
 }
 
@@ -409,13 +431,16 @@ static void members_come_back_with_what_they_said(void **state)
 {
     struct world *w = *state;
     struct str topics[] = {STR("a"), STR("b")};
-    struct consumer_group_member_metadata_value_classic_protocol protocol = {STR("range"), {(const uint8_t *)"x", 1}};
-    struct consumer_group_member_metadata_value_classic_member_metadata classic = {30000, &protocol, 1};
+    struct consumer_group_member_metadata_value_classic_protocol protocol = {
+        STR("range"), {(const uint8_t *)"x", 1}};
+    struct consumer_group_member_metadata_value_classic_member_metadata classic = {30000, &protocol,
+                                                                                   1};
     struct member_seen seen = {{0}};
     struct group_record r;
 
     group_record_init(&r, GROUP_RECORD_CONSUMER_GROUP_MEMBER_METADATA);
-    r.key.consumer_group_member_metadata = (struct consumer_group_member_metadata_key){STR("g"), STR("m2")};
+    r.key.consumer_group_member_metadata =
+        (struct consumer_group_member_metadata_key){STR("g"), STR("m2")};
     r.value.consumer_group_member_metadata.client_id = STR("two");
     r.value.consumer_group_member_metadata.subscribed_topic_names = topics;
     r.value.consumer_group_member_metadata.subscribed_topic_names_count = 2;
@@ -426,12 +451,16 @@ static void members_come_back_with_what_they_said(void **state)
     r.value.consumer_group_member_metadata.subscribed_topic_names_count = 0;
     r.value.consumer_group_member_metadata.classic_member_metadata = NULL;
     applied(w, &r);
-    assert_int_equal(group_state_load(w->store, PARTITION, STR("g"), NULL, see_member, &seen, NULL).code, KERR_NONE);
+    assert_int_equal(
+        group_state_load(w->store, PARTITION, STR("g"), NULL, see_member, &seen, NULL).code,
+        KERR_NONE);
     assert_string_equal(seen.text, "m1:one:0:0 m2:two:2:1 ");
     r.tombstone = true;
     applied(w, &r);
     seen.text[0] = '\0';
-    assert_int_equal(group_state_load(w->store, PARTITION, STR("g"), NULL, see_member, &seen, NULL).code, KERR_NONE);
+    assert_int_equal(
+        group_state_load(w->store, PARTITION, STR("g"), NULL, see_member, &seen, NULL).code,
+        KERR_NONE);
     assert_string_equal(seen.text, "m2:two:2:1 ");
 }
 
@@ -444,8 +473,9 @@ static void a_group_is_loaded_some_records_at_a_time(void **state)
     every_record(w, "g");
     while (!position.done) {
         s.left = 7;
-        assert_int_equal(group_state_load(w->store, PARTITION, STR("g"), &position, see_record, &s, NULL).code,
-                         KERR_NONE);
+        assert_int_equal(
+            group_state_load(w->store, PARTITION, STR("g"), &position, see_record, &s, NULL).code,
+            KERR_NONE);
         strcat(s.text, "| ");
     }
     assert_string_equal(s.text, "2 3 11 17 4 5 10 | 15 16 19 23 6 12 20 | 7 13 21 8 14 22 | ");
@@ -494,7 +524,9 @@ static void many_groups_are_listed_some_at_a_time(void **state)
     assert_string_equal(groups(w), expected);
     while (!position.done) {
         s.left = 7;
-        assert_int_equal(group_state_list_groups(w->store, PARTITION, &position, see_group, &s, NULL).code, KERR_NONE);
+        assert_int_equal(
+            group_state_list_groups(w->store, PARTITION, &position, see_group, &s, NULL).code,
+            KERR_NONE);
     }
     assert_string_equal(s.text, expected);
     state_position_free(&position);
@@ -517,15 +549,17 @@ static void a_name_longer_than_kafkas_strings_is_refused(void **state)
     r.key.offset_commit = (struct offset_commit_key){STR("g"), {name, sizeof name}, 0};
     assert_int_equal(group_state_apply(w->batch, PARTITION, &r, &scratch), KERR_INVALID_REQUEST);
     group_record_init(&r, GROUP_RECORD_CONSUMER_GROUP_MEMBER_METADATA);
-    r.key.consumer_group_member_metadata = (struct consumer_group_member_metadata_key){STR("g"), {name, sizeof name}};
+    r.key.consumer_group_member_metadata =
+        (struct consumer_group_member_metadata_key){STR("g"), {name, sizeof name}};
     assert_int_equal(group_state_apply(w->batch, PARTITION, &r, &scratch), KERR_INVALID_REQUEST);
     assert_int_equal(state_batch_count(w->batch), 0);
     arena_free(&scratch);
-    assert_int_equal(group_state_get_offset(w->store, PARTITION, (struct str){name, sizeof name}, STR("t"), 0,
-                                            &w->arena, &o, &found, NULL)
+    assert_int_equal(group_state_get_offset(w->store, PARTITION, (struct str){name, sizeof name},
+                                            STR("t"), 0, &w->arena, &o, &found, NULL)
                          .code,
                      KERR_INVALID_REQUEST);
-    assert_int_equal(group_state_load(w->store, PARTITION, (struct str){name, sizeof name}, NULL, see_record, &s, NULL)
+    assert_int_equal(group_state_load(w->store, PARTITION, (struct str){name, sizeof name}, NULL,
+                                      see_record, &s, NULL)
                          .code,
                      KERR_INVALID_REQUEST);
     assert_false(state_store_damaged(w->store));
@@ -550,7 +584,9 @@ static void the_longest_names_fit(void **state)
     memset(name, 0xff, sizeof name);
     applied(w, &r);
     assert_int_equal(offset_of(w, longest, longest, 0), 1);
-    assert_int_equal(group_state_list_groups(w->store, PARTITION, NULL, see_longest, &groups, NULL).code, KERR_NONE);
+    assert_int_equal(
+        group_state_list_groups(w->store, PARTITION, NULL, see_longest, &groups, NULL).code,
+        KERR_NONE);
     assert_int_equal(groups, 1);
 }
 
@@ -575,8 +611,14 @@ static void what_cannot_have_been_written_is_damage(void **state)
         struct str key; /* after the partition */
         struct str value;
     } cases[] = {
-        {"an offset's value that is no message", STATE_OFFSETS, {"\0\1g\0\1t\0\0\0\0", 10}, {"\xff", 1}},
-        {"a topic id of the wrong size", STATE_OFFSETS, {"\0\1g\0\1t\0\0\0\0", 10}, {"\x32\x01x", 3}},
+        {"an offset's value that is no message",
+         STATE_OFFSETS,
+         {"\0\1g\0\1t\0\0\0\0", 10},
+         {"\xff", 1}},
+        {"a topic id of the wrong size",
+         STATE_OFFSETS,
+         {"\0\1g\0\1t\0\0\0\0", 10},
+         {"\x32\x01x", 3}},
         {"an offset's key that ends early", STATE_OFFSETS, {"\0\1g\0\1t\0\0\0", 9}, {"", 0}},
         {"an offset's key that goes on", STATE_OFFSETS, {"\0\1g\0\1t\0\0\0\0x", 11}, {"", 0}},
         {"a topic longer than its key", STATE_OFFSETS, {"\0\1g\0\x7ft\0\0\0\0", 10}, {"", 0}},
@@ -602,7 +644,8 @@ static void what_cannot_have_been_written_is_damage(void **state)
                         (struct bytes){(const uint8_t *)cases[i].value.data, cases[i].value.size});
         assert_int_equal(state_batch_commit(w->batch, NULL).code, KERR_NONE);
         if (cases[i].family == STATE_OFFSETS)
-            st = group_state_list_offsets(w->store, PARTITION, STR("g"), STR_NULL, NULL, see_offset, &s, NULL);
+            st = group_state_list_offsets(w->store, PARTITION, STR("g"), STR_NULL, NULL, see_offset,
+                                          &s, NULL);
         else
             st = group_state_load(w->store, PARTITION, STR("g"), NULL, see_record, &s, NULL);
         if (st.code != KERR_KAFKA_STORAGE_ERROR)
@@ -654,8 +697,10 @@ static void walks_that_are_told_to_block_go_on_without_a_repeat(void **state)
     strcpy(expected, groups(w));
     state_store_sim_set_would_block(w->store, 5);
     while (!position.done) {
-        assert_int_equal(group_state_list_groups(w->store, PARTITION, &position, see_group, &s, &would_block).code,
-                         KERR_NONE);
+        assert_int_equal(
+            group_state_list_groups(w->store, PARTITION, &position, see_group, &s, &would_block)
+                .code,
+            KERR_NONE);
         told += would_block;
     }
     assert_true(told > 0);
@@ -673,32 +718,40 @@ static void a_read_that_would_block_finds_nothing_and_says_so(void **state)
     committed(w, "g", "t", 0, 1);
     classic_group(w, "g");
     state_store_sim_set_would_block(w->store, 1000);
-    assert_int_equal(group_state_get_offset(w->store, PARTITION, STR("g"), STR("t"), 0, &w->arena, &o, &found,
-                                            &would_block)
+    assert_int_equal(group_state_get_offset(w->store, PARTITION, STR("g"), STR("t"), 0, &w->arena,
+                                            &o, &found, &would_block)
                          .code,
                      KERR_NONE);
     assert_true(would_block);
     assert_false(found);
-    assert_int_equal(group_state_has_offsets(w->store, PARTITION, STR("g"), &has, &would_block).code, KERR_NONE);
+    assert_int_equal(
+        group_state_has_offsets(w->store, PARTITION, STR("g"), &has, &would_block).code, KERR_NONE);
     assert_true(would_block);
-    assert_int_equal(group_state_load(w->store, PARTITION, STR("g"), NULL, see_record, &s, &would_block).code,
-                     KERR_NONE);
+    assert_int_equal(
+        group_state_load(w->store, PARTITION, STR("g"), NULL, see_record, &s, &would_block).code,
+        KERR_NONE);
     assert_true(would_block);
-    assert_int_equal(group_state_list_groups(w->store, PARTITION, NULL, see_group, &s, &would_block).code, KERR_NONE);
+    assert_int_equal(
+        group_state_list_groups(w->store, PARTITION, NULL, see_group, &s, &would_block).code,
+        KERR_NONE);
     assert_true(would_block);
     assert_string_equal(s.text, "");
 }
 
-#define EVERY_STORE(TEST) \
-    TEST(a_committed_offset_is_found_with_all_that_was_said), TEST(what_a_commit_left_out_has_its_default), \
-        TEST(a_newer_commit_replaces_and_a_tombstone_removes), \
-        TEST(a_commit_of_a_broker_before_0_9_is_the_same_offset), TEST(offsets_are_listed_by_group_and_by_topic), \
-        TEST(offsets_are_listed_some_at_a_time), TEST(any_bytes_in_names_stay_apart), \
-        TEST(partitions_do_not_see_each_other), TEST(a_group_is_loaded_in_the_order_of_replay), \
-        TEST(members_come_back_with_what_they_said), TEST(a_group_is_loaded_some_records_at_a_time), \
-        TEST(groups_are_listed_once_whether_of_records_or_of_offsets), TEST(many_groups_are_listed_some_at_a_time), \
-        TEST(a_name_longer_than_kafkas_strings_is_refused), TEST(the_longest_names_fit), \
-        TEST(a_spent_scratch_arena_adds_nothing), TEST(what_cannot_have_been_written_is_damage), \
+#define EVERY_STORE(TEST)                                                                          \
+    TEST(a_committed_offset_is_found_with_all_that_was_said),                                      \
+        TEST(what_a_commit_left_out_has_its_default),                                              \
+        TEST(a_newer_commit_replaces_and_a_tombstone_removes),                                     \
+        TEST(a_commit_of_a_broker_before_0_9_is_the_same_offset),                                  \
+        TEST(offsets_are_listed_by_group_and_by_topic), TEST(offsets_are_listed_some_at_a_time),   \
+        TEST(any_bytes_in_names_stay_apart), TEST(partitions_do_not_see_each_other),               \
+        TEST(a_group_is_loaded_in_the_order_of_replay),                                            \
+        TEST(members_come_back_with_what_they_said),                                               \
+        TEST(a_group_is_loaded_some_records_at_a_time),                                            \
+        TEST(groups_are_listed_once_whether_of_records_or_of_offsets),                             \
+        TEST(many_groups_are_listed_some_at_a_time),                                               \
+        TEST(a_name_longer_than_kafkas_strings_is_refused), TEST(the_longest_names_fit),           \
+        TEST(a_spent_scratch_arena_adds_nothing), TEST(what_cannot_have_been_written_is_damage),   \
         TEST(a_group_whose_name_is_longer_than_its_key_is_damage)
 
 int main(void)

@@ -123,12 +123,16 @@ static void dirt_is_due_by_ratio_or_by_age(void **state)
 static void segments_are_merged_within_their_limits(void **state)
 {
     struct compaction_segment s[COMPACTION_GROUP_MAX + 5];
-    struct compaction_group_limits limits = {.segment_bytes = 1000, .index_bytes = 1000, .end_offset = 10000};
+    struct compaction_group_limits limits = {
+        .segment_bytes = 1000, .index_bytes = 1000, .end_offset = 10000};
     const size_t count = sizeof s / sizeof s[0];
     (void)state;
 
     for (size_t i = 0; i < count; i++)
-        s[i] = (struct compaction_segment){.base_offset = (int64_t)(100 * i), .size = 300, .index_bytes = 8, .time_index_bytes = 12};
+        s[i] = (struct compaction_segment){.base_offset = (int64_t)(100 * i),
+                                           .size = 300,
+                                           .index_bytes = 8,
+                                           .time_index_bytes = 12};
     assert_int_equal(compaction_group(s, count, &limits), 3);
     limits.segment_bytes = 299;
     assert_int_equal(compaction_group(s, count, &limits), 1);
@@ -171,7 +175,8 @@ static void the_map_knows_the_newest_offset_of_each_key(void **state)
     }
     assert_false(status_failed(compaction_map_get(m, key_of(1000, text), &offset)));
     assert_int_equal(offset, -1);
-    assert_false(status_failed(compaction_map_get(m, (struct bytes){(const uint8_t *)"", 0}, &offset)));
+    assert_false(
+        status_failed(compaction_map_get(m, (struct bytes){(const uint8_t *)"", 0}, &offset)));
     assert_int_equal(offset, -1);
     compaction_map_free(m);
     assert_null(compaction_map_create(SIZE_MAX / 8));
@@ -209,15 +214,17 @@ static void batches_end(struct batches *b)
 }
 
 /* One record: key NULL none, value NULL none. */
-static struct bytes one_record(struct batches *b, int64_t offset, const char *key, const char *value)
+static struct bytes one_record(struct batches *b, int64_t offset, const char *key,
+                               const char *value)
 {
     struct bytes_mut batch;
 
     record_batch_builder_begin(&b->builder, &RECORD_BATCH_HEAD_PLAIN);
-    record_batch_builder_append(&b->builder,
-                                &(struct record_content){.timestamp_ms = 7,
-                                                         .key = {(const uint8_t *)key, key ? strlen(key) : 0},
-                                                         .value = {(const uint8_t *)value, value ? strlen(value) : 0}});
+    record_batch_builder_append(
+        &b->builder,
+        &(struct record_content){.timestamp_ms = 7,
+                                 .key = {(const uint8_t *)key, key ? strlen(key) : 0},
+                                 .value = {(const uint8_t *)value, value ? strlen(value) : 0}});
     assert_false(status_failed(record_batch_builder_finish(&b->builder, NULL, &batch)));
     record_batch_set_base_offset(batch.data, offset);
     return (struct bytes){batch.data, batch.size};
@@ -225,8 +232,8 @@ static struct bytes one_record(struct batches *b, int64_t offset, const char *ke
 
 static void knows(struct batches *b, const char *key, int64_t offset)
 {
-    assert_false(status_failed(
-        compaction_map_put(b->filter.rules.map, (struct bytes){(const uint8_t *)key, strlen(key)}, offset)));
+    assert_false(status_failed(compaction_map_put(
+        b->filter.rules.map, (struct bytes){(const uint8_t *)key, strlen(key)}, offset)));
 }
 
 static size_t kept(struct batches *b, struct bytes batch, bool last)
@@ -248,11 +255,13 @@ static void older_records_and_those_without_a_key_go(void **state)
     knows(&b, "a", 5);
     assert_int_equal(kept(&b, one_record(&b, 4, "a", "v"), false), 0);
     assert_int_equal(kept(&b, one_record(&b, 5, "a", "v"), false), 2);
-    assert_int_equal(kept(&b, one_record(&b, 6, "b", "v"), false), 2); /* not in the map: its only one */
+    /* not in the map: its only one */
+    assert_int_equal(kept(&b, one_record(&b, 6, "b", "v"), false), 2);
     assert_int_equal(kept(&b, one_record(&b, 7, NULL, "v"), false), 0);
     assert_int_equal(kept(&b, one_record(&b, 8, "a", "v"), false), 2);
     b.filter.rules.map_end_offset = 4;
-    assert_int_equal(kept(&b, one_record(&b, 4, NULL, "v"), false), 2); /* past what the map covers */
+    /* past what the map covers */
+    assert_int_equal(kept(&b, one_record(&b, 4, NULL, "v"), false), 2);
     batches_end(&b);
 }
 
@@ -280,7 +289,8 @@ static void a_tombstone_is_given_its_horizon_once(void **state)
     (void)state;
 
     batches_begin(&b);
-    assert_false(status_failed(compaction_filter_batch(&b.filter, one_record(&b, 4, "a", NULL), false, &k)));
+    assert_false(
+        status_failed(compaction_filter_batch(&b.filter, one_record(&b, 4, "a", NULL), false, &k)));
     assert_true(record_batch_attributes(k.batch.data) & RECORD_BATCH_DELETE_HORIZON);
     assert_int_equal(record_batch_base_timestamp(k.batch.data), 50100);
     assert_int_equal(record_batch_max_timestamp(k.batch.data), 7);
@@ -310,13 +320,16 @@ static void batches_that_cannot_be_read_are_refused(void **state)
     batches_begin(&b);
     batch = one_record(&b, 4, "a", "value");
     store_be32((uint8_t *)(uintptr_t)batch.data + RECORD_BATCH_AT_RECORD_COUNT, 2);
-    assert_int_equal(compaction_filter_batch(&b.filter, batch, false, &k).code, KERR_CORRUPT_MESSAGE);
-    assert_int_equal(compaction_map_batch(&b.filter, batch, 0, 10, &full, &end).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(compaction_filter_batch(&b.filter, batch, false, &k).code,
+                     KERR_CORRUPT_MESSAGE);
+    assert_int_equal(compaction_map_batch(&b.filter, batch, 0, 10, &full, &end).code,
+                     KERR_CORRUPT_MESSAGE);
     batch = one_record(&b, 4, "a", "value");
     store_be16((uint8_t *)(uintptr_t)batch.data + RECORD_BATCH_AT_ATTRIBUTES, COMPRESSION_ZSTD);
     assert_true(status_failed(compaction_filter_batch(&b.filter, batch, false, &k)));
     store_be16((uint8_t *)(uintptr_t)batch.data + RECORD_BATCH_AT_ATTRIBUTES, 7);
-    assert_int_equal(compaction_filter_batch(&b.filter, batch, false, &k).code, KERR_UNSUPPORTED_COMPRESSION_TYPE);
+    assert_int_equal(compaction_filter_batch(&b.filter, batch, false, &k).code,
+                     KERR_UNSUPPORTED_COMPRESSION_TYPE);
     batches_end(&b);
 }
 
@@ -335,9 +348,11 @@ static struct bytes txn_batch(struct batches *b, int64_t producer_id, int64_t of
         head.attributes |= RECORD_BATCH_CONTROL;
     record_batch_builder_begin(&b->builder, &head);
     if (marker >= 0)
-        record_batch_builder_append_control(&b->builder, (enum control_type)marker, 7, (struct bytes){value, 6});
+        record_batch_builder_append_control(&b->builder, (enum control_type)marker, 7,
+                                            (struct bytes){value, 6});
     else
-        record_batch_builder_append(&b->builder, &(struct record_content){.key = {(const uint8_t *)"k", 1}});
+        record_batch_builder_append(&b->builder,
+                                    &(struct record_content){.key = {(const uint8_t *)"k", 1}});
     assert_false(status_failed(record_batch_builder_finish(&b->builder, NULL, &batch)));
     record_batch_set_base_offset(batch.data, offset);
     return (struct bytes){batch.data, batch.size};
@@ -347,18 +362,19 @@ static bool data_goes(struct batches *b, int64_t producer_id, int64_t offset)
 {
     bool discard;
 
-    assert_false(status_failed(
-        compaction_txns_data(&b->filter.txns, txn_batch(b, producer_id, offset, -1).data, &discard)));
+    assert_false(status_failed(compaction_txns_data(
+        &b->filter.txns, txn_batch(b, producer_id, offset, -1).data, &discard)));
     return discard;
 }
 
-static bool marker_goes(struct batches *b, int64_t producer_id, int64_t offset, int marker, bool *keep_entry)
+static bool marker_goes(struct batches *b, int64_t producer_id, int64_t offset, int marker,
+                        bool *keep_entry)
 {
     struct txn_index_entry e;
     bool discard;
 
-    assert_false(status_failed(compaction_txns_control(&b->filter.txns, txn_batch(b, producer_id, offset, marker),
-                                                       &discard, keep_entry, &e)));
+    assert_false(status_failed(compaction_txns_control(
+        &b->filter.txns, txn_batch(b, producer_id, offset, marker), &discard, keep_entry, &e)));
     return discard;
 }
 
@@ -387,7 +403,8 @@ static void aborted_data_go_and_their_marker_stays_while_there_were_some(void **
     batches_end(&b);
 }
 
-/* The walk over the dirty part begins in the middle of the log: what ended before does not count. */
+/* The walk over the dirty part begins in the middle of the log: what ended before does not
+ * count. */
 static void transactions_that_ended_before_the_walk_do_not_count(void **state)
 {
     static const struct txn_index_entry aborted[] = {{1, 10, 20, 20}, {2, 12, 50, 50}};

@@ -28,7 +28,8 @@ static void open_after(struct compaction_world *c, enum end how)
     world_open(&c->w, how == KILL ? LOG_TRUST_SAME_BOOT : LOG_TRUST_OTHER_BOOT);
 }
 
-/* Segments that become one, tombstones that go, an aborted and a committed transaction, an idempotent producer. */
+/* Segments that become one, tombstones that go, an aborted and a committed transaction, an
+ * idempotent producer. */
 static void write_some_of_everything(struct compaction_world *c)
 {
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
@@ -45,18 +46,20 @@ static void write_some_of_everything(struct compaction_world *c)
         head.producer_epoch = 0;
         head.base_sequence = i;
         head.attributes = 0;
-        assert_false(status_failed(keyed_append(c, (struct keyed[]){{9, c->next_value++}}, 1, &head)));
+        assert_false(
+            status_failed(keyed_append(c, (struct keyed[]){{9, c->next_value++}}, 1, &head)));
         head.producer_id = 6;
         head.base_sequence = 2 * i;
         head.attributes = RECORD_BATCH_TRANSACTIONAL;
-        assert_false(status_failed(
-            keyed_append(c, (struct keyed[]){{10, c->next_value++}, {3, c->next_value++}}, 2, &head)));
+        assert_false(status_failed(keyed_append(
+            c, (struct keyed[]){{10, c->next_value++}, {3, c->next_value++}}, 2, &head)));
         assert_false(status_failed(marker_append(c, 6, 0, i % 2)));
         keyed_roll(c, 11);
     }
 }
 
-/* The call number `after` of a compaction fails; then comes the end. False when the compaction made fewer calls. */
+/* The call number `after` of a compaction fails; then comes the end. False when the compaction made
+ * fewer calls. */
 static bool survives(uint64_t after, enum end how, int rounds, int32_t segment_bytes, uint64_t seed)
 {
     struct compaction_world c;
@@ -78,15 +81,17 @@ static bool survives(uint64_t after, enum end how, int rounds, int32_t segment_b
     c.w.recovery_point = log_recovery_point(c.w.log);
     calls = files_sim_calls(c.w.files, FILES_CALL_ANY);
     /* From then on nothing works any more, as when the machine is gone. */
-    files_sim_fail(c.w.files, &(struct files_fault){
-                                  .call = FILES_CALL_ANY, .after = after, .sys_errno = EIO, .partial = true});
+    files_sim_fail(c.w.files,
+                   &(struct files_fault){
+                       .call = FILES_CALL_ANY, .after = after, .sys_errno = EIO, .partial = true});
     (void)compact(&c, &st);
     failed = files_sim_calls(c.w.files, FILES_CALL_ANY) - calls > after;
     files_sim_heal(c.w.files);
     end_life(&c, how, seed);
     if (how == CRASH) { /* and once more while the start carries it through, or undoes it */
-        files_sim_fail(c.w.files,
-                       &(struct files_fault){.call = FILES_CALL_ANY, .after = seed / 5 % 50, .sys_errno = EIO});
+        files_sim_fail(c.w.files, &(struct files_fault){.call = FILES_CALL_ANY,
+                                                        .after = seed / 5 % 50,
+                                                        .sys_errno = EIO});
         (void)world_try_open(&c.w, LOG_TRUST_OTHER_BOOT);
         files_sim_heal(c.w.files);
         end_life(&c, CRASH, seed / 3);
@@ -115,13 +120,17 @@ static void a_crash_at_any_call_loses_no_last_value(void **state)
         for (int rounds = 1; rounds <= 2; rounds++)
             for (uint64_t after = 0; survives(after, (enum end)how, rounds, 4096, after); after++)
                 ;
-    /* The seed says how much of what was not synced is kept: for each call from nothing to everything. */
+    /* The seed says how much of what was not synced is kept: for each call from nothing to
+     * everything. */
     for (uint64_t seed = 1; seed <= 40; seed++)
-        for (uint64_t after = 0; survives(after, CRASH, 1 + (int)(seed % 2), seed % 3 ? 4096 : 6000, seed + after * seed / 7); after++)
+        for (uint64_t after = 0; survives(after, CRASH, 1 + (int)(seed % 2), seed % 3 ? 4096 : 6000,
+                                          seed + after * seed / 7);
+             after++)
             ;
 }
 
-/* One call fails and the process goes on: either the log is as it was, or it is offline and the next start finds it. */
+/* One call fails and the process goes on: either the log is as it was, or it is offline and the
+ * next start finds it. */
 static void each_failing_call_leaves_a_whole_log(void **state)
 {
     bool failed = true;
@@ -215,7 +224,8 @@ static void append_batch(struct life *l)
 static void end_transaction(struct life *l, int producer, bool abort)
 {
     if (transaction_open(&l->c, producer_id(producer)))
-        assert_false(status_failed(marker_append(&l->c, producer_id(producer), l->epoch[producer], abort)));
+        assert_false(
+            status_failed(marker_append(&l->c, producer_id(producer), l->epoch[producer], abort)));
 }
 
 /* What the coordinator does for producers that come back with a new epoch. */
@@ -292,8 +302,10 @@ static void end_of_life(struct life *l)
     struct status st;
 
     if (how > 1 && pick(l, 2)) {
-        files_sim_fail(w->files, &(struct files_fault){
-                                     .call = FILES_CALL_ANY, .after = pick(l, 60), .sys_errno = EIO, .partial = true});
+        files_sim_fail(w->files, &(struct files_fault){.call = FILES_CALL_ANY,
+                                                       .after = pick(l, 60),
+                                                       .sys_errno = EIO,
+                                                       .partial = true});
         (void)compact(&l->c, &st);
         files_sim_heal(w->files);
     }
@@ -303,7 +315,8 @@ static void end_of_life(struct life *l)
         w->recovery_point = l->written;
         l->flushed = l->written;
         if (how == 0) /* what producers did is in the batches too */
-            assert_false(status_failed(w->files->ops->list(w->files, LOG_DIRECTORY, remove_snapshot, w)));
+            assert_false(
+                status_failed(w->files->ops->list(w->files, LOG_DIRECTORY, remove_snapshot, w)));
     } else if (how == 2) {
         end_life(&l->c, KILL, 0);
     } else {
@@ -326,8 +339,9 @@ static void next_life(struct life *l)
     log_high_watermark_moved(l->c.w.log, log_flushed_end_offset(l->c.w.log));
 }
 
-/* Compacted and compact,delete topics through clean ends, kills and crashes: the last committed value of each key is there,
- * every record is as it was written, and producers go on where they were. */
+/* Compacted and compact,delete topics through clean ends, kills and crashes: the last committed
+ * value of each key is there, every record is as it was written, and producers go on where they
+ * were. */
 static void seeded_lives_keep_the_last_value_of_each_key(void **state)
 {
     int compactions = 0;

@@ -8,7 +8,8 @@
 #include "storage/files_sim.h"
 #include "tests/unit/storage/compaction_world.h"
 
-static struct record_batch_head producer_head(int64_t id, int16_t epoch, int32_t sequence, uint16_t attributes)
+static struct record_batch_head producer_head(int64_t id, int16_t epoch, int32_t sequence,
+                                              uint16_t attributes)
 {
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
 
@@ -32,7 +33,8 @@ static size_t aborted_count(struct compaction_world *c)
     size_t count;
 
     arena_init(&a, 1 << 16);
-    assert_false(status_failed(log_aborted_transactions(c->w.log, 0, INT64_MAX, &a, &list, &count)));
+    assert_false(
+        status_failed(log_aborted_transactions(c->w.log, 0, INT64_MAX, &a, &list, &count)));
     arena_free(&a);
     return count;
 }
@@ -82,8 +84,10 @@ static void batches_keep_their_codec(void **state)
         head.compression = (enum compression_type)codec;
         head.compression_level = compression_levels((enum compression_type)codec).initial;
         for (int i = 0; i < 60; i++)
-            keyed_append(&c, (struct keyed[]){{1, c.next_value++}, {2 + i % 5, c.next_value++}, {1, c.next_value++}}, 3,
-                         &head);
+            keyed_append(&c,
+                         (struct keyed[]){
+                             {1, c.next_value++}, {2 + i % 5, c.next_value++}, {1, c.next_value++}},
+                         3, &head);
         keyed_append(&c, (struct keyed[]){{1, c.next_value++}, {7, c.next_value++}}, 2, &head);
         before = batch_at(&c, 180);
         keyed_roll(&c, 8);
@@ -106,7 +110,8 @@ static void batches_keep_their_codec(void **state)
     }
 }
 
-/* KIP-534: a tombstone's time begins when a compaction first meets it; its own timestamp does not change. */
+/* KIP-534: a tombstone's time begins when a compaction first meets it; its own timestamp does not
+ * change. */
 static void tombstones_stay_until_their_horizon(void **state)
 {
     struct compaction_world c;
@@ -144,7 +149,8 @@ static void tombstones_stay_until_their_horizon(void **state)
     compaction_end(&c);
 }
 
-/* Data of aborted transactions go at once; a marker when none of its batches is left and its horizon has passed. */
+/* Data of aborted transactions go at once; a marker when none of its batches is left and its
+ * horizon has passed. */
 static void aborted_data_go_first_and_markers_last(void **state)
 {
     struct compaction_world c;
@@ -192,7 +198,8 @@ static void aborted_data_go_first_and_markers_last(void **state)
     compaction_end(&c);
 }
 
-/* An idempotent producer goes on after a compaction took its records and a restart its state in memory. */
+/* An idempotent producer goes on after a compaction took its records and a restart its state in
+ * memory. */
 static void a_producer_goes_on_after_its_records_are_gone(void **state)
 {
     const enum log_trust trusts[] = {LOG_TRUST_CLEAN, LOG_TRUST_OTHER_BOOT};
@@ -220,7 +227,8 @@ static void a_producer_goes_on_after_its_records_are_gone(void **state)
         free(batch.data);
         reopen(&c, i == 0, trusts[i]);
         head.base_sequence = 9;
-        assert_int_equal(keyed_append(&c, (struct keyed[]){{1, 9}}, 1, &head).code, KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_int_equal(keyed_append(&c, (struct keyed[]){{1, 9}}, 1, &head).code,
+                         KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
         head.base_sequence = 4;
         assert_false(status_failed(keyed_append(&c, (struct keyed[]){{1, 9}}, 1, &head)));
         world_flush(&c.w);
@@ -229,7 +237,8 @@ static void a_producer_goes_on_after_its_records_are_gone(void **state)
     }
 }
 
-/* Small cleaned segments become one; the old files wait for file.delete.delay.ms, and readers keep theirs. */
+/* Small cleaned segments become one; the old files wait for file.delete.delay.ms, and readers keep
+ * theirs. */
 static void cleaned_segments_are_merged_while_readers_keep_the_old(void **state)
 {
     struct compaction_world c;
@@ -292,8 +301,8 @@ static void a_start_after_a_compaction_rebuilds_nothing(void **state)
     compaction_end(&c);
 }
 
-/* A crash can lose the renaming of one index and keep that of the segment, or the other way round: an index whose
- * segment is not known is not used. */
+/* A crash can lose the renaming of one index and keep that of the segment, or the other way round:
+ * an index whose segment is not known is not used. */
 static void an_index_that_may_be_of_another_segment_is_made_anew(void **state)
 {
     static const uint8_t zeros[16];
@@ -310,8 +319,9 @@ static void an_index_that_may_be_of_another_segment_is_made_anew(void **state)
         keyed_roll(&c, 21);
     }
     world_close(&c.w, true);
-    assert_false(status_failed(c.w.files->ops->open(c.w.files, LOG_DIRECTORY "/00000000000000000020.index.swap",
-                                                    FILE_WRITE | FILE_CREATE, &f)));
+    assert_false(status_failed(
+        c.w.files->ops->open(c.w.files, LOG_DIRECTORY "/00000000000000000020.index.swap",
+                             FILE_WRITE | FILE_CREATE, &f)));
     assert_false(status_failed(c.w.files->ops->write(c.w.files, f, &part, 1, 0)));
     c.w.files->ops->close(c.w.files, f);
     world_open(&c.w, LOG_TRUST_CLEAN);
@@ -348,7 +358,8 @@ static void a_small_map_takes_several_rounds(void **state)
     compaction_end(&c);
 }
 
-/* Nothing past the last stable offset, the active segment, what is not flushed or too young is touched. */
+/* Nothing past the last stable offset, the active segment, what is not flushed or too young is
+ * touched. */
 static void what_is_not_stable_is_not_cleaned(void **state)
 {
     struct compaction_world c;
@@ -391,7 +402,8 @@ static void what_is_not_stable_is_not_cleaned(void **state)
     compaction_end(&c);
 }
 
-/* After a start the timestamps of sealed segments are on the disk alone: nobody waits for it on the loop. */
+/* After a start the timestamps of sealed segments are on the disk alone: nobody waits for it on the
+ * loop. */
 static void lags_wait_until_the_disk_was_asked(void **state)
 {
     struct compaction_world c;
@@ -445,7 +457,8 @@ static void max_compaction_lag_rolls_segments(void **state)
     compaction_end(&c);
 }
 
-/* With compact,delete a compacted log still loses what is too old; a segment without batches does not stop that. */
+/* With compact,delete a compacted log still loses what is too old; a segment without batches does
+ * not stop that. */
 static void compacted_segments_still_expire(void **state)
 {
     struct compaction_world c;
@@ -530,7 +543,8 @@ static void cutting_the_log_aborts_its_compaction(void **state)
         }
 }
 
-/* A damaged batch is not copied as if it were right: the compaction fails, and the log is as it was. */
+/* A damaged batch is not copied as if it were right: the compaction fails, and the log is as it
+ * was. */
 static void damage_ends_a_compaction_and_changes_nothing(void **state)
 {
     struct compaction_world c;
@@ -554,7 +568,8 @@ static void damage_ends_a_compaction_and_changes_nothing(void **state)
     compaction_end(&c);
 }
 
-/* The times and the modification time that retention and lookups by time go by stay those of the records. */
+/* The times and the modification time that retention and lookups by time go by stay those of the
+ * records. */
 static void times_are_those_of_the_records_that_stayed(void **state)
 {
     struct compaction_world c;

@@ -17,8 +17,8 @@ static void deleted_log_leaves_a_directory_to_be_removed(void **state)
     assert_false(status_failed(log_delete(w.log, unique)));
     w.log = NULL;
     assert_int_equal(w.files->ops->stat(w.files, LOG_DIRECTORY, &info).sys_errno, ENOENT);
-    assert_false(status_failed(
-        w.files->ops->stat(w.files, LOG_DIRECTORY ".aa000000000000000000000000000000-delete", &info)));
+    assert_false(status_failed(w.files->ops->stat(
+        w.files, LOG_DIRECTORY ".aa000000000000000000000000000000-delete", &info)));
     world_end(&w);
 }
 

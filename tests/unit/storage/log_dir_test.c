@@ -194,8 +194,8 @@ static bool distrusted(struct log_dir *d, struct str boot)
     return h.cache_distrusted;
 }
 
-/* After a failed sync the boot does not vouch for the page cache any more; the epoch is still known. No space and no sync
- * is asked for. */
+/* After a failed sync the boot does not vouch for the page cache any more; the epoch is still
+ * known. No space and no sync is asked for. */
 static void a_directory_whose_sync_failed_is_not_trusted_on_the_same_boot(void **state)
 {
     const struct files_fault no_sync = {.call = FILES_CALL_SYNC, .sys_errno = EIO};
@@ -221,15 +221,21 @@ static void a_directory_whose_sync_failed_is_not_trusted_on_the_same_boot(void *
     assert_true(distrusted(&d, BOOT));
     ok(log_dir_begin_run(&d, BOOT, 1234567890123));
     assert_false(distrusted(&d, BOOT));
-    assert_false(distrusted(&d, OTHER_BOOT)); /* a restart of the machine has emptied the page cache by itself */
+    assert_false(distrusted(&d, OTHER_BOOT)); /* a restart of the machine has emptied the page
+                                               * cache by itself */
     log_dir_close(&d);
     files_sim_free(fs);
 }
 
 static void a_clean_shutdown_file_without_an_epoch_is_still_clean(void **state)
 {
-    static const char *const texts[] = {"", "{", "[]", "{\"version\":0}", "{\"brokerEpoch\":\"x\"}",
-                                        "{\"brokerEpoch\":-9}", "{\"brokerEpoch\":99999999999999999999}"};
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "{\"version\":0}",
+                                        "{\"brokerEpoch\":\"x\"}",
+                                        "{\"brokerEpoch\":-9}",
+                                        "{\"brokerEpoch\":99999999999999999999}"};
     struct files *fs = files_sim_create(NULL);
     struct log_dir d = open_dir(fs, "/data");
     (void)state;
@@ -259,8 +265,8 @@ static void a_damaged_run_file_means_another_boot(void **state)
     files_sim_free(fs);
 }
 
-/* A whole life of a directory with each call failing in turn, and a crash after it: a stop that was not answered as
- * clean may be found clean only when it was complete. */
+/* A whole life of a directory with each call failing in turn, and a crash after it: a stop that was
+ * not answered as clean may be found clean only when it was complete. */
 static void a_life_survives_the_failure_of_each_call(void **state)
 {
     uint64_t n;
@@ -276,8 +282,10 @@ static void a_life_survives_the_failure_of_each_call(void **state)
         struct meta_error error = {{0}};
         struct status st;
 
-        files_sim_fail(fs, &(struct files_fault){
-                               .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO, .partial = true});
+        files_sim_fail(
+            fs,
+            &(struct files_fault){
+                .call = FILES_CALL_ANY, .after = n, .times = 1, .sys_errno = EIO, .partial = true});
         st = log_dir_open(fs, "/data", &d, &error);
         if (status_failed(st))
             assert_non_null(strstr(error.text, "/data"));
@@ -350,8 +358,8 @@ static void checkpoints_of_a_directory_are_kept_apart(void **state)
 
 /* ---- folders ---- */
 
-/* Else an idle broker would keep its disk busy for ever. What the run before wrote is written once more: nobody knows
- * whether it is durable. */
+/* Else an idle broker would keep its disk busy for ever. What the run before wrote is written once
+ * more: nobody knows whether it is durable. */
 static void a_checkpoint_that_says_nothing_new_is_not_written(void **state)
 {
     struct files *fs = files_sim_create(NULL);
@@ -371,7 +379,8 @@ static void a_checkpoint_that_says_nothing_new_is_not_written(void **state)
     ok(log_dir_write_checkpoint(&d, LOG_DIR_RECOVERY_POINTS, &m, &written)); /* another one */
     assert_true(written);
     offset_map_set(&m, STR("t"), 0, 8);
-    files_sim_fail(fs, &(struct files_fault){.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO});
+    files_sim_fail(fs,
+                   &(struct files_fault){.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO});
     assert_int_equal(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written).sys_errno, EIO);
     assert_false(written);
     ok(log_dir_write_checkpoint(&d, LOG_DIR_LOG_STARTS, &m, &written));

@@ -26,7 +26,8 @@ static struct status append_some(struct log_world *w)
 
     w->now_ms += 7;
     if (w->steps++ % 3) {
-        batch = world_batch(w, 1 + (int)world_random(w, 3), 20 + (size_t)world_random(w, 400), w->now_ms);
+        batch = world_batch(w, 1 + (int)world_random(w, 3), 20 + (size_t)world_random(w, 400),
+                            w->now_ms);
         return world_try_append(w, batch, NULL);
     }
     batch = world_producer_batch(w, 5, w->epoch, w->sequence, 2, RECORD_BATCH_TRANSACTIONAL);
@@ -61,7 +62,8 @@ static struct status live(struct log_world *w, enum log_trust trust, struct prom
             note(w, p);
         }
         if (i == 12 && !status_failed(st)) {
-            p->flushed = log_end_offset(w->log) - 5 < p->flushed ? log_end_offset(w->log) - 6 : p->flushed;
+            p->flushed =
+                log_end_offset(w->log) - 5 < p->flushed ? log_end_offset(w->log) - 6 : p->flushed;
             st = log_truncate_to(w->log, log_end_offset(w->log) - 3);
             start_over(w);
             if (!status_failed(st))
@@ -108,7 +110,8 @@ static size_t aborted_in_slice(const struct log_slice *slice, int64_t *next)
     return count;
 }
 
-/* Every transaction of these tests has data, so each ABORT marker in the log has its index entry. */
+/* Every transaction of these tests has data, so each ABORT marker in the log has its index
+ * entry. */
 static void check_aborted_transactions(struct log_world *w)
 {
     struct log_aborted *list;
@@ -139,8 +142,9 @@ static void check_kept(struct log_world *w, const struct promise *p)
     assert_int_equal(world_read_all(w, log_start_offset(w->log)), log_end_offset(w->log));
 }
 
-/* One life in which the call number `after` fails; then the machine crashes or the process is killed, and the
- * log must come back with all that was flushed. False when that life made fewer calls. */
+/* One life in which the call number `after` fails; then the machine crashes or the process is
+ * killed, and the log must come back with all that was flushed. False when that life made fewer
+ * calls. */
 static bool survives_failure(uint64_t after, enum files_call call, int how, int sys_errno)
 {
     struct log_world w;
@@ -151,11 +155,10 @@ static bool survives_failure(uint64_t after, enum files_call call, int how, int 
     world_begin(&w);
     w.config.segment_bytes = 4096;
     w.config.retention_bytes = 9000;
-    files_sim_fail(w.files, &(struct files_fault){.call = call,
-                                                  .after = after,
-                                                  .times = 1,
-                                                  .sys_errno = sys_errno,
-                                                  .partial = true});
+    files_sim_fail(
+        w.files,
+        &(struct files_fault){
+            .call = call, .after = after, .times = 1, .sys_errno = sys_errno, .partial = true});
     calls = files_sim_calls(w.files, call);
     (void)live(&w, LOG_TRUST_CLEAN, &p);
     failed = files_sim_calls(w.files, call) - calls > after;
@@ -186,7 +189,8 @@ static void flushed_records_survive_each_failing_call(void **state)
             ;
 }
 
-/* The same for calls that fail while the log is being opened after a kill: the next try finds all. */
+/* The same for calls that fail while the log is being opened after a kill: the next try finds
+ * all. */
 static void failing_open_harms_nothing(void **state)
 {
     (void)state;
@@ -206,8 +210,9 @@ static void failing_open_harms_nothing(void **state)
                 world_close(&w, true);
             files_sim_kill(w.files);
             close_dead(&w);
-            files_sim_fail(w.files, &(struct files_fault){
-                                        .call = FILES_CALL_ANY, .after = after, .times = 1, .sys_errno = EIO});
+            files_sim_fail(
+                w.files, &(struct files_fault){
+                             .call = FILES_CALL_ANY, .after = after, .times = 1, .sys_errno = EIO});
             calls = files_sim_calls(w.files, FILES_CALL_ANY);
             if (!status_failed(world_try_open(&w, (enum log_trust)trust)))
                 assert_int_equal(log_end_offset(w.log), p.written);
@@ -235,7 +240,8 @@ static void failed_sync_takes_the_log_offline(void **state)
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     world_append(&w, 1, 10);
-    files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO});
+    files_sim_fail(w.files,
+                   &(struct files_fault){.call = FILES_CALL_SYNC, .times = 1, .sys_errno = EIO});
     assert_int_equal(world_try_flush(&w).code, KERR_KAFKA_STORAGE_ERROR);
     assert_true(log_offline(w.log));
     assert_int_equal(log_offline_reason(w.log).sys_errno, EIO);
@@ -246,7 +252,8 @@ static void failed_sync_takes_the_log_offline(void **state)
     world_end(&w);
 }
 
-/* ENOSPC half way into a batch: refused, nothing of it is ever served, and all before it is there. */
+/* ENOSPC half way into a batch: refused, nothing of it is ever served, and all before it is
+ * there. */
 static void full_disk_serves_nothing_half_written(void **state)
 {
     (void)state;
@@ -279,14 +286,16 @@ static void full_disk_serves_nothing_half_written(void **state)
     }
 }
 
-/* A follower learns that its end is not the leader's. The checkpoint follows, as the log directory sees to. */
+/* A follower learns that its end is not the leader's. The checkpoint follows, as the log directory
+ * sees to. */
 static void cut_somewhere(struct log_world *w)
 {
     const int64_t start = log_start_offset(w->log), end = log_end_offset(w->log);
 
     if (end == start)
         return;
-    assert_false(status_failed(log_truncate_to(w->log, start + (int64_t)world_random(w, (uint64_t)(end - start)))));
+    assert_false(status_failed(
+        log_truncate_to(w->log, start + (int64_t)world_random(w, (uint64_t)(end - start)))));
     start_over(w);
     if (w->recovery_point > log_flushed_end_offset(w->log))
         w->recovery_point = log_flushed_end_offset(w->log);

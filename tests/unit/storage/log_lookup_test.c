@@ -8,7 +8,8 @@
 #include "storage/files_sim.h"
 #include "tests/unit/storage/log_world.h"
 
-/* Once without waiting for the disk, where nothing may be cold, and once in the pool's way: the same answer. */
+/* Once without waiting for the disk, where nothing may be cold, and once in the pool's way: the
+ * same answer. */
 static struct status find(struct log_lookup *k, struct log_time_offset *out)
 {
     struct log_time_offset warm = {-2, -2, -2};
@@ -24,7 +25,8 @@ static struct status find(struct log_lookup *k, struct log_time_offset *out)
     return waited;
 }
 
-static struct status find_by_time(struct log *l, int64_t timestamp_ms, int64_t end_offset, struct log_time_offset *out)
+static struct status find_by_time(struct log *l, int64_t timestamp_ms, int64_t end_offset,
+                                  struct log_time_offset *out)
 {
     return find(log_lookup_time(l, timestamp_ms, end_offset), out);
 }
@@ -34,7 +36,8 @@ static struct status find_max_timestamp(struct log *l, struct log_time_offset *o
     return find(log_lookup_max_timestamp(l), out);
 }
 
-/* ListOffsets by time: the first record at or after it, over segments, whatever the order of times. */
+/* ListOffsets by time: the first record at or after it, over segments, whatever the order of
+ * times. */
 static void lookup_by_time_finds_the_first_record_at_or_after_it(void **state)
 {
     struct log_world w;
@@ -44,10 +47,12 @@ static void lookup_by_time_finds_the_first_record_at_or_after_it(void **state)
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     for (int i = 0; i < 300; i++)
-        assert_false(status_failed(world_try_append(&w, world_batch(&w, 2, 100, 1000 + i * 10), NULL)));
+        assert_false(
+            status_failed(world_try_append(&w, world_batch(&w, 2, 100, 1000 + i * 10), NULL)));
     for (int i = 0; i < 300; i++) {
         for (int off = -9; off <= 0; off += 9) {
-            assert_false(status_failed(find_by_time(w.log, 1000 + i * 10 + off, INT64_MAX, &found)));
+            assert_false(
+                status_failed(find_by_time(w.log, 1000 + i * 10 + off, INT64_MAX, &found)));
             assert_int_equal(found.offset, 2 * i);
             assert_int_equal(found.timestamp_ms, 1000 + i * 10);
             assert_int_equal(found.leader_epoch, 0);
@@ -60,7 +65,8 @@ static void lookup_by_time_finds_the_first_record_at_or_after_it(void **state)
     world_end(&w);
 }
 
-/* ListOffsets -3 (KIP-734): the record with the largest timestamp, also when later ones are older. */
+/* ListOffsets -3 (KIP-734): the record with the largest timestamp, also when later ones are
+ * older. */
 static void max_timestamp_is_found_wherever_it_lies(void **state)
 {
     struct log_world w;
@@ -73,8 +79,8 @@ static void max_timestamp_is_found_wherever_it_lies(void **state)
         assert_false(status_failed(find_max_timestamp(w.log, &found)));
         assert_int_equal(found.offset, -1);
         for (int i = 0; i < 200; i++)
-            assert_false(status_failed(
-                world_try_append(&w, world_batch(&w, 2, 100, i == peak ? 5000 : 1000 + i % 5), NULL)));
+            assert_false(status_failed(world_try_append(
+                &w, world_batch(&w, 2, 100, i == peak ? 5000 : 1000 + i % 5), NULL)));
         for (int reopened = 0; reopened < 3; reopened++) {
             assert_false(status_failed(find_max_timestamp(w.log, &found)));
             assert_int_equal(found.offset, 2 * peak);
@@ -86,7 +92,8 @@ static void max_timestamp_is_found_wherever_it_lies(void **state)
     }
 }
 
-/* A sparse time index must not hide records: times that go up and down are found as a scan finds them. */
+/* A sparse time index must not hide records: times that go up and down are found as a scan finds
+ * them. */
 static void lookup_by_time_agrees_with_a_scan(void **state)
 {
     enum { BATCHES = 250 };
@@ -134,10 +141,11 @@ static void append_ok(struct log_world *w, struct bytes_mut batch)
     assert_false(status_failed(world_try_append(w, batch, NULL)));
 }
 
-/* The .txnindex entry that Apache Kafka 4.4 writes for the abort of producer 1001 (data at 7, marker at 8). */
+/* The .txnindex entry that Apache Kafka 4.4 writes for the abort of producer 1001 (data at 7,
+ * marker at 8). */
 static void aborted_transactions_are_indexed_as_in_kafka(void **state)
 {
-    static const uint8_t golden[] = {0, 0,                              /* version */
+    static const uint8_t golden[] = {0, 0, /* version */
                                      0, 0, 0, 0, 0, 0, 0x03, 0xe9, 0, 0, 0, 0, 0, 0, 0, 7,
                                      0, 0, 0, 0, 0, 0, 0,    8,    0, 0, 0, 0, 0, 0, 0, 9};
     struct log_world w;
@@ -252,7 +260,8 @@ struct lookups {
     int count;
 };
 
-/* What the pool does to a log while its loop goes on: assertions are left to the test's own thread. */
+/* What the pool does to a log while its loop goes on: assertions are left to the test's own
+ * thread. */
 static void *look_up_all_the_time(void *arg)
 {
     struct lookups *k = arg;

@@ -21,7 +21,8 @@ static struct file *open_file(struct log_world *w, const char *name, int flags)
     return f;
 }
 
-static void write_file(struct log_world *w, const char *name, const void *bytes, size_t size, int64_t at)
+static void write_file(struct log_world *w, const char *name, const void *bytes, size_t size,
+                       int64_t at)
 {
     struct iovec part = {(void *)(uintptr_t)bytes, size};
     struct file *f = open_file(w, name, FILE_WRITE | FILE_CREATE);
@@ -46,7 +47,8 @@ static void remove_file(struct log_world *w, const char *name)
     assert_false(status_failed(w->files->ops->remove(w->files, path)));
 }
 
-/* A kill or a crash may end the file at any byte of the last write. Whole batches before it stay. */
+/* A kill or a crash may end the file at any byte of the last write. Whole batches before it
+ * stay. */
 static void log_cut_at_every_byte_of_its_last_batch_loses_only_that(void **state)
 {
     struct log_world w;
@@ -76,7 +78,8 @@ static void log_cut_at_every_byte_of_its_last_batch_loses_only_that(void **state
     }
 }
 
-/* Any single flipped bit past the recovery point: what is served after the start is valid and a prefix. */
+/* Any single flipped bit past the recovery point: what is served after the start is valid and a
+ * prefix. */
 static void flipped_bits_are_never_served_after_another_boot(void **state)
 {
     struct log_world w;
@@ -97,7 +100,8 @@ static void flipped_bits_are_never_served_after_another_boot(void **state)
         write_file(&w, FIRST_LOG, content, (size_t)size, 0);
         write_file(&w, FIRST_LOG, &flipped, 1, at);
         world_open(&w, LOG_TRUST_OTHER_BOOT);
-        /* Base offset and leader epoch are outside the CRC; the offsets' order is checked all the same. */
+        /* Base offset and leader epoch are outside the CRC; the offsets' order is checked all the
+         * same. */
         if (in_batch >= RECORD_BATCH_AT_MAGIC)
             assert_int_equal(log_end_offset(w.log), batch);
         if (in_batch >= RECORD_BATCH_AT_LEADER_EPOCH)
@@ -147,7 +151,8 @@ static void append_mixture(struct log_world *w, int count)
         w->now_ms += (int64_t)world_random(w, 50) - 10;
         if (i % 5 == 0) {
             assert_false(status_failed(world_try_append(
-                w, world_producer_batch(w, 9, 0, w->sequence, 2, RECORD_BATCH_TRANSACTIONAL), NULL)));
+                w, world_producer_batch(w, 9, 0, w->sequence, 2, RECORD_BATCH_TRANSACTIONAL),
+                NULL)));
             w->sequence += 2;
             assert_false(status_failed(world_try_append(w, world_marker(w, 9, 0, i % 2), NULL)));
         }
@@ -155,7 +160,8 @@ static void append_mixture(struct log_world *w, int count)
     }
 }
 
-/* Whatever way the indexes came about, by appending or from the batches, their bytes are the same. */
+/* Whatever way the indexes came about, by appending or from the batches, their bytes are the
+ * same. */
 static void rebuilt_indexes_equal_the_original_ones(void **state)
 {
     struct log_world w;
@@ -209,7 +215,8 @@ static uint32_t indexes_after(int batches, int kill_every)
     return fingerprint;
 }
 
-/* A kill leaves the newest index entries unwritten: the same boot finds them again by a short walk. */
+/* A kill leaves the newest index entries unwritten: the same boot finds them again by a short
+ * walk. */
 static void index_tails_lost_by_a_kill_come_back(void **state)
 {
     (void)state;
@@ -277,7 +284,8 @@ static void damaged_indexes_are_made_anew(void **state)
     }
 }
 
-/* Indexes are made anew over batches that nobody has judged: an offset that no index can name ends them early. */
+/* Indexes are made anew over batches that nobody has judged: an offset that no index can name ends
+ * them early. */
 static void offset_beyond_its_segment_is_no_batch(void **state)
 {
     static const int64_t wrong[] = {INT64_MAX, INT64_C(1) << 40, INT32_MAX, -1};
@@ -328,9 +336,9 @@ static bool has_file(struct log_world *w, const char *name)
 static void leftovers_are_tidied_away(void **state)
 {
     static const char *const gone[] = {
-        "00000000000000000000.log.deleted",   "00000000000000000003.index.deleted",
-        "00000000000000000000.log.cleaned",   "00000000000000000999.snapshot",
-        "00000000000000000777.index",         "00000000000000000777.timeindex",
+        "00000000000000000000.log.deleted", "00000000000000000003.index.deleted",
+        "00000000000000000000.log.cleaned", "00000000000000000999.snapshot",
+        "00000000000000000777.index",       "00000000000000000777.timeindex",
     };
     static const char *const kept[] = {
         "00000000000000000005-0000000001.checkpoint",
@@ -358,7 +366,8 @@ static void leftovers_are_tidied_away(void **state)
     world_end(&w);
 }
 
-/* From .swap on an interrupted compaction is carried through: the new segment replaces the old ones. */
+/* From .swap on an interrupted compaction is carried through: the new segment replaces the old
+ * ones. */
 static void swap_files_take_the_place_of_what_they_replace(void **state)
 {
     struct log_world w;
@@ -387,8 +396,9 @@ static void swap_files_take_the_place_of_what_they_replace(void **state)
     world_end(&w);
 }
 
-/* Every 4 MiB a flush writes a snapshot and removes the one before, in the pool: a name that is removed on the loop waits for
- * the file system's journal, and all that the loop serves waits with it. */
+/* Every 4 MiB a flush writes a snapshot and removes the one before, in the pool: a name that is
+ * removed on the loop waits for the file system's journal, and all that the loop serves waits with
+ * it. */
 static void flushes_keep_one_snapshot_and_leave_the_loop_nothing_to_remove(void **state)
 {
     struct log_world w;
@@ -439,14 +449,15 @@ static void producers_survive_damaged_snapshots(void **state)
     world_close(&w, true);
     write_file(&w, "00000000000000000040.snapshot", "\0\1xxxxxxxx", 10, 0);
     world_open(&w, LOG_TRUST_CLEAN);
-    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 3, 0, 38, 2, 0), &out)));
+    assert_false(
+        status_failed(world_try_append(&w, world_producer_batch(&w, 3, 0, 38, 2, 0), &out)));
     assert_true(out.duplicate);
     assert_int_equal(out.base_offset, 38);
     world_end(&w);
 }
 
-/* A snapshot whose CRC is right, but which tells of what comes after it, is not this log's: an open transaction behind
- * the log end would hold readers at an offset that is not there. */
+/* A snapshot whose CRC is right, but which tells of what comes after it, is not this log's: an open
+ * transaction behind the log end would hold readers at an offset that is not there. */
 static void snapshot_that_tells_of_later_offsets_is_not_believed(void **state)
 {
     struct log_world w;
@@ -457,8 +468,8 @@ static void snapshot_that_tells_of_later_offsets_is_not_believed(void **state)
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     world_append(&w, 30, 10);
-    assert_false(status_failed(
-        world_try_append(&w, world_producer_batch(&w, 3, 0, 0, 2, RECORD_BATCH_TRANSACTIONAL), NULL)));
+    assert_false(status_failed(world_try_append(
+        &w, world_producer_batch(&w, 3, 0, 0, 2, RECORD_BATCH_TRANSACTIONAL), NULL)));
     world_close(&w, true);
     content = world_file(&w, "00000000000000000032.snapshot", &size);
     world_open(&w, LOG_TRUST_CLEAN);
@@ -474,7 +485,8 @@ static void snapshot_that_tells_of_later_offsets_is_not_believed(void **state)
     world_end(&w);
 }
 
-/* A batch that went bad below what a quick start looks at: found in the background, taken offline. */
+/* A batch that went bad below what a quick start looks at: found in the background, taken
+ * offline. */
 static void background_check_takes_a_damaged_log_offline(void **state)
 {
     struct log_world w;
@@ -524,8 +536,8 @@ static bool damaged_in_the_background(struct log_world *w)
     return status_failed(st);
 }
 
-/* A start after a kill reads heads from the newest producer snapshot on, but checks CRCs only behind the last
- * index entry: no batch may fall between that and what the background checks. */
+/* A start after a kill reads heads from the newest producer snapshot on, but checks CRCs only
+ * behind the last index entry: no batch may fall between that and what the background checks. */
 static void damage_anywhere_is_found_at_the_start_or_behind_it(void **state)
 {
     const int batches = 90;
@@ -545,10 +557,12 @@ static void damage_anywhere_is_found_at_the_start_or_behind_it(void **state)
         }
         world_close(&w, false);
         if (damaged >= 0)
-            assert_true(files_sim_flip_bit(w.files, LOG_DIRECTORY "/" FIRST_LOG, positions[damaged] + 30000, 5));
+            assert_true(files_sim_flip_bit(w.files, LOG_DIRECTORY "/" FIRST_LOG,
+                                           positions[damaged] + 30000, 5));
         world_open(&w, LOG_TRUST_SAME_BOOT);
         found_at_start += w.report.truncated_bytes > 0;
-        assert_int_equal(w.report.truncated_bytes > 0 || damaged_in_the_background(&w), damaged >= 0);
+        assert_int_equal(w.report.truncated_bytes > 0 || damaged_in_the_background(&w),
+                         damaged >= 0);
         world_end(&w);
     }
     assert_true(found_at_start > 0 && found_at_start < batches / 2);
@@ -582,9 +596,10 @@ static void flushed_end_after_a_start_is_what_is_known_to_be_durable(void **stat
     world_end(&w);
 }
 
-/* A follower cuts what its new leader lacks, appends, and is killed before the next checkpoint: the recovery point on the disk
- * is that of batches that are gone. */
-static void recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark(void **state)
+/* A follower cuts what its new leader lacks, appends, and is killed before the next checkpoint: the
+ * recovery point on the disk is that of batches that are gone. */
+static void
+recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark(void **state)
 {
     struct log_world w;
     (void)state;
@@ -606,8 +621,9 @@ static void recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_
     world_end(&w);
 }
 
-/* Retention has just begun an empty segment behind all others when the process dies: epochs that no flush has saved yet are
- * in the batches before it. Without them a leader would have its followers cut what they have in common. */
+/* Retention has just begun an empty segment behind all others when the process dies: epochs that no
+ * flush has saved yet are in the batches before it. Without them a leader would have its followers
+ * cut what they have in common. */
 static void epochs_behind_an_empty_newest_segment_come_back(void **state)
 {
     struct log_world w;
@@ -620,7 +636,9 @@ static void epochs_behind_an_empty_newest_segment_come_back(void **state)
     world_append(&w, 5, 10);
     world_flush(&w);
     w.recovery_point = 5;
-    assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 5, 10, w.now_ms), 7, LOG_ORIGIN_CLIENT, &out, NULL).code,
+    assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 5, 10, w.now_ms), 7,
+                                          LOG_ORIGIN_CLIENT, &out, NULL)
+                         .code,
                      KERR_NONE);
     w.now_ms += 5000;
     assert_true(log_maintain(w.log, 10, w.now_ms));
@@ -695,7 +713,8 @@ int main(void)
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
         cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
         cmocka_unit_test(flushed_end_after_a_start_is_what_is_known_to_be_durable),
-        cmocka_unit_test(recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark),
+        cmocka_unit_test(
+            recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark),
         cmocka_unit_test(epochs_behind_an_empty_newest_segment_come_back),
         cmocka_unit_test(size_of_a_log_is_that_of_the_segments_it_kept),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),

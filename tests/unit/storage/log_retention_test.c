@@ -79,8 +79,9 @@ static void old_segments_go_by_size_and_their_files_after_the_delay(void **state
     world_end(&w);
 }
 
-/* The machine dies with some of the renames on its disk and not others, before or after files were removed. What was
- * flushed is there, and without a gap: recovery must not take one for the end of the log. */
+/* The machine dies with some of the renames on its disk and not others, before or after files were
+ * removed. What was flushed is there, and without a gap: recovery must not take one for the end of
+ * the log. */
 static void a_deletion_undone_by_halves_loses_nothing_behind_it(void **state)
 {
     (void)state;
@@ -111,7 +112,8 @@ static void a_deletion_undone_by_halves_loses_nothing_behind_it(void **state)
     }
 }
 
-/* When all goes, the machine may forget the empty segment behind it and keep the renames. Offsets are not given out again. */
+/* When all goes, the machine may forget the empty segment behind it and keep the renames. Offsets
+ * are not given out again. */
 static void log_that_has_expired_to_its_end_keeps_that_end(void **state)
 {
     (void)state;
@@ -142,7 +144,8 @@ static void log_that_has_expired_to_its_end_keeps_that_end(void **state)
     }
 }
 
-/* The largest timestamp of a segment decides; when all of it is old, an empty segment takes over. */
+/* The largest timestamp of a segment decides; when all of it is old, an empty segment takes
+ * over. */
 static void old_segments_go_by_time_even_the_newest(void **state)
 {
     struct log_world w;
@@ -181,7 +184,8 @@ static void old_segments_go_by_time_even_the_newest(void **state)
 /* What the log does on its loop must not read. */
 static bool maintain_without_reading(struct log_world *w)
 {
-    const uint64_t reads = files_sim_calls(w->files, FILES_CALL_READ), stats = files_sim_calls(w->files, FILES_CALL_STAT);
+    const uint64_t reads = files_sim_calls(w->files, FILES_CALL_READ),
+                   stats = files_sim_calls(w->files, FILES_CALL_STAT);
     const bool changed = log_maintain(w->log, log_end_offset(w->log), w->now_ms);
 
     assert_int_equal(files_sim_calls(w->files, FILES_CALL_READ), reads);
@@ -189,8 +193,8 @@ static bool maintain_without_reading(struct log_world *w)
     return changed;
 }
 
-/* What the partition does: maintenance, and what it lacks is asked of the disk, until it lacks nothing. Rounds
- * that asked. */
+/* What the partition does: maintenance, and what it lacks is asked of the disk, until it lacks
+ * nothing. Rounds that asked. */
 static int maintain_with_the_pool(struct log_world *w)
 {
     struct log_ages *a;
@@ -211,8 +215,8 @@ static int maintain_with_the_pool(struct log_world *w)
     return rounds;
 }
 
-/* After a start the ages of sealed segments are in their files: retention asks in the pool, and a segment whose age
- * is not known stays. */
+/* After a start the ages of sealed segments are in their files: retention asks in the pool, and a
+ * segment whose age is not known stays. */
 static void ages_of_segments_are_read_in_the_pool(void **state)
 {
     struct log_world w;
@@ -237,7 +241,8 @@ static void ages_of_segments_are_read_in_the_pool(void **state)
     world_end(&w);
 }
 
-/* Records without a timestamp are as old as the last write to their file: also those of this run. */
+/* Records without a timestamp are as old as the last write to their file: also those of this
+ * run. */
 static void segments_without_timestamps_go_by_their_files(void **state)
 {
     struct log_world w;
@@ -328,7 +333,8 @@ static void unreadable_age_takes_the_log_offline(void **state)
     world_end(&w);
 }
 
-/* DeleteRecords: what lies below the log start cannot be read at once, and goes with the next maintenance. */
+/* DeleteRecords: what lies below the log start cannot be read at once, and goes with the next
+ * maintenance. */
 static void records_below_a_raised_start_are_gone(void **state)
 {
     struct log_world w;
@@ -465,8 +471,9 @@ static void deletion_leaves_a_reader_its_bytes(void **state)
     world_end(&w);
 }
 
-/* A flush takes the segment that ends at the flushed end too, and after a start it is the first to open its files: when
- * retention lets the segment go meanwhile, they have another name. (Found by the simulator: the log went offline.) */
+/* A flush takes the segment that ends at the flushed end too, and after a start it is the first to
+ * open its files: when retention lets the segment go meanwhile, they have another name. (Found by
+ * the simulator: the log went offline.) */
 static void deletion_leaves_a_flush_the_files_that_it_has_yet_to_open(void **state)
 {
     struct log_world w;
@@ -480,7 +487,8 @@ static void deletion_leaves_a_flush_the_files_that_it_has_yet_to_open(void **sta
     world_open(&w, LOG_TRUST_CLEAN);
     for (int i = 0; i < 10; i++)
         world_append(&w, 1, 700); /* a segment each */
-    assert_false(status_failed(log_truncate_to(w.log, 9))); /* the newest is empty: a start looks into no other */
+    /* the newest is empty: a start looks into no other */
+    assert_false(status_failed(log_truncate_to(w.log, 9)));
     world_close(&w, true);
     world_open(&w, LOG_TRUST_CLEAN);
     world_append(&w, 1, 700);
@@ -564,8 +572,8 @@ static void epochs_are_known_after_each_kind_of_start(void **state)
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     for (int i = 0; i < 5; i++)
-        assert_false(status_failed(log_append_as_leader(w.log, world_batch(&w, 4, 10, w.now_ms), 3 * i,
-                                                        LOG_ORIGIN_CLIENT, &out, NULL)));
+        assert_false(status_failed(log_append_as_leader(w.log, world_batch(&w, 4, 10, w.now_ms),
+                                                        3 * i, LOG_ORIGIN_CLIENT, &out, NULL)));
     for (int round = 0; round < 5; round++) {
         assert_int_equal(log_latest_epoch(w.log), 12);
         assert_int_equal(log_epoch_of_offset(w.log, 5), 3);
@@ -577,7 +585,9 @@ static void epochs_are_known_after_each_kind_of_start(void **state)
         if (round == 1)
             world_flush(&w);
         world_close(&w, round == 2);
-        world_open(&w, round == 2 ? LOG_TRUST_CLEAN : round % 2 ? LOG_TRUST_OTHER_BOOT : LOG_TRUST_SAME_BOOT);
+        world_open(&w, round == 2  ? LOG_TRUST_CLEAN
+                       : round % 2 ? LOG_TRUST_OTHER_BOOT
+                                   : LOG_TRUST_SAME_BOOT);
     }
     world_end(&w);
 }

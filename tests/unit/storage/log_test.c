@@ -7,7 +7,8 @@
 #include "storage/files_sim.h"
 #include "tests/unit/storage/log_world.h"
 
-/* An empty log has no directory; the first append makes it, with partition.metadata as Kafka writes it. */
+/* An empty log has no directory; the first append makes it, with partition.metadata as Kafka writes
+ * it. */
 static void files_appear_at_the_first_append(void **state)
 {
     static const char metadata[] = "version: 0\ntopic_id: AQIDAAAAAAAAAAAAAAAAAA";
@@ -105,7 +106,8 @@ static void reopened_log_goes_on_where_it_ended(void **state)
     world_end(&w);
 }
 
-/* Index entries as Apache Kafka 4.4 writes them: more than index.interval.bytes since the last one. */
+/* Index entries as Apache Kafka 4.4 writes them: more than index.interval.bytes since the last
+ * one. */
 static void index_files_equal_those_of_kafka(void **state)
 {
     static const uint8_t index[] = {0, 0, 0, 2, 0, 0, 0, 0x90, 0, 0, 0, 4, 0, 0, 1, 0x20};
@@ -177,8 +179,10 @@ static void duplicates_get_their_old_offsets(void **state)
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     world_append(&w, 5, 10);
-    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &first)));
-    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &again)));
+    assert_false(
+        status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &first)));
+    assert_false(
+        status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &again)));
     assert_true(again.duplicate);
     assert_int_equal(again.base_offset, 5);
     assert_int_equal(again.last_offset, 7);
@@ -188,11 +192,13 @@ static void duplicates_get_their_old_offsets(void **state)
     for (int clean = 0; clean < 2; clean++) {
         world_close(&w, clean);
         world_open(&w, clean ? LOG_TRUST_CLEAN : LOG_TRUST_SAME_BOOT);
-        assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &again)));
+        assert_false(
+            status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 0, 3, 0), &again)));
         assert_true(again.duplicate);
         assert_int_equal(again.base_offset, 5);
     }
-    assert_false(status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 3, 1, 0), &again)));
+    assert_false(
+        status_failed(world_try_append(&w, world_producer_batch(&w, 7, 0, 3, 1, 0), &again)));
     assert_false(again.duplicate);
     world_end(&w);
 }
@@ -232,21 +238,24 @@ static void follower_takes_whole_batches_as_they_are(void **state)
                          .code,
                      KERR_OFFSET_OUT_OF_RANGE);
     bytes[slice.size - 1] ^= 1;
-    assert_int_equal(log_append_as_follower(
-                         follower.log, (struct bytes_mut){bytes + slice.size / 10 * 9, slice.size / 10},
-                         LOG_ORIGIN_CLIENT, &out)
-                         .code,
-                     KERR_CORRUPT_MESSAGE);
+    assert_int_equal(
+        log_append_as_follower(follower.log,
+                               (struct bytes_mut){bytes + slice.size / 10 * 9, slice.size / 10},
+                               LOG_ORIGIN_CLIENT, &out)
+            .code,
+        KERR_CORRUPT_MESSAGE);
     bytes[slice.size - 1] ^= 1;
     assert_false(status_failed(log_append_as_follower(
-        follower.log, (struct bytes_mut){bytes + slice.size / 10 * 9, slice.size / 10}, LOG_ORIGIN_CLIENT, &out)));
+        follower.log, (struct bytes_mut){bytes + slice.size / 10 * 9, slice.size / 10},
+        LOG_ORIGIN_CLIENT, &out)));
     assert_int_equal(world_read_all(&follower, 0), 20);
     log_slice_release(&slice);
     world_end(&leader);
     world_end(&follower);
 }
 
-/* DeleteRecords may leave a log start within a batch. Whoever follows from there on gets all of that batch. */
+/* DeleteRecords may leave a log start within a batch. Whoever follows from there on gets all of
+ * that batch. */
 static void follower_that_starts_within_a_batch_takes_it_whole(void **state)
 {
     struct log_world w;
@@ -260,21 +269,25 @@ static void follower_that_starts_within_a_batch_takes_it_whole(void **state)
     assert_int_equal(log_truncate_fully(w.log, 83).code, KERR_NONE);
     batch = world_batch(&w, 2, 20, w.now_ms);
     record_batch_set_base_offset(batch.data, 81);
-    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_OFFSET_OUT_OF_RANGE);
     batch = world_batch(&w, 3, 20, w.now_ms);
     record_batch_set_base_offset(batch.data, 81);
     batch.data[batch.size - 1] ^= 1;
-    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_CORRUPT_MESSAGE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_CORRUPT_MESSAGE);
     assert_int_equal(log_end_offset(w.log), 83);
     batch.data[batch.size - 1] ^= 1;
-    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_NONE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_NONE);
     assert_int_equal(log_start_offset(w.log), 83);
     assert_int_equal(log_end_offset(w.log), 84);
     slice = world_read(&w, 83, INT64_MAX, 4096, true);
     assert_int_equal(slice.size, batch.size);
     log_slice_release(&slice);
     record_batch_set_base_offset(batch.data, 83);
-    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_OFFSET_OUT_OF_RANGE);
     world_end(&w);
 }
 
@@ -290,10 +303,12 @@ static void follower_takes_no_batch_at_the_end_of_all_offsets(void **state)
     world_open(&w, LOG_TRUST_CLEAN);
     batch = world_batch(&w, 2, 20, w.now_ms);
     record_batch_set_base_offset(batch.data, INT64_MAX - 1);
-    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_OFFSET_OUT_OF_RANGE);
     assert_int_equal(log_end_offset(w.log), 0);
     record_batch_set_base_offset(batch.data, LOG_OFFSET_MAX);
-    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_NONE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_NONE);
     assert_int_equal(log_end_offset(w.log), LOG_OFFSET_MAX + 2);
     world_end(&w);
 }
@@ -314,8 +329,10 @@ static void offsets_and_epochs_are_the_leaders(void **state)
     memcpy(buffer, two.data, size);
     memcpy(buffer + size, two.data, size);
     two = (struct bytes_mut){buffer, 2 * size};
-    assert_int_equal(log_append_as_leader(w.log, two, 4, LOG_ORIGIN_CLIENT, &out, NULL).code, KERR_INVALID_RECORD);
-    assert_false(status_failed(log_append_as_leader(w.log, two, 4, LOG_ORIGIN_COORDINATOR, &out, NULL)));
+    assert_int_equal(log_append_as_leader(w.log, two, 4, LOG_ORIGIN_CLIENT, &out, NULL).code,
+                     KERR_INVALID_RECORD);
+    assert_false(
+        status_failed(log_append_as_leader(w.log, two, 4, LOG_ORIGIN_COORDINATOR, &out, NULL)));
     assert_int_equal(out.base_offset, 0);
     assert_int_equal(out.last_offset, 5);
     assert_false(status_failed(log_append_as_leader(w.log, two, 5, LOG_ORIGIN_RAFT, &out, NULL)));
@@ -377,8 +394,8 @@ static void records_larger_than_a_segment_are_refused(void **state)
     world_begin(&w);
     w.config.segment_bytes = 1000;
     world_open(&w, LOG_TRUST_CLEAN);
-    assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 1, 2000, w.now_ms), 0, LOG_ORIGIN_CLIENT, &out,
-                                          &refusal)
+    assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 1, 2000, w.now_ms), 0,
+                                          LOG_ORIGIN_CLIENT, &out, &refusal)
                          .code,
                      KERR_RECORD_LIST_TOO_LARGE);
     assert_non_null(refusal.message);

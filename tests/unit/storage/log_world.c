@@ -118,8 +118,9 @@ static void append_records(struct log_world *w, int count, size_t size, int64_t 
 
     for (int i = 0; i < count; i++) {
         fill_value(value, size, (w->log ? log_end_offset(w->log) : 0) + i);
-        record_batch_builder_append(&w->builder, &(struct record_content){.timestamp_ms = timestamp_ms,
-                                                                          .value = {value, size}});
+        record_batch_builder_append(
+            &w->builder,
+            &(struct record_content){.timestamp_ms = timestamp_ms, .value = {value, size}});
     }
 }
 
@@ -130,8 +131,8 @@ struct bytes_mut world_batch(struct log_world *w, int count, size_t size, int64_
     return finish(w);
 }
 
-struct bytes_mut world_producer_batch(struct log_world *w, int64_t producer_id, int16_t epoch, int32_t sequence,
-                                      int count, uint16_t attributes)
+struct bytes_mut world_producer_batch(struct log_world *w, int64_t producer_id, int16_t epoch,
+                                      int32_t sequence, int count, uint16_t attributes)
 {
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
 
@@ -153,17 +154,19 @@ struct bytes_mut world_marker(struct log_world *w, int64_t producer_id, int16_t 
     head.producer_epoch = epoch;
     head.attributes = RECORD_BATCH_CONTROL | RECORD_BATCH_TRANSACTIONAL;
     record_batch_builder_begin(&w->builder, &head);
-    record_batch_builder_append_control(&w->builder, abort ? CONTROL_ABORT : CONTROL_COMMIT, w->now_ms,
-                                        (struct bytes){value, sizeof value});
+    record_batch_builder_append_control(&w->builder, abort ? CONTROL_ABORT : CONTROL_COMMIT,
+                                        w->now_ms, (struct bytes){value, sizeof value});
     return finish(w);
 }
 
-struct status world_try_append(struct log_world *w, struct bytes_mut batch, struct log_appended *out)
+struct status world_try_append(struct log_world *w, struct bytes_mut batch,
+                               struct log_appended *out)
 {
     struct log_appended ignored;
     const bool control = record_batch_is_control(batch.data);
 
-    return log_append_as_leader(w->log, batch, 0, control ? LOG_ORIGIN_COORDINATOR : LOG_ORIGIN_CLIENT,
+    return log_append_as_leader(w->log, batch, 0,
+                                control ? LOG_ORIGIN_COORDINATOR : LOG_ORIGIN_CLIENT,
                                 out ? out : &ignored, NULL);
 }
 
@@ -197,8 +200,8 @@ void world_flush(struct log_world *w)
     assert_int_equal(log_flushed_end_offset(w->log), log_end_offset(w->log));
 }
 
-struct log_slice world_read(struct log_world *w, int64_t offset, int64_t end_offset, size_t max_bytes,
-                            bool min_one)
+struct log_slice world_read(struct log_world *w, int64_t offset, int64_t end_offset,
+                            size_t max_bytes, bool min_one)
 {
     const struct log_read_args args = {offset, end_offset, max_bytes, min_one};
     struct log_slice slice;

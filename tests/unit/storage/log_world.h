@@ -43,22 +43,24 @@ void world_close(struct log_world *w, bool clean);
 
 /* A batch of `count` records; the value of each is `size` bytes that depend on its offset to be. */
 struct bytes_mut world_batch(struct log_world *w, int count, size_t size, int64_t timestamp_ms);
-struct bytes_mut world_producer_batch(struct log_world *w, int64_t producer_id, int16_t epoch, int32_t sequence,
-                                      int count, uint16_t attributes);
+struct bytes_mut world_producer_batch(struct log_world *w, int64_t producer_id, int16_t epoch,
+                                      int32_t sequence, int count, uint16_t attributes);
 struct bytes_mut world_marker(struct log_world *w, int64_t producer_id, int16_t epoch, bool abort);
 
 /* Appends as leader of epoch 0. */
-struct status world_try_append(struct log_world *w, struct bytes_mut batch, struct log_appended *out);
+struct status world_try_append(struct log_world *w, struct bytes_mut batch,
+                               struct log_appended *out);
 int64_t world_append(struct log_world *w, int count, size_t size); /* base offset */
 struct status world_try_flush(struct log_world *w);
 void world_flush(struct log_world *w);
 
-/* Reads [offset, log end) in slices; checks that batches are valid and follow one another from `offset`
- * on, and that each record's value is what world_batch made. Returns the offset behind the last. */
+/* Reads [offset, log end) in slices; checks that batches are valid and follow one another from
+ * `offset` on, and that each record's value is what world_batch made. Returns the offset behind the
+ * last. */
 int64_t world_read_all(struct log_world *w, int64_t offset);
 /* One slice; asserts success. Located in the pool's way when cold. */
-struct log_slice world_read(struct log_world *w, int64_t offset, int64_t end_offset, size_t max_bytes,
-                            bool min_one);
+struct log_slice world_read(struct log_world *w, int64_t offset, int64_t end_offset,
+                            size_t max_bytes, bool min_one);
 
 /* Whole content of a file of the log's directory; *size -1 when there is none. free() it. */
 uint8_t *world_file(struct log_world *w, const char *name, int64_t *size);

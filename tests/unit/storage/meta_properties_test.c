@@ -67,8 +67,9 @@ static void version_0_has_a_broker_id_and_may_lack_the_rest(void **state)
 
 static void java_spellings_of_a_line_are_understood(void **state)
 {
-    struct meta_properties m = parsed("  ! a comment\r\n\r\n  version : 1\n\tnode.id\t2\ncluster.id = a\\:b\\=c d\n"
-                                      "unknown=1\nalone\n");
+    struct meta_properties m =
+        parsed("  ! a comment\r\n\r\n  version : 1\n\tnode.id\t2\ncluster.id = a\\:b\\=c d\n"
+               "unknown=1\nalone\n");
     (void)state;
 
     assert_int_equal(m.version, 1);
@@ -90,8 +91,10 @@ static void what_is_missing_or_wrong_is_named(void **state)
     expect_refused("version=1\nnode.id=1\ncluster.id=\n", "cluster.id is missing");
     expect_refused("version=1\nnode.id=\ncluster.id=c\n", "node.id=");
     expect_refused("version=1\nnode.id=-4\ncluster.id=c\n", "node.id=-4");
-    expect_refused("version=1\nnode.id=1\ncluster.id=c\ndirectory.id=short\n", "directory.id=short");
-    expect_refused("version=1\nnode.id=1\ncluster.id=c\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAQ\n", "reserved");
+    expect_refused("version=1\nnode.id=1\ncluster.id=c\ndirectory.id=short\n",
+                   "directory.id=short");
+    expect_refused("version=1\nnode.id=1\ncluster.id=c\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAQ\n",
+                   "reserved");
     expect_refused("version=1\nnode.id=1\ncluster.id=a\\rb\n", "control characters");
     memset(text, 'c', sizeof text);
     memcpy(text, "version=1\nnode.id=1\ncluster.id=", 31);
@@ -126,7 +129,8 @@ static void what_is_written_reads_back(void **state)
 
 static void cut_anywhere_it_is_refused_or_says_less(void **state)
 {
-    static const char text[] = "version=1\ncluster.id=" CLUSTER "\nnode.id=100\ndirectory.id=" DIRECTORY "\n";
+    static const char text[] =
+        "version=1\ncluster.id=" CLUSTER "\nnode.id=100\ndirectory.id=" DIRECTORY "\n";
     (void)state;
 
     for (size_t size = 0; size < sizeof text - 1; size++) {
@@ -135,7 +139,8 @@ static void cut_anywhere_it_is_refused_or_says_less(void **state)
 
         assert_non_null(copy);
         memcpy(copy, text, size);
-        if (!status_failed(meta_properties_parse((struct bytes){(const uint8_t *)copy, size}, &m, NULL)) &&
+        if (!status_failed(
+                meta_properties_parse((struct bytes){(const uint8_t *)copy, size}, &m, NULL)) &&
             m.version == 1)
             assert_string_equal(m.cluster_id, CLUSTER);
         free(copy);
@@ -159,10 +164,12 @@ static void directories_of_one_node_agree(void **state)
     assert_false(meta_properties_agree(all, names, 2, &(struct meta_expectation){NULL, 2}, &error));
     assert_non_null(strstr(error.text, "node.id is 1, expected 2"));
     all[1].node_id = 5;
-    assert_false(meta_properties_agree(all, names, 2, &(struct meta_expectation){NULL, -1}, &error));
+    assert_false(
+        meta_properties_agree(all, names, 2, &(struct meta_expectation){NULL, -1}, &error));
     assert_non_null(strstr(error.text, "/data/b/meta.properties: node.id is 5, expected 1"));
     all[1] = all[0];
-    assert_false(meta_properties_agree(all, names, 2, &(struct meta_expectation){NULL, -1}, &error));
+    assert_false(
+        meta_properties_agree(all, names, 2, &(struct meta_expectation){NULL, -1}, &error));
     assert_non_null(strstr(error.text, "a copy"));
 }
 

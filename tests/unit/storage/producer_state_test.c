@@ -10,7 +10,8 @@
 #define PID 1000
 
 /* A batch of `count` records. */
-static struct producer_batch batch(int16_t epoch, int32_t first_sequence, int32_t count, int64_t first_offset)
+static struct producer_batch batch(int16_t epoch, int32_t first_sequence, int32_t count,
+                                   int64_t first_offset)
 {
     return (struct producer_batch){
         .producer_id = PID,
@@ -61,7 +62,8 @@ static void client_writes(struct producer_state *s, struct producer_batch b)
     producer_state_apply_batch(s, &b);
 }
 
-static struct producer_completed coordinator_ends(struct producer_state *s, struct producer_marker m)
+static struct producer_completed coordinator_ends(struct producer_state *s,
+                                                  struct producer_marker m)
 {
     struct producer_completed done;
 
@@ -105,7 +107,8 @@ static void the_five_last_batches_are_known_as_duplicates(void **state)
     for (int32_t i = 1; i < 6; i++) {
         struct producer_batch again = batch(0, 2 * i, 2, -1);
 
-        assert_int_equal(producer_state_check_batch(&s, &again, PRODUCER_ORIGIN_CLIENT, &d).code, KERR_NONE);
+        assert_int_equal(producer_state_check_batch(&s, &again, PRODUCER_ORIGIN_CLIENT, &d).code,
+                         KERR_NONE);
         assert_true(d.found);
         assert_int_equal(d.first_offset, 100 + 2 * i);
         assert_int_equal(d.last_offset, 101 + 2 * i);
@@ -123,7 +126,8 @@ static void sequences_wrap_to_zero_after_the_largest_number(void **state)
     (void)state;
 
     client_writes(&s, over);
-    assert_int_equal(producer_state_check_batch(&s, &over, PRODUCER_ORIGIN_CLIENT, &d).code, KERR_NONE);
+    assert_int_equal(producer_state_check_batch(&s, &over, PRODUCER_ORIGIN_CLIENT, &d).code,
+                     KERR_NONE);
     assert_true(d.found);
     client_writes(&s, batch(0, 2, 1, 14));
     producer_state_clear(&s);
@@ -153,7 +157,8 @@ static void after_a_marker_of_a_new_epoch_the_producer_starts_at_zero(void **sta
 
     client_writes(&s, transactional(batch(1, 0, 5, 0)));
     coordinator_ends(&s, marker(2, 0, 5));
-    assert_int_equal(client_tries(&s, transactional(batch(2, 5, 1, 6))), KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_int_equal(client_tries(&s, transactional(batch(2, 5, 1, 6))),
+                     KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     client_writes(&s, transactional(batch(2, 0, 1, 6)));
     producer_state_free(&s);
 }
@@ -166,7 +171,8 @@ static void a_coordinators_batches_have_no_sequences_but_epochs(void **state)
     (void)state;
 
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(producer_state_check_batch(&s, &b, PRODUCER_ORIGIN_COORDINATOR, &d).code, KERR_NONE);
+        assert_int_equal(producer_state_check_batch(&s, &b, PRODUCER_ORIGIN_COORDINATOR, &d).code,
+                         KERR_NONE);
         assert_false(d.found);
         producer_state_apply_batch(&s, &b);
         b.first_offset += 2;
@@ -196,7 +202,8 @@ static void a_zombie_coordinator_is_fenced(void **state)
 
     client_writes(&s, transactional(batch(0, 0, 1, 0)));
     coordinator_ends(&s, marker(0, 5, 1));
-    assert_int_equal(producer_state_check_marker(&s, &old).code, KERR_TRANSACTION_COORDINATOR_FENCED);
+    assert_int_equal(producer_state_check_marker(&s, &old).code,
+                     KERR_TRANSACTION_COORDINATOR_FENCED);
     old = marker(-1, 6, 9);
     assert_int_equal(producer_state_check_marker(&s, &old).code, KERR_INVALID_PRODUCER_EPOCH);
     producer_state_free(&s);
@@ -212,7 +219,8 @@ static void a_late_marker_cannot_end_the_next_transaction(void **state)
     late.transaction_version = 2;
     client_writes(&s, transactional(batch(0, 0, 1, 0)));
     coordinator_ends(&s, late);
-    assert_int_equal(producer_state_check_marker(&s, &late).code, KERR_NONE); /* sent again: harmless */
+    /* sent again: harmless */
+    assert_int_equal(producer_state_check_marker(&s, &late).code, KERR_NONE);
     client_writes(&s, transactional(batch(1, 0, 1, 4)));
     assert_int_equal(producer_state_check_marker(&s, &late).code, KERR_INVALID_PRODUCER_EPOCH);
     late.transaction_version = 1;
@@ -419,9 +427,13 @@ static void a_snapshot_with_a_right_crc_but_impossible_numbers_is_refused(void *
         uint8_t value;
         const char *what;
     } cases[] = {
-        {9, 3, "a larger count"},    {9, 1, "a smaller count"}, {6, 0x80, "a negative count"},
-        {10, 0x80, "a negative id"}, {20, 0x80, "a sequence below -1"},
-        {32, 0x80, "a negative delta"}, {35, 9, "a delta larger than the offset"},
+        {9, 3, "a larger count"},
+        {9, 1, "a smaller count"},
+        {6, 0x80, "a negative count"},
+        {10, 0x80, "a negative id"},
+        {20, 0x80, "a sequence below -1"},
+        {32, 0x80, "a negative delta"},
+        {35, 9, "a delta larger than the offset"},
     };
     uint8_t damaged[sizeof golden];
     (void)state;

@@ -1,9 +1,9 @@
-/* The state store's process is killed before each call in turn that RocksDB makes to change a file: while the store is
- * opened, written to files (a checkpoint), and closed. Whatever the point, the next process finds whole batches, none
- * missing that a flush had covered.
+/* The state store's process is killed before each call in turn that RocksDB makes to change a file:
+ * while the store is opened, written to files (a checkpoint), and closed. Whatever the point, the
+ * next process finds whole batches, none missing that a flush had covered.
  *
- * This program runs itself as the process that dies. RocksDB's calls come by here because a program's own functions go
- * before the C library's. */
+ * This program runs itself as the process that dies. RocksDB's calls come by here because a
+ * program's own functions go before the C library's. */
 
 #include "tests/unit/test.h"
 
@@ -24,8 +24,8 @@
 #include "storage/files_real.h"
 #include "storage/state_store_rocksdb.h"
 
-#define PARTITION 7
-#define A_LIFE    3 /* batches before each flush */
+#define PARTITION  7
+#define A_LIFE     3 /* batches before each flush */
 #define POINTS_MAX 2000
 
 /* ---- the calls ---- */
@@ -42,21 +42,24 @@ static void point(void)
         kill(getpid(), SIGKILL);
 }
 
-#define CALL(type, name, parameters, ...)                                                                           \
-    type point_##name parameters __asm__(#name);                                                                    \
-    type point_##name parameters                                                                                    \
-    {                                                                                                               \
-        point();                                                                                                    \
-        return (type)syscall(__VA_ARGS__);                                                                          \
+#define CALL(type, name, parameters, ...)                                                          \
+    type point_##name parameters __asm__(#name);                                                   \
+    type point_##name parameters                                                                   \
+    {                                                                                              \
+        point();                                                                                   \
+        return (type)syscall(__VA_ARGS__);                                                         \
     }
 
 CALL(ssize_t, write, (int fd, const void *at, size_t size), SYS_write, fd, at, size)
-CALL(ssize_t, pwrite, (int fd, const void *at, size_t size, off_t offset), SYS_pwrite64, fd, at, size, offset)
+CALL(ssize_t, pwrite, (int fd, const void *at, size_t size, off_t offset), SYS_pwrite64, fd, at,
+     size, offset)
 CALL(int, fsync, (int fd), SYS_fsync, fd)
 CALL(int, fdatasync, (int fd), SYS_fdatasync, fd)
-CALL(int, sync_file_range, (int fd, off_t from, off_t size, unsigned flags), SYS_sync_file_range, fd, from, size, flags)
+CALL(int, sync_file_range, (int fd, off_t from, off_t size, unsigned flags), SYS_sync_file_range,
+     fd, from, size, flags)
 CALL(int, ftruncate, (int fd, off_t size), SYS_ftruncate, fd, size)
-CALL(int, fallocate, (int fd, int mode, off_t from, off_t size), SYS_fallocate, fd, mode, from, size)
+CALL(int, fallocate, (int fd, int mode, off_t from, off_t size), SYS_fallocate, fd, mode, from,
+     size)
 CALL(int, rename, (const char *from, const char *to), SYS_rename, from, to)
 CALL(int, unlink, (const char *path), SYS_unlink, path)
 CALL(int, mkdir, (const char *path, mode_t mode), SYS_mkdir, path, mode)
@@ -90,7 +93,8 @@ static void write_batch(struct state_store *s, int64_t number)
     store_be32(key, PARTITION);
     key[4] = (uint8_t)('0' + number % 5);
     store_be64(value, (uint64_t)number);
-    state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key}, (struct bytes){value, sizeof value});
+    state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key},
+                    (struct bytes){value, sizeof value});
     state_batch_set_mark(b, partition, &mark);
     CHECK(!status_failed(state_batch_commit(b, NULL)));
     state_batch_free(b);
@@ -111,7 +115,8 @@ static int64_t whole_prefix(struct state_store *s)
 
         store_be32(key, PARTITION);
         key[4] = (uint8_t)('0' + number % 5);
-        CHECK(!status_failed(state_store_get(s, STATE_OFFSETS, (struct bytes){key, sizeof key}, &a, &value, NULL)));
+        CHECK(!status_failed(
+            state_store_get(s, STATE_OFFSETS, (struct bytes){key, sizeof key}, &a, &value, NULL)));
         if (!value.data || (int64_t)load_be64(value.data) != number)
             mark.offset = -1;
     }
@@ -147,7 +152,8 @@ static struct state_store *open_store(struct files *files, const char *directory
     struct state_store_report report;
     struct state_store *s;
 
-    CHECK(!status_failed(state_store_rocksdb_open(files, directory, &STATE_STORE_OPTIONS_DEFAULT, &report, &s)));
+    CHECK(!status_failed(
+        state_store_rocksdb_open(files, directory, &STATE_STORE_OPTIONS_DEFAULT, &report, &s)));
     CHECK(!report.rebuilt);
     return s;
 }
@@ -220,8 +226,8 @@ static void death_before_any_call_leaves_whole_batches(void **state)
         s = open_store(files, directory);
         last = whole_prefix(s);
         if (last < atomic_load(&p->flushed) || last > atomic_load(&p->committed))
-            fail_msg("point %ld: %lld is left; %lld were flushed, %lld committed", n, (long long)last,
-                     (long long)p->flushed, (long long)p->committed);
+            fail_msg("point %ld: %lld is left; %lld were flushed, %lld committed", n,
+                     (long long)last, (long long)p->flushed, (long long)p->committed);
         state_store_close(s);
         atomic_store(&p->committed, last);
         atomic_store(&p->flushed, last);

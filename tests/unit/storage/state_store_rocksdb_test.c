@@ -74,12 +74,14 @@ static void close_store(struct world *w)
     w->store = NULL;
 }
 
-/* ---- numbered batches: each writes to every family, so that half a batch, or one of two families, is noticed ---- */
+/* ---- numbered batches: each writes to every family, so that half a batch, or one of two families,
+ * is noticed ---- */
 
 #define OFFSET_KEYS 5
 
-static const struct state_partition mark_of[] = {
-    {STATE_TOPIC_CONSUMER_OFFSETS, 7}, {STATE_TOPIC_TRANSACTION_STATE, 7}, {STATE_TOPIC_SHARE_GROUP_STATE, 7}};
+static const struct state_partition mark_of[] = {{STATE_TOPIC_CONSUMER_OFFSETS, 7},
+                                                 {STATE_TOPIC_TRANSACTION_STATE, 7},
+                                                 {STATE_TOPIC_SHARE_GROUP_STATE, 7}};
 
 struct key {
     uint8_t bytes[6];
@@ -123,7 +125,8 @@ static void write_batches(struct world *w, int64_t first, int64_t last)
 }
 
 /* The number under a key; 0: there is none. False: it could not be read. */
-static bool read_number(struct state_store *s, enum state_family family, char first, char second, int64_t *out)
+static bool read_number(struct state_store *s, enum state_family family, char first, char second,
+                        int64_t *out)
 {
     struct bytes value;
     struct arena a;
@@ -137,8 +140,8 @@ static bool read_number(struct state_store *s, enum state_family family, char fi
     return !status_failed(st);
 }
 
-/* The number of the last batch of which there is anything, when the store is as it was after that batch; -1: it could
- * not be read; -2: it is as it never was. */
+/* The number of the last batch of which there is anything, when the store is as it was after that
+ * batch; -1: it could not be read; -2: it is as it never was. */
 static int64_t whole_prefix(struct state_store *s)
 {
     int64_t last = 0, found;
@@ -312,7 +315,8 @@ static void other_formats_are_rebuilt(void **state)
     }
 }
 
-/* The format is written last: without it a fresh store was not finished, or an old one was being removed. */
+/* The format is written last: without it a fresh store was not finished, or an old one was being
+ * removed. */
 static void a_store_without_its_format_is_rebuilt(void **state)
 {
     struct world *w = *state;
@@ -428,8 +432,8 @@ static void free_copies(struct copies *c)
         free(c->files[i].bytes);
 }
 
-/* Whatever was done to the files: the store opens, is as it was after some batch, or finds the damage when it is read,
- * and is sound and empty after a reset. Then it works. */
+/* Whatever was done to the files: the store opens, is as it was after some batch, or finds the
+ * damage when it is read, and is sound and empty after a reset. Then it works. */
 static void it_recovers(struct world *w, const char *what)
 {
     int64_t last;
@@ -652,19 +656,24 @@ static void a_read_that_needs_the_disk_would_block_until_the_pool_has_read_it(vo
     open_store(w);
     arena_init(&a, 4096);
     assert_int_equal(
-        state_store_get(w->store, STATE_GROUPS, key_in(&k, 'l', 0), &a, &value, &would_block).code, KERR_NONE);
+        state_store_get(w->store, STATE_GROUPS, key_in(&k, 'l', 0), &a, &value, &would_block).code,
+        KERR_NONE);
     assert_true(would_block);
     assert_null(value.data);
-    assert_int_equal(state_store_get(w->store, STATE_GROUPS, key_in(&k, 'l', 0), &a, &value, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_get(w->store, STATE_GROUPS, key_in(&k, 'l', 0), &a, &value, NULL).code,
+        KERR_NONE);
     assert_non_null(value.data);
     assert_int_equal(
-        state_store_get(w->store, STATE_GROUPS, key_in(&k, 'l', 0), &a, &value, &would_block).code, KERR_NONE);
+        state_store_get(w->store, STATE_GROUPS, key_in(&k, 'l', 0), &a, &value, &would_block).code,
+        KERR_NONE);
     assert_false(would_block);
     assert_int_equal(load_be64(value.data), FLUSHED_LAST);
     arena_free(&a);
 }
 
-static enum state_next count_visit(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next count_visit(void *arg, struct bytes key, struct bytes value,
+                                   struct bytes *seek)
 {
     (void)key;
     (void)value;
@@ -683,15 +692,20 @@ static void a_scan_that_needs_the_disk_would_block_until_the_pool_has_read_it(vo
 
     make_store(w);
     open_store(w);
-    assert_int_equal(
-        state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, &would_block).code, KERR_NONE);
+    assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit,
+                                      &visits, &would_block)
+                         .code,
+                     KERR_NONE);
     assert_true(would_block);
     assert_int_equal(visits, 0);
-    assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, NULL).code,
-                     KERR_NONE);
-    assert_int_equal(visits, OFFSET_KEYS);
     assert_int_equal(
-        state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, &would_block).code, KERR_NONE);
+        state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, NULL).code,
+        KERR_NONE);
+    assert_int_equal(visits, OFFSET_KEYS);
+    assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit,
+                                      &visits, &would_block)
+                         .code,
+                     KERR_NONE);
     assert_false(would_block);
     assert_int_equal(visits, 2 * OFFSET_KEYS);
 }
@@ -721,21 +735,25 @@ static void a_scan_over_many_deleted_keys_is_the_pools(void **state)
     }
     assert_int_equal(state_batch_commit(b, NULL).code, KERR_NONE);
     state_batch_free(b);
-    assert_int_equal(
-        state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, &would_block).code, KERR_NONE);
-    assert_true(would_block);
-    assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, NULL).code,
+    assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit,
+                                      &visits, &would_block)
+                         .code,
                      KERR_NONE);
+    assert_true(would_block);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_OFFSETS, partition, NULL, count_visit, &visits, NULL).code,
+        KERR_NONE);
     assert_int_equal(visits, 1);
 }
 
-/* Faster than files can be written: then a commit that may not wait is told so, has written nothing, and the same batch
- * goes through in the pool. */
+/* Faster than files can be written: then a commit that may not wait is told so, has written
+ * nothing, and the same batch goes through in the pool. */
 static void a_commit_that_would_be_slowed_down_would_block(void **state)
 {
     enum { ATTEMPTS = 200000, VALUE_BYTES = 4000 };
     struct world *w = *state;
-    const struct state_store_options small = {.cache_bytes = 1 << 20, .write_bytes = 64 << 10, .open_files_max = 16};
+    const struct state_store_options small = {
+        .cache_bytes = 1 << 20, .write_bytes = 64 << 10, .open_files_max = 16};
     static const uint8_t value[VALUE_BYTES];
     uint8_t key[8] = {0, 0, 0, 7};
     struct state_batch *b;
@@ -749,16 +767,21 @@ static void a_commit_that_would_be_slowed_down_would_block(void **state)
     for (uint32_t i = 0; i < ATTEMPTS && !would_block; i++) {
         state_batch_clear(b);
         store_be32(key + 4, i);
-        state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key}, (struct bytes){value, sizeof value});
+        state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key},
+                        (struct bytes){value, sizeof value});
         assert_int_equal(state_batch_commit(b, &would_block).code, KERR_NONE);
     }
     assert_true(would_block);
-    assert_int_equal(state_store_get(w->store, STATE_OFFSETS, (struct bytes){key, sizeof key}, &a, &found, NULL).code,
-                     KERR_NONE);
+    assert_int_equal(
+        state_store_get(w->store, STATE_OFFSETS, (struct bytes){key, sizeof key}, &a, &found, NULL)
+            .code,
+        KERR_NONE);
     assert_null(found.data);
     assert_int_equal(state_batch_commit(b, NULL).code, KERR_NONE);
-    assert_int_equal(state_store_get(w->store, STATE_OFFSETS, (struct bytes){key, sizeof key}, &a, &found, NULL).code,
-                     KERR_NONE);
+    assert_int_equal(
+        state_store_get(w->store, STATE_OFFSETS, (struct bytes){key, sizeof key}, &a, &found, NULL)
+            .code,
+        KERR_NONE);
     assert_int_equal(found.size, VALUE_BYTES);
     arena_free(&a);
     state_batch_free(b);
@@ -768,7 +791,8 @@ static void memory_stays_within_its_bounds_however_much_is_written(void **state)
 {
     enum { BATCHES = 3000, VALUE_BYTES = 4000 };
     struct world *w = *state;
-    const struct state_store_options small = {.cache_bytes = 1 << 20, .write_bytes = 1 << 20, .open_files_max = 16};
+    const struct state_store_options small = {
+        .cache_bytes = 1 << 20, .write_bytes = 1 << 20, .open_files_max = 16};
     static const uint8_t value[VALUE_BYTES];
     uint8_t key[8] = {0, 0, 0, 7};
     struct state_store_stats stats;
@@ -779,7 +803,8 @@ static void memory_stays_within_its_bounds_however_much_is_written(void **state)
     for (uint32_t i = 0; i < BATCHES; i++) {
         state_batch_clear(b);
         store_be32(key + 4, i * 2654435761u);
-        state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key}, (struct bytes){value, sizeof value});
+        state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key},
+                        (struct bytes){value, sizeof value});
         assert_int_equal(state_batch_commit(b, NULL).code, KERR_NONE);
         if (i % 100 == 0) {
             state_store_stats(w->store, &stats);
@@ -815,8 +840,10 @@ static void *work(void *arg)
         bool would_block, there;
 
         state_batch_clear(b);
-        state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key}, (struct bytes){key, sizeof key});
-        state_batch_set_mark(b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition}, &mark);
+        state_batch_put(b, STATE_OFFSETS, (struct bytes){key, sizeof key},
+                        (struct bytes){key, sizeof key});
+        state_batch_set_mark(
+            b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition}, &mark);
         if (status_failed(state_batch_commit(b, number % 2 ? &would_block : NULL))) {
             /* A reset: begin again with what is there. */
             w->refused++;
@@ -826,9 +853,9 @@ static void *work(void *arg)
             continue;
         }
         w->commits++;
-        if (status_failed(state_store_get_mark(w->store,
-                                               (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition},
-                                               &found, &there, number % 3 ? NULL : &would_block)))
+        if (status_failed(state_store_get_mark(
+                w->store, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition},
+                &found, &there, number % 3 ? NULL : &would_block)))
             break;
         w->reads++;
     }
@@ -879,8 +906,8 @@ struct long_writer {
 
 static struct bytes long_key(char text[64], int32_t partition, int number)
 {
-    int size = snprintf(text + 4, 60, number % 3 ? "group-of-a-long-name-%04d%s" : "g-%04d%s", number,
-                        number % 5 ? "" : "topic");
+    int size = snprintf(text + 4, 60, number % 3 ? "group-of-a-long-name-%04d%s" : "g-%04d%s",
+                        number, number % 5 ? "" : "topic");
 
     store_be32((uint8_t *)text, (uint32_t)partition);
     return (struct bytes){(const uint8_t *)text, 4 + (size_t)size};
@@ -900,7 +927,8 @@ static void *write_long_keys(void *arg)
         if (random >> 40 & 1)
             number = (int)((random >> 33) % LONG_KEYS);
         if ((random >> 50) % 1000 == 0) {
-            state_batch_drop_partition(b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition});
+            state_batch_drop_partition(
+                b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, w->partition});
             memset(w->held, 0, sizeof w->held);
         } else if ((random >> 50) % 8 == 1) {
             state_batch_delete(b, STATE_OFFSETS, long_key(text, w->partition, number));
@@ -924,25 +952,29 @@ struct order {
     size_t last_size, count;
 };
 
-static enum state_next next_in_order(void *arg, struct bytes key, struct bytes value, struct bytes *seek)
+static enum state_next next_in_order(void *arg, struct bytes key, struct bytes value,
+                                     struct bytes *seek)
 {
     struct order *o = arg;
 
     (void)value;
     (void)seek;
-    assert_true(str_compare((struct str){o->last, o->last_size}, (struct str){(const char *)key.data, key.size}) < 0);
+    assert_true(str_compare((struct str){o->last, o->last_size},
+                            (struct str){(const char *)key.data, key.size}) < 0);
     memcpy(o->last, key.data, key.size);
     o->last_size = key.size;
     o->count++;
     return STATE_NEXT;
 }
 
-/* Keys long enough for hints beside shorter ones, deletes and deleted ranges; RocksDB has assertions of its own here. */
+/* Keys long enough for hints beside shorter ones, deletes and deleted ranges; RocksDB has
+ * assertions of its own here. */
 static void writers_of_long_keys_and_of_dropped_partitions_find_what_they_wrote(void **state)
 {
     enum { WRITERS = 3 };
     static struct long_writer writers[WRITERS];
-    const struct state_store_options small = {.cache_bytes = 1 << 20, .write_bytes = 512 << 10, .open_files_max = 16};
+    const struct state_store_options small = {
+        .cache_bytes = 1 << 20, .write_bytes = 512 << 10, .open_files_max = 16};
     struct world *w = *state;
     struct order order = {.last_size = 0};
     size_t held = 0;
@@ -961,8 +993,9 @@ static void writers_of_long_keys_and_of_dropped_partitions_find_what_they_wrote(
         struct bytes value;
         char text[64];
 
-        assert_int_equal(state_store_get(w->store, STATE_OFFSETS, long_key(text, i / LONG_KEYS, i % LONG_KEYS), &a,
-                                         &value, NULL)
+        assert_int_equal(state_store_get(w->store, STATE_OFFSETS,
+                                         long_key(text, i / LONG_KEYS, i % LONG_KEYS), &a, &value,
+                                         NULL)
                              .code,
                          KERR_NONE);
         assert_int_equal(value.data != NULL, expected != 0);
@@ -971,9 +1004,10 @@ static void writers_of_long_keys_and_of_dropped_partitions_find_what_they_wrote(
         held += expected != 0;
     }
     arena_free(&a);
-    assert_int_equal(
-        state_store_scan(w->store, STATE_OFFSETS, (struct bytes){NULL, 0}, NULL, next_in_order, &order, NULL).code,
-        KERR_NONE);
+    assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, (struct bytes){NULL, 0}, NULL,
+                                      next_in_order, &order, NULL)
+                         .code,
+                     KERR_NONE);
     assert_int_equal(order.count, held);
 }
 
@@ -1014,7 +1048,9 @@ static void *die(void *arg)
 
     while (d->at_flush && atomic_load(&d->progress->flushing) < 2)
         nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
-    nanosleep(&(struct timespec){.tv_sec = d->delay_us / 1000000, .tv_nsec = d->delay_us % 1000000 * 1000}, NULL);
+    nanosleep(&(struct timespec){.tv_sec = d->delay_us / 1000000,
+                                 .tv_nsec = d->delay_us % 1000000 * 1000},
+              NULL);
     kill(getpid(), SIGKILL);
     return NULL;
 }
@@ -1041,7 +1077,8 @@ static void *flush_again_and_again(void *arg)
 /* The process that dies: goes on from where the store is, without end. */
 static int run_until_killed(const char *directory, const char *delay_us, bool at_flush)
 {
-    const struct state_store_options small = {.cache_bytes = 1 << 20, .write_bytes = 256 << 10, .open_files_max = 16};
+    const struct state_store_options small = {
+        .cache_bytes = 1 << 20, .write_bytes = 256 << 10, .open_files_max = 16};
     struct state_store_report report;
     struct progress *progress = progress_map(directory);
     struct death death = {.progress = progress, .delay_us = atol(delay_us), .at_flush = at_flush};
@@ -1098,15 +1135,16 @@ static void kill_at_any_moment_leaves_whole_batches(void **state)
         int status;
 
         random = random * 6364136223846793005u + 1442695040888963407u;
-        status = run_child(w->directory, i % 4 ? "crash-at-flush" : "crash", (long)(random >> 33) % 12000);
+        status = run_child(w->directory, i % 4 ? "crash-at-flush" : "crash",
+                           (long)(random >> 33) % 12000);
         assert_true(WIFSIGNALED(status));
         assert_int_equal(WTERMSIG(status), SIGKILL);
         open_store(w);
         assert_false(w->report.rebuilt);
         last = whole_prefix(w->store);
         if (last < atomic_load(&progress->flushed) || last > atomic_load(&progress->committed) + 1)
-            fail_msg("round %d: %lld is left; %lld were flushed, %lld committed", i, (long long)last,
-                     (long long)progress->flushed, (long long)progress->committed);
+            fail_msg("round %d: %lld is left; %lld were flushed, %lld committed", i,
+                     (long long)last, (long long)progress->flushed, (long long)progress->committed);
         lost |= last < atomic_load(&progress->committed);
         close_store(w);
         atomic_store(&progress->committed, last);
@@ -1148,7 +1186,8 @@ static int make_until_killed(const char *directory, const char *delay_us)
 
     CHECK(!status_failed(files_real_create(16, &files)));
     CHECK(pthread_create(&thread, NULL, die, &death) == 0);
-    CHECK(!status_failed(state_store_rocksdb_open(files, directory, &STATE_STORE_OPTIONS_DEFAULT, &report, &s)));
+    CHECK(!status_failed(
+        state_store_rocksdb_open(files, directory, &STATE_STORE_OPTIONS_DEFAULT, &report, &s)));
     pause();
     return 1;
 }

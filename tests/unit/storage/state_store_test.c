@@ -23,8 +23,10 @@ static struct state_store *open_rocksdb(struct world *w)
     struct state_store_report report;
     struct state_store *store = NULL;
 
-    assert_int_equal(
-        state_store_rocksdb_open(w->files, w->directory, &STATE_STORE_OPTIONS_DEFAULT, &report, &store).code, KERR_NONE);
+    assert_int_equal(state_store_rocksdb_open(w->files, w->directory, &STATE_STORE_OPTIONS_DEFAULT,
+                                              &report, &store)
+                         .code,
+                     KERR_NONE);
     return store;
 }
 
@@ -90,21 +92,23 @@ static struct bytes view(const struct key *k)
     return (struct bytes){k->bytes, k->size};
 }
 
-static void put(struct state_batch *b, enum state_family f, int32_t partition, const char *key, const char *value)
+static void put(struct state_batch *b, enum state_family f, int32_t partition, const char *key,
+                const char *value)
 {
     struct key k = key_of(partition, key);
 
     state_batch_put(b, f, view(&k), (struct bytes){(const uint8_t *)value, strlen(value)});
 }
 
-static void delete(struct state_batch *b, enum state_family f, int32_t partition, const char *key)
+static void delete (struct state_batch *b, enum state_family f, int32_t partition, const char *key)
 {
     struct key k = key_of(partition, key);
 
     state_batch_delete(b, f, view(&k));
 }
 
-static void delete_prefix(struct state_batch *b, enum state_family f, int32_t partition, const char *prefix)
+static void delete_prefix(struct state_batch *b, enum state_family f, int32_t partition,
+                          const char *prefix)
 {
     struct key k = key_of(partition, prefix);
 
@@ -117,7 +121,8 @@ static void commit(struct state_batch *b)
     state_batch_clear(b);
 }
 
-static void write_one(struct world *w, enum state_family f, int32_t partition, const char *key, const char *value)
+static void write_one(struct world *w, enum state_family f, int32_t partition, const char *key,
+                      const char *value)
 {
     struct state_batch *b = state_batch_new(w->store);
 
@@ -132,14 +137,16 @@ static const char *get(struct world *w, enum state_family f, int32_t partition, 
     struct key k = key_of(partition, key);
     struct bytes value;
 
-    assert_int_equal(state_store_get(w->store, f, view(&k), &w->arena, &value, NULL).code, KERR_NONE);
-    return value.data ? arena_strdup(&w->arena, (struct str){(const char *)value.data, value.size}) : NULL;
+    assert_int_equal(state_store_get(w->store, f, view(&k), &w->arena, &value, NULL).code,
+                     KERR_NONE);
+    return value.data ? arena_strdup(&w->arena, (struct str){(const char *)value.data, value.size})
+                      : NULL;
 }
 
 /* What a scan saw: "key=value " each, without the partition. */
 struct seen {
     char text[4096];
-    int left;           /* visits until STATE_STOP; negative: never */
+    int left;            /* visits until STATE_STOP; negative: never */
     const char *seek_at; /* at this key, seek to the next text */
     struct key seek_to;
 };
@@ -150,9 +157,10 @@ static enum state_next see(void *arg, struct bytes key, struct bytes value, stru
     size_t at = strlen(s->text);
 
     assert_true(key.size >= 4);
-    snprintf(s->text + at, sizeof s->text - at, "%.*s=%.*s ", (int)(key.size - 4), (const char *)key.data + 4,
-             (int)value.size, (const char *)value.data);
-    if (s->seek_at && key.size - 4 == strlen(s->seek_at) && memcmp(key.data + 4, s->seek_at, key.size - 4) == 0) {
+    snprintf(s->text + at, sizeof s->text - at, "%.*s=%.*s ", (int)(key.size - 4),
+             (const char *)key.data + 4, (int)value.size, (const char *)value.data);
+    if (s->seek_at && key.size - 4 == strlen(s->seek_at) &&
+        memcmp(key.data + 4, s->seek_at, key.size - 4) == 0) {
         *seek = view(&s->seek_to);
         return STATE_SEEK;
     }
@@ -244,7 +252,8 @@ static void a_prefix_is_deleted_and_its_neighbours_stay(void **state)
     state_batch_free(b);
 }
 
-/* The end of a prefix of all ones carries into the byte before: partition 0x00ffffff is followed by 0x01000000. */
+/* The end of a prefix of all ones carries into the byte before: partition 0x00ffffff is followed by
+ * 0x01000000. */
 static void a_partition_whose_number_ends_in_ones_is_deleted_alone(void **state)
 {
     struct world *w = *state;
@@ -288,8 +297,9 @@ static void an_empty_prefix_is_the_whole_family(void **state)
 
     write_one(w, STATE_SHARE, 0, "a", "1");
     write_one(w, STATE_SHARE, INT32_MAX, "b", "2");
-    assert_int_equal(state_store_scan(w->store, STATE_SHARE, (struct bytes){NULL, 0}, NULL, see, &s, NULL).code,
-                     KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_SHARE, (struct bytes){NULL, 0}, NULL, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "a=1 b=2 ");
 }
 
@@ -305,7 +315,9 @@ static void a_scan_goes_on_where_it_stopped(void **state)
     put(b, STATE_GROUPS, 2, "b", "2");
     put(b, STATE_GROUPS, 2, "c", "3");
     commit(b);
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "a=1 b=2 ");
     assert_false(position.done);
     /* What comes and goes in between is seen as it is then. */
@@ -314,7 +326,9 @@ static void a_scan_goes_on_where_it_stopped(void **state)
     delete (b, STATE_GROUPS, 2, "b");
     commit(b);
     s = (struct seen){.left = -1};
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "b1=new c=3 ");
     assert_true(position.done);
     state_position_free(&position);
@@ -329,9 +343,13 @@ static void a_scan_stopped_at_its_last_key_finds_nothing_more(void **state)
     struct seen s = {.left = 1};
 
     write_one(w, STATE_GROUPS, 2, "a", "1");
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code,
+        KERR_NONE);
     assert_false(position.done);
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "a=1 ");
     assert_true(position.done);
     state_position_free(&position);
@@ -347,7 +365,9 @@ static void a_scan_begins_where_it_is_told_to(void **state)
     write_one(w, STATE_GROUPS, 2, "a", "1");
     write_one(w, STATE_GROUPS, 2, "b", "2");
     assert_true(state_position_set(&position, view(&from)));
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), &position, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "b=2 ");
     state_position_free(&position);
 }
@@ -361,11 +381,15 @@ static void a_visit_can_skip_ahead(void **state)
     write_one(w, STATE_GROUPS, 2, "a", "1");
     write_one(w, STATE_GROUPS, 2, "b", "2");
     write_one(w, STATE_GROUPS, 2, "c", "3");
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), NULL, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), NULL, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "a=1 c=3 ");
     /* Past the prefix: the end. */
     s = (struct seen){.left = -1, .seek_at = "a", .seek_to = key_of(3, "")};
-    assert_int_equal(state_store_scan(w->store, STATE_GROUPS, view(&prefix), NULL, see, &s, NULL).code, KERR_NONE);
+    assert_int_equal(
+        state_store_scan(w->store, STATE_GROUPS, view(&prefix), NULL, see, &s, NULL).code,
+        KERR_NONE);
     assert_string_equal(s.text, "a=1 ");
 }
 
@@ -468,8 +492,9 @@ static void a_batch_can_be_committed_at_once_without_waiting(void **state)
     assert_false(would_block);
     would_block = true;
     /* What was just written is in memory. */
-    assert_int_equal(state_store_get(w->store, STATE_OFFSETS, view(&k), &w->arena, &value, &would_block).code,
-                     KERR_NONE);
+    assert_int_equal(
+        state_store_get(w->store, STATE_OFFSETS, view(&k), &w->arena, &value, &would_block).code,
+        KERR_NONE);
     assert_false(would_block);
     assert_int_equal(value.size, 1);
     state_batch_free(b);
@@ -581,7 +606,8 @@ static void a_condemned_store_is_emptied_by_a_reset(void **state)
     assert_false(state_store_damaged(w->store));
     state_store_problem(w->store, problem);
     assert_string_equal(problem, "");
-    assert_int_equal(state_store_condemn(w->store, "a value that is none").code, KERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(state_store_condemn(w->store, "a value that is none").code,
+                     KERR_KAFKA_STORAGE_ERROR);
     assert_true(state_store_damaged(w->store));
     state_store_problem(w->store, problem);
     assert_string_equal(problem, "a value that is none");
@@ -687,12 +713,14 @@ static void a_simulated_call_that_may_not_wait_blocks_by_chance_and_does_nothing
     assert_true(would_block);
     assert_null(get(w, STATE_OFFSETS, 1, "a"));
     assert_int_equal(state_batch_commit(b, NULL).code, KERR_NONE);
-    assert_int_equal(state_store_get(w->store, STATE_OFFSETS, view(&k), &w->arena, &value, &would_block).code,
-                     KERR_NONE);
+    assert_int_equal(
+        state_store_get(w->store, STATE_OFFSETS, view(&k), &w->arena, &value, &would_block).code,
+        KERR_NONE);
     assert_true(would_block);
     assert_null(value.data);
     assert_int_equal(
-        state_store_scan(w->store, STATE_OFFSETS, view(&prefix), NULL, see, &s, &would_block).code, KERR_NONE);
+        state_store_scan(w->store, STATE_OFFSETS, view(&prefix), NULL, see, &s, &would_block).code,
+        KERR_NONE);
     assert_true(would_block);
     assert_string_equal(s.text, "");
     state_batch_free(b);
@@ -716,8 +744,10 @@ static void a_simulated_scan_told_to_block_goes_on_in_the_pool_without_a_repeat(
     }
     state_store_sim_set_would_block(w->store, 200);
     while (!position.done) {
-        assert_int_equal(
-            state_store_scan(w->store, STATE_OFFSETS, view(&prefix), &position, see, &s, &would_block).code, KERR_NONE);
+        assert_int_equal(state_store_scan(w->store, STATE_OFFSETS, view(&prefix), &position, see,
+                                          &s, &would_block)
+                             .code,
+                         KERR_NONE);
         told += would_block;
     }
     assert_true(told > 0);
@@ -732,7 +762,8 @@ static void a_simulated_crash_leaves_a_prefix_of_whole_batches(void **state)
     (void)state;
 
     for (uint64_t seed = 0; seed < 200; seed++) {
-        struct state_store *store = state_store_sim_create(&(struct state_store_sim_options){.seed = seed});
+        struct state_store *store =
+            state_store_sim_create(&(struct state_store_sim_options){.seed = seed});
         struct state_batch *b = state_batch_new(store);
         size_t left;
         struct world one = {.store = store, .arena = w->arena};
@@ -802,7 +833,8 @@ static void a_simulated_mark_that_is_damaged_condemns_the_store(void **state)
     commit(b);
     k.bytes[4] = STATE_TOPIC_CONSUMER_OFFSETS;
     assert_true(state_store_sim_corrupt(w->store, STATE_MARKS, view(&k), BYTES("short")));
-    assert_int_equal(state_store_get_mark(w->store, p7, &mark, &found, NULL).code, KERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(state_store_get_mark(w->store, p7, &mark, &found, NULL).code,
+                     KERR_KAFKA_STORAGE_ERROR);
     assert_false(found);
     assert_true(state_store_damaged(w->store));
     assert_int_equal(state_store_list_marks(w->store, count_mark, &(struct mark_count){0}).code,
@@ -821,19 +853,24 @@ static void a_lost_simulated_store_is_empty(void **state)
     assert_int_equal(state_store_generation(w->store), 2);
 }
 
-#define EVERY_STORE(TEST) \
-    TEST(what_was_put_is_there_and_what_was_deleted_is_not), TEST(later_operations_of_a_batch_see_earlier_ones), \
-        TEST(a_prefix_is_deleted_and_its_neighbours_stay), \
-        TEST(a_partition_whose_number_ends_in_ones_is_deleted_alone), TEST(a_scan_visits_a_prefix_in_byte_order), \
-        TEST(an_empty_prefix_is_the_whole_family), TEST(a_scan_goes_on_where_it_stopped), \
-        TEST(a_scan_stopped_at_its_last_key_finds_nothing_more), TEST(a_scan_begins_where_it_is_told_to), \
-        TEST(a_visit_can_skip_ahead), TEST(marks_are_kept_per_topic_and_partition), \
-        TEST(marks_are_listed_and_a_flush_adds_none), TEST(a_dropped_partition_leaves_nothing_and_others_stay), \
-        TEST(a_batch_can_be_committed_at_once_without_waiting), TEST(a_batch_may_be_committed_again), \
-        TEST(a_batch_past_its_bound_is_refused_whole), TEST(a_value_that_does_not_fit_the_arena_is_an_error), \
-        TEST(flushing_twice_and_flushing_nothing_are_fine), \
-        TEST(a_reset_keeps_what_was_flushed_and_refuses_older_batches), \
-        TEST(a_condemned_store_is_emptied_by_a_reset), TEST(statistics_count_what_is_written), \
+#define EVERY_STORE(TEST)                                                                          \
+    TEST(what_was_put_is_there_and_what_was_deleted_is_not),                                       \
+        TEST(later_operations_of_a_batch_see_earlier_ones),                                        \
+        TEST(a_prefix_is_deleted_and_its_neighbours_stay),                                         \
+        TEST(a_partition_whose_number_ends_in_ones_is_deleted_alone),                              \
+        TEST(a_scan_visits_a_prefix_in_byte_order), TEST(an_empty_prefix_is_the_whole_family),     \
+        TEST(a_scan_goes_on_where_it_stopped),                                                     \
+        TEST(a_scan_stopped_at_its_last_key_finds_nothing_more),                                   \
+        TEST(a_scan_begins_where_it_is_told_to), TEST(a_visit_can_skip_ahead),                     \
+        TEST(marks_are_kept_per_topic_and_partition),                                              \
+        TEST(marks_are_listed_and_a_flush_adds_none),                                              \
+        TEST(a_dropped_partition_leaves_nothing_and_others_stay),                                  \
+        TEST(a_batch_can_be_committed_at_once_without_waiting),                                    \
+        TEST(a_batch_may_be_committed_again), TEST(a_batch_past_its_bound_is_refused_whole),       \
+        TEST(a_value_that_does_not_fit_the_arena_is_an_error),                                     \
+        TEST(flushing_twice_and_flushing_nothing_are_fine),                                        \
+        TEST(a_reset_keeps_what_was_flushed_and_refuses_older_batches),                            \
+        TEST(a_condemned_store_is_emptied_by_a_reset), TEST(statistics_count_what_is_written),     \
         TEST(random_batches_leave_what_a_plain_array_holds)
 
 int main(void)

@@ -371,7 +371,8 @@ static void what_is_no_record_of_a_group_coordinator_is_told_and_shown_as_it_is(
 {
     struct world *w = *state;
 
-    put_hex(w, "00000000000000000000.log", kafka_data_hex); /* its key is "k0": a type nobody knows */
+    put_hex(w, "00000000000000000000.log",
+            kafka_data_hex); /* its key is "k0": a type nobody knows */
     w->dump.deep = w->dump.offsets = true;
     assert_non_null(strstr(dump(w, "00000000000000000000.log"),
                            "key: Unknown record type 27440 at offset 0, skipping.\n"));

@@ -1,8 +1,9 @@
 #ifndef TESTS_UNIT_TOOLS_OFFSETS_SAMPLE_H
 #define TESTS_UNIT_TOOLS_OFFSETS_SAMPLE_H
 
-/* Three batches of __consumer_offsets as Apache Kafka 4.4.0 wrote them: a classic group with one member (offset 1), a
- * committed offset (2), and a member that leaves a consumer group (41 to 45). */
+/* Three batches of __consumer_offsets as Apache Kafka 4.4.0 wrote them: a classic group with one
+ * member (offset 1), a committed offset (2), and a member that leaves a consumer group (41 to
+ * 45). */
 static const char kafka_offsets_hex[] =
     "00000000000000010000011d0000000002d41ae0b3000000000000000001a219a8f96b000001a219a8f96bff"
     "ffffffffffffffffff0000000000000001d4030000001a00020009636c61737369632d67ac0300030008636f"

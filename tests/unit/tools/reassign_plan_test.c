@@ -5,8 +5,9 @@
 
 #include "tools/trivet/reassign_plan.h"
 
-#define IDS(...) \
-    ((struct id_list){(const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t)})
+#define IDS(...)                                                                                   \
+    ((struct id_list){(const int32_t[]){__VA_ARGS__},                                              \
+                      sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t)})
 
 #define BROKERS_MAX    9
 #define PARTITIONS_MAX 64
@@ -28,7 +29,8 @@ static int set_up(void **state)
     static struct world w;
     static const char *const zones[] = {"az-1", "az-2", "az-3"};
 
-    w = (struct world){.layout = {.brokers = w.brokers, .broker_count = 6, .partitions = w.partitions}};
+    w = (struct world){
+        .layout = {.brokers = w.brokers, .broker_count = 6, .partitions = w.partitions}};
     arena_init(&w.arena, 1 << 20);
     for (int32_t i = 0; i < 6; i++)
         w.brokers[i] = (struct layout_broker){.id = i + 1, .zone = str_from(zones[i % 3])};
@@ -46,8 +48,11 @@ static void add(struct world *w, struct id_list replicas)
 {
     size_t i = w->layout.partition_count++;
 
-    w->partitions[i] = (struct layout_partition){
-        .topic = STR("t"), .index = (int32_t)i, .leader = replicas.ids[0], .replicas = replicas, .isr = replicas};
+    w->partitions[i] = (struct layout_partition){.topic = STR("t"),
+                                                 .index = (int32_t)i,
+                                                 .leader = replicas.ids[0],
+                                                 .replicas = replicas,
+                                                 .isr = replicas};
     w->chosen[i] = &w->partitions[i];
     for (size_t k = 0; k < replicas.count; k++)
         for (size_t b = 0; b < w->layout.broker_count; b++)
@@ -56,8 +61,8 @@ static void add(struct world *w, struct id_list replicas)
 
 static bool plan(struct world *w, struct reassign_wish wish)
 {
-    return reassign_plan(&w->layout, w->chosen, w->layout.partition_count, &wish, &w->arena, &w->moves, &w->move_count,
-                         &w->why);
+    return reassign_plan(&w->layout, w->chosen, w->layout.partition_count, &wish, &w->arena,
+                         &w->moves, &w->move_count, &w->why);
 }
 
 static void assert_goes_to(const struct planned_move *m, struct id_list to)

@@ -1,4 +1,5 @@
-/* What a replica of __consumer_offsets does to the state store: logs, marks, damage, in virtual time. */
+/* What a replica of __consumer_offsets does to the state store: logs, marks, damage, in virtual
+ * time. */
 #include "tests/unit/test.h"
 
 #include <stdio.h>
@@ -37,7 +38,8 @@ struct world {
     size_t wrote;
     int jobs;
     uint64_t random;
-    unsigned tells; /* of so many appends in a row, one is not told to the applier; 0: none is told */
+    unsigned tells; /* of so many appends in a row, one is not told to the applier; 0: none is
+                     * told */
     unsigned appends;
 };
 
@@ -114,14 +116,19 @@ static void open_partition(struct world *w)
     const struct partition_assignment assignment = {
         .leader_id = 1,
         .leader_epoch = ++w->epoch,
-        .membership = {.self_id = 1, .replicas = &self, .replica_count = 1, .isr = &self, .isr_count = 1,
+        .membership = {.self_id = 1,
+                       .replicas = &self,
+                       .replica_count = 1,
+                       .isr = &self,
+                       .isr_count = 1,
                        .min_insync_replicas = 1},
         .config = &w->config,
     };
     struct log *log;
 
     assert_int_equal(log_open(&args, &log, &report).code, KERR_NONE);
-    w->partition = partition_create(&w->partition_env, STR("__consumer_offsets"), w->topic_id, PARTITION);
+    w->partition =
+        partition_create(&w->partition_env, STR("__consumer_offsets"), w->topic_id, PARTITION);
     partition_opened(w->partition, log, STATUS_OK, 0, w->flusher);
     partition_assign(w->partition, &assignment);
 }
@@ -194,10 +201,10 @@ static void world_start(struct world *w, unsigned would_block_per_mille)
                                           .job_ended = on_job_ended,
                                           .arg = w};
     assert_int_equal(w->files->ops->make_directory(w->files, "data").code, KERR_NONE);
-    w->flusher = flusher_create(
-        &(struct flusher_args){.loop = &w->loop.loop, .pool = &w->loop.pool, .files = w->files, .directory = "data"});
-    w->store = state_store_sim_create(
-        &(struct state_store_sim_options){.seed = 7, .would_block_per_mille = would_block_per_mille});
+    w->flusher = flusher_create(&(struct flusher_args){
+        .loop = &w->loop.loop, .pool = &w->loop.pool, .files = w->files, .directory = "data"});
+    w->store = state_store_sim_create(&(struct state_store_sim_options){
+        .seed = 7, .would_block_per_mille = would_block_per_mille});
     record_batch_builder_init(&w->builder);
     open_partition(w);
     start_applier(w);
@@ -231,7 +238,8 @@ static void restart(struct world *w)
 
 /* ---- records ---- */
 
-static void begin(struct world *w, enum compression_type compression, uint16_t attributes, int64_t producer_id)
+static void begin(struct world *w, enum compression_type compression, uint16_t attributes,
+                  int64_t producer_id)
 {
     struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
 
@@ -309,7 +317,8 @@ static int64_t stored(struct world *w, const char *group, int32_t index)
     bool found;
 
     arena_init(&a, 1 << 20);
-    assert_int_equal(group_state_get_offset(w->store, PARTITION, str_from(group), STR("orders"), index, &a, &o, &found, NULL)
+    assert_int_equal(group_state_get_offset(w->store, PARTITION, str_from(group), STR("orders"),
+                                            index, &a, &o, &found, NULL)
                          .code,
                      KERR_NONE);
     arena_free(&a);
@@ -321,10 +330,12 @@ static struct state_mark mark(struct world *w)
     struct state_mark m = {0};
     bool found;
 
-    assert_int_equal(state_store_get_mark(w->store, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION},
-                                          &m, &found, NULL)
-                         .code,
-                     KERR_NONE);
+    assert_int_equal(
+        state_store_get_mark(w->store,
+                             (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION}, &m,
+                             &found, NULL)
+            .code,
+        KERR_NONE);
     assert_true(found);
     return m;
 }
@@ -343,7 +354,8 @@ static void plant(struct world *w, const struct state_mark *m)
     r.value.offset_commit.offset = 99;
     assert_int_equal(group_state_apply(b, PARTITION, &r, &a), KERR_NONE);
     if (m)
-        state_batch_set_mark(b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION}, m);
+        state_batch_set_mark(b, (struct state_partition){STATE_TOPIC_CONSUMER_OFFSETS, PARTITION},
+                             m);
     assert_int_equal(state_batch_commit(b, NULL).code, KERR_NONE);
     assert_int_equal(state_store_flush(w->store).code, KERR_NONE);
     state_batch_free(b);
@@ -476,8 +488,8 @@ static void told_append_of_an_older_epoch_or_elsewhere_in_the_log_does_not_count
 
 static void compressed_batches_count_too(void **state)
 {
-    static const enum compression_type codecs[] = {COMPRESSION_GZIP, COMPRESSION_SNAPPY, COMPRESSION_LZ4,
-                                                   COMPRESSION_ZSTD};
+    static const enum compression_type codecs[] = {COMPRESSION_GZIP, COMPRESSION_SNAPPY,
+                                                   COMPRESSION_LZ4, COMPRESSION_ZSTD};
     static struct world w;
     (void)state;
 
@@ -500,8 +512,10 @@ static void what_cannot_be_read_is_passed_over(void **state)
 
     world_start(&w, 0);
     begin(&w, COMPRESSION_NONE, 0, NO_PRODUCER_ID);
-    record_batch_builder_append(&w.builder, &(struct record_content){.key = {(const uint8_t *)"\x7f\xff", 2}});
-    record_batch_builder_append(&w.builder, &(struct record_content){.key = {(const uint8_t *)"\0\1\0", 3}});
+    record_batch_builder_append(&w.builder,
+                                &(struct record_content){.key = {(const uint8_t *)"\x7f\xff", 2}});
+    record_batch_builder_append(&w.builder,
+                                &(struct record_content){.key = {(const uint8_t *)"\0\1\0", 3}});
     record_batch_builder_append(&w.builder, &(struct record_content){.key = {NULL, 0}});
     add_offset(&w, "g", 0, 5);
     append(&w);
@@ -511,7 +525,8 @@ static void what_cannot_be_read_is_passed_over(void **state)
     world_end(&w);
 }
 
-/* A value that no record of the log explains is still there afterwards: the prefix was not read again. */
+/* A value that no record of the log explains is still there afterwards: the prefix was not read
+ * again. */
 static void restart_reads_only_what_follows_the_mark(void **state)
 {
     static struct world w;
@@ -541,10 +556,10 @@ static void mark_that_does_not_fit_the_log_starts_it_over(void **state)
     for (int i = 0; i < 5; i++)
         commit(&w, "g", i, i);
     settle(&w);
-    marks[0] = (struct state_mark){{{9}}, 3, w.epoch};         /* another topic's */
-    marks[1] = (struct state_mark){w.topic_id, 500, w.epoch};  /* beyond the end */
+    marks[0] = (struct state_mark){{{9}}, 3, w.epoch};          /* another topic's */
+    marks[1] = (struct state_mark){w.topic_id, 500, w.epoch};   /* beyond the end */
     marks[2] = (struct state_mark){w.topic_id, 3, w.epoch + 9}; /* an epoch the log never had */
-    marks[3] = (struct state_mark){w.topic_id, 3, 0};          /* one from before its first */
+    marks[3] = (struct state_mark){w.topic_id, 3, 0};           /* one from before its first */
     for (int i = 0; i < 4; i++) {
         plant(&w, &marks[i]);
         restart(&w);
@@ -581,7 +596,8 @@ static void state_of_another_topic_is_gone_before_anything_is_applied(void **sta
     world_end(&w);
 }
 
-/* The epochs tell: what was applied from the tail that a new leader does not have is another branch. */
+/* The epochs tell: what was applied from the tail that a new leader does not have is another
+ * branch. */
 static void mark_of_a_branch_that_was_cut_off_starts_it_over(void **state)
 {
     static struct world w;
@@ -772,8 +788,8 @@ static uint64_t next_random(struct world *w, uint64_t below)
     return (w->random >> 33) % below;
 }
 
-/* Commits and tombstones, flushes, crashes, failures and losses of the store, in any order: in the end it says what the
- * log says. */
+/* Commits and tombstones, flushes, crashes, failures and losses of the store, in any order: in the
+ * end it says what the log says. */
 static void store_says_what_the_log_says_after_any_history(void **state)
 {
     static struct world w;
@@ -812,7 +828,8 @@ static void store_says_what_the_log_says_after_any_history(void **state)
                 break;
             }
         }
-        for (int i = 0; i < 20 && applier_applied(w.applier) != log_end_offset(w.partition->log); i++) {
+        for (int i = 0; i < 20 && applier_applied(w.applier) != log_end_offset(w.partition->log);
+             i++) {
             applier_poke(w.applier);
             settle(&w);
         }
@@ -822,7 +839,8 @@ static void store_says_what_the_log_says_after_any_history(void **state)
         state_store_sim_fail_after(w.store, UINT64_MAX, false);
         for (int i = 0; i < 8; i++)
             if (stored(&w, "g", i) != model[i])
-                fail_msg("seed %d: partition %d is %d, not %d", (int)seed, i, (int)stored(&w, "g", i), (int)model[i]);
+                fail_msg("seed %d: partition %d is %d, not %d", (int)seed, i,
+                         (int)stored(&w, "g", i), (int)model[i]);
         world_end(&w);
     }
 }

@@ -43,7 +43,8 @@ static struct group_world *random_group(uint64_t seed, bool same)
     uint32_t mask;
 
     w->random = seed;
-    w->problem = (struct assignor_problem){w->topics, 1 + any(w, TOPICS_MAX), w->members, 1 + any(w, MEMBERS_MAX)};
+    w->problem = (struct assignor_problem){w->topics, 1 + any(w, TOPICS_MAX), w->members,
+                                           1 + any(w, MEMBERS_MAX)};
     for (size_t t = 0; t < w->problem.topic_count; t++) {
         w->topics[t].partition_count = 1 + (int32_t)any(w, PARTITIONS_MAX);
         w->topics[t].owners = w->owners[t];
@@ -191,7 +192,8 @@ static void uniform_stays_balanced_while_subscriptions_change(void **state)
         struct group_world *w = random_group(seed, false);
 
         for (int round = 0; round < 10; round++) {
-            subscribe(w, any(w, (uint32_t)w->problem.member_count), any(w, 1u << w->problem.topic_count));
+            subscribe(w, any(w, (uint32_t)w->problem.member_count),
+                      any(w, 1u << w->problem.topic_count));
             assign(w, "uniform");
             every_partition_is_somebodys_who_subscribes_it(w);
             nobody_has_too_much(w);
@@ -215,7 +217,9 @@ static void range_gives_runs_and_shares_that_differ_by_one(void **state)
                 runs += w->owners[t][p] != w->owners[t][p - 1];
             for (size_t m = 0; m < w->problem.member_count; m++)
                 takers += subscribes(&w->members[m], (uint32_t)t);
-            expected = takers < (size_t)w->topics[t].partition_count ? takers : (size_t)w->topics[t].partition_count;
+            expected = takers < (size_t)w->topics[t].partition_count
+                           ? takers
+                           : (size_t)w->topics[t].partition_count;
             assert_int_equal(runs, takers ? expected : 1);
         }
         free(w);
@@ -241,7 +245,8 @@ static void range_gives_the_same_indexes_of_topics_with_as_many_partitions(void 
     }
 }
 
-/* Static members come first, in the order of their instance ids, whatever their member ids are after a restart. */
+/* Static members come first, in the order of their instance ids, whatever their member ids are
+ * after a restart. */
 static void range_keeps_static_members_in_place_when_they_restart(void **state)
 {
     struct group_world *w = random_group(7, true);

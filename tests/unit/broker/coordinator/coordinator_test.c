@@ -1,4 +1,5 @@
-/* Groups on a whole node, in virtual time: taking over, waiting for the log, failing disks and stores. */
+/* Groups on a whole node, in virtual time: taking over, waiting for the log, failing disks and
+ * stores. */
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -113,7 +114,9 @@ static int64_t fetch_patiently(const char *group)
     int64_t offset = NO_OFFSET;
     int code = fetch(group, &offset);
 
-    for (int i = 0; i < 1000 && (code == KERR_COORDINATOR_LOAD_IN_PROGRESS || code == KERR_NOT_COORDINATOR); i++) {
+    for (int i = 0;
+         i < 1000 && (code == KERR_COORDINATOR_LOAD_IN_PROGRESS || code == KERR_NOT_COORDINATOR);
+         i++) {
         test_loop_run(&w.loop, 10);
         code = fetch(group, &offset);
     }
@@ -125,7 +128,9 @@ static int commit_patiently(const char *group, int64_t offset)
 {
     int code = commit(group, offset);
 
-    for (int i = 0; i < 1000 && (code == KERR_COORDINATOR_LOAD_IN_PROGRESS || code == KERR_NOT_COORDINATOR); i++) {
+    for (int i = 0;
+         i < 1000 && (code == KERR_COORDINATOR_LOAD_IN_PROGRESS || code == KERR_NOT_COORDINATOR);
+         i++) {
         test_loop_run(&w.loop, 10);
         code = commit(group, offset);
     }
@@ -199,10 +204,12 @@ static void start(void)
 /* The partition of __consumer_offsets that a group belongs to. */
 static struct partition *partition_of(const char *group)
 {
-    const struct metadata_topic *topic = metadata_image_topic(w.node->shards[0]->image, TOPIC_CONSUMER_OFFSETS);
+    const struct metadata_topic *topic =
+        metadata_image_topic(w.node->shards[0]->image, TOPIC_CONSUMER_OFFSETS);
 
     assert_non_null(topic);
-    return node_world_partition(&w, topic->id, internal_topic_partition_of(str_from(group), topic->partition_count));
+    return node_world_partition(
+        &w, topic->id, internal_topic_partition_of(str_from(group), topic->partition_count));
 }
 
 /* ---- the tests ---- */
@@ -241,28 +248,33 @@ static void restarted_coordinator_says_that_it_loads_until_its_log_is_applied(vo
     assert_int_equal(committed(&ask, 10), KERR_NOT_COORDINATOR);
     assert_int_equal(fetch("g", &offset), KERR_COORDINATOR_LOAD_IN_PROGRESS);
     assert_int_equal(commit("g", 22), KERR_COORDINATOR_LOAD_IN_PROGRESS);
-    assert_int_equal(heartbeat("g"), KERR_NONE); /* its session will begin when the group is loaded */
+    assert_int_equal(heartbeat("g"), KERR_NONE); /* its session will begin when the group is
+                                                  * loaded */
     w.loop.pool_stuck = false;
     assert_int_equal(fetch_patiently("g"), 21); /* it was in the log */
     node_world_free(&w);
 }
 
-/* As if the metadata had said that nodes 1 and 2 hold the partition, so many of them in sync, and we lead it. */
+/* As if the metadata had said that nodes 1 and 2 hold the partition, so many of them in sync, and
+ * we lead it. */
 static void assign(struct partition *p, int32_t leader_epoch, size_t isr_count)
 {
     static const int32_t both[] = {1, 2};
-    struct partition_assignment a = {.leader_id = 1,
-                                     .leader_epoch = leader_epoch,
-                                     .partition_epoch = p->partition_epoch + 1,
-                                     .membership = {1, both, 2, both, isr_count, 1, p->partition_epoch + 1},
-                                     .config = p->config};
+    struct partition_assignment a = {
+        .leader_id = 1,
+        .leader_epoch = leader_epoch,
+        .partition_epoch = p->partition_epoch + 1,
+        .membership = {1, both, 2, both, isr_count, 1, p->partition_epoch + 1},
+        .config = p->config};
 
     partition_assign(p, &a);
     test_loop_run(&w.loop, 10);
 }
 
-/* What another replica may not have yet must not be told: it may be cut off by the leader of tomorrow. */
-static void elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election(void **state)
+/* What another replica may not have yet must not be told: it may be cut off by the leader of
+ * tomorrow. */
+static void
+elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election(void **state)
 {
     struct node_ask ask = {0};
     struct partition *p;
@@ -290,7 +302,8 @@ static void elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of
 }
 
 /* The group, its members' sessions and its waiting requests are another node's from now on. */
-static void coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_with_all(void **state)
+static void
+coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_with_all(void **state)
 {
     struct partition_assignment following = {.leader_id = 2};
     static const int32_t both[] = {1, 2};
@@ -307,11 +320,13 @@ static void coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_w
     test_loop_run(&w.loop, 10);
     following.leader_epoch = p->leader_epoch + 1;
     following.partition_epoch = p->partition_epoch + 1;
-    following.membership = (struct isr_membership){1, both, 2, both, 2, 1, following.partition_epoch};
+    following.membership =
+        (struct isr_membership){1, both, 2, both, 2, 1, following.partition_epoch};
     following.config = p->config;
     partition_assign(p, &following);
-    assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &joining, 100))->error_code,
-                     KERR_NOT_COORDINATOR);
+    assert_int_equal(
+        ((const struct join_group_response *)node_world_wait(&w, &joining, 100))->error_code,
+        KERR_NOT_COORDINATOR);
     node_ask_free(&joining);
     assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
     assert_int_equal(heartbeat("g"), KERR_NOT_COORDINATOR);
@@ -366,8 +381,8 @@ static size_t largest_batch(const struct partition *p)
 }
 
 /* So many partitions of "wide" from `first` on, with as many bytes of metadata each. */
-static void send_wide_commit(struct node_ask *ask, const char *group, int32_t first, size_t partitions,
-                             size_t metadata_bytes)
+static void send_wide_commit(struct node_ask *ask, const char *group, int32_t first,
+                             size_t partitions, size_t metadata_bytes)
 {
     struct offset_commit_request_partition *all = calloc(partitions, sizeof *all);
     char *metadata = malloc(metadata_bytes);
@@ -441,7 +456,8 @@ static void group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size(
     assert_int_equal(answer->results[0].error_code, KERR_NONE);
     node_ask_free(&ask);
     assert_int_equal(list_groups(), 0);
-    assert_in_range(largest_batch(partition_of(name)), GROUP_BATCH_BYTES_MAX / 2, GROUP_BATCH_BYTES_MAX);
+    assert_in_range(largest_batch(partition_of(name)), GROUP_BATCH_BYTES_MAX / 2,
+                    GROUP_BATCH_BYTES_MAX);
     node_world_free(&w);
 }
 
@@ -498,7 +514,8 @@ static void store_is_flushed_as_soon_as_there_is_much_to_replay(void **state)
         assert_int_equal(committed(&ask, PATIENCE_MS), KERR_NONE);
     }
     assert_true(w.loop.now_us - began_us < 500 * 1000);
-    assert_in_range(state_store_sim_unflushed(w.state), 0, 25); /* 8 MiB, and a few while they are flushed */
+    /* 8 MiB, and a few while they are flushed */
+    assert_in_range(state_store_sim_unflushed(w.state), 0, 25);
     node_world_free(&w);
 }
 
@@ -549,7 +566,7 @@ static void client_that_goes_while_it_joins_is_forgotten(void **state)
     send_join(&ask, "g", "");
     test_loop_run(&w.loop, 100);
     assert_false(ask.answered); /* the initial rebalance delay */
-    node_world_stop(&w); /* answers it, to a node that goes */
+    node_world_stop(&w);        /* answers it, to a node that goes */
     assert_true(ask.answered);
     node_ask_free(&ask);
     node_world_start(&w);
@@ -588,8 +605,9 @@ static void empty_group_without_offsets_goes_when_offsets_are_looked_through(voi
     assert_int_equal(find_coordinator("g"), KERR_NONE);
     assert_int_equal(commit_patiently("h", 1), KERR_NONE);
     send_join(&ask, "g", "");
-    assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &ask, PATIENCE_MS))->error_code,
-                     KERR_NONE);
+    assert_int_equal(
+        ((const struct join_group_response *)node_world_wait(&w, &ask, PATIENCE_MS))->error_code,
+        KERR_NONE);
     node_ask_free(&ask);
     assert_int_equal(list_groups(), 2);
     test_loop_run(&w.loop, 30 * 1000); /* its session ends, then it is looked for */
@@ -624,10 +642,12 @@ static void everybody_is_swept(int times)
 {
     for (size_t i = 0; i < NODE_WORLD_SHARDS; i++)
         for (int n = 0; n < times; n++)
-            w.node->shards[i]->coordinators->sweep_timer.fire(&w.node->shards[i]->coordinators->sweep_timer);
+            w.node->shards[i]->coordinators->sweep_timer.fire(
+                &w.node->shards[i]->coordinators->sweep_timer);
 }
 
-/* It reads the store page by page, and then what is in memory: who leaves memory in between is in neither place. */
+/* It reads the store page by page, and then what is in memory: who leaves memory in between is in
+ * neither place. */
 static void list_of_groups_misses_none_that_could_be_let_go_meanwhile(void **state)
 {
     (void)state;
@@ -770,7 +790,8 @@ static void offset_that_is_being_written_when_its_topic_goes_is_dropped_too(void
     node_world_free(&w);
 }
 
-static void crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none(void **state)
+static void
+crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none(void **state)
 {
     (void)state;
 
@@ -825,14 +846,18 @@ static void topic_is_grown(struct node_ask *ask)
 
 static void group_of_another_shard(char *group)
 {
-    const struct metadata_topic *topic = metadata_image_topic(w.node->shards[0]->image, TOPIC_CONSUMER_OFFSETS);
+    const struct metadata_topic *topic =
+        metadata_image_topic(w.node->shards[0]->image, TOPIC_CONSUMER_OFFSETS);
 
     do
         assert_true(++group[0] <= 'z'); /* requests come in on shard 0 */
-    while (node_shard_of(w.node, topic->id, internal_topic_partition_of(str_from(group), topic->partition_count)) == 0);
+    while (node_shard_of(w.node, topic->id,
+                         internal_topic_partition_of(str_from(group), topic->partition_count)) ==
+           0);
 }
 
-/* Each image frees what only the one before it had, names too, on all shards: also while a commit is between two of them. */
+/* Each image frees what only the one before it had, names too, on all shards: also while a commit
+ * is between two of them. */
 static void commit_may_be_on_its_way_while_its_topic_changes(void **state)
 {
     char group[] = "a";
@@ -868,8 +893,10 @@ static void deleted_offsets_topic_takes_its_groups_along(void **state)
     assert_int_equal(commit_patiently("g", 1), KERR_NONE);
     send_join(&joining, "j", "");
     delete_topic("__consumer_offsets");
-    assert_int_equal(((const struct join_group_response *)node_world_wait(&w, &joining, PATIENCE_MS))->error_code,
-                     KERR_NOT_COORDINATOR);
+    assert_int_equal(
+        ((const struct join_group_response *)node_world_wait(&w, &joining, PATIENCE_MS))
+            ->error_code,
+        KERR_NOT_COORDINATOR);
     node_ask_free(&joining);
     assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
     assert_int_equal(find_coordinator("g"), KERR_NONE);
@@ -917,7 +944,8 @@ static void doubt(void)
     atomic_store(&w.node->trusted_until_us, clock_monotonic_us(&w.loop.clock));
 }
 
-/* Paused or cut off for a session it may have been replaced: its members are sent to ask somebody else. */
+/* Paused or cut off for a session it may have been replaced: its members are sent to ask somebody
+ * else. */
 static void coordinator_in_doubt_sends_its_members_away(void **state)
 {
     struct second_broker other = {0};
@@ -964,8 +992,10 @@ int main(void)
         cmocka_unit_test(coordinator_without_other_replicas_has_no_doubts),
         cmocka_unit_test(first_group_that_is_looked_for_makes_the_topic),
         cmocka_unit_test(restarted_coordinator_says_that_it_loads_until_its_log_is_applied),
-        cmocka_unit_test(elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election),
-        cmocka_unit_test(coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_with_all),
+        cmocka_unit_test(
+            elected_coordinator_loads_until_the_watermark_reaches_the_log_end_of_its_election),
+        cmocka_unit_test(
+            coordinator_that_is_deposed_answers_not_coordinator_and_comes_back_with_all),
         cmocka_unit_test(commits_of_one_turn_share_an_append),
         cmocka_unit_test(steps_share_a_batch_only_as_long_as_it_is_small),
         cmocka_unit_test(group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size),
@@ -982,7 +1012,8 @@ int main(void)
         cmocka_unit_test(offsets_of_a_deleted_topic_go_at_once),
         cmocka_unit_test(offsets_of_a_deleted_topic_go_from_very_many_groups),
         cmocka_unit_test(offset_that_is_being_written_when_its_topic_goes_is_dropped_too),
-        cmocka_unit_test(crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none),
+        cmocka_unit_test(
+            crash_between_a_topics_deletion_and_the_tombstones_of_its_offsets_keeps_none),
         cmocka_unit_test(commit_may_be_on_its_way_while_its_topic_changes),
         cmocka_unit_test(deleted_offsets_topic_takes_its_groups_along),
         cmocka_unit_test(groups_of_all_shards_are_described_in_the_order_asked),

@@ -1,12 +1,15 @@
-/* Chance at consumer groups: members of the new protocol and classic ones in the same groups, which are turned from one
- * protocol to the other as they come and go; expressions resolved late or never, topics that come, grow and go, answers
- * that are lost, requests that make no sense, commits that lag, coordinators that move with what is not committed lost.
+/* Chance at consumer groups: members of the new protocol and classic ones in the same groups, which
+ * are turned from one protocol to the other as they come and go; expressions resolved late or
+ * never, topics that come, grow and go, answers that are lost, requests that make no sense, commits
+ * that lag, coordinators that move with what is not committed lost.
  *
- * After every step the invariants of group_members_check.c hold, and no partition is worked on by two clients that the
- * coordinator knows; now and then a core made of the records is compared with the live one. In the end all that are
- * still there have settled on all partitions, and then, silent, are gone.
+ * After every step the invariants of group_members_check.c hold, and no partition is worked on by
+ * two clients that the coordinator knows; now and then a core made of the records is compared with
+ * the live one. In the end all that are still there have settled on all partitions, and then,
+ * silent, are gone.
  *
- *     group_consumer_random_test [SEED [EVENTS]]      a failure prints its seed; STORY=1 tells what happens */
+ *     group_consumer_random_test [SEED [EVENTS]]      a failure prints its seed; STORY=1 tells what
+ *                                                     happens */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +52,10 @@ static void subscribe(struct chance *x, struct group_member *m)
     snprintf(m->regex, sizeof m->regex, "%s", regexes[any(x, 7)]);
     if (strcmp(m->topics, "-") == 0 && strcmp(m->regex, "-") == 0)
         snprintf(m->topics, sizeof m->topics, "t");
-    snprintf(m->assignor, sizeof m->assignor, "%s", one_in(x, 4) ? "range" : one_in(x, 2) ? "uniform" : "");
+    snprintf(m->assignor, sizeof m->assignor, "%s",
+             one_in(x, 4)   ? "range"
+             : one_in(x, 2) ? "uniform"
+                            : "");
     m->full = true;
 }
 
@@ -62,7 +68,8 @@ static void new_member(struct chance *x, size_t i)
     m = group_member(&x->members, name);
     snprintf(m->group, sizeof m->group, "g%zu", i % GROUPS);
     if (i % 3 == 0)
-        snprintf(m->instance, sizeof m->instance, "i%zu", i / 3 % 3); /* some share one, with classic ones too */
+        /* some share one, with classic ones too */
+        snprintf(m->instance, sizeof m->instance, "i%zu", i / 3 % 3);
     m->rebalance_ms = 2000 + (int32_t)any(x, 10000);
     subscribe(x, m);
 }
@@ -98,9 +105,11 @@ static void behave_member(struct chance *x, struct group_member *m)
         member_gives_back(m);
     x->members.lose = one_in(x, 25);
     if (m->epoch > 0 && one_in(x, 5) && m->owned.count) {
-        const struct metadata_topic *t = metadata_image_topic_by_id(x->w->images.image, m->owned.items[0].topic);
+        const struct metadata_topic *t =
+            metadata_image_topic_by_id(x->w->images.image, m->owned.items[0].topic);
 
-        member_commits(&x->members, m, m->epoch - (int32_t)any(x, 2), t ? t->name.data : "gone", m->owned.items[0].partition);
+        member_commits(&x->members, m, m->epoch - (int32_t)any(x, 2), t ? t->name.data : "gone",
+                       m->owned.items[0].partition);
     } else {
         member_heartbeat(&x->members, m);
     }
@@ -114,11 +123,23 @@ static void misbehave(struct chance *x, struct group_member *m)
     if (m->waiting)
         return;
     switch (any(x, 5)) {
-    case 0: snprintf(m->id, sizeof m->id, "stranger"); break;
-    case 1: m->epoch += (int32_t)any(x, 5) - 2; break;
-    case 2: snprintf(m->regex, sizeof m->regex, "(("); m->full = true; break;
-    case 3: snprintf(m->assignor, sizeof m->assignor, "sticky"); m->full = true; break;
-    default: m->owned = other->owned; break;
+    case 0:
+        snprintf(m->id, sizeof m->id, "stranger");
+        break;
+    case 1:
+        m->epoch += (int32_t)any(x, 5) - 2;
+        break;
+    case 2:
+        snprintf(m->regex, sizeof m->regex, "((");
+        m->full = true;
+        break;
+    case 3:
+        snprintf(m->assignor, sizeof m->assignor, "sticky");
+        m->full = true;
+        break;
+    default:
+        m->owned = other->owned;
+        break;
     }
     x->members.lose = true; /* nobody hears the answer */
     if (one_in(x, 3))
@@ -134,7 +155,8 @@ static void misbehave(struct chance *x, struct group_member *m)
 
 static void configure(struct chance *x, struct world_client *c)
 {
-    static const char *const protocols[] = {"range:t", "range:t+u", "range:ta,sticky:ta", "sticky:u,range:u", "range:t+u+x"};
+    static const char *const protocols[] = {"range:t", "range:t+u", "range:ta,sticky:ta",
+                                            "sticky:u,range:u", "range:t+u+x"};
 
     snprintf(c->protocols, sizeof c->protocols, "%s", protocols[any(x, 5)]);
     c->session_ms = 6000 + (int32_t)any(x, 20000);
@@ -168,7 +190,8 @@ static void behave_client(struct chance *x, struct world_client *c)
 
     if (c->waiting)
         return;
-    if (code == KERR_UNKNOWN_MEMBER_ID || code == KERR_FENCED_INSTANCE_ID || code == KERR_INCONSISTENT_GROUP_PROTOCOL) {
+    if (code == KERR_UNKNOWN_MEMBER_ID || code == KERR_FENCED_INSTANCE_ID ||
+        code == KERR_INCONSISTENT_GROUP_PROTOCOL) {
         c->id[0] = '\0';
         configure(x, c);
         if (!one_in(x, 4))
@@ -215,17 +238,39 @@ static void operate(struct chance *x)
     snprintf(group, sizeof group, "g%u", any(x, GROUPS));
     snprintf(instance, sizeof instance, "i%u", any(x, 6));
     switch (any(x, 11)) {
-    case 0: world_delete(w, group); break;
-    case 1: world_expire(w, group); break;
-    case 9: world_topics_deleted(w, group); break;
-    case 2: world_remove(w, group, x->members.all[any(x, MEMBERS)].id, ""); break;
-    case 3: world_remove(w, group, "", instance); break;
-    case 4: group_core_evict(w->core, w->now_ms - any(x, 1000), 3); break;
-    case 5: w->settings.upgrade = !one_in(x, 4); break;
-    case 6: w->settings.downgrade = !one_in(x, 4); break;
-    case 7: w->settings.consumer_max_size = 4 + (int32_t)any(x, 8); break;
-    case 8: w->config.consumer_assignment_interval_ms = one_in(x, 2) ? 1000 : 0; break;
-    default: world_offset_delete(w, group, "t", 0); break;
+    case 0:
+        world_delete(w, group);
+        break;
+    case 1:
+        world_expire(w, group);
+        break;
+    case 9:
+        world_topics_deleted(w, group);
+        break;
+    case 2:
+        world_remove(w, group, x->members.all[any(x, MEMBERS)].id, "");
+        break;
+    case 3:
+        world_remove(w, group, "", instance);
+        break;
+    case 4:
+        group_core_evict(w->core, w->now_ms - any(x, 1000), 3);
+        break;
+    case 5:
+        w->settings.upgrade = !one_in(x, 4);
+        break;
+    case 6:
+        w->settings.downgrade = !one_in(x, 4);
+        break;
+    case 7:
+        w->settings.consumer_max_size = 4 + (int32_t)any(x, 8);
+        break;
+    case 8:
+        w->config.consumer_assignment_interval_ms = one_in(x, 2) ? 1000 : 0;
+        break;
+    default:
+        world_offset_delete(w, group, "t", 0);
+        break;
     }
 }
 
@@ -319,7 +364,8 @@ static void calm_round(struct chance *x)
     for (size_t i = 0; i < CLIENTS; i++) {
         struct world_client *c = x->clients[i];
 
-        if (c->waiting || !c->id[0] || !c->last || c->last->caller.code == KERR_UNKNOWN_MEMBER_ID || c->last->caller.call == GROUP_LEAVE)
+        if (c->waiting || !c->id[0] || !c->last || c->last->caller.code == KERR_UNKNOWN_MEMBER_ID ||
+            c->last->caller.call == GROUP_LEAVE)
             continue;
         if (c->last->caller.code)
             world_join(x->w, c);
@@ -395,7 +441,8 @@ static void count_records(struct group_world *w, const struct group_record *r)
 {
     const struct group *g = group_find(w->core, group_record_group(r));
 
-    if (r->type == GROUP_RECORD_GROUP_METADATA && r->tombstone && g->type == GROUP_CONSUMER && g->consumer->classic_count)
+    if (r->type == GROUP_RECORD_GROUP_METADATA && r->tombstone && g->type == GROUP_CONSUMER &&
+        g->consumer->classic_count)
         sum.upgrades++;
     if (r->type == GROUP_RECORD_GROUP_METADATA && !r->tombstone && g->type == GROUP_CLASSIC &&
         w->fx.records[0].type != GROUP_RECORD_GROUP_METADATA)
@@ -435,13 +482,22 @@ static void run(uint64_t seed, size_t events)
 
 static void print_summary(void)
 {
-    static const char *const calls[] = {"join", "sync", "heartbeat", "leave", "commit", "offset delete", "describe",
-                                        "delete", "consumer heartbeat", "consumer describe"};
+    static const char *const calls[] = {"join",
+                                        "sync",
+                                        "heartbeat",
+                                        "leave",
+                                        "commit",
+                                        "offset delete",
+                                        "describe",
+                                        "delete",
+                                        "consumer heartbeat",
+                                        "consumer describe"};
 
     for (size_t i = 0; i <= GROUP_CONSUMER_DESCRIBE; i++)
         for (size_t code = 0; code < 256; code++)
             if (sum.answers[i][code])
-                printf("%9zu %s %s\n", sum.answers[i][code], calls[i], kerr_name(code == 255 ? KERR_UNKNOWN_SERVER_ERROR : (enum kerr)code));
+                printf("%9zu %s %s\n", sum.answers[i][code], calls[i],
+                       kerr_name(code == 255 ? KERR_UNKNOWN_SERVER_ERROR : (enum kerr)code));
 }
 
 int main(int argc, char **argv)
@@ -453,8 +509,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "seed %llu\r", (unsigned long long)seed);
         run(seed, events);
     }
-    printf("%llu seeds of %zu events, %zu records, %zu groups turned to the new protocol, %zu back\n",
-           (unsigned long long)(last - first + 1), events, sum.records, sum.upgrades, sum.downgrades);
+    printf(
+        "%llu seeds of %zu events, %zu records, %zu groups turned to the new protocol, %zu back\n",
+        (unsigned long long)(last - first + 1), events, sum.records, sum.upgrades, sum.downgrades);
     print_summary();
     return 0;
 }

@@ -127,7 +127,8 @@ static void a_second_member_waits_until_the_first_gave_back(void **state)
     assert_string_equal(has(s, "a"), "t-0 t-1");
 }
 
-/* librdkafka lets a heartbeat go after half a second, and does not say all of itself in the next one. */
+/* librdkafka lets a heartbeat go after half a second, and does not say all of itself in the next
+ * one. */
 static void who_missed_that_it_is_to_give_back_is_told_again(void **state)
 {
     struct scene *s = *state;
@@ -232,7 +233,8 @@ static void assignments_keep_their_distance(void **state)
     heartbeat(s, "b");
     assert_int_equal(group(s)->epoch, 3);
     assert_int_equal(group(s)->assignment_epoch, 2);
-    assert_true(str_equal(consumer_group_state(group_find(s->w->core, STR("g"))), STR("Assigning")));
+    assert_true(
+        str_equal(consumer_group_state(group_find(s->w->core, STR("g"))), STR("Assigning")));
     world_wait(s->w, 999);
     heartbeat(s, "b");
     assert_int_equal(group(s)->assignment_epoch, 2);
@@ -303,7 +305,8 @@ static void a_changed_subscription_is_assigned_anew(void **state)
     assert_string_equal(has(s, "a"), "u-0 u-1 u-2");
 }
 
-/* While the interval forbids a new assignment, what is no longer subscribed is given back all the same. */
+/* While the interval forbids a new assignment, what is no longer subscribed is given back all the
+ * same. */
 static void what_is_no_longer_subscribed_is_given_back_before_the_next_assignment(void **state)
 {
     struct scene *s = *state;
@@ -349,7 +352,8 @@ static void the_assignor_that_most_ask_for_assigns(void **state)
     assert_int_equal(call->caller.consumer_describe.member_count, 2);
     assert_int_equal(call->caller.consumer_describe.group_epoch, 3);
     assert_int_equal(call->caller.consumer_describe.members[1].assigned.topic_count, 2);
-    assert_true(str_equal(call->caller.consumer_describe.members[1].target.topics[0].topic, STR("t")));
+    assert_true(
+        str_equal(call->caller.consumer_describe.members[1].target.topics[0].topic, STR("t")));
     assert_true(str_equal(call->caller.consumer_describe.state, STR("Stable")));
 }
 
@@ -592,9 +596,13 @@ static void requests_that_make_no_sense_are_refused(void **state)
     static struct str topics[] = {STR("t")};
     static struct group_topic_partitions part;
     static struct group_assignment nothing, something = {&part, 1};
-    const struct group_consumer_heartbeat good = {
-        .group = STR("g"), .member_id = STR("m"), .rebalance_timeout_ms = 1000, .subscribed_topics = topics,
-        .subscribed_topic_count = 1, .owned = &nothing, .version = 1};
+    const struct group_consumer_heartbeat good = {.group = STR("g"),
+                                                  .member_id = STR("m"),
+                                                  .rebalance_timeout_ms = 1000,
+                                                  .subscribed_topics = topics,
+                                                  .subscribed_topic_count = 1,
+                                                  .owned = &nothing,
+                                                  .version = 1};
     struct group_consumer_heartbeat bad[16];
     size_t count = 0;
 
@@ -638,9 +646,13 @@ static void a_subscription_that_is_too_large_is_refused(void **state)
     struct str topic = {name, sizeof name};
 
     memset(name, 'x', sizeof name);
-    assert_int_equal(request(s, &(struct group_consumer_heartbeat){
-                                    .group = STR("g"), .member_id = STR("m"), .rebalance_timeout_ms = 1000,
-                                    .subscribed_topics = &topic, .subscribed_topic_count = 1, .owned = &nothing, .version = 1}),
+    assert_int_equal(request(s, &(struct group_consumer_heartbeat){.group = STR("g"),
+                                                                   .member_id = STR("m"),
+                                                                   .rebalance_timeout_ms = 1000,
+                                                                   .subscribed_topics = &topic,
+                                                                   .subscribed_topic_count = 1,
+                                                                   .owned = &nothing,
+                                                                   .version = 1}),
                      KERR_INVALID_REQUEST);
 }
 
@@ -790,10 +802,13 @@ static void commits_are_checked_by_member_and_epoch(void **state)
     assert_int_equal(member_commits(&s->members, a, 2, "t", 0), KERR_NONE);
     assert_int_equal(member_commits(&s->members, a, 3, "t", 0), KERR_STALE_MEMBER_EPOCH);
     assert_int_equal(member_commits(&s->members, a, 1, "t", 0), KERR_STALE_MEMBER_EPOCH);
-    assert_int_equal(member_commits(&s->members, member(s, "b"), 2, "t", 0), KERR_UNKNOWN_MEMBER_ID);
-    assert_int_equal(member_commits(&s->members, member(s, "b"), -1, "t", 0), KERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(member_commits(&s->members, member(s, "b"), 2, "t", 0),
+                     KERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(member_commits(&s->members, member(s, "b"), -1, "t", 0),
+                     KERR_UNKNOWN_MEMBER_ID);
     leaves(s, "a", -1);
-    assert_int_equal(member_commits(&s->members, a, -1, "t", 0), KERR_NONE); /* nobody is there to mind */
+    /* nobody is there to mind */
+    assert_int_equal(member_commits(&s->members, a, -1, "t", 0), KERR_NONE);
 }
 
 /* KIP-1251: an epoch is old, and yet not for partitions that were the member's all the while. */
@@ -808,10 +823,12 @@ static void an_older_epoch_commits_what_it_still_has(void **state)
     assert_int_equal(a->epoch, 3);
     assert_int_equal(member_commits(&s->members, a, 2, "t", 0), KERR_NONE);
     assert_int_equal(member_commits(&s->members, a, 2, "t", 3), KERR_STALE_MEMBER_EPOCH);
-    assert_int_equal(member_commits(&s->members, member(s, "b"), 2, "t", 3), KERR_STALE_MEMBER_EPOCH);
+    assert_int_equal(member_commits(&s->members, member(s, "b"), 2, "t", 3),
+                     KERR_STALE_MEMBER_EPOCH);
     assert_int_equal(member_commits(&s->members, member(s, "b"), 3, "t", 3), KERR_NONE);
     world_crash(s->w);
-    assert_int_equal(member_commits(&s->members, a, 2, "t", 0), KERR_NONE); /* the log knows since when */
+    /* the log knows since when */
+    assert_int_equal(member_commits(&s->members, a, 2, "t", 0), KERR_NONE);
 }
 
 static void offsets_are_read_by_who_is_current(void **state)
@@ -820,8 +837,10 @@ static void offsets_are_read_by_who_is_current(void **state)
 
     heartbeat(s, "a");
     assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), STR("a"), 2), KERR_NONE);
-    assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), STR("a"), 1), KERR_STALE_MEMBER_EPOCH);
-    assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), STR("b"), 2), KERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), STR("a"), 1),
+                     KERR_STALE_MEMBER_EPOCH);
+    assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), STR("b"), 2),
+                     KERR_UNKNOWN_MEMBER_ID);
     assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), STR_NULL, -1), KERR_NONE);
 }
 
@@ -832,8 +851,11 @@ static void old_commit_requests_are_not_for_members_of_the_new_protocol(void **s
 
     heartbeat(s, "a");
     g = group_find(s->w->core, STR("g"));
-    assert_int_equal(consumer_group_check_commit(s->w->core, g, &(struct group_commit){
-                         .group = STR("g"), .member_id = STR("a"), .generation_or_epoch = 2, .version = 8}),
+    assert_int_equal(consumer_group_check_commit(s->w->core, g,
+                                                 &(struct group_commit){.group = STR("g"),
+                                                                        .member_id = STR("a"),
+                                                                        .generation_or_epoch = 2,
+                                                                        .version = 8}),
                      KERR_UNSUPPORTED_VERSION);
 }
 
@@ -855,19 +877,26 @@ static void ten_thousand_members_are_assigned_in_batches_that_fit(void **state)
         char id[40];
 
         snprintf(id, sizeof id, "member-%05d-of-a-very-large-group", i);
-        assert_int_equal(request(s, &(struct group_consumer_heartbeat){
-                                        .group = STR("g"), .member_id = str_from(id), .rebalance_timeout_ms = 1000,
-                                        .subscribed_topics = topics, .subscribed_topic_count = 2, .owned = &nothing,
-                                        .version = 1}),
+        assert_int_equal(request(s, &(struct group_consumer_heartbeat){.group = STR("g"),
+                                                                       .member_id = str_from(id),
+                                                                       .rebalance_timeout_ms = 1000,
+                                                                       .subscribed_topics = topics,
+                                                                       .subscribed_topic_count = 2,
+                                                                       .owned = &nothing,
+                                                                       .version = 1}),
                          KERR_NONE);
     }
     s->w->config.consumer_assignment_interval_ms = 0;
     while (group(s)->assignment_epoch < group(s)->epoch) {
         size_t before = s->w->record_count;
 
-        assert_int_equal(request(s, &(struct group_consumer_heartbeat){
-                                        .group = STR("g"), .member_id = STR("member-00000-of-a-very-large-group"),
-                                        .member_epoch = 2, .rebalance_timeout_ms = -1, .version = 1}),
+        assert_int_equal(request(s,
+                                 &(struct group_consumer_heartbeat){
+                                     .group = STR("g"),
+                                     .member_id = STR("member-00000-of-a-very-large-group"),
+                                     .member_epoch = 2,
+                                     .rebalance_timeout_ms = -1,
+                                     .version = 1}),
                          KERR_NONE);
         assert_true(s->w->record_count - before < 8000);
         steps++;

@@ -8,7 +8,8 @@
 #include "protocol/writer.h"
 #include "tests/unit/broker/coordinator/group_members.h"
 
-/* Groups that change their protocol while they run, both ways (KIP-848, group.consumer.migration.policy). */
+/* Groups that change their protocol while they run, both ways (KIP-848,
+ * group.consumer.migration.policy). */
 
 struct scene {
     struct group_world *w;
@@ -138,7 +139,9 @@ static void a_member_of_the_new_protocol_turns_a_classic_group_while_it_runs(voi
     }
     assert_int_equal(beats(s, "a"), KERR_NONE);
     assert_int_equal(member(s, "c")->owned.count, 1);
-    assert_int_equal(strlen(client_has(&s->members, client(s, "a"))) + strlen(client_has(&s->members, client(s, "b"))), 3 + 7);
+    assert_int_equal(strlen(client_has(&s->members, client(s, "a"))) +
+                         strlen(client_has(&s->members, client(s, "b"))),
+                     3 + 7);
     assert_true(str_equal(consumer_group_state(group(s)), STR("Stable")));
     assert_int_equal(client(s, "a")->generation, group(s)->consumer->epoch);
 }
@@ -282,8 +285,8 @@ static void who_waits_in_a_classic_group_is_sent_round_when_it_is_turned(void **
     assert_int_equal(syncs(s, "d"), KERR_NONE);
 }
 
-/* A static member takes the place of one that has not been assigned anything yet; its subscription is the same. (In
- * Kafka nobody is assigned anything then.) */
+/* A static member takes the place of one that has not been assigned anything yet; its subscription
+ * is the same. (In Kafka nobody is assigned anything then.) */
 static void a_group_that_is_turned_in_the_middle_of_a_rebalance_is_assigned_anew(void **state)
 {
     struct scene *s = *state;
@@ -347,7 +350,8 @@ static void a_classic_member_joins_a_consumer_group(void **state)
 /* A JoinGroup of a cooperative member that has the first `owned` partitions of t. */
 static void joins_owning(struct scene *s, size_t owned)
 {
-    struct consumer_protocol_subscription_topic_partition part = {STR("t"), (int32_t[]){0, 1, 2, 3}, owned};
+    struct consumer_protocol_subscription_topic_partition part = {STR("t"), (int32_t[]){0, 1, 2, 3},
+                                                                  owned};
     struct consumer_protocol_subscription subscription;
     struct world_call *call = world_call(s->w, "g", GROUP_JOIN, "join");
     struct group_protocol protocol = {.name = STR("cooperative-sticky")};
@@ -363,9 +367,13 @@ static void joins_owning(struct scene *s, size_t owned)
     consumer_protocol_subscription_encode(&subscription, &writer, 1);
     protocol.metadata = (struct bytes){writer.data, writer.size};
     group_core_join(s->w->core, &call->caller,
-                    &(struct group_join){.group = STR("g"), .member_id = STR("coop"), .protocol_type = STR("consumer"),
-                                         .session_timeout_ms = 10000, .rebalance_timeout_ms = 30000,
-                                         .protocols = &protocol, .protocol_count = 1},
+                    &(struct group_join){.group = STR("g"),
+                                         .member_id = STR("coop"),
+                                         .protocol_type = STR("consumer"),
+                                         .session_timeout_ms = 10000,
+                                         .rebalance_timeout_ms = 30000,
+                                         .protocols = &protocol,
+                                         .protocol_count = 1},
                     s->w->now_ms, &s->w->fx);
     world_done(s->w);
     writer_free(&writer);
@@ -514,9 +522,11 @@ static void a_classic_member_that_does_not_sync_or_is_silent_is_removed(void **s
 static void members_leave_a_consumer_group_by_the_classic_request(void **state)
 {
     struct scene *s = *state;
-    struct group_leave_member who[] = {
-        {.member_id = STR("c")}, {.member_id = STR("nobody")}, {.member_id = STR(""), .instance_id = STR("i")},
-        {.member_id = STR("wrong"), .instance_id = STR("i")}, {.member_id = STR("d"), .instance_id = STR("j")}};
+    struct group_leave_member who[] = {{.member_id = STR("c")},
+                                       {.member_id = STR("nobody")},
+                                       {.member_id = STR(""), .instance_id = STR("i")},
+                                       {.member_id = STR("wrong"), .instance_id = STR("i")},
+                                       {.member_id = STR("d"), .instance_id = STR("j")}};
     struct world_call *call;
 
     snprintf(member(s, "d")->instance, 32, "i");
@@ -524,7 +534,8 @@ static void members_leave_a_consumer_group_by_the_classic_request(void **state)
     heartbeat(s, "d");
     heartbeat(s, "e");
     call = world_call(s->w, "g", GROUP_LEAVE, "leave");
-    group_core_leave(s->w->core, &call->caller, &(struct group_leave){STR("g"), who, 5, false}, s->w->now_ms, &s->w->fx);
+    group_core_leave(s->w->core, &call->caller, &(struct group_leave){STR("g"), who, 5, false},
+                     s->w->now_ms, &s->w->fx);
     world_done(s->w);
     assert_int_equal(call->caller.code, KERR_NONE);
     assert_int_equal(call->caller.leave.members[0].code, KERR_NONE);
@@ -534,7 +545,8 @@ static void members_leave_a_consumer_group_by_the_classic_request(void **state)
     assert_int_equal(call->caller.leave.members[4].code, KERR_UNKNOWN_MEMBER_ID);
     assert_int_equal(consumer_group_size(group(s)->consumer), 1);
     call = world_call(s->w, "g", GROUP_LEAVE, "leave");
-    group_core_leave(s->w->core, &call->caller, &(struct group_leave){STR("g"), &who[1], 1, true}, s->w->now_ms, &s->w->fx);
+    group_core_leave(s->w->core, &call->caller, &(struct group_leave){STR("g"), &who[1], 1, true},
+                     s->w->now_ms, &s->w->fx);
     world_done(s->w);
     assert_int_equal(call->caller.code, KERR_UNKNOWN_MEMBER_ID);
 }
@@ -588,13 +600,18 @@ static void commits_of_classic_members_are_checked_by_generation(void **state)
     syncs(s, "a");
     as_a = *member(s, "c");
     snprintf(as_a.id, sizeof as_a.id, "%.60s", client(s, "a")->id);
-    assert_int_equal(member_commits(&s->members, &as_a, client(s, "a")->generation, "t", 0), KERR_NONE);
-    assert_int_equal(member_commits(&s->members, &as_a, client(s, "a")->generation + 1, "t", 0), KERR_ILLEGAL_GENERATION);
-    assert_int_equal(member_commits(&s->members, &as_a, client(s, "a")->generation - 1, "t", 0), KERR_ILLEGAL_GENERATION);
-    assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), str_from(as_a.id), 1), KERR_ILLEGAL_GENERATION);
+    assert_int_equal(member_commits(&s->members, &as_a, client(s, "a")->generation, "t", 0),
+                     KERR_NONE);
+    assert_int_equal(member_commits(&s->members, &as_a, client(s, "a")->generation + 1, "t", 0),
+                     KERR_ILLEGAL_GENERATION);
+    assert_int_equal(member_commits(&s->members, &as_a, client(s, "a")->generation - 1, "t", 0),
+                     KERR_ILLEGAL_GENERATION);
+    assert_int_equal(group_core_check_offset_fetch(s->w->core, STR("g"), str_from(as_a.id), 1),
+                     KERR_ILLEGAL_GENERATION);
 }
 
-/* The last member left while the others were waited for: there is nobody to vote, and nothing to take over. */
+/* The last member left while the others were waited for: there is nobody to vote, and nothing to
+ * take over. */
 static void classic_group_without_members_that_still_waits_becomes_a_consumer_group(void **state)
 {
     struct scene *s = *state;

@@ -43,7 +43,8 @@ static struct world_client *stable_member(struct group_world *w, const char *nam
 }
 
 /* A JoinGroup of nobody that the world knows; code of the answer, or NONE while it waits. */
-static struct world_call *join(struct group_world *w, const struct group_join *r, struct str client_id)
+static struct world_call *join(struct group_world *w, const struct group_join *r,
+                               struct str client_id)
 {
     struct world_call *call = world_call(w, "g", GROUP_JOIN, "join");
 
@@ -55,8 +56,12 @@ static struct world_call *join(struct group_world *w, const struct group_join *r
 
 static struct group_join join_of(const struct group_protocol *protocols, size_t count)
 {
-    return (struct group_join){.group = STR("g"), .member_id = STR(""), .protocol_type = STR("consumer"),
-                               .session_timeout_ms = 10000, .rebalance_timeout_ms = 10000, .protocols = protocols,
+    return (struct group_join){.group = STR("g"),
+                               .member_id = STR(""),
+                               .protocol_type = STR("consumer"),
+                               .session_timeout_ms = 10000,
+                               .rebalance_timeout_ms = 10000,
+                               .protocols = protocols,
                                .protocol_count = count};
 }
 
@@ -97,7 +102,8 @@ static void the_id_for_the_longest_client_name_fits_a_string(void **state)
 static void a_protocol_named_twice_counts_once(void **state)
 {
     struct group_world *w = world();
-    const struct group_protocol twice[] = {{STR("range"), {(const uint8_t *)"1", 1}}, {STR("range"), {(const uint8_t *)"2", 1}}};
+    const struct group_protocol twice[] = {{STR("range"), {(const uint8_t *)"1", 1}},
+                                           {STR("range"), {(const uint8_t *)"2", 1}}};
     struct group_join r = join_of(twice, 2);
 
     (void)state;
@@ -252,14 +258,18 @@ static void the_last_of_two_assignments_counts_and_strangers_do_not(void **state
 {
     struct group_world *w = world();
     struct world_client *a = member(w, "a");
-    struct group_sync_assignment all[] = {{str_from(a->id), {(const uint8_t *)"1", 1}}, {STR("x"), {(const uint8_t *)"2", 1}},
+    struct group_sync_assignment all[] = {{str_from(a->id), {(const uint8_t *)"1", 1}},
+                                          {STR("x"), {(const uint8_t *)"2", 1}},
                                           {str_from(a->id), {(const uint8_t *)"3", 1}}};
     struct world_call *call = world_call(w, "g", GROUP_SYNC, "sync");
 
     (void)state;
     group_core_sync(w->core, &call->caller,
-                    &(struct group_sync){.group = STR("g"), .member_id = str_from(a->id), .generation = 1,
-                                         .assignments = all, .assignment_count = 3},
+                    &(struct group_sync){.group = STR("g"),
+                                         .member_id = str_from(a->id),
+                                         .generation = 1,
+                                         .assignments = all,
+                                         .assignment_count = 3},
                     w->now_ms, &w->fx);
     world_done(w);
     assert_int_equal(call->caller.sync.assignment.size, 1);
@@ -308,8 +318,10 @@ static void several_members_leave_in_one_request(void **state)
     members[2] = (struct group_leave_member){.member_id = STR("x"), .instance_id = STR("i2")};
     members[3] = (struct group_leave_member){.member_id = STR("")};
     call = world_call(w, "g", GROUP_LEAVE, "leave");
-    group_core_leave(w->core, &call->caller, &(struct group_leave){.group = STR("g"), .members = members, .member_count = 4},
-                     w->now_ms, &w->fx);
+    group_core_leave(
+        w->core, &call->caller,
+        &(struct group_leave){.group = STR("g"), .members = members, .member_count = 4}, w->now_ms,
+        &w->fx);
     world_done(w);
     assert_int_equal(call->caller.code, KERR_NONE);
     assert_int_equal(call->caller.leave.member_count, 4);
@@ -329,7 +341,9 @@ static void an_old_leave_request_gets_its_members_error(void **state)
 
     (void)state;
     group_core_leave(w->core, &call->caller,
-                     &(struct group_leave){.group = STR("g"), .members = &nobody, .member_count = 1, .single = true}, w->now_ms, &w->fx);
+                     &(struct group_leave){
+                         .group = STR("g"), .members = &nobody, .member_count = 1, .single = true},
+                     w->now_ms, &w->fx);
     world_done(w);
     assert_int_equal(call->caller.code, KERR_UNKNOWN_MEMBER_ID);
     world_free(w);
@@ -359,8 +373,14 @@ static void requests_without_a_group_are_refused(void **state)
 
 static struct group_commit commit_of(struct group_commit_partition *partitions, size_t count)
 {
-    return (struct group_commit){.group = STR("g"), .member_id = STR(""), .generation_or_epoch = -1, .retention_ms = -1,
-                                 .timestamp_ms = 5000, .partitions = partitions, .partition_count = count, .version = 9};
+    return (struct group_commit){.group = STR("g"),
+                                 .member_id = STR(""),
+                                 .generation_or_epoch = -1,
+                                 .retention_ms = -1,
+                                 .timestamp_ms = 5000,
+                                 .partitions = partitions,
+                                 .partition_count = count,
+                                 .version = 9};
 }
 
 static struct offset_commit_value last_commit;
@@ -407,7 +427,8 @@ static void refused_partitions_do_not_stop_the_others(void **state)
     struct group_world *w = world();
     struct group_commit_partition p[] = {
         {.topic = STR("gone"), .code = KERR_UNKNOWN_TOPIC_OR_PARTITION},
-        {.topic = STR("t"), .offset = 1, .metadata = STR("\xF0\x9F\x98\x80\xC3\xA4")}, /* three UTF-16 units */
+        /* three UTF-16 units */
+        {.topic = STR("t"), .offset = 1, .metadata = STR("\xF0\x9F\x98\x80\xC3\xA4")},
         {.topic = STR("t"), .partition = 1, .metadata = STR("four")},
         {.topic = STR("t"), .partition = 2, .offset = 2},
     };
@@ -467,7 +488,8 @@ static void offsets_are_read_of_groups_that_are(void **state)
 
     (void)state;
     world_need(w, "g");
-    assert_int_equal(group_core_check_offset_fetch(w->core, STR("g"), STR_NULL, -1), KERR_GROUP_ID_NOT_FOUND);
+    assert_int_equal(group_core_check_offset_fetch(w->core, STR("g"), STR_NULL, -1),
+                     KERR_GROUP_ID_NOT_FOUND);
     stable_member(w, "a");
     assert_int_equal(group_core_check_offset_fetch(w->core, STR("g"), STR_NULL, -1), KERR_NONE);
     assert_int_equal(group_core_check_offset_fetch(w->core, STR("g"), STR("x"), 7), KERR_NONE);
@@ -479,7 +501,9 @@ static void a_commit_with_its_own_time_expires_by_that(void **state)
     struct group_world *w = world();
     struct group_stored_offset o[] = {
         {.name = {.topic = STR("t")}, .commit_timestamp_ms = 1000, .expire_timestamp_ms = 2000},
-        {.name = {.topic = STR("t"), .partition = 1}, .commit_timestamp_ms = 1000, .expire_timestamp_ms = -1},
+        {.name = {.topic = STR("t"), .partition = 1},
+         .commit_timestamp_ms = 1000,
+         .expire_timestamp_ms = -1},
     };
 
     (void)state;
@@ -499,7 +523,8 @@ static void a_commit_with_its_own_time_expires_by_that(void **state)
 
 static void commit_to(struct group_world *w, const char *topic, int32_t partition, struct uuid id)
 {
-    struct group_commit_partition p = {.topic = str_from(topic), .topic_id = id, .partition = partition, .offset = 1};
+    struct group_commit_partition p = {
+        .topic = str_from(topic), .topic_id = id, .partition = partition, .offset = 1};
     struct group_commit r = commit_of(&p, 1);
 
     r.image_offset = metadata_image_offset(w->images.image);
@@ -507,8 +532,8 @@ static void commit_to(struct group_world *w, const char *topic, int32_t partitio
     assert_int_equal(p.code, KERR_NONE);
 }
 
-/* What was committed to the topic before it goes, what was committed to the one of now stays; without an id the name
- * decides. */
+/* What was committed to the topic before it goes, what was committed to the one of now stays;
+ * without an id the name decides. */
 static void offsets_of_deleted_topics_are_dropped_and_no_others(void **state)
 {
     struct group_world *w = world();
@@ -541,7 +566,8 @@ static void offsets_of_deleted_topics_are_dropped_and_no_others(void **state)
     world_free(w);
 }
 
-/* Shards hear of metadata one after the other: a commit may be of a topic that the core does not know yet. */
+/* Shards hear of metadata one after the other: a commit may be of a topic that the core does not
+ * know yet. */
 static void nothing_is_dropped_by_metadata_that_is_older_than_a_commit(void **state)
 {
     struct group_world *w = world();
@@ -560,7 +586,8 @@ static void nothing_is_dropped_by_metadata_that_is_older_than_a_commit(void **st
 static void commit_to_a_topic_that_was_deleted_on_its_way_is_refused(void **state)
 {
     struct group_world *w = world();
-    struct uuid kept = image_world_topic(&w->images, "kept", 1), gone = image_world_topic(&w->images, "gone", 1);
+    struct uuid kept = image_world_topic(&w->images, "kept", 1),
+                gone = image_world_topic(&w->images, "gone", 1);
     struct group_commit_partition p[] = {{.topic = STR("kept"), .topic_id = kept, .offset = 1},
                                          {.topic = STR("gone"), .topic_id = gone, .offset = 1}};
     struct group_commit r = commit_of(p, 2);
@@ -578,7 +605,8 @@ static void commit_to_a_topic_that_was_deleted_on_its_way_is_refused(void **stat
 
 /* ---- what is loaded ---- */
 
-static struct group_record stored(struct group_metadata_value_member_metadata *members, size_t count)
+static struct group_record stored(struct group_metadata_value_member_metadata *members,
+                                  size_t count)
 {
     struct group_record r;
 
@@ -593,7 +621,8 @@ static struct group_record stored(struct group_metadata_value_member_metadata *m
     return r;
 }
 
-static struct group_metadata_value_member_metadata stored_member(const char *id, const char *instance)
+static struct group_metadata_value_member_metadata stored_member(const char *id,
+                                                                 const char *instance)
 {
     struct group_metadata_value_member_metadata m;
 
@@ -610,8 +639,10 @@ static struct group_metadata_value_member_metadata stored_member(const char *id,
 static void what_no_group_can_have_written_is_corrupt(void **state)
 {
     struct group_world *w = world();
-    struct group_metadata_value_member_metadata doubles[] = {stored_member("a", NULL), stored_member("a", NULL)};
-    struct group_metadata_value_member_metadata instances[] = {stored_member("a", "i"), stored_member("b", "i")};
+    struct group_metadata_value_member_metadata doubles[] = {stored_member("a", NULL),
+                                                             stored_member("a", NULL)};
+    struct group_metadata_value_member_metadata instances[] = {stored_member("a", "i"),
+                                                               stored_member("b", "i")};
     struct group_record r = stored(doubles, 2);
 
     (void)state;
@@ -641,8 +672,9 @@ static void what_no_group_can_have_written_is_corrupt(void **state)
 
 static void other_types_of_group_are_not_served(void **state)
 {
-    static const enum group_record_type types[] = {GROUP_RECORD_SHARE_GROUP_METADATA, GROUP_RECORD_STREAMS_GROUP_METADATA,
-                                                   GROUP_RECORD_SHARE_GROUP_STATE_PARTITION_METADATA, GROUP_RECORD_STREAMS_GROUP_TOPOLOGY};
+    static const enum group_record_type types[] = {
+        GROUP_RECORD_SHARE_GROUP_METADATA, GROUP_RECORD_STREAMS_GROUP_METADATA,
+        GROUP_RECORD_SHARE_GROUP_STATE_PARTITION_METADATA, GROUP_RECORD_STREAMS_GROUP_TOPOLOGY};
     struct group_world *w = world();
 
     (void)state;
@@ -659,7 +691,8 @@ static void other_types_of_group_are_not_served(void **state)
 static void old_records_lack_a_rebalance_timeout_and_a_leader_may_be_gone(void **state)
 {
     struct group_world *w = world();
-    struct group_metadata_value_member_metadata members[] = {stored_member("b", NULL), stored_member("c", NULL)};
+    struct group_metadata_value_member_metadata members[] = {stored_member("b", NULL),
+                                                             stored_member("c", NULL)};
     struct group_record r = stored(members, 2);
 
     (void)state;
@@ -722,7 +755,8 @@ static bool topics_of(const uint8_t *data, size_t size, const char *topic)
 static void subscriptions_of_any_version_are_understood_and_junk_is_not(void **state)
 {
     static const uint8_t v0[] = {0, 0, 0, 0, 0, 2, 0, 1, 't', 0, 1, 'a', 255, 255, 255, 255};
-    static const uint8_t v3[] = {0, 3, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 7, 255, 255};
+    static const uint8_t v3[] = {0,   3, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255,
+                                 255, 0, 0, 0, 0, 0, 0, 0, 7,   255, 255};
     static const uint8_t v99[] = {0, 99, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255, 255, 1, 2, 3};
     static const uint8_t negative[] = {255, 255, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255, 255};
     static const uint8_t many[] = {0, 0, 127, 255, 255, 255, 0, 1, 't'};

@@ -50,7 +50,8 @@ static void take(struct group_world *w, struct group_member *m, const struct gro
     m->assigned.count = 0;
     for (size_t t = 0; t < a->topic_count; t++)
         for (size_t p = 0; p < a->topics[t].partition_count; p++)
-            put(w, &m->assigned, (struct member_part){a->topics[t].topic_id, a->topics[t].partitions[p]});
+            put(w, &m->assigned,
+                (struct member_part){a->topics[t].topic_id, a->topics[t].partitions[p]});
     if (!m->lazy)
         member_gives_back(m);
     for (size_t i = 0; i < m->assigned.count; i++)
@@ -115,17 +116,21 @@ static void learn_sync(struct group_members *all, const struct world_call *call)
     struct client_parts *parts = parts_of(all, call->client);
     struct consumer_protocol_assignment a;
     struct arena arena;
-    struct reader r = reader_of(call->caller.sync.assignment.data, call->caller.sync.assignment.size);
+    struct reader r =
+        reader_of(call->caller.sync.assignment.data, call->caller.sync.assignment.size);
     int16_t version = read_int16(&r);
     size_t at = 0;
 
     parts->has[0] = '\0';
     arena_init(&arena, 1 << 20);
-    if (version >= 0 && version <= 3 && consumer_protocol_assignment_decode(&a, &r, &arena, version))
+    if (version >= 0 && version <= 3 &&
+        consumer_protocol_assignment_decode(&a, &r, &arena, version))
         for (size_t t = 0; t < a.assigned_partitions_count; t++)
-            for (size_t p = 0; p < a.assigned_partitions[t].partitions_count && at < sizeof parts->has; p++)
-                at += (size_t)snprintf(parts->has + at, sizeof parts->has - at, "%s%.*s-%d", at ? " " : "",
-                                       STR_ARG(a.assigned_partitions[t].topic), a.assigned_partitions[t].partitions[p]);
+            for (size_t p = 0;
+                 p < a.assigned_partitions[t].partitions_count && at < sizeof parts->has; p++)
+                at += (size_t)snprintf(parts->has + at, sizeof parts->has - at, "%s%.*s-%d",
+                                       at ? " " : "", STR_ARG(a.assigned_partitions[t].topic),
+                                       a.assigned_partitions[t].partitions[p]);
     arena_free(&arena);
 }
 
@@ -135,7 +140,8 @@ const char *client_has(struct group_members *all, const struct world_client *c)
 }
 
 /* What a classic leader gives its i-th member. */
-static struct bytes assign(struct group_world *w, const struct world_client *leader, size_t i, struct arena *arena)
+static struct bytes assign(struct group_world *w, const struct world_client *leader, size_t i,
+                           struct arena *arena)
 {
     const struct group_members *all = members_of(w);
     struct consumer_protocol_assignment a;
@@ -146,11 +152,14 @@ static struct bytes assign(struct group_world *w, const struct world_client *lea
     uint8_t *copy;
 
     consumer_protocol_assignment_init(&a);
-    a.assigned_partitions = arena_array(arena, struct consumer_protocol_assignment_topic_partition, 16);
-    snprintf(topics, sizeof topics, "%.*s", (int)strcspn(colon ? colon + 1 : "", ","), colon ? colon + 1 : "");
+    a.assigned_partitions =
+        arena_array(arena, struct consumer_protocol_assignment_topic_partition, 16);
+    snprintf(topics, sizeof topics, "%.*s", (int)strcspn(colon ? colon + 1 : "", ","),
+             colon ? colon + 1 : "");
     for (char *t = strtok_r(topics, "+", &rest); t; t = strtok_r(NULL, "+", &rest)) {
         const struct metadata_topic *topic = metadata_image_topic(w->images.image, str_from(t));
-        struct consumer_protocol_assignment_topic_partition *part = &a.assigned_partitions[a.assigned_partitions_count++];
+        struct consumer_protocol_assignment_topic_partition *part =
+            &a.assigned_partitions[a.assigned_partitions_count++];
 
         part->topic = (struct str){arena_strdup(arena, str_from(t)), strlen(t)};
         part->partitions = arena_array(arena, int32_t, topic ? topic->partition_count : 0);
@@ -215,7 +224,8 @@ struct group_member *group_member(struct group_members *all, const char *name)
     if (all->count == GROUP_MEMBERS_MAX)
         world_fail(all->w, "too many members");
     m = &all->all[all->count++];
-    *m = (struct group_member){.group = "g", .topics = "t", .regex = "-", .rebalance_ms = 30000, .full = true};
+    *m = (struct group_member){
+        .group = "g", .topics = "t", .regex = "-", .rebalance_ms = 30000, .full = true};
     snprintf(m->name, sizeof m->name, "%s", name);
     snprintf(m->id, sizeof m->id, "%s", name);
     return m;
@@ -262,7 +272,8 @@ static struct str or_null(const char *s)
 void member_heartbeat(struct group_members *all, struct group_member *m)
 {
     struct group_world *w = all->w;
-    struct world_call *call = world_call(w, m->group, GROUP_CONSUMER_HEARTBEAT, "consumer heartbeat");
+    struct world_call *call =
+        world_call(w, m->group, GROUP_CONSUMER_HEARTBEAT, "consumer heartbeat");
     bool full = m->full || m->epoch == 0;
     struct arena request;
     struct group_consumer_heartbeat r = {
@@ -306,30 +317,43 @@ void member_leaves(struct group_members *all, struct group_member *m, int32_t ep
     m->waiting = true;
     call->caller.client_id = str_from(m->name);
     enter(w);
-    group_core_consumer_heartbeat(w->core, &call->caller,
-                                  &(struct group_consumer_heartbeat){.group = str_from(m->group), .member_id = str_from(m->id),
-                                                                     .instance_id = or_null(m->instance), .member_epoch = epoch,
-                                                                     .rebalance_timeout_ms = -1, .version = 1},
-                                  w->now_ms, &w->fx);
+    group_core_consumer_heartbeat(
+        w->core, &call->caller,
+        &(struct group_consumer_heartbeat){.group = str_from(m->group),
+                                           .member_id = str_from(m->id),
+                                           .instance_id = or_null(m->instance),
+                                           .member_epoch = epoch,
+                                           .rebalance_timeout_ms = -1,
+                                           .version = 1},
+        w->now_ms, &w->fx);
     world_done(w);
 }
 
-enum kerr member_commits(struct group_members *all, struct group_member *m, int32_t epoch, const char *topic, int32_t partition)
+enum kerr member_commits(struct group_members *all, struct group_member *m, int32_t epoch,
+                         const char *topic, int32_t partition)
 {
     struct group_world *w = all->w;
     struct world_call *call = world_call(w, m->group, GROUP_COMMIT, "commit");
 
-    call->partitions[0] = (struct group_commit_partition){.topic = str_from(topic), .partition = partition, .offset = 1,
-                                                          .leader_epoch = -1, .metadata = STR("")};
+    call->partitions[0] = (struct group_commit_partition){.topic = str_from(topic),
+                                                          .partition = partition,
+                                                          .offset = 1,
+                                                          .leader_epoch = -1,
+                                                          .metadata = STR("")};
     call->partition_count = 1;
     enter(w);
-    group_core_commit(w->core, &call->caller,
-                      &(struct group_commit){.group = str_from(m->group), .member_id = str_from(m->id),
-                                             .generation_or_epoch = epoch, .retention_ms = -1,
-                                             .timestamp_ms = w->now_ms + w->wall_offset_ms, .partitions = call->partitions,
-                                             .partition_count = 1, .version = 9,
-                                             .image_offset = metadata_image_offset(w->images.image)},
-                      w->now_ms, &w->fx);
+    group_core_commit(
+        w->core, &call->caller,
+        &(struct group_commit){.group = str_from(m->group),
+                               .member_id = str_from(m->id),
+                               .generation_or_epoch = epoch,
+                               .retention_ms = -1,
+                               .timestamp_ms = w->now_ms + w->wall_offset_ms,
+                               .partitions = call->partitions,
+                               .partition_count = 1,
+                               .version = 9,
+                               .image_offset = metadata_image_offset(w->images.image)},
+        w->now_ms, &w->fx);
     world_done(w);
     return call->caller.code ? call->caller.code : call->partitions[0].code;
 }
@@ -347,9 +371,11 @@ const char *member_has(const struct group_members *all, const struct group_membe
 
     out[0] = '\0';
     for (size_t i = 0; i < m->owned.count; i++) {
-        const struct metadata_topic *t = metadata_image_topic_by_id(all->w->images.image, m->owned.items[i].topic);
+        const struct metadata_topic *t =
+            metadata_image_topic_by_id(all->w->images.image, m->owned.items[i].topic);
 
-        snprintf(names[i], sizeof names[i], "%.40s-%d", t ? t->name.data : "?", m->owned.items[i].partition);
+        snprintf(names[i], sizeof names[i], "%.40s-%d", t ? t->name.data : "?",
+                 m->owned.items[i].partition);
     }
     if (m->owned.count)
         qsort(names, m->owned.count, sizeof names[0], by_text);
@@ -377,7 +403,8 @@ bool world_resolve_regex(struct group_members *all)
         return false;
     w->regexes = x->next;
     arena_init(&a, 1 << 20);
-    result = (struct group_regex_result){.group = str_from(x->group), .regex = str_from(x->regex),
+    result = (struct group_regex_result){.group = str_from(x->group),
+                                         .regex = str_from(x->regex),
                                          .image_offset = metadata_image_offset(w->images.image)};
     result.code = group_regex_match(w->images.image, result.regex, &a, &found);
     result.topics = found.names;

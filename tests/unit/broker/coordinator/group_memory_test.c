@@ -1,5 +1,6 @@
-/* A group core without memory: every allocation in it fails in turn, every budget is tried. Whatever happens, everybody is
- * answered once, and a core that says it is overloaded can be thrown away. Linked with malloc, calloc and realloc wrapped. */
+/* A group core without memory: every allocation in it fails in turn, every budget is tried.
+ * Whatever happens, everybody is answered once, and a core that says it is overloaded can be thrown
+ * away. Linked with malloc, calloc and realloc wrapped. */
 #include "tests/unit/test.h"
 
 #include <stdlib.h>
@@ -44,7 +45,8 @@ static void in_core(bool in)
 /* Members of every kind come, work and go; each call is answered whatever the world does. */
 static void live(struct group_world *w)
 {
-    struct world_client *a = world_client(w, "a"), *b = world_client(w, "b"), *s = world_client(w, "s");
+    struct world_client *a = world_client(w, "a"), *b = world_client(w, "b"),
+                        *s = world_client(w, "s");
 
     snprintf(a->protocols, sizeof a->protocols, "range:t+u+v,sticky:t");
     snprintf(b->protocols, sizeof b->protocols, "sticky:t,range:x");
@@ -142,7 +144,7 @@ static void (*lives[])(struct group_world *w) = {live, live_anew};
 
 static void every_allocation_may_fail(void **state)
 {
-    void (*life)(struct group_world *w) = lives[*state != NULL];
+    void (*life)(struct group_world * w) = lives[*state != NULL];
     size_t overloads = 0;
     int64_t n = 0;
 
@@ -168,7 +170,7 @@ static void every_allocation_may_fail(void **state)
 
 static void every_budget_of_a_step_may_be_spent(void **state)
 {
-    void (*life)(struct group_world *w) = lives[*state != NULL];
+    void (*life)(struct group_world * w) = lives[*state != NULL];
 
     for (size_t budget = 0; budget < 16384; budget += 64) {
         struct group_world *w = world_new(1);
@@ -183,7 +185,7 @@ static void every_budget_of_a_step_may_be_spent(void **state)
 
 static void a_spent_caller_hears_invalid_request_and_costs_nobody_else(void **state)
 {
-    void (*life)(struct group_world *w) = lives[*state != NULL];
+    void (*life)(struct group_world * w) = lives[*state != NULL];
 
     for (size_t budget = 0; budget < 8192; budget += 64) {
         struct group_world *w = world_new(1);
@@ -201,9 +203,12 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(every_budget_of_a_step_may_be_spent),
         cmocka_unit_test(a_spent_caller_hears_invalid_request_and_costs_nobody_else),
-        {"every allocation may fail, of the new protocol", every_allocation_may_fail, NULL, NULL, lives},
-        {"every budget of a step may be spent, of the new protocol", every_budget_of_a_step_may_be_spent, NULL, NULL, lives},
-        {"a spent caller, of the new protocol", a_spent_caller_hears_invalid_request_and_costs_nobody_else, NULL, NULL, lives},
+        {"every allocation may fail, of the new protocol", every_allocation_may_fail, NULL, NULL,
+         lives},
+        {"every budget of a step may be spent, of the new protocol",
+         every_budget_of_a_step_may_be_spent, NULL, NULL, lives},
+        {"a spent caller, of the new protocol",
+         a_spent_caller_hears_invalid_request_and_costs_nobody_else, NULL, NULL, lives},
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

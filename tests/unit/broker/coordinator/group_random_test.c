@@ -1,6 +1,7 @@
-/* Chance at a group core: clients that follow the protocol, clients that do not, restarts, operators, time, commits that
- * lag, coordinators that move with what is not committed lost. After every step the invariants of world_check hold; now
- * and then a core made of the records is compared with the live one; nobody waits for ever.
+/* Chance at a group core: clients that follow the protocol, clients that do not, restarts,
+ * operators, time, commits that lag, coordinators that move with what is not committed lost. After
+ * every step the invariants of world_check hold; now and then a core made of the records is
+ * compared with the live one; nobody waits for ever.
  *
  *     group_random_test [SEED [EVENTS]]      a failure prints its seed */
 
@@ -40,7 +41,8 @@ static const char *any_group(struct chance *x)
 
 static void configure(struct chance *x, struct world_client *c)
 {
-    static const char *const protocols[] = {"range:t", "range:t+u", "range:t,sticky:t", "sticky:u,range:u", "sticky:t"};
+    static const char *const protocols[] = {"range:t", "range:t+u", "range:t,sticky:t",
+                                            "sticky:u,range:u", "sticky:t"};
 
     snprintf(c->protocols, sizeof c->protocols, "%s", protocols[world_random(x->w, 5)]);
     snprintf(c->type, sizeof c->type, "%s", one_in(x, 30) ? "connect" : "consumer");
@@ -78,7 +80,8 @@ static bool must_join(const struct world_client *c)
     enum kerr code = c->last ? c->last->caller.code : KERR_UNKNOWN_MEMBER_ID;
 
     return !c->id[0] || code == KERR_MEMBER_ID_REQUIRED || code == KERR_REBALANCE_IN_PROGRESS ||
-           code == KERR_ILLEGAL_GENERATION || code == KERR_UNKNOWN_MEMBER_ID || code == KERR_NOT_COORDINATOR;
+           code == KERR_ILLEGAL_GENERATION || code == KERR_UNKNOWN_MEMBER_ID ||
+           code == KERR_NOT_COORDINATOR;
 }
 
 static void behave(struct chance *x, struct world_client *c)
@@ -87,7 +90,8 @@ static void behave(struct chance *x, struct world_client *c)
 
     if (c->waiting)
         return;
-    if (c->last && (c->last->caller.code == KERR_UNKNOWN_MEMBER_ID || c->last->caller.code == KERR_FENCED_INSTANCE_ID))
+    if (c->last && (c->last->caller.code == KERR_UNKNOWN_MEMBER_ID ||
+                    c->last->caller.code == KERR_FENCED_INSTANCE_ID))
         c->id[0] = '\0';
     if (c->last && c->last->caller.code == KERR_INCONSISTENT_GROUP_PROTOCOL)
         configure(x, c);
@@ -100,7 +104,8 @@ static void behave(struct chance *x, struct world_client *c)
     else if (one_in(x, 60))
         world_join(w, c); /* it wants to assign anew, or subscribes something else */
     else if (one_in(x, 2))
-        world_commit_offset(w, c, one_in(x, 2) ? "t" : "u", (int32_t)world_random(w, 4), world_random(w, 1000), "");
+        world_commit_offset(w, c, one_in(x, 2) ? "t" : "u", (int32_t)world_random(w, 4),
+                            world_random(w, 1000), "");
     else
         world_heartbeat(w, c);
 }
@@ -114,18 +119,38 @@ static void misbehave(struct chance *x, struct world_client *c)
     if (c->waiting)
         abandon(c);
     switch (world_random(w, 5)) {
-    case 0: snprintf(c->id, sizeof c->id, "%s", other->id); break;
-    case 1: c->generation += (int32_t)world_random(w, 5) - 2; break;
-    case 2: snprintf(c->instance, sizeof c->instance, "i%u", world_random(w, 12)); break;
-    case 3: snprintf(c->protocols, sizeof c->protocols, "%s", one_in(x, 2) ? "" : "roundrobin:t"); break;
-    default: snprintf(c->id, sizeof c->id, "stranger"); break;
+    case 0:
+        snprintf(c->id, sizeof c->id, "%s", other->id);
+        break;
+    case 1:
+        c->generation += (int32_t)world_random(w, 5) - 2;
+        break;
+    case 2:
+        snprintf(c->instance, sizeof c->instance, "i%u", world_random(w, 12));
+        break;
+    case 3:
+        snprintf(c->protocols, sizeof c->protocols, "%s", one_in(x, 2) ? "" : "roundrobin:t");
+        break;
+    default:
+        snprintf(c->id, sizeof c->id, "stranger");
+        break;
     }
     switch (world_random(w, 5)) {
-    case 0: world_join(w, c); break;
-    case 1: world_sync(w, c); break;
-    case 2: world_heartbeat(w, c); break;
-    case 3: world_leave(w, c); break;
-    default: world_commit_offset(w, c, "t", 0, 1, ""); break;
+    case 0:
+        world_join(w, c);
+        break;
+    case 1:
+        world_sync(w, c);
+        break;
+    case 2:
+        world_heartbeat(w, c);
+        break;
+    case 3:
+        world_leave(w, c);
+        break;
+    default:
+        world_commit_offset(w, c, "t", 0, 1, "");
+        break;
     }
     if (c->waiting)
         abandon(c);
@@ -151,15 +176,33 @@ static void operate(struct chance *x)
     const char *group = any_group(x);
 
     switch (world_random(w, 9)) {
-    case 0: world_delete(w, group); break;
-    case 1: world_offset_delete(w, group, "t", (int32_t)world_random(w, 4)); break;
-    case 2: world_describe(w, group); break;
-    case 3: world_expire(w, group); break;
-    case 4: world_remove(w, group, c->id, ""); break;
-    case 5: world_remove(w, group, "", c->instance[0] ? c->instance : "i0"); break;
-    case 7: world_topics_deleted(w, group); break;
-    case 6: group_core_evict(w->core, w->now_ms - world_random(w, 1000), 3); break;
-    default: w->settings.max_size = 3 + (int32_t)world_random(w, 6); break;
+    case 0:
+        world_delete(w, group);
+        break;
+    case 1:
+        world_offset_delete(w, group, "t", (int32_t)world_random(w, 4));
+        break;
+    case 2:
+        world_describe(w, group);
+        break;
+    case 3:
+        world_expire(w, group);
+        break;
+    case 4:
+        world_remove(w, group, c->id, "");
+        break;
+    case 5:
+        world_remove(w, group, "", c->instance[0] ? c->instance : "i0");
+        break;
+    case 7:
+        world_topics_deleted(w, group);
+        break;
+    case 6:
+        group_core_evict(w->core, w->now_ms - world_random(w, 1000), 3);
+        break;
+    default:
+        w->settings.max_size = 3 + (int32_t)world_random(w, 6);
+        break;
     }
 }
 
@@ -252,13 +295,22 @@ static void run(uint64_t seed, size_t events, struct summary *sum)
 
 static void print_summary(const struct summary *sum)
 {
-    static const char *const calls[] = {"join", "sync", "heartbeat", "leave", "commit", "offset delete", "describe",
-                                        "delete", "consumer heartbeat", "consumer describe"};
+    static const char *const calls[] = {"join",
+                                        "sync",
+                                        "heartbeat",
+                                        "leave",
+                                        "commit",
+                                        "offset delete",
+                                        "describe",
+                                        "delete",
+                                        "consumer heartbeat",
+                                        "consumer describe"};
 
     for (size_t i = 0; i <= GROUP_CONSUMER_DESCRIBE; i++)
         for (size_t code = 0; code < 256; code++)
             if (sum->answers[i][code])
-                printf("%9zu %s %s\n", sum->answers[i][code], calls[i], kerr_name((enum kerr)(int8_t)code));
+                printf("%9zu %s %s\n", sum->answers[i][code], calls[i],
+                       kerr_name((enum kerr)(int8_t)code));
 }
 
 int main(int argc, char **argv)
@@ -271,7 +323,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "seed %llu\r", (unsigned long long)seed);
         run(seed, events, &sum);
     }
-    printf("%llu seeds of %zu events, %zu records\n", (unsigned long long)(last - first + 1), events, sum.records);
+    printf("%llu seeds of %zu events, %zu records\n", (unsigned long long)(last - first + 1),
+           events, sum.records);
     print_summary(&sum);
     return 0;
 }

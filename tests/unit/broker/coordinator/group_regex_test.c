@@ -50,9 +50,21 @@ static enum kerr match(const struct image_world *w, const char *pattern, size_t 
 static void catastrophic_patterns_are_matched_in_no_time(void **state)
 {
     static const char *const patterns[] = {
-        "(a+)+\\.[xy]", "(a|a)*\\.[xy]", "(a|aa)+\\.[xy]", "(.*)*[xy]", "(a*)*(a*)*(a*)*[xy]", "((a+)+)+[xy]",
-        "(a+a+)+[xy]", "([a-z]+)*[xy]", "(a?){20}a{20}[xy]", "(.*a){10}[xy]", "^(([a-z])+.)+[A-Z]([a-z])+$",
-        "(x+x+)+[yz]|(a+a+)+[yz]", "(?i)(A+)+\\.[XY]", "(a+)+$", "(a|a|a)+(a|a|a)+$",
+        "(a+)+\\.[xy]",
+        "(a|a)*\\.[xy]",
+        "(a|aa)+\\.[xy]",
+        "(.*)*[xy]",
+        "(a*)*(a*)*(a*)*[xy]",
+        "((a+)+)+[xy]",
+        "(a+a+)+[xy]",
+        "([a-z]+)*[xy]",
+        "(a?){20}a{20}[xy]",
+        "(.*a){10}[xy]",
+        "^(([a-z])+.)+[A-Z]([a-z])+$",
+        "(x+x+)+[yz]|(a+a+)+[yz]",
+        "(?i)(A+)+\\.[XY]",
+        "(a+)+$",
+        "(a|a|a)+(a|a|a)+$",
     };
     struct image_world w;
     size_t count;
@@ -61,7 +73,6 @@ static void catastrophic_patterns_are_matched_in_no_time(void **state)
     add_topics(&w, 500);
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
         double before = cpu_seconds();
-
 
         assert_int_equal(match(&w, patterns[i], &count), KERR_NONE);
         assert_int_equal(count, 0);
@@ -73,8 +84,11 @@ static void catastrophic_patterns_are_matched_in_no_time(void **state)
 static void a_pattern_with_too_many_states_is_refused_within_its_bounds(void **state)
 {
     static const char *const patterns[] = {
-        "(a?){300}(a?){300}(a?){300}(a?){300}a{30}[xy]", "(.*.*.*.*.*.*.*.*.*.*){40}[xy]",
-        "([a-z.]?[a-z.]?[a-z.]?){200}[xy]", "(((a?){10}){10}){10}[xy]", "(a{0,30}){30}[xy]",
+        "(a?){300}(a?){300}(a?){300}(a?){300}a{30}[xy]",
+        "(.*.*.*.*.*.*.*.*.*.*){40}[xy]",
+        "([a-z.]?[a-z.]?[a-z.]?){200}[xy]",
+        "(((a?){10}){10}){10}[xy]",
+        "(a{0,30}){30}[xy]",
         "(\\w|[a-z]|.|a|[^b]|\\S){1,200}[xy]",
     };
     struct image_world w;
@@ -114,13 +128,15 @@ static void patterns_are_bounded_in_size_and_depth(void **state)
     (void)state;
 
     memset(pattern, 'a', sizeof pattern);
-    assert_int_equal(group_regex_check((struct str){pattern, GROUP_REGEX_BYTES_MAX}, message), KERR_NONE);
+    assert_int_equal(group_regex_check((struct str){pattern, GROUP_REGEX_BYTES_MAX}, message),
+                     KERR_NONE);
     assert_int_equal(group_regex_check((struct str){pattern, GROUP_REGEX_BYTES_MAX + 1}, message),
                      KERR_INVALID_REGULAR_EXPRESSION);
     assert_string_equal(message, "expression is too long");
     memset(pattern, '(', 200);
     memset(pattern + 200, ')', 200);
-    assert_int_equal(group_regex_check((struct str){pattern, 400}, message), KERR_INVALID_REGULAR_EXPRESSION);
+    assert_int_equal(group_regex_check((struct str){pattern, 400}, message),
+                     KERR_INVALID_REGULAR_EXPRESSION);
 }
 
 static void whatever_bytes_are_sent_the_answer_is_yes_or_no(void **state)
@@ -148,7 +164,8 @@ static void whatever_bytes_are_sent_the_answer_is_yes_or_no(void **state)
         code = group_regex_check(s, message);
         assert_true(code == KERR_NONE || (code == KERR_INVALID_REGULAR_EXPRESSION && message[0]));
         if (code != KERR_NONE)
-            assert_int_equal(group_regex_match(w.image, s, &a, &found), KERR_INVALID_REGULAR_EXPRESSION);
+            assert_int_equal(group_regex_match(w.image, s, &a, &found),
+                             KERR_INVALID_REGULAR_EXPRESSION);
         else
             group_regex_match(w.image, s, &a, &found);
         arena_free(&a);

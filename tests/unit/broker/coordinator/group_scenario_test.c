@@ -1,20 +1,20 @@
 /* Runs a story of groups from a text file and compares what happened with what the file says:
  *
- *     # comment
- *     a join; a join; wait 3000; a sync
- *     ----
+ *     # comment a join; a join; wait 3000; a sync ----
  *          0  a joins
  *          0  a: join MEMBER_ID_REQUIRED as a-1f3c
  *     …
  *
- * What can happen: every answer, record and change of a group's state (milliseconds from the start before it; a star
- * marks a group's leader). A first word that is no command is a client: it is made when it is first named, in group "g",
- * with protocols=range:t, session=10000, rebalance=30000; words with = set what set_client below knows, and stay.
- * A first word with a plus is a member of the new protocol (KIP-848): "+a beats", "leaves" (-1) or "goes" (-2); topics=t,
- * regex=-, instance=-, assignor=-, rebalance=30000, lazy=0 (1: it keeps what it is to give back until "+a gives").
- * "topic t 4" makes or grows a topic, "topic-gone t" ends it, "resolve" answers the next regular expression, with
- * "real-assignments" classic leaders hand out partitions (round robin) instead of a text.
- * With the environment variable SCENARIO_UPDATE set, the file's expectation is written anew. */
+ * What can happen: every answer, record and change of a group's state (milliseconds from the start
+ * before it; a star marks a group's leader). A first word that is no command is a client: it is
+ * made when it is first named, in group "g", with protocols=range:t, session=10000,
+ * rebalance=30000; words with = set what set_client below knows, and stay. A first word with a plus
+ * is a member of the new protocol (KIP-848): "+a beats", "leaves" (-1) or "goes" (-2); topics=t,
+ * regex=-, instance=-, assignor=-, rebalance=30000, lazy=0 (1: it keeps what it is to give back
+ * until "+a gives"). "topic t 4" makes or grows a topic, "topic-gone t" ends it, "resolve" answers
+ * the next regular expression, with "real-assignments" classic leaders hand out partitions (round
+ * robin) instead of a text. With the environment variable SCENARIO_UPDATE set, the file's
+ * expectation is written anew. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +47,8 @@ static bool set_text(char *to, size_t size, const char *value)
     return true;
 }
 
-static bool set_client(struct group_world *w, struct world_client *c, const char *key, const char *value)
+static bool set_client(struct group_world *w, struct world_client *c, const char *key,
+                       const char *value)
 {
     if (strcmp(key, "id") == 0 && value[0] == '@')
         return set_text(c->id, sizeof c->id, world_client(w, value + 1)->id);
@@ -124,7 +125,8 @@ static bool do_hold(struct group_world *w, const struct words *v)
 
 static bool do_commit(struct group_world *w, const struct words *v)
 {
-    fprintf(w->story, "%6lld  what was written is committed%s\n", (long long)w->now_ms - 1000, v->count > 1 ? ", in part" : "");
+    fprintf(w->story, "%6lld  what was written is committed%s\n", (long long)w->now_ms - 1000,
+            v->count > 1 ? ", in part" : "");
     world_commit(w, number(v, 1));
     w->hold = v->count > 1; /* all: and from now on as usual */
     return true;
@@ -148,7 +150,8 @@ static bool do_evict(struct group_world *w, const struct words *v)
 {
     (void)v;
     group_core_evict(w->core, w->now_ms + 1, 100);
-    fprintf(w->story, "%6lld  %u groups stay in memory\n", (long long)w->now_ms - 1000, HASH_COUNT(w->core->groups));
+    fprintf(w->story, "%6lld  %u groups stay in memory\n", (long long)w->now_ms - 1000,
+            HASH_COUNT(w->core->groups));
     return true;
 }
 
@@ -188,7 +191,8 @@ static bool do_remove(struct group_world *w, const struct words *v)
 
 static bool do_offset(struct group_world *w, const struct words *v)
 {
-    fprintf(w->story, "%6lld  stored: %s %s-%s = %lld\n", (long long)w->now_ms - 1000, word(v, 1), word(v, 2), word(v, 3),
+    fprintf(w->story, "%6lld  stored: %s %s-%s = %lld\n", (long long)w->now_ms - 1000, word(v, 1),
+            word(v, 2), word(v, 3),
             (long long)world_offset(w, word(v, 1), word(v, 2), (int32_t)number(v, 3)));
     return true;
 }
@@ -227,8 +231,9 @@ static bool list_one(void *arg, const struct group_listed *g)
 {
     struct group_world *w = arg;
 
-    fprintf(w->story, "%6lld  listed: %.*s type %.*s, %.*s, protocol type '%.*s'\n", (long long)w->now_ms - 1000,
-            STR_ARG(g->group), STR_ARG(g->type), STR_ARG(g->state), STR_ARG(g->protocol_type));
+    fprintf(w->story, "%6lld  listed: %.*s type %.*s, %.*s, protocol type '%.*s'\n",
+            (long long)w->now_ms - 1000, STR_ARG(g->group), STR_ARG(g->type), STR_ARG(g->state),
+            STR_ARG(g->protocol_type));
     return true;
 }
 
@@ -243,11 +248,15 @@ static const struct {
     const char *name;
     bool (*run)(struct group_world *w, const struct words *v);
 } commands[] = {
-    {"set", do_set},           {"wait", do_wait},     {"hold", do_hold},     {"commit", do_commit},
-    {"crash", do_crash},       {"load", do_load},     {"evict", do_evict},   {"describe", do_describe},
-    {"delete", do_delete},     {"expire", do_expire}, {"remove", do_remove}, {"offset-delete", do_offset_delete},
-    {"offset", do_offset},     {"list", do_list},     {"topic", do_topic},   {"topic-gone", do_topic_gone},
-    {"resolve", do_resolve},   {"real-assignments", do_real_assignments},
+    {"set", do_set},         {"wait", do_wait},
+    {"hold", do_hold},       {"commit", do_commit},
+    {"crash", do_crash},     {"load", do_load},
+    {"evict", do_evict},     {"describe", do_describe},
+    {"delete", do_delete},   {"expire", do_expire},
+    {"remove", do_remove},   {"offset-delete", do_offset_delete},
+    {"offset", do_offset},   {"list", do_list},
+    {"topic", do_topic},     {"topic-gone", do_topic_gone},
+    {"resolve", do_resolve}, {"real-assignments", do_real_assignments},
 };
 
 static bool run_client(struct group_world *w, struct words *v)
@@ -343,7 +352,8 @@ static bool run_command(struct group_world *w, char *text)
     struct words v = {0};
     bool good = true, found = false;
 
-    for (char *t = strtok_r(text, " \t", &rest); t && v.count < WORDS_MAX; t = strtok_r(NULL, " \t", &rest))
+    for (char *t = strtok_r(text, " \t", &rest); t && v.count < WORDS_MAX;
+         t = strtok_r(NULL, " \t", &rest))
         v.word[v.count++] = t;
     for (size_t i = 0; v.count && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(commands[i].name, v.word[0]) == 0) {

@@ -146,7 +146,8 @@ static void check_topic_hash(struct hash_case *c, char *line)
     image_world_add_topic(&c->world, name, id);
     for (char *part = strtok_r(racks, "|", &more); part; part = strtok_r(NULL, "|", &more))
         add_partition(c, id, part);
-    assert_int_equal((int64_t)metadata_hash_topic(c->world.image, metadata_image_topic_by_id(c->world.image, id)),
+    assert_int_equal((int64_t)metadata_hash_topic(c->world.image,
+                                                  metadata_image_topic_by_id(c->world.image, id)),
                      strtoll(hash, NULL, 10));
     c->names[c->count++] = metadata_image_topic_by_id(c->world.image, id)->name;
 }
@@ -162,7 +163,8 @@ static void check_group_hash(struct hash_case *c, const char *line)
 
     qsort(c->names, c->count, sizeof *c->names, by_name);
     for (size_t i = 0; i < c->count; i++)
-        hashes[i] = metadata_hash_topic(c->world.image, metadata_image_topic(c->world.image, c->names[i]));
+        hashes[i] =
+            metadata_hash_topic(c->world.image, metadata_image_topic(c->world.image, c->names[i]));
     assert_int_equal((int64_t)metadata_hash_group(hashes, c->count), strtoll(line + 11, NULL, 10));
     c->count = 0;
 }
@@ -229,7 +231,8 @@ static void check_regex(const struct image_world *w, char *line)
         fail_msg("%s is %s", fields[1], refused ? "accepted" : message);
     if (refused) {
         assert_true(message[0] != '\0');
-        assert_int_equal(group_regex_match(w->image, pattern, &a, &found), KERR_INVALID_REGULAR_EXPRESSION);
+        assert_int_equal(group_regex_match(w->image, pattern, &a, &found),
+                         KERR_INVALID_REGULAR_EXPRESSION);
     } else {
         assert_int_equal(group_regex_match(w->image, pattern, &a, &found), KERR_NONE);
         if (found.count != count - 3)

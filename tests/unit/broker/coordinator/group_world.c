@@ -13,7 +13,8 @@ enum { FX_BYTES = 64 << 20, CALLER_BYTES = 16 << 20, RECORD_BYTES = 4 << 20 };
 
 _Noreturn void world_fail(const struct group_world *w, const char *what)
 {
-    fprintf(stderr, "at %lld ms, seed %llu: %s\n", (long long)w->now_ms, (unsigned long long)w->first_seed, what);
+    fprintf(stderr, "at %lld ms, seed %llu: %s\n", (long long)w->now_ms,
+            (unsigned long long)w->first_seed, what);
     if (w->core)
         world_print((struct group_world *)(uintptr_t)w, stderr);
     abort();
@@ -35,7 +36,8 @@ uint32_t world_random(struct group_world *w, uint32_t below)
 
 static void fill(struct random *r, void *out, size_t size)
 {
-    struct group_world *w = (struct group_world *)((char *)r - offsetof(struct group_world, random));
+    struct group_world *w =
+        (struct group_world *)((char *)r - offsetof(struct group_world, random));
 
     for (size_t i = 0; i < size; i++)
         ((uint8_t *)out)[i] = (uint8_t)next_random(&w->seed);
@@ -132,11 +134,13 @@ void world_free(struct group_world *w)
     group_core_free(w->core);
     arena_free(&w->fx.arena);
     image_world_free(&w->images);
-    HASH_ITER(hh, w->store, kv, next) {
+    HASH_ITER(hh, w->store, kv, next)
+    {
         HASH_DEL(w->store, kv);
         free(kv);
     }
-    HASH_ITER(hh, w->states, s, next_state) {
+    HASH_ITER(hh, w->states, s, next_state)
+    {
         HASH_DEL(w->states, s);
         free(s);
     }
@@ -286,7 +290,8 @@ struct group_core *world_reload(struct group_world *w, const char *group)
         if (strcmp(kv->group, group) == 0)
             apply(&all, copy_kv(kv));
     has_offsets = load_group(w, core, all, group);
-    HASH_ITER(hh, all, kv, next) {
+    HASH_ITER(hh, all, kv, next)
+    {
         HASH_DEL(all, kv);
         free(kv);
     }
@@ -309,7 +314,8 @@ int64_t world_offset(struct group_world *w, const char *group, const char *topic
             continue;
         arena_init(&a, RECORD_BYTES);
         if (decode(kv, &r, &a) == KERR_NONE && r.type == GROUP_RECORD_OFFSET_COMMIT &&
-            r.key.offset_commit.partition == partition && str_equal(r.key.offset_commit.topic, str_from(topic)))
+            r.key.offset_commit.partition == partition &&
+            str_equal(r.key.offset_commit.topic, str_from(topic)))
             offset = r.value.offset_commit.offset;
         arena_free(&a);
         if (offset >= 0)
@@ -326,7 +332,8 @@ const char *world_name_of(struct str id)
     static unsigned turn;
     char *out = text[turn++ % 4];
 
-    /* "a-1f3c…": the client's name is enough to tell members apart in a story, and a new id shows by the digits. */
+    /* "a-1f3c…": the client's name is enough to tell members apart in a story, and a new id shows
+     * by the digits. */
     snprintf(out, sizeof text[0], "%.*s", STR_ARG(id));
     if (id.size > 37 && id.size < WORLD_ID_BYTES && out[id.size - 37] == '-')
         out[id.size - 37 + 5] = '\0';
@@ -370,12 +377,14 @@ static void tell_metadata_record(struct group_world *w, const struct group_recor
         size_t used = strlen(members);
 
         snprintf(members + used, sizeof members - used, " %s%s%s=%.*s", world_name_of(m->member_id),
-                 m->group_instance_id.data ? "/" : "", m->group_instance_id.data ? text_of(m->group_instance_id) : "",
+                 m->group_instance_id.data ? "/" : "",
+                 m->group_instance_id.data ? text_of(m->group_instance_id) : "",
                  (int)m->assignment.size, (const char *)m->assignment.data);
     }
-    tell(w, "%s: writes generation %d type '%s' protocol %s leader %s members%s", text_of(r->key.group_metadata.group),
-         v->generation, text_of(v->protocol_type), text_of(v->protocol),
-         v->leader.data ? world_name_of(v->leader) : "-", members[0] ? members : " none");
+    tell(w, "%s: writes generation %d type '%s' protocol %s leader %s members%s",
+         text_of(r->key.group_metadata.group), v->generation, text_of(v->protocol_type),
+         text_of(v->protocol), v->leader.data ? world_name_of(v->leader) : "-",
+         members[0] ? members : " none");
 }
 
 static void tell_record(struct group_world *w, const struct group_record *r)
@@ -383,14 +392,15 @@ static void tell_record(struct group_world *w, const struct group_record *r)
     if (r->type == GROUP_RECORD_GROUP_METADATA)
         tell_metadata_record(w, r);
     else if (r->type == GROUP_RECORD_OFFSET_COMMIT && r->tombstone)
-        tell(w, "%s: writes a tombstone of %s-%d", text_of(r->key.offset_commit.group), text_of(r->key.offset_commit.topic),
-             r->key.offset_commit.partition);
+        tell(w, "%s: writes a tombstone of %s-%d", text_of(r->key.offset_commit.group),
+             text_of(r->key.offset_commit.topic), r->key.offset_commit.partition);
     else if (r->type == GROUP_RECORD_OFFSET_COMMIT)
-        tell(w, "%s: writes %s-%d = %lld", text_of(r->key.offset_commit.group), text_of(r->key.offset_commit.topic),
-             r->key.offset_commit.partition, (long long)r->value.offset_commit.offset);
+        tell(w, "%s: writes %s-%d = %lld", text_of(r->key.offset_commit.group),
+             text_of(r->key.offset_commit.topic), r->key.offset_commit.partition,
+             (long long)r->value.offset_commit.offset);
     else
-        tell(w, "%s: writes %s%s", text_of(group_record_group(r)), r->tombstone ? "a tombstone of " : "",
-             group_record_type_name((int)r->type));
+        tell(w, "%s: writes %s%s", text_of(group_record_group(r)),
+             r->tombstone ? "a tombstone of " : "", group_record_type_name((int)r->type));
 }
 
 static void state_text(const struct group_world *w, const struct group *g, char *out, size_t size)
@@ -409,11 +419,13 @@ static void state_text(const struct group_world *w, const struct group *g, char 
         snprintf(out, size, "%s", g->has_offsets ? "offsets only" : "nothing");
         return;
     }
-    used = (size_t)snprintf(out, size, "%s generation %d protocol %s members", text_of(classic_state_name(cg->state)),
-                            cg->generation, text_of(cg->protocol));
+    used = (size_t)snprintf(out, size, "%s generation %d protocol %s members",
+                            text_of(classic_state_name(cg->state)), cg->generation,
+                            text_of(cg->protocol));
     for (const struct classic_member *m = cg->members; m && used < size; m = m->hh.next)
-        used += (size_t)snprintf(out + used, size - used, " %s%s%s%s", world_name_of(m->id), m == cg->leader ? "*" : "",
-                                 m->joining ? "(joins)" : "", m->syncing ? "(syncs)" : "");
+        used += (size_t)snprintf(out + used, size - used, " %s%s%s%s", world_name_of(m->id),
+                                 m == cg->leader ? "*" : "", m->joining ? "(joins)" : "",
+                                 m->syncing ? "(syncs)" : "");
     if (used < size && !cg->members)
         used += (size_t)snprintf(out + used, size - used, " none");
     if (used < size && cg->pending)
@@ -476,7 +488,9 @@ static void append(struct group_world *w, const struct group_record *r)
     w->queue_end = kv;
     w->record_count++;
     tell_record(w, r);
-    if ((r->type == GROUP_RECORD_GROUP_METADATA || r->type == GROUP_RECORD_CONSUMER_GROUP_METADATA) && r->tombstone)
+    if ((r->type == GROUP_RECORD_GROUP_METADATA ||
+         r->type == GROUP_RECORD_CONSUMER_GROUP_METADATA) &&
+        r->tombstone)
         world_state_of(w, group_record_group(r))->generation = 0;
     if (w->on_record)
         w->on_record(w, r);
@@ -509,7 +523,8 @@ static void learn(struct world_client *c, struct world_call *call)
     if (call->caller.call == GROUP_JOIN)
         learn_join(c, call);
     if (call->caller.call == GROUP_SYNC && !call->caller.code)
-        snprintf(c->assignment, sizeof c->assignment, "%.*s", (int)call->caller.sync.assignment.size,
+        snprintf(c->assignment, sizeof c->assignment, "%.*s",
+                 (int)call->caller.sync.assignment.size,
                  (const char *)call->caller.sync.assignment.data);
     if (c->waiting == call)
         c->waiting = NULL;
@@ -526,16 +541,17 @@ static void tell_join(struct group_world *w, const struct world_call *call, cons
     for (size_t i = 0; i < a->member_count; i++) {
         size_t used = strlen(members);
 
-        snprintf(members + used, sizeof members - used, " %s", world_name_of(a->members[i].member_id));
+        snprintf(members + used, sizeof members - used, " %s",
+                 world_name_of(a->members[i].member_id));
     }
     if (call->caller.code)
-        tell(w, "%s: join %s%s%s", who, kerr_name(call->caller.code), a->member_id.size ? " as " : "",
-             world_name_of(a->member_id));
+        tell(w, "%s: join %s%s%s", who, kerr_name(call->caller.code),
+             a->member_id.size ? " as " : "", world_name_of(a->member_id));
     else
-        tell(w, "%s: join generation %d as %s, protocol %s of %s, leader %s%s%s%s", who, a->generation,
-             world_name_of(a->member_id), text_of(a->protocol), text_of(a->protocol_type),
-             world_name_of(a->leader), members[0] ? ", members" : "", members,
-             a->skip_assignment ? ", skip assignment" : "");
+        tell(w, "%s: join generation %d as %s, protocol %s of %s, leader %s%s%s%s", who,
+             a->generation, world_name_of(a->member_id), text_of(a->protocol),
+             text_of(a->protocol_type), world_name_of(a->leader), members[0] ? ", members" : "",
+             members, a->skip_assignment ? ", skip assignment" : "");
 }
 
 static void tell_leave(struct group_world *w, const struct world_call *call, const char *who)
@@ -547,25 +563,29 @@ static void tell_leave(struct group_world *w, const struct world_call *call, con
     for (size_t i = 0; i < a->member_count && !call->caller.code; i++)
         tell(w, "%s: leave of %s%s%s %s", who, world_name_of(a->members[i].member_id),
              a->members[i].instance_id.data ? "/" : "",
-             a->members[i].instance_id.data ? text_of(a->members[i].instance_id) : "", kerr_name(a->members[i].code));
+             a->members[i].instance_id.data ? text_of(a->members[i].instance_id) : "",
+             kerr_name(a->members[i].code));
 }
 
 static void tell_describe(struct group_world *w, const struct world_call *call)
 {
     const struct group_describe_answer *a = &call->caller.describe;
 
-    tell(w, "describe %s: %s state %s type '%s' protocol '%s'%s%s", call->group, kerr_name(call->caller.code),
-         text_of(a->state), text_of(a->protocol_type), text_of(a->protocol), a->message.data ? ": " : "",
+    tell(w, "describe %s: %s state %s type '%s' protocol '%s'%s%s", call->group,
+         kerr_name(call->caller.code), text_of(a->state), text_of(a->protocol_type),
+         text_of(a->protocol), a->message.data ? ": " : "",
          a->message.data ? text_of(a->message) : "");
     for (size_t i = 0; i < a->member_count; i++)
-        tell(w, "  %s%s%s of %s at %s, metadata %zu bytes, assignment '%.*s'", world_name_of(a->members[i].member_id),
-             a->members[i].instance_id.data ? "/" : "",
-             a->members[i].instance_id.data ? text_of(a->members[i].instance_id) : "", text_of(a->members[i].client_id),
-             text_of(a->members[i].client_host), a->members[i].metadata.size, (int)a->members[i].assignment.size,
+        tell(w, "  %s%s%s of %s at %s, metadata %zu bytes, assignment '%.*s'",
+             world_name_of(a->members[i].member_id), a->members[i].instance_id.data ? "/" : "",
+             a->members[i].instance_id.data ? text_of(a->members[i].instance_id) : "",
+             text_of(a->members[i].client_id), text_of(a->members[i].client_host),
+             a->members[i].metadata.size, (int)a->members[i].assignment.size,
              (const char *)a->members[i].assignment.data);
 }
 
-static void tell_consumer_heartbeat(struct group_world *w, const struct world_call *call, const char *who)
+static void tell_consumer_heartbeat(struct group_world *w, const struct world_call *call,
+                                    const char *who)
 {
     const struct group_consumer_heartbeat_answer *a = &call->caller.consumer_heartbeat;
     char assigned[1024] = "";
@@ -576,11 +596,14 @@ static void tell_consumer_heartbeat(struct group_world *w, const struct world_ca
         return;
     }
     for (size_t t = 0; a->assignment && t < a->assignment->topic_count; t++)
-        for (size_t p = 0; p < a->assignment->topics[t].partition_count && used < sizeof assigned; p++)
+        for (size_t p = 0; p < a->assignment->topics[t].partition_count && used < sizeof assigned;
+             p++)
             used += (size_t)snprintf(assigned + used, sizeof assigned - used, " %.*s-%d",
-                                     STR_ARG(a->assignment->topics[t].topic), a->assignment->topics[t].partitions[p]);
-    tell(w, "%s: %s as %s epoch %d%s%s", who, call->what, world_name_of(a->member_id), a->member_epoch,
-         a->assignment ? ", assigned" : "", a->assignment && !used ? " nothing" : assigned);
+                                     STR_ARG(a->assignment->topics[t].topic),
+                                     a->assignment->topics[t].partitions[p]);
+    tell(w, "%s: %s as %s epoch %d%s%s", who, call->what, world_name_of(a->member_id),
+         a->member_epoch, a->assignment ? ", assigned" : "",
+         a->assignment && !used ? " nothing" : assigned);
 }
 
 static void tell_answer(struct group_world *w, const struct world_call *call)
@@ -599,7 +622,8 @@ static void tell_answer(struct group_world *w, const struct world_call *call)
         tell(w, "%s: sync '%.*s', protocol %s of %s", who, (int)call->caller.sync.assignment.size,
              (const char *)call->caller.sync.assignment.data, text_of(call->caller.sync.protocol),
              text_of(call->caller.sync.protocol_type));
-    else if ((call->caller.call == GROUP_COMMIT || call->caller.call == GROUP_OFFSET_DELETE) && !call->caller.code)
+    else if ((call->caller.call == GROUP_COMMIT || call->caller.call == GROUP_OFFSET_DELETE) &&
+             !call->caller.code)
         tell(w, "%s: %s %s", who, call->what, kerr_name(call->partitions[0].code));
     else
         tell(w, "%s: %s %s", who, call->what, kerr_name(call->caller.code));
@@ -626,7 +650,8 @@ static void deliver_committed(struct group_world *w)
     while (*at) {
         struct world_call *call = *at;
 
-        if (!call->answered || call->caller.after_write > w->committed || (!call->client && call->delivered)) {
+        if (!call->answered || call->caller.after_write > w->committed ||
+            (!call->client && call->delivered)) {
             at = &call->next;
             continue;
         }
@@ -654,7 +679,8 @@ static void drop_seen(struct group_world *w)
 
 void world_commit(struct group_world *w, int64_t writes)
 {
-    int64_t to = writes && w->committed + writes < w->appended ? w->committed + writes : w->appended;
+    int64_t to =
+        writes && w->committed + writes < w->appended ? w->committed + writes : w->appended;
 
     while (w->queue && w->queue->write_id <= to) {
         struct world_kv *kv = w->queue;
@@ -795,13 +821,18 @@ struct world_client *world_client(struct group_world *w, const char *name)
     *at = calloc(1, sizeof **at);
     if (!*at)
         abort();
-    **at = (struct world_client){.session_ms = 10000, .rebalance_ms = 30000, .generation = -1,
-                                 .group = "g", .type = "consumer", .protocols = "range:t"};
-    snprintf((*at)->name, sizeof (*at)->name, "%s", name);
+    **at = (struct world_client){.session_ms = 10000,
+                                 .rebalance_ms = 30000,
+                                 .generation = -1,
+                                 .group = "g",
+                                 .type = "consumer",
+                                 .protocols = "range:t"};
+    snprintf((*at)->name, sizeof(*at)->name, "%s", name);
     return *at;
 }
 
-struct world_call *world_call(struct group_world *w, const char *group, enum group_call kind, const char *what)
+struct world_call *world_call(struct group_world *w, const char *group, enum group_call kind,
+                              const char *what)
 {
     struct world_call *call = calloc(1, sizeof *call);
     struct world_call **at;
@@ -814,15 +845,19 @@ struct world_call *world_call(struct group_world *w, const char *group, enum gro
     call->what = what;
     call->asked_ms = w->now_ms;
     arena_init(&call->arena, w->arena_bytes);
-    call->caller = (struct group_caller){.call = kind, .arena = &call->arena, .client_id = STR("operator"),
-                                         .client_host = STR("/127.0.0.1"), .after_write = -1};
+    call->caller = (struct group_caller){.call = kind,
+                                         .arena = &call->arena,
+                                         .client_id = STR("operator"),
+                                         .client_host = STR("/127.0.0.1"),
+                                         .after_write = -1};
     for (at = &w->calls; *at; at = &(*at)->next)
         ;
     *at = call;
     return call;
 }
 
-static struct world_call *client_call(struct group_world *w, struct world_client *c, enum group_call kind, const char *what)
+static struct world_call *client_call(struct group_world *w, struct world_client *c,
+                                      enum group_call kind, const char *what)
 {
     struct world_call *call = world_call(w, c->group, kind, what);
 
@@ -864,7 +899,8 @@ static struct bytes subscription(struct arena *a, const char *topics)
     return (struct bytes){data, (size_t)(at - data)};
 }
 
-static size_t protocols_of(const struct world_client *c, struct arena *a, struct group_protocol *out, size_t max)
+static size_t protocols_of(const struct world_client *c, struct arena *a,
+                           struct group_protocol *out, size_t max)
 {
     char *copy = arena_strdup(a, str_from(c->protocols)), *rest = NULL;
     size_t count = 0;
@@ -876,8 +912,9 @@ static size_t protocols_of(const struct world_client *c, struct arena *a, struct
         if (colon)
             *colon = '\0';
         out[count++] = (struct group_protocol){
-            str_from(p), strcmp(c->type, "consumer") == 0 && !c->raw ? subscription(a, text)
-                                                          : (struct bytes){(const uint8_t *)text, strlen(text)}};
+            str_from(p), strcmp(c->type, "consumer") == 0 && !c->raw
+                             ? subscription(a, text)
+                             : (struct bytes){(const uint8_t *)text, strlen(text)}};
     }
     return count;
 }
@@ -901,8 +938,8 @@ struct world_call *world_join(struct group_world *w, struct world_client *c)
 
     arena_init(&a, 1 << 20);
     r.protocol_count = protocols_of(c, &a, protocols, 16);
-    tell(w, "%s joins%s%s%s%s", c->name, c->id[0] ? " as " : "", world_name_of(r.member_id), c->instance[0] ? "/" : "",
-         c->instance);
+    tell(w, "%s joins%s%s%s%s", c->name, c->id[0] ? " as " : "", world_name_of(r.member_id),
+         c->instance[0] ? "/" : "", c->instance);
     enter(w);
     group_core_join(w->core, &call->caller, &r, w->now_ms, &w->fx);
     arena_free(&a);
@@ -933,9 +970,12 @@ struct world_call *world_sync(struct group_world *w, struct world_client *c)
         if (c->assignor[0])
             snprintf(texts[i], sizeof texts[i], "%s", c->assignor);
         else
-            snprintf(texts[i], sizeof texts[i], "%d:%s", c->generation, world_name_of(str_from(c->members[i])));
-        given = w->assign ? w->assign(w, c, i, &given_arena) : (struct bytes){(const uint8_t *)texts[i], strlen(texts[i])};
-        assignments[r.assignment_count++] = (struct group_sync_assignment){str_from(c->members[i]), given};
+            snprintf(texts[i], sizeof texts[i], "%d:%s", c->generation,
+                     world_name_of(str_from(c->members[i])));
+        given = w->assign ? w->assign(w, c, i, &given_arena)
+                          : (struct bytes){(const uint8_t *)texts[i], strlen(texts[i])};
+        assignments[r.assignment_count++] =
+            (struct group_sync_assignment){str_from(c->members[i]), given};
     }
     tell(w, "%s syncs generation %d", c->name, c->generation);
     enter(w);
@@ -951,19 +991,22 @@ struct world_call *world_heartbeat(struct group_world *w, struct world_client *c
 
     enter(w);
     group_core_heartbeat(w->core, &call->caller,
-                         &(struct group_heartbeat){str_from(c->group), str_from(c->id), instance_of(c), c->generation},
+                         &(struct group_heartbeat){str_from(c->group), str_from(c->id),
+                                                   instance_of(c), c->generation},
                          w->now_ms, &w->fx);
     world_done(w);
     return call;
 }
 
-static void leave(struct group_world *w, struct world_call *call, const char *id, struct str instance)
+static void leave(struct group_world *w, struct world_call *call, const char *id,
+                  struct str instance)
 {
     struct group_leave_member member = {.member_id = str_from(id), .instance_id = instance};
 
     enter(w);
     group_core_leave(w->core, &call->caller,
-                     &(struct group_leave){.group = str_from(call->group), .members = &member, .member_count = 1},
+                     &(struct group_leave){
+                         .group = str_from(call->group), .members = &member, .member_count = 1},
                      w->now_ms, &w->fx);
     world_done(w);
 }
@@ -977,7 +1020,8 @@ struct world_call *world_leave(struct group_world *w, struct world_client *c)
     return call;
 }
 
-struct world_call *world_remove(struct group_world *w, const char *group, const char *id, const char *instance)
+struct world_call *world_remove(struct group_world *w, const char *group, const char *id,
+                                const char *instance)
 {
     struct world_call *call = world_call(w, group, GROUP_LEAVE, "leave");
 
@@ -985,13 +1029,17 @@ struct world_call *world_remove(struct group_world *w, const char *group, const 
     return call;
 }
 
-struct world_call *world_commit_offset(struct group_world *w, struct world_client *c, const char *topic, int32_t partition,
-                                       int64_t offset, const char *metadata)
+struct world_call *world_commit_offset(struct group_world *w, struct world_client *c,
+                                       const char *topic, int32_t partition, int64_t offset,
+                                       const char *metadata)
 {
     struct world_call *call = client_call(w, c, GROUP_COMMIT, "commit");
 
-    call->partitions[0] = (struct group_commit_partition){.topic = str_from(topic), .partition = partition,
-                                                          .offset = offset, .leader_epoch = -1, .metadata = str_from(metadata)};
+    call->partitions[0] = (struct group_commit_partition){.topic = str_from(topic),
+                                                          .partition = partition,
+                                                          .offset = offset,
+                                                          .leader_epoch = -1,
+                                                          .metadata = str_from(metadata)};
     call->partition_count = 1;
     enter(w);
     group_core_commit(w->core, &call->caller,
@@ -1025,7 +1073,8 @@ struct world_call *world_describe(struct group_world *w, const char *group)
 }
 
 /* The offsets that the store holds of a group; the names point into the store. */
-static size_t stored_offsets(struct group_world *w, const char *group, struct arena *a, struct group_stored_offset *out, size_t max)
+static size_t stored_offsets(struct group_world *w, const char *group, struct arena *a,
+                             struct group_stored_offset *out, size_t max)
 {
     size_t count = 0;
 
@@ -1066,7 +1115,8 @@ struct world_call *world_delete(struct group_world *w, const char *group)
     return call;
 }
 
-struct world_call *world_offset_delete(struct group_world *w, const char *group, const char *topic, int32_t partition)
+struct world_call *world_offset_delete(struct group_world *w, const char *group, const char *topic,
+                                       int32_t partition)
 {
     struct world_call *call = world_call(w, group, GROUP_OFFSET_DELETE, "offset delete");
     struct group_offset_name name = {.topic = str_from(topic), .partition = partition};
@@ -1089,7 +1139,8 @@ void world_expire(struct group_world *w, const char *group)
     arena_init(&a, RECORD_BYTES);
     count = stored_offsets(w, group, &a, offsets, OFFSETS_MAX);
     enter(w);
-    group_core_expire(w->core, str_from(group), offsets, count, w->now_ms + w->wall_offset_ms, &w->fx);
+    group_core_expire(w->core, str_from(group), offsets, count, w->now_ms + w->wall_offset_ms,
+                      &w->fx);
     arena_free(&a);
     world_done(w);
 }

@@ -16,11 +16,15 @@ static void check_heap(const struct group_world *w)
     size_t in_heap = 0;
 
     for (const struct group *g = c->groups; g; g = g->hh.next) {
-        must(w, (g->heap_index == GROUP_NOT_IN_HEAP) == (g->deadline_ms == INT64_MAX), "a deadline without a place");
+        must(w, (g->heap_index == GROUP_NOT_IN_HEAP) == (g->deadline_ms == INT64_MAX),
+             "a deadline without a place");
         if (g->heap_index == GROUP_NOT_IN_HEAP)
             continue;
-        must(w, g->heap_index < c->heap_count && c->heap[g->heap_index] == g, "a group is not where it says");
-        must(w, g->heap_index == 0 || c->heap[(g->heap_index - 1) / 2]->deadline_ms <= g->deadline_ms, "heap order");
+        must(w, g->heap_index < c->heap_count && c->heap[g->heap_index] == g,
+             "a group is not where it says");
+        must(w,
+             g->heap_index == 0 || c->heap[(g->heap_index - 1) / 2]->deadline_ms <= g->deadline_ms,
+             "heap order");
         in_heap++;
     }
     must(w, in_heap == c->heap_count, "somebody else is in the heap");
@@ -42,16 +46,20 @@ static void check_support(const struct group_world *w, const struct classic_grou
     }
 }
 
-static void check_member(const struct group_world *w, const struct group *g, const struct classic_member *m)
+static void check_member(const struct group_world *w, const struct group *g,
+                         const struct classic_member *m)
 {
     const struct classic_group *cg = g->classic;
 
     must(w, classic_group_member(cg, m->id) == m, "a member is not found by its id");
     if (m->instance_id.data)
-        must(w, classic_group_static_member(cg, m->instance_id) == m, "a static member is not found by its instance");
+        must(w, classic_group_static_member(cg, m->instance_id) == m,
+             "a static member is not found by its instance");
     must(w, !classic_group_find_pending(cg, m->id), "a member's id is pending");
-    must(w, !m->joining || cg->state == CLASSIC_PREPARING_REBALANCE, "a member joins and nobody prepares");
-    must(w, !m->syncing || cg->state == CLASSIC_COMPLETING_REBALANCE, "a member waits for an assignment that nobody makes");
+    must(w, !m->joining || cg->state == CLASSIC_PREPARING_REBALANCE,
+         "a member joins and nobody prepares");
+    must(w, !m->syncing || cg->state == CLASSIC_COMPLETING_REBALANCE,
+         "a member waits for an assignment that nobody makes");
     must(w, !(m->syncing && m->pending_sync), "a member has synced and has not");
     must(w, m->deadline_ms != INT64_MAX || m->joining || m->syncing, "a member without a session");
     must(w, m->deadline_ms >= g->deadline_ms, "a session ends unnoticed");
@@ -79,10 +87,14 @@ static size_t check_classic(const struct group_world *w, const struct group *g)
     must(w, statics == HASH_CNT(by_instance, cg->statics), "static members");
     must(w, leader == (cg->members != NULL), "no leader, or a stranger leads");
     must(w, !(cg->state == CLASSIC_EMPTY && cg->members), "an empty group has members");
-    must(w, cg->members || cg->state == CLASSIC_EMPTY || cg->state == CLASSIC_PREPARING_REBALANCE, "nobody is in a group with members");
-    must(w, (cg->state == CLASSIC_PREPARING_REBALANCE) == (cg->join_deadline_ms != INT64_MAX), "a rebalance without an end");
-    must(w, (pending_sync != 0) == (cg->sync_deadline_ms != INT64_MAX), "somebody is awaited for ever, or nobody is awaited");
-    must(w, cg->join_deadline_ms >= g->deadline_ms && cg->sync_deadline_ms >= g->deadline_ms, "time that is up unnoticed");
+    must(w, cg->members || cg->state == CLASSIC_EMPTY || cg->state == CLASSIC_PREPARING_REBALANCE,
+         "nobody is in a group with members");
+    must(w, (cg->state == CLASSIC_PREPARING_REBALANCE) == (cg->join_deadline_ms != INT64_MAX),
+         "a rebalance without an end");
+    must(w, (pending_sync != 0) == (cg->sync_deadline_ms != INT64_MAX),
+         "somebody is awaited for ever, or nobody is awaited");
+    must(w, cg->join_deadline_ms >= g->deadline_ms && cg->sync_deadline_ms >= g->deadline_ms,
+         "time that is up unnoticed");
     must(w, joining + syncing == 0 || joining == 0 || syncing == 0, "two phases at once");
     if (cg->state == CLASSIC_COMPLETING_REBALANCE || cg->state == CLASSIC_STABLE)
         must(w, cg->protocol.data && cg->generation > 0, "a generation without a protocol");
@@ -124,26 +136,35 @@ static bool same_bytes(struct bytes a, struct bytes b)
     return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
 }
 
-static void same_members(const struct group_world *w, const struct classic_group *live, const struct classic_group *loaded)
+static void same_members(const struct group_world *w, const struct classic_group *live,
+                         const struct classic_group *loaded)
 {
     must(w, HASH_COUNT(live->members) == HASH_COUNT(loaded->members), "reload: other members");
     for (const struct classic_member *m = live->members; m; m = m->hh.next) {
         const struct classic_member *l = classic_group_member(loaded, m->id);
 
         must(w, l, "reload: a member is missing");
-        must(w, str_equal(m->instance_id, l->instance_id) && str_equal(m->client_id, l->client_id) &&
-                    str_equal(m->client_host, l->client_host),
+        must(w,
+             str_equal(m->instance_id, l->instance_id) && str_equal(m->client_id, l->client_id) &&
+                 str_equal(m->client_host, l->client_host),
              "reload: a member is somebody else");
-        must(w, m->session_timeout_ms == l->session_timeout_ms && m->rebalance_timeout_ms == l->rebalance_timeout_ms,
+        must(w,
+             m->session_timeout_ms == l->session_timeout_ms &&
+                 m->rebalance_timeout_ms == l->rebalance_timeout_ms,
              "reload: a member has other timeouts");
-        must(w, same_bytes(m->assignment, l->assignment), "reload: a member has another assignment");
-        must(w, same_bytes(classic_member_metadata(m, live->protocol), classic_member_metadata(l, live->protocol)),
+        must(w, same_bytes(m->assignment, l->assignment),
+             "reload: a member has another assignment");
+        must(w,
+             same_bytes(classic_member_metadata(m, live->protocol),
+                        classic_member_metadata(l, live->protocol)),
              "reload: a member subscribes something else");
     }
-    must(w, !live->members || str_equal(live->leader->id, loaded->leader->id), "reload: another leads");
+    must(w, !live->members || str_equal(live->leader->id, loaded->leader->id),
+         "reload: another leads");
 }
 
-static void same_group(const struct group_world *w, const struct classic_group *live, const struct classic_group *loaded)
+static void same_group(const struct group_world *w, const struct classic_group *live,
+                       const struct classic_group *loaded)
 {
     /* While members join or sync the log has the generation before, if it has any. */
     must(w, loaded->generation <= live->generation, "reload: a later generation");
@@ -170,7 +191,10 @@ void world_check_reload(struct group_world *w, const char *group)
     core = world_reload(w, group);
     loaded = group_find(core, str_from(group));
     /* A group that had only offsets is not written before it has its first members. */
-    must(w, loaded->type == live->type || (live->type == GROUP_CLASSIC && (live->classic->state != CLASSIC_STABLE || !live->classic->generation)),
+    must(w,
+         loaded->type == live->type ||
+             (live->type == GROUP_CLASSIC &&
+              (live->classic->state != CLASSIC_STABLE || !live->classic->generation)),
          "reload: another type of group");
     must(w, !loaded->has_offsets || live->has_offsets, "reload: offsets that nobody knows of");
     if (loaded->type == GROUP_CLASSIC && live->type == GROUP_CLASSIC)

@@ -47,7 +47,8 @@ void image_world_add_topic(struct image_world *w, const char *name, struct uuid 
     apply(w, &r);
 }
 
-void image_world_add_partition(struct image_world *w, struct uuid topic, const int32_t *replicas, size_t count)
+void image_world_add_partition(struct image_world *w, struct uuid topic, const int32_t *replicas,
+                               size_t count)
 {
     struct metadata_record r;
     int32_t ids[8];
@@ -57,7 +58,8 @@ void image_world_add_partition(struct image_world *w, struct uuid topic, const i
     memcpy(ids, replicas, count * sizeof *ids);
     metadata_record_init(&r, PARTITION_RECORD_KEY, 1);
     r.partition.topic_id = topic;
-    r.partition.partition_id = (int32_t)metadata_image_topic_by_id(w->image, topic)->partition_count;
+    r.partition.partition_id =
+        (int32_t)metadata_image_topic_by_id(w->image, topic)->partition_count;
     r.partition.replicas = ids;
     r.partition.replicas_count = count;
     r.partition.isr = ids;

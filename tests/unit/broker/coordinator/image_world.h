@@ -17,7 +17,8 @@ void image_world_add_broker(struct image_world *w, int32_t id, const char *rack 
 /* A topic without partitions. */
 void image_world_add_topic(struct image_world *w, const char *name, struct uuid id);
 /* One more partition. */
-void image_world_add_partition(struct image_world *w, struct uuid topic, const int32_t *replicas, size_t count);
+void image_world_add_partition(struct image_world *w, struct uuid topic, const int32_t *replicas,
+                               size_t count);
 /* With that many partitions on broker 1; its id is made of the name and the offset. */
 struct uuid image_world_topic(struct image_world *w, const char *name, int32_t partitions);
 void image_world_grow(struct image_world *w, const char *name, int32_t partitions);
