@@ -71,7 +71,7 @@ static struct status take_piece(struct raft_node *n)
     else
         snapshot_part_abort(f->part);
     f->part = NULL;
-    return status_failed(st) ? st : snapshot_reader_open(n->files, n->directory, f->id, &f->reader);
+    return status_failed(st) ? st : snapshot_reader_open(n->files, n->directory, f->id, &f->opened);
 }
 
 static void run_piece(struct job *j)
@@ -89,6 +89,8 @@ static void piece_done(struct task *t)
 
     free(f->piece.data);
     f->piece = (struct bytes_mut){NULL, 0};
+    f->reader = f->opened;
+    f->opened = NULL;
     if (status_failed(f->result)) {
         logger_event(n->logger, LOGGER_ERROR, "snapshot_not_fetched",
                      "leader=%d at=\"%s\" errno=%d", f->leader_id,

@@ -79,6 +79,7 @@ struct snapshot_fetch {
     struct bytes_mut piece;     /* owned */
     bool dropped;
     struct status result;
+    struct snapshot_reader *opened; /* owned; what the job found whole, the pool's while it runs */
     struct snapshot_reader *reader; /* owned; all of it is there */
 };
 
