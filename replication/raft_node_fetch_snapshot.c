@@ -279,12 +279,10 @@ static struct status install(struct raft_node *n, struct snapshot_reader *reader
     n->loading = reader;
     n->loading_begun = false;
     n->next_offset = id.end_offset;
-    raft_node_add_voters(n, id.end_offset - 1, head->kraft_version, copy);
-    if (!status_failed(st))
-        st = raft_node_find_snapshots(n);
-    if (!status_failed(st))
-        st = raft_node_drop_stale_snapshots(n);
-    return st;
+    raft_node_note_voters(n, id.end_offset - 1, head->kraft_version, copy);
+    /* There may be a newer one, that was fetched whole when its leader was gone (below). Of what is
+     * committed it says more, but the log does not reach it. */
+    return status_failed(st) ? st : raft_node_keep_only_snapshot(n, id);
 }
 
 void raft_node_install_snapshot(struct raft_node *n)
@@ -295,7 +293,8 @@ void raft_node_install_snapshot(struct raft_node *n)
     struct status st;
 
     f->reader = NULL;
-    /* it stays: nothing in it was not committed, and the next start begins with it */
+    /* It stays: nothing in it was not committed. The next start begins with it, if no other one is
+     * put in place before. */
     if (!wanted(n)) {
         snapshot_reader_close(reader);
         give_up(n);
@@ -314,4 +313,7 @@ void raft_node_install_snapshot(struct raft_node *n)
     ev.snapshot.latest = raft_node_latest_snapshot(n);
     ev.snapshot.fetched = true;
     raft_node_step(n, &ev);
+    /* Only now: told of voters the core may stand, and must not do so with a log that is gone. */
+    if (n->state == NODE_RUNNING)
+        raft_node_tell_voters(n);
 }

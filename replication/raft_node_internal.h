@@ -266,7 +266,10 @@ bool raft_node_forget_voters(struct raft_node *n, int64_t offset);
 const struct voters_at *raft_node_newest_voters(const struct raft_node *n);
 /* Whether we are in the set before the newest. */
 bool raft_node_was_voter(const struct raft_node *n);
-/* Takes over voters, also when it fails (no memory, unknown). */
+/* Takes over voters. The core is not told. */
+void raft_node_note_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
+                           struct voter_set *voters);
+/* The same, and tells the core of a node that runs. */
 void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
                           struct voter_set *voters);
 /* Checks batches that are in the log now, and reads the control records among them from
@@ -293,5 +296,8 @@ struct raft_snapshot_id raft_node_oldest_snapshot(const struct raft_node *n);
 struct status raft_node_find_snapshots(struct raft_node *n);
 /* Those that end before the log starts: a crash came between the two steps of letting go. */
 struct status raft_node_drop_stale_snapshots(struct raft_node *n);
+/* [blocks] All but the one that the log begins anew behind, those that the list does not name among
+ * them. */
+struct status raft_node_keep_only_snapshot(struct raft_node *n, struct raft_snapshot_id id);
 
 #endif

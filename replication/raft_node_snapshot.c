@@ -72,6 +72,21 @@ struct status raft_node_drop_stale_snapshots(struct raft_node *n)
     return st;
 }
 
+struct status raft_node_keep_only_snapshot(struct raft_node *n, struct raft_snapshot_id id)
+{
+    struct status st = raft_node_find_snapshots(n);
+
+    for (size_t i = 0; i < n->snapshot_count && !status_failed(st); i++)
+        if (n->snapshots[i].id.end_offset != id.end_offset || n->snapshots[i].id.epoch != id.epoch)
+            st = snapshot_remove(n->files, n->directory, n->snapshots[i].id);
+    n->snapshot_count = 0;
+    if (!status_failed(st))
+        st = stat_snapshot(n, id, &n->snapshots[0]);
+    if (!status_failed(st))
+        n->snapshot_count = 1;
+    return st;
+}
+
 /* ---- formatting ---- */
 
 static struct status check_empty(const struct raft_format_args *args)

@@ -26,8 +26,8 @@ bool raft_node_was_voter(const struct raft_node *n)
                  uuid_equal(v->key.directory_id, n->self.directory_id));
 }
 
-void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
-                          struct voter_set *voters)
+void raft_node_note_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
+                           struct voter_set *voters)
 {
     if (n->voter_history_count == VOTER_HISTORY_MAX) {
         voter_set_free(n->voter_history[0].voters);
@@ -36,6 +36,12 @@ void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_ver
         n->voter_history_count--;
     }
     n->voter_history[n->voter_history_count++] = (struct voters_at){offset, kraft_version, voters};
+}
+
+void raft_node_add_voters(struct raft_node *n, int64_t offset, int16_t kraft_version,
+                          struct voter_set *voters)
+{
+    raft_node_note_voters(n, offset, kraft_version, voters);
     if (n->state == NODE_RUNNING)
         raft_node_tell_voters(n);
 }
