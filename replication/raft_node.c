@@ -170,6 +170,16 @@ static struct status open_snapshot(struct raft_node *n)
     return STATUS_OK;
 }
 
+/* A snapshot was fetched, and the log not yet restarted at it when the node died: it does not reach
+ * the snapshot's end, or did so under leaders before the one that wrote what the snapshot holds. */
+static bool must_begin_anew(const struct raft_node *n)
+{
+    int32_t epoch = log_latest_epoch(n->log);
+
+    return log_end_offset(n->log) < n->next_offset ||
+           (epoch >= 0 && epoch < raft_node_latest_snapshot(n).epoch);
+}
+
 static struct status open_log(struct raft_node *n, const struct raft_node_args *args,
                               struct log_recovery_report *report)
 {
@@ -193,8 +203,7 @@ static struct status open_log(struct raft_node *n, const struct raft_node_args *
     st = log_open(&log_args, &n->log, report);
     if (status_failed(st))
         return st;
-    /* A snapshot that was fetched and the log not yet restarted at it when the node died. */
-    if (log_end_offset(n->log) < n->next_offset)
+    if (must_begin_anew(n))
         st = log_truncate_fully(n->log, n->next_offset);
     return status_failed(st) ? st : raft_node_drop_stale_snapshots(n);
 }

@@ -270,6 +270,23 @@ static void who_stands_when_a_snapshot_is_in_place_has_the_log_behind_it(void **
     assert_null(strstr(s->told, "stale"));
 }
 
+static void log_of_leaders_before_a_fetched_snapshot_begins_anew_at_the_next_start(void **state)
+{
+    static const struct raft_snapshot_id id = {5, 3};
+    struct follower *f = *state;
+    struct single *s = f->single;
+
+    leave_a_log(f);
+    write_snapshot(f, s->directory, id, "state"); /* and the node died */
+    remember_leader(f, 200, 3);
+    single_start(s);
+    test_loop_run(&s->loop, 0);
+    assert_int_equal(raft_node_start_offset(s->node), 5);
+    assert_int_equal(raft_node_end_offset(s->node), 5);
+    assert_int_equal(raft_node_high_watermark(s->node), 5);
+    assert_string_equal(s->told, "leader(3,200) {5-3 state } ");
+}
+
 #define FOLLOWER_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -277,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FOLLOWER_TEST(snapshot_of_the_next_leader_counts_though_it_ends_before_that_of_the_last),
         FOLLOWER_TEST(who_stands_when_a_snapshot_is_in_place_has_the_log_behind_it),
+        FOLLOWER_TEST(log_of_leaders_before_a_fetched_snapshot_begins_anew_at_the_next_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
