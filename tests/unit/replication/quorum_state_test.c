@@ -68,8 +68,8 @@ static void what_is_missing_or_wrong_is_refused(void **state)
         "{\"leaderId\":-2,\"leaderEpoch\":1,\"votedId\":-1,\"data_version\":0}",
         "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":\"2\",\"data_version\":0}",
         "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":2,\"data_version\":1}",
-        "{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":2,\"votedDirectoryId\":\"short\",\"data_"
-        "version\":1}",
+        ("{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":2,\"votedDirectoryId\":\"short\","
+         "\"data_version\":1}"),
         "{\"leaderId\":1,\"leaderId\":2,\"leaderEpoch\":1,\"votedId\":2,\"data_version\":0}",
     };
     struct raft_election e = {.epoch = 42};
