@@ -369,7 +369,8 @@ static struct status step_start(struct log_compaction *c)
 /* ---- the map ---- */
 
 /* stops a scan */
-static const struct status enough = {KERR_KAFKA_STORAGE_ERROR, EAGAIN, "scan stopped by its reader"};
+static const struct status enough = {KERR_KAFKA_STORAGE_ERROR, EAGAIN,
+                                     "scan stopped by its reader"};
 
 static bool is_enough(struct status st)
 {

@@ -69,7 +69,8 @@ static struct status verify_batch(void *arg, struct bytes batch, int64_t positio
 
     (void)position;
     if (base_offset >= v->to || v->budget <= 0)
-        return status_errno(EAGAIN, "scan stopped by its reader"); /* stops the scan; never seen outside */
+        /* stops the scan; never seen outside */
+        return status_errno(EAGAIN, "scan stopped by its reader");
     v->budget -= (int64_t)batch.size;
     return base_offset < v->from ? STATUS_OK : record_batch_check(batch);
 }
