@@ -308,7 +308,6 @@ void raft_on_fetch_answer(struct raft_core *c, const struct raft_event *ev, int6
                           struct raft_effects *fx)
 {
     const struct raft_answer_head *head = &ev->fetch_answer.head;
-
     bool failed = head->failed || !raft_learn(c, head, now_ms) || head->error != KERR_NONE;
 
     if (!c->fetch_in_flight || ev->fetch_answer.fetch_id != c->fetch_id)
