@@ -1,8 +1,6 @@
 #include "broker/peer_transport.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
@@ -14,6 +12,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "broker/peer_names.h"
 #include "protocol/api.h"
 #include "protocol/base/check.h"
 #include "protocol/frame.h"
@@ -50,7 +49,9 @@ struct link {
     int fd; /* -1: not yet */
     struct event readable, writable, idle;
     bool events_set;
-    struct evdns_getaddrinfo_request *lookup;
+    struct peer_lookup lookup;
+    size_t tried;      /* of its addresses */
+    struct status why; /* what is told when none of them can be reached */
     struct call *call; /* of state BUSY; before: the one it was opened for */
     int32_t correlation_id;
     uint8_t *out; /* owned */
@@ -77,13 +78,14 @@ struct peer {
 struct peer_transport {
     struct transport base;
     struct peer_transport_args args;
-    struct evdns_base *dns; /* made when a name has to be looked up */
+    struct peer_names names;
     struct peer *peers;
     struct call *failing; /* told at the loop's next turn */
 };
 
 static void peer_pump(struct peer *p);
 static void link_close(struct link *l, struct status why);
+static void link_try_addresses(struct link *l);
 
 /* ---- calls ---- */
 
@@ -387,6 +389,23 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- connecting ---- */
 
+/* That address cannot be reached. Of a node with several, one refusal tells nothing: a node is said
+ * to refuse (its process is gone, for all who hear it) when all of its addresses do. */
+static void link_missed(struct link *l, struct status why)
+{
+    event_del(&l->idle);
+    if (l->events_set) {
+        event_del(&l->readable);
+        event_del(&l->writable);
+        l->events_set = false;
+    }
+    if (l->fd >= 0)
+        close(l->fd);
+    l->fd = -1;
+    if (l->why.code == KERR_NONE || l->why.sys_errno == ECONNREFUSED)
+        l->why = why;
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct link *l = arg;
@@ -400,7 +419,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     }
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &size) || failed) {
         errno = failed ? failed : errno;
-        link_close(l, status_network("connect to a peer"));
+        link_missed(l, status_network("connect to a peer"));
+        link_try_addresses(l);
         return;
     }
     event_del(&l->idle);
@@ -415,13 +435,15 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 static void on_idle(evutil_socket_t fd, short what, void *arg)
 {
     struct link *l = arg;
-    struct status why = status_error(KERR_NETWORK_EXCEPTION, "idle");
 
     (void)fd;
     (void)what;
-    if (l->state == LINK_CONNECTING)
-        why = (struct status){KERR_NETWORK_EXCEPTION, ETIMEDOUT, "connect to a peer"};
-    link_close(l, why);
+    if (l->state != LINK_CONNECTING) {
+        link_close(l, status_error(KERR_NETWORK_EXCEPTION, "idle"));
+        return;
+    }
+    link_missed(l, (struct status){KERR_NETWORK_EXCEPTION, ETIMEDOUT, "connect to a peer"});
+    link_try_addresses(l);
 }
 
 /* A peer that is cut off is found out while its answer is awaited; one that is only slow is not,
@@ -438,89 +460,50 @@ static void link_watch(const struct link *l)
     setsockopt(l->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof unheard_ms);
 }
 
-static void link_connect(struct link *l, const struct sockaddr *address, socklen_t size)
+static struct status link_connect(struct link *l, const struct peer_address *address)
 {
     struct event_base *events = l->peer->transport->args.events;
-    const struct timeval patience = {.tv_sec = PEER_CONNECT_US / 1000000};
+    const int64_t patience_us = l->tried < l->lookup.count ? PEER_NEXT_ADDRESS_US : PEER_CONNECT_US;
+    const struct timeval patience = {.tv_sec = patience_us / 1000000,
+                                     .tv_usec = patience_us % 1000000};
 
     l->state = LINK_CONNECTING;
-    l->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (l->fd < 0) {
-        link_close(l, status_network("socket for a peer"));
-        return;
-    }
+    l->fd = socket(address->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (l->fd < 0)
+        return status_network("socket for a peer");
     link_watch(l);
     event_assign(&l->readable, events, l->fd, EV_READ | EV_PERSIST, on_readable, l);
     event_assign(&l->writable, events, l->fd, EV_WRITE, on_writable, l);
     l->events_set = true;
-    if (connect(l->fd, address, size) && errno != EINPROGRESS) {
-        link_close(l, status_network("connect to a peer"));
-        return;
-    }
+    if (connect(l->fd, (const struct sockaddr *)&address->at, address->size) &&
+        errno != EINPROGRESS)
+        return status_network("connect to a peer");
     event_add(&l->writable, NULL);
     event_add(&l->idle, &patience);
+    return STATUS_OK;
 }
 
-static void set_port(struct sockaddr *address, uint16_t port)
+/* The next of the node's addresses. When there is none left the link is closed; a later one looks
+ * the name up anew. */
+static void link_try_addresses(struct link *l)
 {
-    if (address->sa_family == AF_INET)
-        ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
-    else
-        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
+    while (l->tried < l->lookup.count) {
+        struct status st = link_connect(l, &l->lookup.addresses[l->tried++]);
+
+        if (!status_failed(st))
+            return;
+        link_missed(l, st);
+    }
+    link_close(l, l->why);
 }
 
-static void on_resolved(int failed, struct evutil_addrinfo *found, void *arg)
+static void on_found(struct peer_lookup *u)
 {
-    struct link *l = arg;
+    struct link *l = CONTAINER_OF(u, struct link, lookup);
 
-    if (failed == EVUTIL_EAI_CANCEL)
-        return;
-    l->lookup = NULL;
-    if (failed || !found) {
-        errno = EHOSTUNREACH;
-        link_close(l, status_network("look up a peer's name"));
-        return;
-    }
-    set_port(found->ai_addr, l->peer->port);
-    link_connect(l, found->ai_addr, (socklen_t)found->ai_addrlen);
-    evutil_freeaddrinfo(found);
-}
-
-static struct evdns_base *transport_dns(struct peer_transport *t)
-{
-    if (!t->dns)
-        t->dns = evdns_base_new(t->args.events, EVDNS_BASE_INITIALIZE_NAMESERVERS |
-                                                    EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    return t->dns;
-}
-
-static void link_resolve(struct link *l)
-{
-    struct evutil_addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(l->peer->port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(l->peer->port)};
-    struct evdns_base *dns;
-    struct evdns_getaddrinfo_request *lookup;
-
-    if (inet_pton(AF_INET, l->peer->host, &v4.sin_addr) == 1) {
-        link_connect(l, (struct sockaddr *)&v4, sizeof v4);
-        return;
-    }
-    if (inet_pton(AF_INET6, l->peer->host, &v6.sin6_addr) == 1) {
-        link_connect(l, (struct sockaddr *)&v6, sizeof v6);
-        return;
-    }
-    dns = transport_dns(l->peer->transport);
-    if (!dns) {
-        link_close(l, status_error(KERR_NETWORK_EXCEPTION, "no name server for a peer's name"));
-        return;
-    }
-    /* What /etc/hosts has is told from within the call, which may close the link: it is not touched
-     * then. */
-    lookup = evdns_getaddrinfo(dns, l->peer->host, NULL, &hints, on_resolved, l);
-    if (lookup)
-        l->lookup = lookup;
+    if (u->count == 0)
+        l->why = (struct status){KERR_NETWORK_EXCEPTION, EHOSTUNREACH, "look up a peer's name"};
+    link_try_addresses(l);
 }
 
 /* ---- links and peers ---- */
@@ -537,15 +520,15 @@ static void link_open(struct peer *p, struct call *c)
     event_assign(&l->idle, p->transport->args.events, -1, 0, on_idle, l);
     DL_APPEND(p->links, l);
     p->link_count++;
-    link_resolve(l);
+    l->lookup.found = on_found;
+    peer_lookup_start(&l->lookup, &p->transport->names, p->host, p->port);
 }
 
 static void link_free(struct link *l)
 {
     struct peer *p = l->peer;
 
-    if (l->lookup)
-        evdns_getaddrinfo_cancel(l->lookup);
+    peer_lookup_cancel(&l->lookup);
     event_del(&l->idle);
     if (l->events_set) {
         event_del(&l->readable);
@@ -697,6 +680,7 @@ struct peer_transport *peer_transport_create(const struct peer_transport_args *a
         return NULL;
     t->base.ops = &peer_ops;
     t->args = *args;
+    t->names.args = (struct peer_names_args){args->events, args->hosts_path};
     return t;
 }
 
@@ -732,7 +716,6 @@ void peer_transport_free(struct peer_transport *t)
         DL_DELETE(t->failing, c);
         call_free(c);
     }
-    if (t->dns)
-        evdns_base_free(t->dns, 0);
+    peer_names_end(&t->names);
     free(t);
 }

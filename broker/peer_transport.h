@@ -10,9 +10,10 @@
  * vote: a request takes an idle link of its node, or opens another one, or waits its turn when the
  * node has PEER_LINKS_MAX. The link of a request that was cancelled is closed when another one is
  * opened: links do not become more by that. What a node speaks is asked once and known as long as
- * it has a link. A request that runs out of time closes its link, for its answer could still come.
- * Idle links are closed after PEER_IDLE_US, and those whose peer's kernel has not been heard of for
- * four seconds.
+ * it has a link. A name with several addresses is tried at one after the other, and looked up anew
+ * for each link; sys_errno is ECONNREFUSED when all refused. A request that runs out of time closes
+ * its link, for its answer could still come. Idle links are closed after PEER_IDLE_US, and those
+ * whose peer's kernel has not been heard of for four seconds.
  *
  * Runs on its loop. */
 
@@ -29,6 +30,9 @@ struct peer_transport;
 #define PEER_IDLE_US   (60 * 1000 * 1000)
 /* then it is tried again: a lost SYN is sent ever more rarely */
 #define PEER_CONNECT_US (2 * 1000 * 1000)
+/* while the node has another address: nodes of one cluster are nearer than that, and the last
+ * address has to be reached before the request's time is up */
+#define PEER_NEXT_ADDRESS_US (250 * 1000)
 
 struct peer_transport_args {
     struct event_base *events;
@@ -36,6 +40,7 @@ struct peer_transport_args {
     struct logger *logger;    /* may be NULL */
     struct str client_id;     /* borrowed; how we name ourselves to peers */
     int32_t answer_bytes_max; /* a longer answer closes the link */
+    const char *hosts_path;   /* of peer_names.h; borrowed */
 };
 
 /* NULL: out of memory. */

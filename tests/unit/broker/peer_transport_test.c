@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,22 +40,31 @@ struct world {
     struct peer_transport *transport;
     int listener;
     uint16_t port;
+    char *hosts_path; /* owned; of a world that names addresses */
 };
 
-static int listen_somewhere(uint16_t *port)
+static int listen_at(const char *address, uint16_t *port, int backlog)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(*port)};
     socklen_t size = sizeof at;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
+    assert_int_equal(inet_pton(AF_INET, address, &at.sin_addr), 1);
     assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(listen(fd, backlog), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
     *port = ntohs(at.sin_port);
     return fd;
 }
 
-static struct world world_new(void)
+static int listen_somewhere(uint16_t *port)
+{
+    *port = 0;
+    return listen_at("127.0.0.1", port, 16);
+}
+
+/* hosts_path: names that the machine need not know; NULL: none. */
+static struct world world_with_names(const char *hosts_path)
 {
     struct world w = {0};
     struct peer_transport_args args;
@@ -63,11 +73,17 @@ static struct world world_new(void)
     args = (struct peer_transport_args){.events = event_loop_events(w.loop),
                                         .loop = event_loop_base(w.loop),
                                         .client_id = STR("node-1"),
-                                        .answer_bytes_max = BUFFER_BYTES};
+                                        .answer_bytes_max = BUFFER_BYTES,
+                                        .hosts_path = hosts_path};
     w.transport = peer_transport_create(&args);
     assert_non_null(w.transport);
     w.listener = listen_somewhere(&w.port);
     return w;
+}
+
+static struct world world_new(void)
+{
+    return world_with_names(NULL);
 }
 
 static void world_end(struct world *w)
@@ -570,6 +586,154 @@ static void node_named_by_a_host_name_is_looked_up(void **state)
     world_end(&w);
 }
 
+/* ---- a name with several addresses, as client.dns.lookup=use_all_dns_ips has it ---- */
+
+#define NAME "many.test"
+
+/* A world that knows NAME at these addresses, in order; its own listener is on 127.0.0.1. */
+static struct world world_naming(const char *const *addresses, size_t count)
+{
+    char *path = strdup("/tmp/trivet-hosts-XXXXXX");
+    int fd = mkstemp(path);
+    struct world w;
+
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < count; i++)
+        assert_true(dprintf(fd, "%s " NAME "\n", addresses[i]) > 0);
+    close(fd);
+    w = world_with_names(path);
+    w.hosts_path = path;
+    return w;
+}
+
+static void naming_world_end(struct world *w)
+{
+    world_end(w);
+    unlink(w->hosts_path);
+    free(w->hosts_path);
+}
+
+static void ask_name(struct world *w, struct asked *a)
+{
+    struct transport_node node = {2, STR(NAME), w->port};
+    struct bytes_mut body = {(uint8_t *)strdup("x"), 1};
+
+    a->request =
+        (struct transport_request){.answered = on_answered, .api_key = KEY, .api_version = VERSION};
+    transport_send(peer_transport_base(w->transport), &node, &a->request, body, TIMEOUT_US);
+}
+
+static void serve_one(struct world *w, const struct asked *a)
+{
+    int fd = accept_link(w);
+
+    greet(w, fd);
+    expect_request(w, fd, "x", "y");
+    wait_answered(w, a);
+    assert_int_equal(a->result.code, KERR_NONE);
+    close(fd);
+}
+
+static void name_whose_first_addresses_refuse_is_reached_at_the_next(void **state)
+{
+    static const char *const addresses[] = {"127.0.0.3", "127.0.0.2", "127.0.0.1"};
+    struct world w = world_naming(addresses, 3);
+    struct asked a = {0};
+    (void)state;
+
+    ask_name(&w, &a);
+    serve_one(&w, &a);
+    naming_world_end(&w);
+}
+
+/* A listener whose backlog is full drops what else comes, as a host that is cut off does. */
+static int listen_silently(uint16_t port, int full[2])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = listen_at("127.0.0.2", &port, 0);
+
+    assert_int_equal(inet_pton(AF_INET, "127.0.0.2", &at.sin_addr), 1);
+    for (size_t i = 0; i < 2; i++) {
+        full[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(full[i], (struct sockaddr *)&at, sizeof at);
+    }
+    return fd;
+}
+
+static void name_whose_first_address_is_silent_is_reached_at_the_next(void **state)
+{
+    static const char *const addresses[] = {"127.0.0.2", "127.0.0.1"};
+    struct world w = world_naming(addresses, 2);
+    int full[2];
+    int silent = listen_silently(w.port, full);
+    struct asked a = {0};
+    (void)state;
+
+    ask_name(&w, &a);
+    serve_one(&w, &a);
+    close(full[0]);
+    close(full[1]);
+    close(silent);
+    naming_world_end(&w);
+}
+
+static void name_refuses_when_all_of_its_addresses_do(void **state)
+{
+    static const char *const addresses[] = {"127.0.0.2", "127.0.0.1"};
+    struct world w = world_naming(addresses, 2);
+    struct asked a = {0};
+    (void)state;
+
+    close(w.listener);
+    ask_name(&w, &a);
+    wait_answered(&w, &a);
+    assert_int_equal(a.result.code, KERR_NETWORK_EXCEPTION);
+    assert_int_equal(a.result.sys_errno, ECONNREFUSED);
+    w.listener = listen_at("127.0.0.1", &w.port, 16); /* and is looked up anew */
+    a = (struct asked){0};
+    ask_name(&w, &a);
+    serve_one(&w, &a);
+    naming_world_end(&w);
+}
+
+/* Its process may be alive behind the silent address: nobody is to be fenced for the other. */
+static void name_with_a_silent_address_and_a_refusing_one_did_not_refuse(void **state)
+{
+    static const char *const orders[][2] = {{"127.0.0.2", "127.0.0.1"}, {"127.0.0.1", "127.0.0.2"}};
+    (void)state;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct world w = world_naming(orders[i], 2);
+        int full[2];
+        int silent = listen_silently(w.port, full);
+        struct asked a = {0};
+
+        close(w.listener);
+        ask_name(&w, &a);
+        wait_answered(&w, &a);
+        assert_int_equal(a.result.code, KERR_NETWORK_EXCEPTION);
+        assert_int_equal(a.result.sys_errno, ETIMEDOUT);
+        close(full[0]);
+        close(full[1]);
+        w.listener = silent;
+        naming_world_end(&w);
+    }
+}
+
+static void name_that_nobody_knows_is_a_failure(void **state)
+{
+    struct world w = world_naming(NULL, 0);
+    struct transport_node node = {2, STR("nobody.invalid"), w.port};
+    struct bytes_mut body = {(uint8_t *)strdup("x"), 1};
+    struct asked a = {.request = {.answered = on_answered, .api_key = KEY, .api_version = VERSION}};
+    (void)state;
+
+    transport_send(peer_transport_base(w.transport), &node, &a.request, body, 100 * 1000);
+    wait_answered(&w, &a);
+    assert_int_not_equal(a.result.code, KERR_NONE);
+    naming_world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +752,11 @@ int main(void)
         cmocka_unit_test(end_forgets_what_is_under_way),
         cmocka_unit_test(node_without_an_address_is_a_failure),
         cmocka_unit_test(node_named_by_a_host_name_is_looked_up),
+        cmocka_unit_test(name_whose_first_addresses_refuse_is_reached_at_the_next),
+        cmocka_unit_test(name_whose_first_address_is_silent_is_reached_at_the_next),
+        cmocka_unit_test(name_refuses_when_all_of_its_addresses_do),
+        cmocka_unit_test(name_with_a_silent_address_and_a_refusing_one_did_not_refuse),
+        cmocka_unit_test(name_that_nobody_knows_is_a_failure),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
