@@ -162,12 +162,16 @@ static bool valid_isr(const struct metadata_partition *p, struct id_list isr)
     return true;
 }
 
-static bool eligible(const struct controller_core *c, const struct isr_member *m)
+/* Apache Kafka does not ask for the directory: there a leader that had a fetch under way when the
+ * disk failed takes the replica back in, and writes wait until it has lagged behind for long. */
+static bool eligible(const struct controller_core *c, const struct metadata_partition *p,
+                     const struct isr_member *m)
 {
     const struct metadata_broker *b = metadata_image_broker(c->image, m->id);
 
     return b && !b->fenced && !b->in_controlled_shutdown &&
-           (m->epoch == -1 || m->epoch == b->epoch);
+           (m->epoch == -1 || m->epoch == b->epoch) &&
+           (id_list_contains(p->isr, m->id) || dir_online(b, directory_of(p, m->id)));
 }
 
 static enum kerr check_alter(const struct controller_core *c, int32_t broker_id,
@@ -192,7 +196,7 @@ static enum kerr check_alter(const struct controller_core *c, int32_t broker_id,
         (isr.count > 1 || p->leader_recovery_state == LEADER_RECOVERED))
         return KERR_INVALID_REQUEST;
     for (size_t i = 0; i < q->isr_count; i++)
-        if (!eligible(c, &q->isr[i]))
+        if (!eligible(c, p, &q->isr[i]))
             return KERR_INELIGIBLE_REPLICA;
     return KERR_NONE;
 }

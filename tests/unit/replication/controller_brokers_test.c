@@ -889,6 +889,36 @@ static void offline_directory_takes_only_its_own_partitions_down(void **state)
     assert_int_equal(w->last_count, 0);
 }
 
+/* The leader may hear of it late, and still have a fetch of that replica. */
+static void replica_in_an_offline_directory_may_not_come_back_into_the_isr(void **state)
+{
+    struct controller_world *w = *state;
+    struct uuid dirs[2] = {{{0xa1}}, {{0xa2}}};
+    struct assign_replica assign;
+    struct controller_request r = {.operation = CONTROLLER_ASSIGN_REPLICAS};
+    struct broker_heartbeat beat;
+
+    world_join(w, 2);
+    r.directories.broker_id = 1;
+    r.directories.broker_epoch = join_with_two_dirs(w, dirs);
+    world_create_on(w, "a", IDS(2, 1));
+    assign = (struct assign_replica){world_topic(w, "a")->id, 0, dirs[1]};
+    r.directories.replicas = &assign;
+    r.directories.count = 1;
+    world_step(w, &r);
+    beat = world_alive(w, 1);
+    beat.offline_log_dirs = &dirs[1];
+    beat.offline_log_dir_count = 1;
+    world_beat(w, beat);
+    assert_ids(world_partition(w, "a", 0)->isr, 2);
+    assert_int_equal(world_set_isr(w, "a", 0, IDS(2, 1)).code, KERR_INELIGIBLE_REPLICA);
+    assert_ids(world_partition(w, "a", 0)->isr, 2);
+    assign.directory = dirs[0]; /* it was put where the disk is well */
+    world_step(w, &r);
+    assert_int_equal(world_set_isr(w, "a", 0, IDS(2, 1)).code, KERR_NONE);
+    assert_ids(world_partition(w, "a", 0)->isr, 2, 1);
+}
+
 /* ---- the rest ---- */
 
 static void unregistered_broker_is_gone_from_everywhere(void **state)
@@ -996,6 +1026,7 @@ int main(void)
         STORY(isr_changes_are_checked),
         STORY(broker_says_in_which_directory_a_replica_landed),
         STORY(offline_directory_takes_only_its_own_partitions_down),
+        STORY(replica_in_an_offline_directory_may_not_come_back_into_the_isr),
         STORY(unregistered_broker_is_gone_from_everywhere),
         STORY(producer_ids_come_in_blocks_of_a_thousand),
         STORY(idle_log_gets_a_no_op_record_now_and_then),

@@ -138,7 +138,8 @@ static void check_partition(struct play *p, const struct metadata_topic *t,
     /* A reassignment taken back, where that loses records, leaves one in the ISR that need not be
      * there. */
     for (size_t i = 0; i < mp->isr.count; i++)
-        HOLDS(p, mp->leader == NO_LEADER || active(p, mp->isr.ids[i]));
+        HOLDS(p, mp->leader == NO_LEADER ||
+                     (active(p, mp->isr.ids[i]) && directory_is_online(p, mp, mp->isr.ids[i])));
     HOLDS(p, mp->isr.count > 0 || mp->leader == NO_LEADER);
     if (min_isr > mp->replicas.count)
         min_isr = mp->replicas.count;
@@ -304,13 +305,7 @@ static const struct metadata_partition *any_partition(struct play *p, size_t *to
     return t->partitions[*index];
 }
 
-/* Whether a leader can hear of it. */
-static bool fetches(struct play *p, const struct metadata_partition *mp, int32_t id)
-{
-    return metadata_image_broker(p->w.image, id) && directory_is_online(p, mp, id);
-}
-
-/* Mostly what a leader would say: itself, and some who fetch from it. */
+/* Mostly what a leader would say: itself, and some who fetch from it, or did a moment ago. */
 static void leader_changes_isr(struct play *p)
 {
     size_t topic;
@@ -325,7 +320,7 @@ static void leader_changes_isr(struct play *p)
     for (size_t i = 0; i < mp->replicas.count; i++)
         if (mp->replicas.ids[i] == mp->leader
                 ? !one_in(p, 30)
-                : fetches(p, mp, mp->replicas.ids[i]) && !one_in(p, 3))
+                : metadata_image_broker(p->w.image, mp->replicas.ids[i]) && !one_in(p, 3))
             members[q.isr_count++] = (struct isr_member){
                 mp->replicas.ids[i],
                 one_in(p, 30) ? 0 : metadata_image_broker(p->w.image, mp->replicas.ids[i])->epoch};
