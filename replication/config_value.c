@@ -7,6 +7,7 @@
 
 #include "protocol/base/check.h"
 #include "replication/config_internal.h"
+#include "replication/config_list.h"
 
 /* One value of a setting: parsing, checking and printing it as Apache Kafka's ConfigDef does. The
  * wording of refusals follows it too, since clients show it to people who search for it. */
@@ -287,17 +288,6 @@ static bool check_text(const struct config_def *def, struct str text, struct con
     return true;
 }
 
-/* Lists are short (a few names); comparing each with those before it costs nothing. */
-static bool is_repeated(struct str list, struct str item, const char *until)
-{
-    struct str earlier;
-
-    while (config_list_next(&list, &earlier) && earlier.data < until)
-        if (str_equal(earlier, item))
-            return true;
-    return false;
-}
-
 static bool check_list(const struct config_def *def, struct str value, struct config_error *error)
 {
     struct str list = list_of(value);
@@ -311,11 +301,11 @@ static bool check_list(const struct config_def *def, struct str value, struct co
             def->name);
     if (def->format == CONFIG_FORMAT_THROTTLED_REPLICAS && str_equal(list, STR("*")))
         return true;
+    if (config_list_repeats(list))
+        return refuse(error, "Configuration '%s' values must not be duplicated.", def->name);
     while (config_list_next(&rest, &item)) {
         if (item.size == 0)
             return refuse(error, "Configuration '%s' values must not be empty.", def->name);
-        if (is_repeated(list, item, item.data))
-            return refuse(error, "Configuration '%s' values must not be duplicated.", def->name);
         if (def->choices != NULL && !is_choice(def, item))
             return refuse_choice(def, item, error);
         if (def->format == CONFIG_FORMAT_THROTTLED_REPLICAS && !is_throttled_replica(item))

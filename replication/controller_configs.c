@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "replication/config_list.h"
 #include "replication/controller_core_internal.h"
 
 #define MIN_ISR STR("min.insync.replicas")
@@ -100,35 +101,6 @@ static struct controller_result check_resource(struct controller_core *c, struct
 
 /* ---- one change ---- */
 
-static bool list_has(struct str list, struct str item)
-{
-    struct str each;
-
-    while (config_list_next(&list, &each))
-        if (str_equal(each, item))
-            return true;
-    return false;
-}
-
-/* `list` with the items of `more` added at the end, or taken out. */
-static struct str list_change(struct arena *a, struct str list, struct str more, bool append)
-{
-    char *text = arena_alloc(a, list.size + more.size + 2);
-    struct str from = list, item, added = more;
-    size_t size = 0;
-
-    CHECK(text);
-    while (config_list_next(&from, &item)) {
-        if (!append && list_has(more, item))
-            continue;
-        size += (size_t)sprintf(text + size, "%s%.*s", size ? "," : "", STR_ARG(item));
-    }
-    while (append && config_list_next(&added, &item))
-        if (!list_has((struct str){text, size}, item))
-            size += (size_t)sprintf(text + size, "%s%.*s", size ? "," : "", STR_ARG(item));
-    return (struct str){text, size};
-}
-
 /* The value that counts for a list before it is changed: what is set, else its default. */
 static struct str list_before(const struct config_def *def, struct str set)
 {
@@ -163,8 +135,10 @@ static struct controller_result value_after(struct arena *a, const struct alter_
         if (!after->data)
             return core_refuse(a, KERR_INVALID_CONFIG, "Null value not supported for %.*s.",
                                STR_ARG(change->name));
-        *after = list_change(scratch, list_before(def, before), *after,
-                             change->operation == CONFIG_APPEND);
+        *after = change->operation == CONFIG_APPEND
+                     ? config_list_append(scratch, list_before(def, before), *after)
+                     : config_list_subtract(scratch, list_before(def, before), *after);
+        CHECK(after->data); /* lists are few, and no longer than a string on the wire */
         if (after->size > WIRE_STRING_BYTES_MAX) /* no record could carry it */
             return core_refuse(
                 a, KERR_INVALID_CONFIG,
