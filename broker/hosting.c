@@ -261,6 +261,8 @@ struct open_item {
     struct hosted_partition *hosted;
     struct storage_place place;
     const struct log_config *config;
+    bool current; /* the metadata is no older than this run of the node */
+    bool early;   /* the folder is a later topic's of that name: it was left as it is */
     struct log *log;
     struct log_recovery_report report;
     struct status result;
@@ -273,6 +275,23 @@ struct open_job {
     size_t count;
     struct open_item items[OPENS_A_JOB];
 };
+
+/* The folder is another topic's of the same name. Of an earlier one, as far as metadata goes that
+ * knows of this run of the node; before that it may be of a later one, whose turn is still to
+ * come. */
+static void item_clear_place(struct shard *s, struct open_item *item)
+{
+    const struct partition *p = item->hosted->partition;
+
+    item->early = !item->current;
+    if (item->current)
+        item->result = storage_dirs_set_aside(s->node->dirs, p->topic, p->index, &item->place);
+    else
+        storage_dirs_put_back(s->node->dirs, p->topic, p->index);
+    if (item->early || !status_failed(item->result))
+        item->result =
+            status_error(KERR_OPERATION_NOT_ATTEMPTED, "another topic's folder was in its place");
+}
 
 static void item_open(struct shard *s, struct open_item *item)
 {
@@ -294,12 +313,8 @@ static void item_open(struct shard *s, struct open_item *item)
     };
 
     item->result = log_open(&args, &item->log, &item->report);
-    if (item->result.code != KERR_INCONSISTENT_TOPIC_ID)
-        return;
-    item->result = storage_dirs_set_aside(s->node->dirs, p->topic, p->index, &item->place);
-    if (!status_failed(item->result))
-        item->result =
-            status_error(KERR_OPERATION_NOT_ATTEMPTED, "another topic's folder was in its place");
+    if (item->result.code == KERR_INCONSISTENT_TOPIC_ID)
+        item_clear_place(s, item);
 }
 
 static void log_recovery(struct shard *s, const struct open_item *item)
@@ -328,19 +343,33 @@ static void hosted_serve(struct hosted_partition *h)
     verify_add(h->shard->verify, &h->verify, h->partition);
 }
 
+static void hosting_topic_changed(struct shard *s, const struct metadata_topic *topic);
+
+/* Whose turn it is at a folder that was put back: the topic that has the name by now. When that is
+ * still the one whose it is not, the metadata is waited for that knows of this run. */
+static void hosting_look_at_name(struct shard *s, struct uuid topic_id, struct str name)
+{
+    const struct metadata_topic *topic = metadata_image_topic(s->image, name);
+
+    if (topic && (s->registered || !uuid_equal(topic->id, topic_id)))
+        hosting_topic_changed(s, topic);
+}
+
 /* It cannot be placed yet: forgotten, and looked at again soon. */
-static void hosted_postpone(struct hosted_partition *h)
+static void hosted_postpone(struct hosted_partition *h, bool early)
 {
     struct shard *s = h->shard;
 
     HASH_DEL(s->partitions, h);
     isr_changes_forget(s, h->partition);
+    if (early && !s->closing)
+        hosting_look_at_name(s, h->key.topic_id, h->partition->topic);
     (void)partition_free(h->partition); /* there is no log */
     free(h->config);
     free(h);
     if (s->closing)
         hosting_maybe_emptied(s);
-    else
+    else if (!early)
         hosting_look_again(s);
 }
 
@@ -351,7 +380,7 @@ static void hosted_opened(struct open_item *item)
     struct partition *p = h->partition;
 
     if (item->result.code == KERR_OPERATION_NOT_ATTEMPTED) {
-        hosted_postpone(h);
+        hosted_postpone(h, item->early);
         return;
     }
     if (!status_failed(item->result))
@@ -381,6 +410,8 @@ static void hosting_maybe_opened(struct shard *s)
         s->opened(s);
 }
 
+static void open_job_submit(struct shard *s);
+
 static void open_job_done(struct task *t)
 {
     struct open_job *o = CONTAINER_OF(t, struct open_job, job.done);
@@ -388,6 +419,7 @@ static void open_job_done(struct task *t)
 
     for (size_t i = 0; i < o->count; i++)
         hosted_opened(&o->items[i]);
+    open_job_submit(s); /* of those that follow whose folder was not theirs */
     s->opening -= o->count;
     metadata_image_release(o->image);
     free(o);
@@ -423,7 +455,7 @@ static void hosting_open_later(struct shard *s, const struct open_item *item)
 
 static void hosting_add(struct shard *s, const struct metadata_topic *topic, int32_t index)
 {
-    struct open_item item = {.config = &topic->config->settings.log};
+    struct open_item item = {.config = &topic->config->settings.log, .current = s->registered};
     struct hosted_partition *h;
     struct partition *p;
 
@@ -566,11 +598,14 @@ void hosting_each(struct shard *s, void (*visit)(struct partition *p))
     visit(h->partition);
 }
 
+/* Nothing is let go by settings of the past: a topic may be kept for longer since. */
 void hosting_maintain(struct shard *s)
 {
     int64_t now_ms = clock_wall_ms(s->node->env.clock);
     struct hosted_partition *h, *next;
 
+    if (!s->registered)
+        return;
     HASH_ITER(hh, s->partitions, h, next)
     partition_maintain(h->partition, now_ms);
 }
@@ -602,6 +637,8 @@ struct partition *hosting_dirtiest(struct shard *s, double *ratio)
     struct partition *dirtiest = NULL;
     struct hosted_partition *h, *next;
 
+    if (!s->registered) /* as above: it may be compacted no more */
+        return NULL;
     HASH_ITER(hh, s->partitions, h, next)
     {
         struct compaction_range range;

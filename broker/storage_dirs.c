@@ -258,6 +258,20 @@ struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, i
     return st;
 }
 
+void storage_dirs_put_back(struct storage_dirs *d, struct str topic, int32_t partition)
+{
+    char name[LOG_DIR_FOLDER_CHARS_MAX + 1];
+    struct storage_entry *entry;
+
+    if (!entry_name(topic, partition, name))
+        return;
+    pthread_mutex_lock(&d->mutex);
+    entry = storage_dirs_find(d, name);
+    if (entry != NULL && entry->exists && !entry->gone)
+        entry->taken = false;
+    pthread_mutex_unlock(&d->mutex);
+}
+
 /* With the mutex held. */
 static void forget(struct storage_dirs *d, struct storage_entry *entry)
 {

@@ -95,6 +95,10 @@ struct status storage_dirs_place_new(struct storage_dirs *d, struct str topic, i
 struct status storage_dirs_set_aside(struct storage_dirs *d, struct str topic, int32_t partition,
                                      const struct storage_place *place);
 
+/* [any] The folder is another topic's of the same name, made later than the metadata tells so far:
+ * it stays, and waits to be placed again. */
+void storage_dirs_put_back(struct storage_dirs *d, struct str topic, int32_t partition);
+
 /* [pool] Folders that were there at the start and belong to no partition of this node any more: it
  * was away when their topic was deleted, or the partition moved. Each gets the suffix "-stray", as
  * in Apache Kafka, and stays; *count is how many. Once every partition that the metadata places

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/hosting.h"
 #include "broker/shard.h"
+#include "protocol/messages/delete_topics.h"
 #include "storage/log_dir.h"
 #include "tests/unit/broker/node_world.h"
 
@@ -206,6 +208,84 @@ static void acknowledged_records_survive_the_machine(void **state)
     node_world_free(&w);
 }
 
+static void delete_topic(struct node_world *w, const char *name)
+{
+    struct delete_topics_request_delete_topic_state topic = {.name = str_from(name)};
+    struct delete_topics_request m;
+    const struct delete_topics_response *answer;
+    struct node_ask ask = {0};
+
+    delete_topics_request_init(&m);
+    m.topics = &topic;
+    m.topics_count = 1;
+    m.timeout_ms = 10000;
+    node_world_send(w, &ask, DELETE_TOPICS_REQUEST_KEY, 6, &m);
+    answer = node_world_wait(w, &ask, 10000);
+    assert_non_null(answer);
+    assert_int_equal(answer->responses[0].error_code, KERR_NONE);
+    node_ask_free(&ask);
+    test_loop_run(&w->loop, 1000);
+}
+
+/* The metadata snapshot that a start begins with still names the topic that was deleted; the folder
+ * of the one made since is not taken for that one's remains. */
+static void a_topic_made_anew_since_the_snapshot_survives_a_restart(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    (void)state;
+
+    for (int clean = 0; clean < 2; clean++) {
+        node_world_init(&w);
+        node_world_set(&w, "metadata.log.max.record.bytes.between.snapshots=1");
+        node_world_start(&w);
+        node_world_topic(&w, "anew", 5, NULL);
+        produce_everywhere(&w, "anew", 3);
+        node_world_stop(&w);
+        w.sets[w.set_count - 1] = "metadata.log.max.record.bytes.between.snapshots=20971520";
+        node_world_start(&w);
+        delete_topic(&w, "anew");
+        topic = node_world_topic(&w, "anew", 5, NULL);
+        produce_everywhere(&w, "anew", 5);
+        if (clean)
+            node_world_stop(&w);
+        else
+            node_world_kill(&w);
+        node_world_start(&w);
+        test_loop_run(&w.loop, 1000);
+        assert_all_there(&w, topic, 5);
+        assert_int_equal(node_world_produce(&w, "anew", 0, -1, 1, 10), KERR_NONE);
+        node_world_free(&w);
+    }
+}
+
+/* The settings that a start begins with are of the past, and without a quorum it stays so. */
+static void nothing_is_let_go_before_the_metadata_knows_of_this_run(void **state)
+{
+    const char *const settings[] = {"retention.ms", "1", NULL};
+    static struct node_world w;
+    struct partition *p;
+    struct uuid topic;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    topic = node_world_topic(&w, "kept", 1, settings);
+    produce_everywhere(&w, "kept", 1);
+    p = node_world_partition(&w, topic, 0);
+    for (int i = 0; i < 4; i++) {
+        const bool registered = i >= 2;
+
+        for (size_t s = 0; s < NODE_WORLD_SHARDS; s++) {
+            w.node->shards[s]->registered = registered;
+            hosting_maintain(w.node->shards[s]);
+        }
+        assert_int_equal(log_start_offset(p->log), i == 3 ? 2 : 0);
+        test_loop_run(&w.loop, 20);
+    }
+    node_world_free(&w);
+}
+
 /* A sync fails, and the process is started again on the same boot: the page cache still has the
  * batch that the disk refused, and the next sync would not write it. It is let go before anything
  * is acknowledged behind it. */
@@ -349,6 +429,8 @@ int main(void)
         cmocka_unit_test(unreadable_directory_leaves_the_other_one_alone),
         cmocka_unit_test(damaged_log_takes_only_its_partition_offline),
         cmocka_unit_test(acknowledged_records_survive_the_machine),
+        cmocka_unit_test(nothing_is_let_go_before_the_metadata_knows_of_this_run),
+        cmocka_unit_test(a_topic_made_anew_since_the_snapshot_survives_a_restart),
         cmocka_unit_test(what_the_disk_refused_is_not_built_upon),
         cmocka_unit_test(a_log_that_lost_its_end_makes_the_end_before_an_unclean_one),
         cmocka_unit_test(damage_found_while_serving_is_told_at_the_next_start),

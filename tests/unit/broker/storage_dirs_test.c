@@ -496,6 +496,28 @@ static void the_folder_of_another_topic_of_that_name_is_set_aside(void **state)
     world_free(w);
 }
 
+/* The metadata is not there yet that names the topic whose folder it is. */
+static void a_folder_that_is_put_back_is_placed_again(void **state)
+{
+    struct world *w = world_new(1);
+
+    (void)state;
+    opens(w);
+    make_folder(w, "/d0/t-0");
+    make_file(w, "/d0/log-start-offset-checkpoint", "0\n1\nt 0 9\n");
+    stops(w);
+    opens(w);
+    place(w, "t", 0);
+    storage_dirs_put_back(w->dirs, STR("t"), 0);
+    struct storage_place p = place(w, "t", 0);
+    assert_true(p.exists);
+    assert_int_equal(p.log_start_offset, 9);
+    assert_false(status_failed(storage_dirs_set_aside(w->dirs, STR("t"), 0, &p)));
+    storage_dirs_put_back(w->dirs, STR("t"), 0); /* too late */
+    assert_int_equal(place_result(w, "t", 0).code, KERR_OPERATION_NOT_ATTEMPTED);
+    world_free(w);
+}
+
 /* The node was away when they went; one that the metadata still places here is not touched. */
 static void folders_that_nobody_takes_are_set_aside(void **state)
 {
@@ -835,6 +857,7 @@ int main(void)
         cmocka_unit_test(a_partition_let_go_in_a_directory_that_failed_is_placed_nowhere_else),
         cmocka_unit_test(a_partition_is_not_made_where_the_checkpoints_know_an_older_one),
         cmocka_unit_test(the_folder_of_another_topic_of_that_name_is_set_aside),
+        cmocka_unit_test(a_folder_that_is_put_back_is_placed_again),
         cmocka_unit_test(folders_that_nobody_takes_are_set_aside),
         cmocka_unit_test(one_partition_in_two_directories_refuses_the_start),
         cmocka_unit_test(a_failed_directory_takes_only_its_own_partitions_offline),
