@@ -273,21 +273,21 @@ static struct status sync_path(struct files *files, const char *path)
     return st;
 }
 
-static struct status sync_new_directory(struct flush_work *w)
+struct status log_sync_new_directory(struct files *files, const char *directory)
 {
     char path[SEGMENT_PATH_BYTES];
-    struct status st = join_path(path, w->directory, "partition.metadata");
+    struct status st = join_path(path, directory, "partition.metadata");
     char *slash;
 
     if (!status_failed(st))
-        st = sync_path(w->files, path);
+        st = sync_path(files, path);
     if (status_failed(st))
         return st;
-    snprintf(path, sizeof path, "%s", w->directory);
+    snprintf(path, sizeof path, "%s", directory);
     slash = strrchr(path, '/');
     if (slash && slash != path)
         *slash = '\0';
-    return w->files->ops->sync_directory(w->files, slash ? path : ".");
+    return files->ops->sync_directory(files, slash ? path : ".");
 }
 
 static struct status sync_snapshot(struct flush_work *w)
@@ -315,7 +315,7 @@ struct status log_flush_run(struct log_flush *f)
     if (!status_failed(st) && w->sync_directory)
         st = w->files->ops->sync_directory(w->files, w->directory);
     if (!status_failed(st) && w->sync_parent)
-        st = sync_new_directory(w);
+        st = log_sync_new_directory(w->files, w->directory);
     if (!status_failed(st))
         st = write_snapshot(w);
     return st;

@@ -118,6 +118,8 @@ void log_metadata_text(struct uuid topic_id, char text[64]);
 struct status log_write_metadata(struct log *l);
 /* Makes directory and partition.metadata when they are missing. Not synced. */
 struct status log_make_directory(struct log *l);
+/* Makes them durable, the directory's own name too. */
+struct status log_sync_new_directory(struct files *files, const char *directory);
 /* Applies one batch that is in the log to the producer state, and to the transaction index of s. */
 struct status log_apply_batch(struct producer_state *producers, struct segment *s,
                               struct bytes batch, bool with_txn_index);

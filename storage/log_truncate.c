@@ -119,7 +119,8 @@ static struct status cut_segment(struct log *l, size_t index, int64_t offset)
     return st;
 }
 
-/* What is left of the log, on the disk before anything else is appended. */
+/* What is left of the log, on the disk before anything else is appended; the log's own name too,
+ * of which no flush may have taken care yet. */
 static struct status sync_rest(struct log *l)
 {
     struct segment *active = log_active_segment(l);
@@ -132,6 +133,10 @@ static struct status sync_rest(struct log *l)
         st = l->files->ops->sync(l->files, f);
     if (!status_failed(st) && l->directory_exists)
         st = l->files->ops->sync_directory(l->files, l->directory);
+    if (!status_failed(st) && l->directory_new)
+        st = log_sync_new_directory(l->files, l->directory);
+    if (!status_failed(st))
+        l->directory_new = false;
     return st;
 }
 

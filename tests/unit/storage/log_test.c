@@ -254,6 +254,25 @@ static void follower_takes_whole_batches_as_they_are(void **state)
     world_end(&follower);
 }
 
+/* A new replica of a leader whose records are all deleted begins at the leader's end, and counts as
+ * having all that is committed from then on: no crash may take its folder away again. */
+static void a_log_begun_at_an_offset_begins_there_after_a_crash_too(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_truncate_fully(w.log, 2050).code, KERR_NONE);
+    assert_int_equal(log_flushed_end_offset(w.log), 2050);
+    world_close(&w, false);
+    files_sim_crash_losing_all(w.files);
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    assert_int_equal(log_start_offset(w.log), 2050);
+    assert_int_equal(log_end_offset(w.log), 2050);
+    world_end(&w);
+}
+
 /* DeleteRecords may leave a log start within a batch. Whoever follows from there on gets all of
  * that batch. */
 static void follower_that_starts_within_a_batch_takes_it_whole(void **state)
@@ -458,6 +477,7 @@ int main(void)
         cmocka_unit_test(duplicates_get_their_old_offsets),
         cmocka_unit_test(follower_takes_whole_batches_as_they_are),
         cmocka_unit_test(follower_takes_no_batch_at_the_end_of_all_offsets),
+        cmocka_unit_test(a_log_begun_at_an_offset_begins_there_after_a_crash_too),
         cmocka_unit_test(follower_that_starts_within_a_batch_takes_it_whole),
         cmocka_unit_test(offsets_and_epochs_are_the_leaders),
         cmocka_unit_test(log_append_time_replaces_the_producers),
