@@ -426,7 +426,8 @@ void storage_dirs_distrust(struct storage_dirs *d, size_t dir)
 {
     CHECK(dir < d->all_count);
     pthread_mutex_lock(&d->run);
-    if (!d->all[dir].distrusted) {
+    /* One that was offline from the start has no mark of this run to take back. */
+    if (!d->all[dir].distrusted && d->all[dir].dir.files) {
         d->all[dir].distrusted = true;
         (void)log_dir_distrust(&d->all[dir].dir);
     }

@@ -271,6 +271,22 @@ static void a_directory_that_cannot_be_read_is_offline_from_the_start(void **sta
     world_free(w);
 }
 
+/* All that are offline are distrusted when the node fails; this one says nothing of this run. */
+static void a_directory_offline_from_the_start_can_be_distrusted(void **state)
+{
+    struct world *w = world_new(2);
+
+    (void)state;
+    opens(w);
+    stops(w);
+    fails(w, FILES_CALL_ANY, "/d1");
+    opens(w);
+    assert_false(storage_dirs_online(w->dirs, 1));
+    storage_dirs_distrust(w->dirs, 1);
+    storage_dirs_distrust(w->dirs, 0);
+    world_free(w);
+}
+
 static void without_the_metadata_directory_the_start_is_refused(void **state)
 {
     struct world *w = world_new(2);
@@ -846,6 +862,7 @@ int main(void)
         cmocka_unit_test(a_directory_in_use_refuses_the_start),
         cmocka_unit_test(a_damaged_meta_properties_refuses_the_start),
         cmocka_unit_test(a_directory_that_cannot_be_read_is_offline_from_the_start),
+        cmocka_unit_test(a_directory_offline_from_the_start_can_be_distrusted),
         cmocka_unit_test(without_the_metadata_directory_the_start_is_refused),
         cmocka_unit_test(when_no_directory_is_left_the_start_is_refused),
         cmocka_unit_test(every_failing_call_of_a_start_ends_in_order),
