@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "protocol/base/check.h"
+#include "protocol/reader.h"
 #include "storage/state_store_internal.h"
 
 /* The real one writes files by itself when its buffers are full. */
@@ -50,6 +51,8 @@ struct sim {
     bool failing; /* a failure is to come, or has */
     uint64_t fail_after;
     bool fail_damages;
+    void (*closing)(void *arg, struct state_store *s);
+    void *closing_arg;
 };
 
 static struct sim *sim_of(struct state_store *s)
@@ -419,11 +422,52 @@ static void sim_close(struct state_store *store)
 {
     struct sim *s = sim_of(store);
 
+    if (s->closing)
+        s->closing(s->closing_arg, store);
     lose_everything(s);
     free(s->log.undos);
     free(s->log.ends);
     state_store_destroy(&s->base);
     free(s);
+}
+
+/* ---- what a disk keeps: family, two sizes, key, value, for each entry ---- */
+
+struct bytes_mut state_store_sim_save(struct state_store *store)
+{
+    struct sim *s = sim_of(store);
+    struct writer w;
+
+    writer_init(&w, SIZE_MAX);
+    for (size_t i = 0; i < STATE_FAMILY_COUNT; i++)
+        for (size_t j = 0; j < s->maps[i].count; j++) {
+            const struct entry *e = s->maps[i].entries[j];
+
+            write_int8(&w, (int8_t)i);
+            write_int32(&w, (int32_t)e->key_size);
+            write_int32(&w, (int32_t)e->value_size);
+            write_raw(&w, e->bytes, (size_t)e->key_size + e->value_size);
+        }
+    CHECK(writer_ok(&w));
+    return writer_take(&w);
+}
+
+void state_store_sim_load(struct state_store *store, struct bytes saved)
+{
+    struct sim *s = sim_of(store);
+    struct reader r = reader_of(saved.data, saved.size);
+
+    while (reader_left(&r) > 0) {
+        struct map *m = &s->maps[read_int8(&r)];
+        size_t key_size = (size_t)read_int32(&r);
+        size_t value_size = (size_t)read_int32(&r);
+        const uint8_t *key = read_raw(&r, key_size);
+        const uint8_t *value = read_raw(&r, value_size);
+
+        CHECK(reader_ok(&r));
+        map_insert(m, m->count, /* they were saved in order */
+                   entry_new((struct bytes){key, key_size}, (struct bytes){value, value_size}));
+    }
 }
 
 /* ---- what goes wrong on demand ---- */
@@ -474,5 +518,7 @@ struct state_store *state_store_sim_create(const struct state_store_sim_options 
     state_store_init(&s->base, &sim_ops);
     s->random = options->seed * 0x9e3779b97f4a7c15u | 1; /* never 0 */
     s->would_block_per_mille = options->would_block_per_mille;
+    s->closing = options->closing;
+    s->closing_arg = options->arg;
     return &s->base;
 }

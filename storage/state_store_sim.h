@@ -12,6 +12,9 @@ struct state_store_sim_options {
     uint64_t seed;
     unsigned would_block_per_mille; /* of the calls that may not wait: how many are told that
                                      * they would */
+    /* state_store_close is about to forget everything, which is its flush; may be NULL. */
+    void (*closing)(void *arg, struct state_store *s);
+    void *arg;
 };
 
 /* NULL: out of memory. Freed by state_store_close. */
@@ -26,6 +29,13 @@ size_t state_store_sim_crash(struct state_store *s);
 
 /* Batches committed since the last flush: the most that a crash can lose. */
 size_t state_store_sim_unflushed(struct state_store *s);
+
+/* All that is in the store, as bytes for state_store_sim_load: what a disk keeps between two
+ * processes. malloc'd, the caller frees it; {NULL, 0}: nothing is in it. */
+struct bytes_mut state_store_sim_save(struct state_store *s);
+
+/* Fills a store that is empty, as if all had been flushed before. */
+void state_store_sim_load(struct state_store *s, struct bytes saved);
 
 /* The directory is gone: everything is, as after a crash. */
 void state_store_sim_lose(struct state_store *s);

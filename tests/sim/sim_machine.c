@@ -34,6 +34,7 @@ void sim_machine_free(struct sim_machine *m)
     }
     if (m->ghost)
         sim_node_free(m->ghost);
+    sim_state_free(&m->state);
     sim_drive_free(&m->drive);
 }
 
@@ -56,6 +57,7 @@ void sim_machine_heal(struct sim_machine *m)
     files_sim_set_cold(m->drive.inner, false);
     m->drive.slowness = 1;
     m->drive.dies_after = 0;
+    sim_state_heal(&m->state);
 }
 
 static enum sim_harm slow_down(struct sim_machine *m, struct sim_random *random)
@@ -110,6 +112,14 @@ static enum sim_harm fail_calls(struct sim_machine *m, struct sim_random *random
     return SIM_HARM_FAILS;
 }
 
+static enum sim_harm fail_state(struct sim_machine *m, struct sim_random *random)
+{
+    if (!sim_state_fail(&m->state, random))
+        return SIM_HARM_NONE;
+    sim_trace_say(&m->world->trace, "-- the state store %u is going to fail", m->index);
+    return SIM_HARM_FAILS;
+}
+
 static enum sim_harm jump_clock(struct sim_machine *m, struct sim_random *random)
 {
     int64_t offset_ms =
@@ -142,7 +152,7 @@ enum sim_harm sim_machine_disturb(struct sim_machine *m, struct sim_random *rand
 {
     typedef enum sim_harm disturb(struct sim_machine * m, struct sim_random * random);
     static disturb *const mild[] = {slow_down, jump_clock, chill, stumble};
-    static disturb *const harsh[] = {fill_up, fail_calls, fail_calls};
+    static disturb *const harsh[] = {fill_up, fail_calls, fail_calls, fail_state};
 
     if (may_fail && sim_random_chance(random, 50))
         return harsh[sim_random_below(random, sizeof harsh / sizeof harsh[0])](m, random);

@@ -11,6 +11,7 @@
 #include "tests/sim/sim_node.h"
 #include "tests/sim/sim_random.h"
 #include "tests/sim/sim_sched.h"
+#include "tests/sim/sim_state.h"
 
 struct sim_world;
 
@@ -30,6 +31,7 @@ struct sim_machine {
     unsigned index;
     struct sim_clock clock;
     struct sim_drive drive;
+    struct sim_state state;
     struct sim_node *node; /* NULL: no process */
     uint64_t boot;
     bool memory_lost;  /* some process took with it what was in memory only */

@@ -9,11 +9,9 @@
 #include "broker/shard.h"
 #include "protocol/base/check.h"
 #include "protocol/compression.h"
-#include "storage/state_store_sim.h"
 #include "tests/sim/sim_world.h"
 
-#define LOG_LINE_SHOWN             400
-#define STATE_WOULD_BLOCK_PERMILLE 100
+#define LOG_LINE_SHOWN 400
 
 static void write_line(struct logger *l, enum logger_level level, const char *line, size_t size)
 {
@@ -95,18 +93,13 @@ static struct status load_options(struct sim_node *n, const struct sim_life *lif
     return st;
 }
 
-/* The process's own: after its death the coordinators' state is made anew from their logs. */
 static struct status open_state(struct node *node, const char *dir,
                                 struct state_store_report *report, struct state_store **out)
 {
     struct sim_node *n = CONTAINER_OF(node->env.logger, struct sim_node, logger);
 
     (void)dir;
-    *report = (struct state_store_report){.created = true};
-    *out = state_store_sim_create(&(struct state_store_sim_options){
-        .seed = sim_random_next(&n->chance), .would_block_per_mille = STATE_WOULD_BLOCK_PERMILLE});
-    CHECK(*out != NULL);
-    return STATUS_OK;
+    return sim_state_open(n, report, out);
 }
 
 static struct status begin(struct sim_node *n, const struct sim_life *life)
@@ -248,6 +241,7 @@ void sim_node_died(struct sim_node *n)
 {
     struct sim_connection *c;
 
+    sim_state_died(n);
     DL_FOREACH(n->connections, c)
     sim_connection_process_died(c);
     sim_net_node_gone(&n->world->net, n);

@@ -4,13 +4,17 @@
 #include "replication/quorum_state.h"
 #include "replication/raft_core.h"
 #include "replication/reassignment.h"
+#include "protocol/base/check.h"
 #include "storage/log.h"
+#include "storage/state_store_sim.h"
+
+#define MARKS_MAX 16 /* more than a node of the simulator has internal partitions */
 
 const char *const sim_plant_names[SIM_PLANT_COUNT] = {
     [SIM_PLANT_NONE] = "none",           [SIM_PLANT_TRUNCATION] = "truncation",
     [SIM_PLANT_EARLY_ACK] = "early-ack", [SIM_PLANT_VOTE] = "second-vote",
     [SIM_PLANT_VOTES] = "double-vote",   [SIM_PLANT_FSYNC] = "fsync",
-    [SIM_PLANT_ISR] = "removed-in-isr",
+    [SIM_PLANT_ISR] = "removed-in-isr",  [SIM_PLANT_STATE] = "torn-state",
 };
 
 static enum sim_plant planted;
@@ -29,6 +33,7 @@ void __real_raft_core_step(struct raft_core *c, const struct raft_event *ev, int
                            struct raft_effects *fx);
 struct status __real_log_flush_run(struct log_flush *f);
 bool __real_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
+size_t __real_state_store_sim_crash(struct state_store *s);
 
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p);
 bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
@@ -39,6 +44,7 @@ void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int
                            struct raft_effects *fx);
 struct status __wrap_log_flush_run(struct log_flush *f);
 bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
+size_t __wrap_state_store_sim_crash(struct state_store *s);
 
 /* It does not say which epoch its log ends with … */
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p)
@@ -98,4 +104,40 @@ bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, s
     if (planted == SIM_PLANT_ISR)
         *isr = before;
     return complete;
+}
+
+struct marks {
+    struct state_partition partitions[MARKS_MAX];
+    struct state_mark marks[MARKS_MAX];
+    size_t count;
+};
+
+static bool take_mark(void *arg, struct state_partition p, const struct state_mark *mark)
+{
+    struct marks *m = arg;
+
+    m->partitions[m->count] = p;
+    m->marks[m->count++] = *mark;
+    return m->count < MARKS_MAX;
+}
+
+/* The marks outlive the crash, what they stand for does not: families that are not flushed as
+ * one. */
+size_t __wrap_state_store_sim_crash(struct state_store *s)
+{
+    struct marks m = {.count = 0};
+    struct state_batch *b;
+    size_t left;
+
+    if (planted != SIM_PLANT_STATE)
+        return __real_state_store_sim_crash(s);
+    (void)state_store_list_marks(s, take_mark, &m);
+    left = __real_state_store_sim_crash(s);
+    b = state_batch_new(s);
+    CHECK(b != NULL);
+    for (size_t i = 0; i < m.count; i++)
+        state_batch_set_mark(b, m.partitions[i], &m.marks[i]);
+    (void)state_batch_commit(b, NULL);
+    state_batch_free(b);
+    return left;
 }

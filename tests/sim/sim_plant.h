@@ -14,6 +14,7 @@ enum sim_plant {
                       * epoch */
     SIM_PLANT_FSYNC,      /* logs of partitions and metadata are written, and not synced */
     SIM_PLANT_ISR,        /* a replica that a reassignment removed stays in the ISR */
+    SIM_PLANT_STATE,      /* the coordinators' state goes back in a crash, its marks do not */
     SIM_PLANT_COUNT,
 };
 

@@ -853,6 +853,43 @@ static void a_lost_simulated_store_is_empty(void **state)
     assert_int_equal(state_store_generation(w->store), 2);
 }
 
+static void take_what_is_left(void *arg, struct state_store *s)
+{
+    *(struct bytes_mut *)arg = state_store_sim_save(s);
+}
+
+/* The disk of a simulated machine: one process closes the store, the next finds it, and a crash of
+ * that one does not go back behind what it found. */
+static void a_simulated_store_is_saved_when_it_is_closed_and_loaded_whole(void **state)
+{
+    struct world *w = *state;
+    struct bytes_mut saved = {0};
+    struct state_store_sim_options options = {
+        .seed = 2, .closing = take_what_is_left, .arg = &saved};
+    struct world first = {.store = state_store_sim_create(&options), .arena = w->arena}, second;
+    struct state_batch *b = state_batch_new(first.store);
+    struct state_mark mark = mark_at(9);
+
+    put(b, STATE_OFFSETS, 7, "a", "1");
+    put(b, STATE_OFFSETS, 7, "b", "");
+    put(b, STATE_GROUPS, 7, "a", "2");
+    state_batch_set_mark(b, p7, &mark);
+    commit(b);
+    state_batch_free(b);
+    state_store_close(first.store);
+    second = (struct world){.store = state_store_sim_create(&options), .arena = first.arena};
+    state_store_sim_load(second.store, (struct bytes){saved.data, saved.size});
+    assert_int_equal(state_store_sim_crash(second.store), 0);
+    assert_string_equal(scan(&second, STATE_OFFSETS, 7, ""), "a=1 b= ");
+    assert_string_equal(get(&second, STATE_GROUPS, 7, "a"), "2");
+    assert_int_equal(marked_offset(&second, p7), 9);
+    free(saved.data);
+    state_store_sim_lose(second.store);
+    state_store_close(second.store);
+    assert_int_equal(saved.size, 0);
+    w->arena = second.arena;
+}
+
 #define EVERY_STORE(TEST)                                                                          \
     TEST(what_was_put_is_there_and_what_was_deleted_is_not),                                       \
         TEST(later_operations_of_a_batch_see_earlier_ones),                                        \
@@ -886,6 +923,7 @@ int main(void)
         ON_SIM(a_simulated_failure_lasts_until_a_reset),
         ON_SIM(a_simulated_mark_that_is_damaged_condemns_the_store),
         ON_SIM(a_lost_simulated_store_is_empty),
+        ON_SIM(a_simulated_store_is_saved_when_it_is_closed_and_loaded_whole),
     };
 
     return cmocka_run_group_tests_name("simulated", sim, NULL, NULL) +
