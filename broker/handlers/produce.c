@@ -69,6 +69,29 @@ static void fill_entries(struct produce_answer *a)
     }
 }
 
+/* No coordinator of transactions runs here, so none is under way that a batch could belong to, and
+ * nobody would end one that it begins: the last stable offset would stay before it for ever. The
+ * errors are those of Apache Kafka for who names no transaction, and for who names one when its
+ * coordinator cannot be asked. */
+static void refuse_transactions(struct produce_answer *a)
+{
+    struct produce_entry *entries = a->call.entries;
+    bool any = false;
+
+    for (size_t i = 0; i < a->call.entry_count; i++) {
+        if (entries[i].code != KERR_NONE || !record_batch_is_transactional(entries[i].records.data))
+            continue;
+        entries[i].code = KERR_NOT_ENOUGH_REPLICAS;
+        any = true;
+    }
+    if (!any || a->message->transactional_id.data)
+        return;
+    for (size_t i = 0; i < a->call.entry_count; i++) {
+        entries[i].code = KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+        entries[i].refusal = (struct record_refusal){0};
+    }
+}
+
 static bool fill_record_errors(struct produce_response_partition_produce_response *out,
                                const struct record_refusal *refusal, struct arena *arena)
 {
@@ -194,6 +217,7 @@ void handle_produce(struct request *rq)
         return;
     }
     fill_entries(a);
+    refuse_transactions(a);
     if (m->acks < -1 || m->acks > 1)
         for (size_t i = 0; i < a->call.entry_count; i++)
             a->call.entries[i].code = KERR_INVALID_REQUIRED_ACKS;

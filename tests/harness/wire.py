@@ -77,10 +77,10 @@ def framed(body):
     return struct.pack(">i", len(body)) + body
 
 
-def produce_request(topic, records, *, acks=-1, correlation=1, partition=0):
+def produce_request(topic, records, *, acks=-1, correlation=1, partition=0, transactional_id=None):
     """Produce v8: the last version that is not flexible."""
     partitions = array([struct.pack(">i", partition) + blob(records)])
-    return header(PRODUCE, 8, correlation) + string(None) + struct.pack(">hi", acks, 10000) + array(
+    return header(PRODUCE, 8, correlation) + string(transactional_id) + struct.pack(">hi", acks, 10000) + array(
         [string(topic) + partitions])
 
 

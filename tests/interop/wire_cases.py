@@ -14,7 +14,7 @@ UNKNOWN_SERVER_ERROR, NONE, OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_
 UNKNOWN_TOPIC_ID = 100
 MESSAGE_TOO_LARGE, INVALID_TOPIC, INVALID_REQUIRED_ACKS, UNSUPPORTED_VERSION = 10, 17, 21, 35
 INVALID_CONFIG, OUT_OF_ORDER_SEQUENCE, INVALID_PRODUCER_EPOCH, INVALID_RECORD = 40, 45, 47, 87
-UNSUPPORTED_COMPRESSION = 76
+UNSUPPORTED_COMPRESSION, NOT_ENOUGH_REPLICAS, TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 76, 19, 53
 GZIP = 1
 MEGABYTE = 1 << 20
 FRAME_BYTES_MAX = 104857600  # socket.request.max.bytes
@@ -268,6 +268,18 @@ def record_with_bad_lengths_is_refused(broker):
 
 def control_batch_of_a_client_is_an_invalid_record(broker):
     refused(broker, batch(attributes=0x20), INVALID_RECORD)
+
+
+def batch_of_a_transaction_that_never_began_is_refused(broker):
+    """Else whoever reads committed records would wait for its end for ever."""
+    topic = new_topic(broker)
+    with connect(broker) as c:
+        for name, wanted in ((None, TRANSACTIONAL_ID_AUTHORIZATION_FAILED), ("nobody-s", NOT_ENOUGH_REPLICAS)):
+            records = batch(attributes=0x10, producer_id=new_producer_id(c), epoch=0, sequence=0)
+            error = c.produce(topic, records, transactional_id=name)[0]
+            assert error == wanted, f"transaction {name}: error {error}"
+        assert c.list_offsets(topic, -1) == (NONE, -1, 0)
+        assert c.produce(topic, batch(), transactional_id="nobody-s")[:2] == (NONE, 0), "a batch of no transaction"
 
 
 def unknown_codec_is_refused(broker):

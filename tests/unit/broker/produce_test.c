@@ -293,6 +293,51 @@ static void leader_in_doubt_does_not_judge_sequences(void **state)
     node_world_free(&w);
 }
 
+/* The bits of a batch of a transaction; its checksum again. */
+static void call_make_transactional(struct call *c)
+{
+    uint8_t *batch = c->batch.data;
+
+    batch[RECORD_BATCH_AT_ATTRIBUTES + 1] |= RECORD_BATCH_TRANSACTIONAL;
+    memset(batch + 43, 0, 14); /* producer id 0, epoch 0, sequence 0 */
+    store_be32(batch + 17, crc32c(batch + 21, c->batch.size - 21));
+}
+
+/* Nobody would ever end it: readers of committed records would wait for it for ever. */
+static void batch_of_a_transaction_that_never_began_is_refused(void **state)
+{
+    static const struct {
+        const char *id;
+        enum kerr own, others;
+    } cases[] = {
+        {NULL, KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+         KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED},
+        {"hers", KERR_NOT_ENOUGH_REPLICAS, KERR_NONE},
+    };
+    static struct node_world w;
+    struct bytes_mut plain;
+    struct uuid topic;
+    struct call c;
+    (void)state;
+
+    topic = begin(&w);
+    for (size_t i = 0; i < 2; i++) {
+        call_init(&w, &c, 2, -1);
+        plain = node_world_batch(&w, 1, 20, clock_wall_ms(&w.loop.clock));
+        c.partitions[1].records = (struct records){plain.data, plain.size, NULL};
+        c.m.transactional_id = str_from(cases[i].id);
+        call_make_transactional(&c);
+        call_send(&w, &c, VERSION);
+        assert_int_equal(call_wait(&w, &c)[0].error_code, cases[i].own);
+        assert_int_equal(call_wait(&w, &c)[1].error_code, cases[i].others);
+        call_free(&c);
+        free(plain.data);
+    }
+    assert_end(&w, topic, 0, 0);
+    assert_end(&w, topic, 1, 1);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +349,7 @@ int main(void)
         cmocka_unit_test(failed_flush_is_told_to_all_who_wait),
         cmocka_unit_test(leader_in_doubt_does_not_judge_sequences),
         cmocka_unit_test(stopping_node_answers_those_who_wait),
+        cmocka_unit_test(batch_of_a_transaction_that_never_began_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
