@@ -311,10 +311,8 @@ enum kerr fetch_sessions_begin(struct fetch_sessions *s, const struct fetch_cont
     *out = (struct fetch_context){0};
     if (args->session_id != 0)
         HASH_FIND(hh, s->by_id, &args->session_id, sizeof args->session_id, session);
-    if (args->epoch > FETCH_EPOCH_INITIAL)
+    if (args->epoch != FETCH_EPOCH_INITIAL && args->epoch != FETCH_EPOCH_FINAL)
         return sessions_go_on(s, args, session, out);
-    if (args->epoch < FETCH_EPOCH_FINAL)
-        return KERR_INVALID_FETCH_SESSION_EPOCH;
     if (session)
         sessions_end(s, session);
     if (args->epoch == FETCH_EPOCH_INITIAL) {

@@ -129,6 +129,11 @@ void handle_api_versions(struct request *rq)
 
     api_versions_response_init(&response);
     response.error_code = (int16_t)check_request(rq, rq->message);
+    /* Who is refused learns no more; but a newer client must learn which version to use. */
+    if (response.error_code != KERR_NONE && !rq->answer_version_0) {
+        request_answer(rq, &response);
+        return;
+    }
     filled = fill_apis(rq, &response, &rq->arena) && fill_supported(rq, &response, &rq->arena);
     if (filled && rq->shard->image)
         filled = fill_finalized(rq->shard->image, control_quorum_version(rq->shard->node->control),

@@ -1,6 +1,7 @@
 /* DescribeCluster. */
 
 #include "broker/control.h"
+#include "broker/handlers/operations.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
@@ -76,6 +77,8 @@ void handle_describe_cluster(struct request *rq)
     }
     response.controller_id = on_controller ? control_leader_id(rq->shard->node->control)
                                            : rq->shard->node->options->node_id;
+    if (m->include_cluster_authorized_operations)
+        response.cluster_authorized_operations = OPERATIONS_OF_CLUSTER;
     filled = on_controller ? fill_controllers(rq, &response) : fill_brokers(rq, m, &response);
     if (filled)
         request_answer(rq, &response);

@@ -6,6 +6,7 @@
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/describe_configs.h"
+#include "replication/topic_name.h"
 
 /* What a resource's settings are looked up in. */
 struct described {
@@ -16,7 +17,7 @@ struct described {
 
 static bool wanted(const struct describe_configs_request_resource *r, const char *name)
 {
-    if (!r->configuration_keys)
+    if (r->configuration_keys_count == 0) /* null or empty: all of them */
         return true;
     for (size_t i = 0; i < r->configuration_keys_count; i++)
         if (str_equal(r->configuration_keys[i], str_from(name)))
@@ -82,6 +83,9 @@ static const char *describe_topic(struct request *rq, struct str name, struct de
     const struct node_options *o = rq->shard->node->options;
 
     what->kind = CONFIG_OF_TOPIC;
+    *code = KERR_INVALID_TOPIC_EXCEPTION;
+    if (topic_name_error(name))
+        return "Topic name is invalid.";
     *code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
     if (!topic)
         return "This server does not host this topic-partition.";

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "broker/handlers/operations.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
@@ -93,6 +94,7 @@ static bool fill_topic(struct request *rq, const struct asked_topic *asked, int3
 {
     describe_topic_partitions_response_topic_init(out);
     out->name = asked->name;
+    out->topic_authorized_operations = OPERATIONS_OF_TOPIC;
     if (!asked->topic) {
         out->error_code =
             (int16_t)(topic_name_error(asked->name) ? KERR_INVALID_TOPIC_EXCEPTION
@@ -118,7 +120,27 @@ static int32_t limit_of(const struct request *rq)
     int32_t limit = (int32_t)config_values_integer(rq->shard->node->options->config,
                                                    "max.request.partition.size.limit");
 
-    return m->response_partition_limit < limit ? m->response_partition_limit : limit;
+    if (m->response_partition_limit < limit)
+        limit = m->response_partition_limit;
+    return limit > 1 ? limit : 1; /* whatever is asked, there is a step forward */
+}
+
+/* The whole request is refused: each topic that it names. */
+static bool fill_refused(struct request *rq, struct describe_topic_partitions_response *out)
+{
+    const struct describe_topic_partitions_request *m = rq->message;
+
+    out->topics =
+        arena_array(&rq->arena, struct describe_topic_partitions_response_topic, m->topics_count);
+    if (!out->topics)
+        return false;
+    out->topics_count = m->topics_count;
+    for (size_t i = 0; i < m->topics_count; i++) {
+        describe_topic_partitions_response_topic_init(&out->topics[i]);
+        out->topics[i].name = m->topics[i].name;
+        out->topics[i].error_code = KERR_INVALID_REQUEST;
+    }
+    return true;
 }
 
 static bool fill(struct request *rq, struct describe_topic_partitions_response *out)
@@ -165,13 +187,10 @@ void handle_describe_topic_partitions(struct request *rq)
 {
     const struct describe_topic_partitions_request *m = rq->message;
     struct describe_topic_partitions_response response;
+    bool refused = m->cursor && m->cursor->partition_index < 0;
 
-    if (m->response_partition_limit < 1 || (m->cursor && m->cursor->partition_index < 0)) {
-        request_refuse(rq, "describe topic partitions with a limit or cursor below zero");
-        return;
-    }
     describe_topic_partitions_response_init(&response);
-    if (fill(rq, &response))
+    if (refused ? fill_refused(rq, &response) : fill(rq, &response))
         request_answer(rq, &response);
     else
         request_refuse(rq, REQUEST_OVER_BUDGET);

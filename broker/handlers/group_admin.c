@@ -7,6 +7,7 @@
 #include "broker/coordinator/group_scatter.h"
 #include "broker/dispatch.h"
 #include "broker/handlers/group_common.h"
+#include "broker/handlers/operations.h"
 #include "broker/request.h"
 #include "protocol/messages/delete_groups.h"
 #include "protocol/messages/describe_groups.h"
@@ -58,13 +59,13 @@ static bool fill_described(struct describe_groups_response_described_group *out,
         else
             out->error_message = a->message;
     }
+    if (rq->version >= 3 && m->include_authorized_operations && out->error_code == KERR_NONE)
+        out->authorized_operations = OPERATIONS_OF_GROUP;
     if (e->caller.code != KERR_NONE)
         return true;
     out->group_state = a->state;
     out->protocol_type = group_or_empty(a->protocol_type);
     out->protocol_data = group_or_empty(a->protocol);
-    if (rq->version >= 3 && m->include_authorized_operations)
-        out->authorized_operations = GROUP_OPERATIONS_ALL;
     return fill_members(out, a, &rq->arena);
 }
 

@@ -6,10 +6,6 @@
 #include "broker/coordinator/group_scatter.h"
 #include "broker/request.h"
 
-/* Everything that can be done to a group: read 3, delete 6, describe 8, describe and alter its
- * settings 10 and 11. */
-#define GROUP_OPERATIONS_ALL (1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11)
-
 /* For fields that cannot be null on the wire. */
 static inline struct str group_or_empty(struct str s)
 {

@@ -3,6 +3,7 @@
 #include "broker/coordinator/group_scatter.h"
 #include "broker/dispatch.h"
 #include "broker/handlers/group_common.h"
+#include "broker/handlers/operations.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/consumer_group_describe.h"
@@ -190,7 +191,7 @@ static bool fill_described(struct consumer_group_describe_response_described_gro
     out->assignment_epoch = a->assignment_epoch;
     out->assignor_name = group_or_empty(a->assignor);
     if (m->include_authorized_operations)
-        out->authorized_operations = GROUP_OPERATIONS_ALL;
+        out->authorized_operations = OPERATIONS_OF_GROUP;
     out->members =
         arena_array(&rq->arena, struct consumer_group_describe_response_member, a->member_count);
     if (!out->members)

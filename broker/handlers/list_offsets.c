@@ -249,13 +249,44 @@ static void fill_entries(struct list_call *call)
                                      .timestamp = p->timestamp,
                                      .code = check_timestamp(rq, p->timestamp),
                                      .found = NOT_FOUND};
-            if (!metadata_topic_partition(topic, p->partition_index))
-                e->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
-            else
+            if (topic)
                 e->scatter.topic_id = topic->id;
-            e->scatter.skip = e->code != KERR_NONE;
+            if (e->code == KERR_NONE && !metadata_topic_partition(topic, p->partition_index))
+                e->code = KERR_UNKNOWN_TOPIC_OR_PARTITION;
         }
     }
+}
+
+static int by_partition(const void *a, const void *b)
+{
+    const struct list_entry *x = *(struct list_entry *const *)a,
+                            *y = *(struct list_entry *const *)b;
+    int order = memcmp(&x->scatter.topic_id, &y->scatter.topic_id, sizeof x->scatter.topic_id);
+
+    return order ? order
+                 : (x->scatter.index > y->scatter.index) - (x->scatter.index < y->scatter.index);
+}
+
+/* Who asks twice for a partition, with two timestamps maybe, could not tell the answers apart.
+ * False: the arena is spent. */
+static bool refuse_doubles(struct list_call *call)
+{
+    size_t count = call->scatter.count;
+    struct list_entry **sorted = arena_array(&call->scatter.rq->arena, struct list_entry *, count);
+
+    if (!sorted)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &call->entries[i];
+    if (count > 1)
+        qsort(sorted, count, sizeof(struct list_entry *), by_partition);
+    for (size_t i = 1; i < count; i++)
+        if (by_partition(&sorted[i - 1], &sorted[i]) == 0 &&
+            sorted[i]->code != KERR_UNKNOWN_TOPIC_OR_PARTITION)
+            sorted[i - 1]->code = sorted[i]->code = KERR_INVALID_REQUEST;
+    for (size_t i = 0; i < count; i++)
+        call->entries[i].scatter.skip = call->entries[i].code != KERR_NONE;
+    return true;
 }
 
 void handle_list_offsets(struct request *rq)
@@ -274,5 +305,8 @@ void handle_list_offsets(struct request *rq)
     call->message = m;
     call->entries = call->scatter.entries;
     fill_entries(call);
-    scatter_send(&call->scatter);
+    if (refuse_doubles(call))
+        scatter_send(&call->scatter);
+    else
+        request_refuse(rq, REQUEST_OVER_BUDGET);
 }

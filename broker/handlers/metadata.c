@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "broker/handlers/operations.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
@@ -89,7 +90,11 @@ static bool fill_partitions(struct request *rq, const struct metadata_topic *top
 static bool fill_topic(struct request *rq, const struct metadata_topic *topic,
                        struct metadata_response_topic *out)
 {
+    const struct metadata_request *m = rq->message;
+
     metadata_response_topic_init(out);
+    if (m->include_topic_authorized_operations)
+        out->topic_authorized_operations = OPERATIONS_OF_TOPIC;
     out->name = topic->name;
     out->topic_id = topic->id;
     out->is_internal = internal_topic_is(topic->name);
@@ -154,8 +159,8 @@ static bool fill_asked_topics(struct request *rq, const struct metadata_request 
         t->topic_id = m->topics[i].topic_id;
         t->error_code = (int16_t)missing_code(&m->topics[i]);
         t->is_internal = internal_topic_is(t->name);
-        if (rq->version < 12 && !t->name.data)
-            t->name = STR("");
+        if (m->include_topic_authorized_operations && t->name.data)
+            t->topic_authorized_operations = OPERATIONS_OF_TOPIC;
     }
     return true;
 }
@@ -173,6 +178,8 @@ static void metadata_answer(struct request *rq)
 
     metadata_response_init(&response);
     response.cluster_id = str_from(storage_dirs_cluster_id(rq->shard->node->dirs));
+    if (m->include_cluster_authorized_operations)
+        response.cluster_authorized_operations = OPERATIONS_OF_CLUSTER;
     /* Any broker takes what is for the controller; KRaft names a live one at random. */
     response.controller_id = rq->shard->node->options->node_id;
     if (fill_brokers(rq, &response) &&
@@ -220,23 +227,47 @@ static bool create_missing(struct request *rq, const struct metadata_request *m)
     return topic_creation_start(t);
 }
 
-/* KIP-516 and KIP-700 questions that a version cannot ask. */
-static const char *request_fault(const struct request *rq, const struct metadata_request *m)
+/* Whether it asks what its version cannot ask: by ids before 12 (their fields are there since 10),
+ * or for a topic without name and id. */
+static bool is_invalid(const struct request *rq, const struct metadata_request *m)
 {
     for (size_t i = 0; i < m->topics_count; i++)
         if (rq->version < 12 ? asked_by_id(&m->topics[i])
                              : !m->topics[i].name.data && uuid_is_zero(m->topics[i].topic_id))
-            return "metadata asked for a topic without name or id";
-    return NULL;
+            return true;
+    return false;
+}
+
+/* The whole request is refused: each topic that it names, and nothing else is told. */
+static void metadata_refuse(struct request *rq)
+{
+    const struct metadata_request *m = rq->message;
+    struct metadata_response response;
+
+    metadata_response_init(&response);
+    response.topics = arena_array(&rq->arena, struct metadata_response_topic, m->topics_count);
+    if (!response.topics) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    response.topics_count = m->topics_count;
+    for (size_t i = 0; i < m->topics_count; i++) {
+        struct metadata_response_topic *t = &response.topics[i];
+
+        metadata_response_topic_init(t);
+        t->name = m->topics[i].name.data ? m->topics[i].name : STR("");
+        t->topic_id = m->topics[i].topic_id;
+        t->error_code = KERR_INVALID_REQUEST;
+    }
+    request_answer(rq, &response);
 }
 
 void handle_metadata(struct request *rq)
 {
     const struct metadata_request *m = rq->message;
-    const char *fault = request_fault(rq, m);
 
-    if (fault) {
-        request_refuse(rq, fault);
+    if (is_invalid(rq, m)) {
+        metadata_refuse(rq);
         return;
     }
     if (!wants_all(rq, m) && m->allow_auto_topic_creation &&

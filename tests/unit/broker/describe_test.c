@@ -6,8 +6,13 @@
 #include "broker/shard.h"
 #include "broker/storage_dirs.h"
 #include "protocol/messages/api_versions.h"
+#include "protocol/messages/describe_cluster.h"
+#include "protocol/messages/describe_configs.h"
+#include "protocol/messages/describe_groups.h"
 #include "protocol/messages/describe_log_dirs.h"
 #include "protocol/messages/describe_topic_partitions.h"
+#include "protocol/messages/find_coordinator.h"
+#include "protocol/messages/metadata.h"
 #include "tests/unit/broker/node_world.h"
 
 static struct node_world world;
@@ -71,6 +76,155 @@ static void features_that_begin_at_level_0_are_told_from_version_4_on(void **sta
     assert_true(min > 0);
     assert_true(tells_feature(*state, 4, STR("group.version"), &min));
     assert_int_equal(min, 0);
+}
+
+static void refused_client_is_told_no_apis(void **state)
+{
+    struct api_versions_request m;
+    struct node_ask a = {0};
+    const struct api_versions_response *answer;
+
+    api_versions_request_init(&m);
+    m.client_software_name = STR("?");
+    m.client_software_version = STR("1");
+    answer = ask(*state, &a, API_API_VERSIONS, 4, &m);
+    assert_int_equal(answer->error_code, KERR_INVALID_REQUEST);
+    assert_int_equal(answer->api_keys_count, 0);
+    node_ask_free(&a);
+}
+
+/* ---- DescribeConfigs ---- */
+
+static size_t settings_told(struct node_world *w, struct str topic, struct str *keys, size_t count,
+                            enum kerr code)
+{
+    struct describe_configs_request_resource r;
+    struct describe_configs_request m;
+    struct node_ask a = {0};
+    const struct describe_configs_response *answer;
+    size_t told;
+
+    describe_configs_request_init(&m);
+    describe_configs_request_resource_init(&r);
+    r.resource_type = 2;
+    r.resource_name = topic;
+    r.configuration_keys = keys;
+    r.configuration_keys_count = count;
+    m.resources = &r;
+    m.resources_count = 1;
+    answer = ask(w, &a, API_DESCRIBE_CONFIGS, 4, &m);
+    assert_int_equal(answer->results[0].error_code, code);
+    told = answer->results[0].configs_count;
+    node_ask_free(&a);
+    return told;
+}
+
+static void no_keys_are_all_keys(void **state)
+{
+    struct str key = STR("retention.ms");
+    size_t all = settings_told(*state, STR("b"), NULL, 0, KERR_NONE);
+
+    assert_true(all > 20);
+    assert_int_equal(settings_told(*state, STR("b"), &key, 0, KERR_NONE), all);
+    assert_int_equal(settings_told(*state, STR("b"), &key, 1, KERR_NONE), 1);
+    settings_told(*state, STR("c"), NULL, 0, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    settings_told(*state, STR("im possible"), NULL, 0, KERR_INVALID_TOPIC_EXCEPTION);
+    settings_told(*state, STR(""), NULL, 0, KERR_INVALID_TOPIC_EXCEPTION);
+}
+
+/* ---- what one may do ---- */
+
+#define NOT_ASKED        INT32_MIN
+#define ALL_OF_TOPIC     0xdf8 /* as Apache Kafka 4.4 without an authorizer says it */
+#define ALL_OF_CLUSTER   0x1fa0
+#define ALL_OF_GROUP     0xd48
+#define METADATA_VERSION 10 /* the last that tells of the cluster */
+
+/* Groups have a coordinator from then on. */
+static void coordinator_is_found(struct node_world *w)
+{
+    enum kerr code = KERR_COORDINATOR_NOT_AVAILABLE;
+
+    for (int i = 0; i < 50 && code != KERR_NONE; i++) {
+        struct find_coordinator_request m;
+        struct node_ask a = {0};
+
+        find_coordinator_request_init(&m);
+        m.key = STR("nobody");
+        code = ((const struct find_coordinator_response *)ask(w, &a, API_FIND_COORDINATOR, 3, &m))
+                   ->error_code;
+        node_ask_free(&a);
+        test_loop_run(&w->loop, 100);
+    }
+    assert_int_equal(code, KERR_NONE);
+}
+
+static void operations_are_told_when_asked_for(void **state)
+{
+    struct node_world *w = *state;
+
+    coordinator_is_found(w);
+    for (int asked = 0; asked < 2; asked++) {
+        struct metadata_request_topic topics[2] = {{.name = STR("b")}, {.name = STR("nothing")}};
+        struct str groups[1] = {STR("nobody")};
+        struct metadata_request m;
+        struct describe_cluster_request cluster;
+        struct describe_groups_request g;
+        struct node_ask a = {0}, b = {0}, c = {0};
+        const struct metadata_response *metadata;
+        const struct describe_cluster_response *described;
+        const struct describe_groups_response *dead;
+
+        metadata_request_init(&m);
+        m.topics = topics;
+        m.topics_count = 2;
+        m.allow_auto_topic_creation = false;
+        m.include_topic_authorized_operations = m.include_cluster_authorized_operations = asked;
+        metadata = ask(w, &a, API_METADATA, METADATA_VERSION, &m);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(metadata->topics[i].topic_authorized_operations,
+                             asked ? ALL_OF_TOPIC : NOT_ASKED);
+        assert_int_equal(metadata->cluster_authorized_operations,
+                         asked ? ALL_OF_CLUSTER : NOT_ASKED);
+        describe_cluster_request_init(&cluster);
+        cluster.include_cluster_authorized_operations = asked;
+        described = ask(w, &b, API_DESCRIBE_CLUSTER, 2, &cluster);
+        assert_int_equal(described->cluster_authorized_operations,
+                         asked ? ALL_OF_CLUSTER : NOT_ASKED);
+        describe_groups_request_init(&g);
+        g.groups = groups;
+        g.groups_count = 1;
+        g.include_authorized_operations = asked;
+        dead = ask(w, &c, API_DESCRIBE_GROUPS, 5, &g);
+        assert_int_equal(dead->groups[0].error_code, KERR_NONE);
+        assert_int_equal(dead->groups[0].authorized_operations, asked ? ALL_OF_GROUP : NOT_ASKED);
+        node_ask_free(&a);
+        node_ask_free(&b);
+        node_ask_free(&c);
+    }
+}
+
+/* ---- Metadata ---- */
+
+/* Versions 10 and 11 have the field, and refuse it. */
+static void metadata_by_id_before_its_version_is_refused_topic_by_topic(void **state)
+{
+    struct metadata_request_topic topics[2] = {{.name = STR("b"), .topic_id = {{7}}},
+                                               {.name = STR("b")}};
+    struct metadata_request m;
+    struct node_ask a = {0};
+    const struct metadata_response *answer;
+
+    metadata_request_init(&m);
+    m.topics = topics;
+    m.topics_count = 2;
+    answer = ask(*state, &a, API_METADATA, METADATA_VERSION, &m);
+    assert_int_equal(answer->topics_count, 2);
+    assert_int_equal(answer->topics[0].error_code, KERR_INVALID_REQUEST);
+    assert_int_equal(answer->topics[1].error_code, KERR_INVALID_REQUEST);
+    assert_true(uuid_equal(answer->topics[0].topic_id, topics[0].topic_id));
+    assert_int_equal(answer->brokers_count, 0);
+    node_ask_free(&a);
 }
 
 /* ---- DescribeLogDirs ---- */
@@ -198,16 +352,45 @@ static void unknown_and_impossible_topics_are_told_each(void **state)
     node_ask_free(&a);
 }
 
+static void limit_of_none_is_one_and_a_place_below_zero_is_refused(void **state)
+{
+    struct node_world *w = *state;
+    struct describe_topic_partitions_request_topic_request topic = {STR("b")};
+    struct describe_topic_partitions_request_cursor below = {STR("b"), -1};
+    struct describe_topic_partitions_request m = {.response_partition_limit = 0};
+    struct node_ask a = {0}, b = {0};
+    const struct describe_topic_partitions_response *answer =
+        ask(w, &a, API_DESCRIBE_TOPIC_PARTITIONS, 0, &m);
+
+    assert_int_equal(answer->topics_count, 1);
+    assert_int_equal(answer->topics[0].partitions_count, 1);
+    assert_int_equal(answer->topics[0].topic_authorized_operations, ALL_OF_TOPIC);
+    assert_int_equal(answer->next_cursor->partition_index, 1);
+    m.cursor = &below;
+    m.topics = &topic;
+    m.topics_count = 1;
+    answer = ask(w, &b, API_DESCRIBE_TOPIC_PARTITIONS, 0, &m);
+    assert_int_equal(answer->topics_count, 1);
+    assert_int_equal(answer->topics[0].error_code, KERR_INVALID_REQUEST);
+    node_ask_free(&a);
+    node_ask_free(&b);
+}
+
 int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         STORY(features_that_begin_at_level_0_are_told_from_version_4_on),
+        STORY(refused_client_is_told_no_apis),
+        STORY(no_keys_are_all_keys),
+        STORY(operations_are_told_when_asked_for),
+        STORY(metadata_by_id_before_its_version_is_refused_topic_by_topic),
         STORY(every_directory_is_told_with_what_lies_in_it),
         STORY(only_the_partitions_asked_for_are_told),
         STORY(directory_that_failed_is_told_as_an_error),
         STORY(topics_come_in_order_and_page_by_page),
         STORY(unknown_and_impossible_topics_are_told_each),
+        STORY(limit_of_none_is_one_and_a_place_below_zero_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,6 +152,7 @@ static void wrong_ids_and_epochs_are_refused(void **state)
     assert_int_equal(begin(s, 0, 1, &a, &after), KERR_FETCH_SESSION_ID_NOT_FOUND);
     assert_int_equal(begin(s, c.session_id, 2, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH);
     assert_int_equal(begin(s, c.session_id, -2, &a, &after), KERR_INVALID_FETCH_SESSION_EPOCH);
+    assert_int_equal(begin(s, 0, -2, &a, &after), KERR_FETCH_SESSION_ID_NOT_FOUND);
     assert_null(after.session);
     assert_int_equal(begin(s, c.session_id, 1, &a, &after), KERR_NONE); /* none of it did harm */
     /* being answered */

@@ -61,8 +61,8 @@ struct found {
     int64_t timestamp_ms;
 };
 
-/* Asks all partitions for one time, the partitions asked twice over, so that an answer needs all
- * its places. */
+/* Asks all partitions for one time; with an index one of them again and again, or those from it on
+ * that there are not. */
 static struct found list(struct node_world *w, int64_t timestamp, int16_t version, int32_t epoch,
                          int32_t index)
 {
@@ -77,7 +77,7 @@ static struct found list(struct node_world *w, int64_t timestamp, int16_t versio
     list_offsets_request_topic_init(&topic);
     for (int32_t p = 0; p < PARTITIONS; p++) {
         list_offsets_request_partition_init(&partitions[p]);
-        partitions[p].partition_index = index >= 0 ? index : p;
+        partitions[p].partition_index = index < 0 ? p : index < PARTITIONS ? index : index + p;
         partitions[p].timestamp = timestamp;
         partitions[p].current_leader_epoch = epoch;
     }
@@ -216,6 +216,9 @@ static void refusals_are_those_of_kafka(void **state)
     assert_int_equal(list(&w, LARGEST, 6, -1, -1).code, KERR_UNSUPPORTED_VERSION);
     assert_int_equal(list(&w, LATEST_TIERED, 8, -1, -1).code, KERR_UNSUPPORTED_VERSION);
     assert_int_equal(list(&w, -7, NEWEST_VERSION, -1, -1).code, KERR_UNSUPPORTED_VERSION);
+    assert_int_equal(list(&w, -7, NEWEST_VERSION, -1, 99).code, KERR_UNSUPPORTED_VERSION);
+    /* one partition several times over */
+    assert_int_equal(list(&w, LATEST, NEWEST_VERSION, -1, 0).code, KERR_INVALID_REQUEST);
     node_world_free(&w);
 }
 
