@@ -4,6 +4,7 @@
 #include "broker/fetch.h"
 
 #include "broker/fetch_session_core.h"
+#include "broker/handlers/leaders_told.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "protocol/messages/fetch.h"
@@ -12,6 +13,7 @@ struct fetch_answer {
     struct fetch_call call; /* first */
     struct fetch_context context;
     struct fetch_cached **cached; /* of an incremental fetch, by entry */
+    struct leaders_told leaders;
 };
 
 static void fetch_fail(struct request *rq, enum kerr code)
@@ -191,8 +193,8 @@ static bool fill_aborted(struct fetch_response_partition_data *out, const struct
     return true;
 }
 
-static bool fill_partition(struct fetch_response_partition_data *out, const struct fetch_entry *e,
-                           const struct fetch_answer *a)
+static bool fill_partition(struct fetch_response_partition_data *out, struct fetch_entry *e,
+                           struct fetch_answer *a)
 {
     fetch_response_partition_data_init(out);
     out->partition_index = e->index;
@@ -205,6 +207,9 @@ static bool fill_partition(struct fetch_response_partition_data *out, const stru
         out->diverging_epoch.end_offset = e->diverging_end_offset;
     if (a->call.rq->version >= 12 &&
         (e->code == KERR_NOT_LEADER_OR_FOLLOWER || e->code == KERR_FENCED_LEADER_EPOCH)) {
+        leaders_told_add(
+            &a->leaders, a->call.rq,
+            &(struct leaders_of){e->topic_id, e->index, &e->leader_id, &e->leader_epoch});
         out->current_leader.leader_id = e->leader_id;
         out->current_leader.leader_epoch = e->leader_epoch;
     }
@@ -216,6 +221,24 @@ static bool fill_partition(struct fetch_response_partition_data *out, const stru
     if (!a->call.read_committed)
         out->aborted_transactions = NULL;
     return fill_aborted(out, e, &a->call.rq->arena);
+}
+
+static bool fill_endpoints(struct fetch_answer *a, struct fetch_response *out)
+{
+    const struct leaders_told *l = &a->leaders;
+
+    if (l->count == 0 || a->call.rq->version < 16)
+        return true;
+    out->node_endpoints =
+        arena_array(&a->call.rq->arena, struct fetch_response_node_endpoint, l->count);
+    if (!out->node_endpoints)
+        return false;
+    out->node_endpoints_count = l->count;
+    for (size_t i = 0; i < l->count; i++)
+        out->node_endpoints[i] =
+            (struct fetch_response_node_endpoint){l->all[i].broker->id, l->all[i].listener->host,
+                                                  l->all[i].listener->port, l->all[i].broker->rack};
+    return true;
 }
 
 /* Entries of one topic that stand together share a topic of the answer. */
@@ -238,7 +261,7 @@ static bool fill_response(struct fetch_answer *a, struct fetch_response *out)
         return false;
     out->responses = topics;
     for (size_t i = 0; i < count; i++) {
-        const struct fetch_entry *e = &a->call.entries[i];
+        struct fetch_entry *e = &a->call.entries[i];
         struct fetch_response_fetchable_topic_response *topic;
 
         if (!entry_is_told(a, i))
@@ -256,7 +279,7 @@ static bool fill_response(struct fetch_answer *a, struct fetch_response *out)
         if (!fill_partition(partitions++, e, a))
             return false;
     }
-    return true;
+    return fill_endpoints(a, out);
 }
 
 static int64_t session_now_ms(const struct request *rq)

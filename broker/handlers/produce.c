@@ -2,6 +2,7 @@
 
 #include "broker/produce.h"
 
+#include "broker/handlers/leaders_told.h"
 #include "broker/internal_topics.h"
 #include "broker/request.h"
 #include "broker/shard.h"
@@ -12,6 +13,7 @@
 struct produce_answer {
     struct produce_call call; /* first */
     const struct produce_request *message;
+    struct leaders_told leaders;
 };
 
 static size_t count_partitions(const struct produce_request *m)
@@ -114,9 +116,12 @@ static bool fill_record_errors(struct produce_response_partition_produce_respons
     return true;
 }
 
-static bool fill_partition(struct produce_response_partition_produce_response *out,
-                           const struct produce_entry *e, struct request *rq)
+static bool fill_partition(struct produce_answer *a,
+                           struct produce_response_partition_produce_response *out,
+                           struct produce_entry *e)
 {
+    struct request *rq = a->call.rq;
+
     produce_response_partition_produce_response_init(out);
     out->index = e->index;
     out->error_code = (int16_t)e->code;
@@ -128,16 +133,37 @@ static bool fill_partition(struct produce_response_partition_produce_response *o
         return true;
     }
     if (e->code == KERR_NOT_LEADER_OR_FOLLOWER && rq->version >= 10) { /* KIP-951: say who leads */
+        leaders_told_add(
+            &a->leaders, rq,
+            &(struct leaders_of){e->topic_id, e->index, &e->leader_id, &e->leader_epoch});
         out->current_leader.leader_id = e->leader_id;
         out->current_leader.leader_epoch = e->leader_epoch;
     }
     return fill_record_errors(out, &e->refusal, &rq->arena);
 }
 
+static bool fill_endpoints(struct produce_answer *a, struct produce_response *out)
+{
+    const struct leaders_told *l = &a->leaders;
+
+    if (l->count == 0)
+        return true;
+    out->node_endpoints =
+        arena_array(&a->call.rq->arena, struct produce_response_node_endpoint, l->count);
+    if (!out->node_endpoints)
+        return false;
+    out->node_endpoints_count = l->count;
+    for (size_t i = 0; i < l->count; i++)
+        out->node_endpoints[i] = (struct produce_response_node_endpoint){
+            l->all[i].broker->id, l->all[i].listener->host, l->all[i].listener->port,
+            l->all[i].broker->rack};
+    return true;
+}
+
 static bool fill_response(struct produce_answer *a, struct produce_response *out)
 {
     struct request *rq = a->call.rq;
-    const struct produce_entry *e = a->call.entries;
+    struct produce_entry *e = a->call.entries;
     struct produce_response_topic_produce_response *topics = arena_array(
         &rq->arena, struct produce_response_topic_produce_response, a->message->topic_data_count);
 
@@ -158,12 +184,12 @@ static bool fill_response(struct produce_answer *a, struct produce_response *out
         topics[i].partition_responses = partitions;
         topics[i].partition_responses_count = t->partition_data_count;
         for (size_t j = 0; j < t->partition_data_count; j++, e++)
-            if (!fill_partition(&partitions[j], e, rq))
+            if (!fill_partition(a, &partitions[j], e))
                 return false;
     }
     out->responses = topics;
     out->responses_count = a->message->topic_data_count;
-    return true;
+    return fill_endpoints(a, out);
 }
 
 static bool any_failed(const struct produce_call *call)

@@ -188,6 +188,36 @@ static void follower_serves_consumers_up_to_its_high_watermark(void **state)
     node_world_free(&w);
 }
 
+/* KIP-951: who leads, and where, beside the refusal. By a broker that follows. */
+static void refusal_names_the_leader_and_where_it_listens(void **state)
+{
+    static struct node_world w;
+    const struct fetch_response *answer;
+    struct second_broker b;
+    struct partition *p;
+    struct consumer c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w, &b, NULL);
+    p = node_world_partition(&w, topic, 0);
+    partition_assign(p, &(struct partition_assignment){.leader_id = 2,
+                                                       .leader_epoch = p->leader_epoch + 1,
+                                                       .partition_epoch = p->partition_epoch + 1,
+                                                       .config = p->config});
+    consumer_asks(&c, &w, topic, "az-1", 4, VERSION);
+    assert_int_equal(consumer_found(&c, &w, 5)->error_code, KERR_NOT_LEADER_OR_FOLLOWER);
+    answer = c.ask.answer;
+    assert_int_equal(answer->responses[0].partitions[0].current_leader.leader_id, 2);
+    assert_int_equal(answer->node_endpoints_count, 1);
+    assert_int_equal(answer->node_endpoints[0].node_id, 2);
+    assert_true(str_equal(answer->node_endpoints[0].host, STR("localhost")));
+    assert_int_equal(answer->node_endpoints[0].port, 9);
+    assert_true(str_equal(answer->node_endpoints[0].rack, STR("az-2")));
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +225,7 @@ int main(void)
         cmocka_unit_test(follower_that_has_not_the_offset_is_not_read_from),
         cmocka_unit_test(without_a_selector_the_leader_serves_everybody),
         cmocka_unit_test(follower_serves_consumers_up_to_its_high_watermark),
+        cmocka_unit_test(refusal_names_the_leader_and_where_it_listens),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 #include "protocol/base/crc32c.h"
 #include "protocol/messages/produce.h"
 #include "protocol/record_batch.h"
-#include "tests/unit/broker/node_world.h"
+#include "tests/unit/broker/second_broker.h"
 
 #define TOPIC      "t"
 #define PARTITIONS 4
@@ -338,6 +338,37 @@ static void batch_of_a_transaction_that_never_began_is_refused(void **state)
     node_world_free(&w);
 }
 
+/* KIP-951: its producer goes there without asking for metadata. */
+static void refusal_of_a_partition_elsewhere_names_its_leader(void **state)
+{
+    static struct node_world w;
+    const struct produce_response *answer;
+    struct second_broker b = {0};
+    struct call c;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    second_broker_register(&b, &w);
+    second_broker_live(&b, 300);
+    second_broker_own_topic(&b, TOPIC);
+    for (int16_t version = 9; version <= 10; version++) {
+        call_init(&w, &c, 1, -1);
+        call_send(&w, &c, version);
+        assert_int_equal(call_wait(&w, &c)[0].error_code, KERR_NOT_LEADER_OR_FOLLOWER);
+        answer = c.ask.answer;
+        assert_int_equal(answer->node_endpoints_count, version >= 10);
+        if (version >= 10) {
+            assert_int_equal(call_wait(&w, &c)[0].current_leader.leader_id, SECOND_BROKER);
+            assert_int_equal(call_wait(&w, &c)[0].current_leader.leader_epoch, 0);
+            assert_int_equal(answer->node_endpoints[0].node_id, SECOND_BROKER);
+            assert_int_equal(answer->node_endpoints[0].port, 9);
+        }
+        call_free(&c);
+    }
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +381,7 @@ int main(void)
         cmocka_unit_test(leader_in_doubt_does_not_judge_sequences),
         cmocka_unit_test(stopping_node_answers_those_who_wait),
         cmocka_unit_test(batch_of_a_transaction_that_never_began_is_refused),
+        cmocka_unit_test(refusal_of_a_partition_elsewhere_names_its_leader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,23 +113,23 @@ enum kerr second_broker_fetch(struct second_broker *b, struct uuid topic, int64_
     return code;
 }
 
-struct uuid second_broker_topic(struct second_broker *b, const char *name,
-                                const char *const *settings)
+static struct uuid create_topic(struct second_broker *b, const char *name,
+                                const char *const *settings, int32_t *replicas,
+                                size_t replica_count)
 {
     struct create_topics_request_creatable_topic_config configs[8];
     struct create_topics_request_creatable_replica_assignment assignment;
     struct create_topics_request_creatable_topic topic;
     struct create_topics_request m;
     const struct create_topics_response *answer;
-    int32_t both[] = {1, SECOND_BROKER};
     struct node_ask ask = {0};
     struct uuid id;
 
     create_topics_request_init(&m);
     create_topics_request_creatable_topic_init(&topic);
     create_topics_request_creatable_replica_assignment_init(&assignment);
-    assignment.broker_ids = both;
-    assignment.broker_ids_count = 2;
+    assignment.broker_ids = replicas;
+    assignment.broker_ids_count = replica_count;
     topic.name = str_from(name);
     topic.num_partitions = -1;
     topic.replication_factor = -1;
@@ -147,6 +147,24 @@ struct uuid second_broker_topic(struct second_broker *b, const char *name,
     id = answer->topics[0].topic_id;
     node_ask_free(&ask);
     second_broker_live(b, 20);
+    return id;
+}
+
+struct uuid second_broker_topic(struct second_broker *b, const char *name,
+                                const char *const *settings)
+{
+    int32_t both[] = {1, SECOND_BROKER};
+    struct uuid id = create_topic(b, name, settings, both, 2);
+
     CHECK(node_world_partition(b->w, id, 0)->state == PARTITION_LEADING);
+    return id;
+}
+
+struct uuid second_broker_own_topic(struct second_broker *b, const char *name)
+{
+    int32_t its_own[] = {SECOND_BROKER};
+    struct uuid id = create_topic(b, name, NULL, its_own, 1);
+
+    CHECK(!node_world_partition(b->w, id, 0));
     return id;
 }

@@ -37,5 +37,7 @@ enum kerr second_broker_fetch(struct second_broker *b, struct uuid topic, int64_
  * node_world_topic. */
 struct uuid second_broker_topic(struct second_broker *b, const char *name,
                                 const char *const *settings);
+/* One of a single partition that only node 2 hosts, and leads. */
+struct uuid second_broker_own_topic(struct second_broker *b, const char *name);
 
 #endif
