@@ -58,6 +58,8 @@ void sim_machine_heal(struct sim_machine *m)
     m->drive.slowness = 1;
     m->drive.dies_after = 0;
     sim_state_heal(&m->state);
+    if (m->node)
+        sim_pool_hasten(m->node->pool);
 }
 
 static enum sim_harm slow_down(struct sim_machine *m, struct sim_random *random)

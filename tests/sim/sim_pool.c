@@ -110,6 +110,16 @@ struct sim_pool *sim_pool_create(struct sim_sched *s, struct sim_heap *heap, str
     return p;
 }
 
+void sim_pool_hasten(struct sim_pool *p)
+{
+    for (size_t i = 0; i < p->thread_count; i++) {
+        const int64_t soon_us = p->runner.sched->now_us + LATE_US_MAX;
+
+        if (p->workers[i].job && p->workers[i].at_us > soon_us)
+            p->workers[i].at_us = soon_us;
+    }
+}
+
 bool sim_pool_idle(const struct sim_pool *p)
 {
     for (size_t i = 0; i < p->thread_count; i++)

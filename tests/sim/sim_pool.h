@@ -29,6 +29,8 @@ struct sim_pool {
 
 struct sim_pool *sim_pool_create(struct sim_sched *s, struct sim_heap *heap, struct sim_drive *disk,
                                  size_t thread_count, uint64_t seed);
+/* The disk is no longer slow: what waits for it comes to its end soon. */
+void sim_pool_hasten(struct sim_pool *p);
 bool sim_pool_idle(const struct sim_pool *p);
 void sim_pool_free(struct sim_pool *p); /* jobs are dropped */
 
