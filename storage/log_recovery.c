@@ -414,6 +414,13 @@ static int64_t flushed_before(const struct log_args *args)
                                                        : args->high_watermark;
 }
 
+/* Whether compaction may have left one in front of an offset; the topic need not be compacted any
+ * more. */
+static bool may_have_holes(const struct log *l, int64_t offset)
+{
+    return l->config->cleanup_compact || offset <= l->cleaned_offset;
+}
+
 /* Segments that may hold batches at or above the recovery point, from the first of them: everything
  * is checked and rebuilt; the first bad batch ends the log. */
 static struct status recover_from(struct log *l, const struct log_listing *files,
@@ -432,7 +439,7 @@ static struct status recover_from(struct log *l, const struct log_listing *files
 
         if (i > first && s->base_offset < l->end_offset)
             return status_error(KERR_KAFKA_STORAGE_ERROR, "segments overlap");
-        if (i > first && s->base_offset > l->end_offset && !l->config->cleanup_compact)
+        if (i > first && s->base_offset > l->end_offset && !may_have_holes(l, s->base_offset))
             return drop_from(l, i, report); /* the end of the one before is lost, at a batch's
                                              * end */
         st = reset_indexes(s);
@@ -546,6 +553,8 @@ static struct status recover(struct log *l, const struct log_args *args,
     if (args->trust == LOG_TRUST_OTHER_BOOT) {
         l->verify_to = 0;
         st = recover_from(l, files, recovery_point, report);
+        if (!status_failed(st) && checkpointed < 0) /* it is lost, or nothing was flushed yet */
+            st = walk_epochs(l, l->segments[0]->base_offset);
     } else {
         st = recover_newest(l, files, &walked_from, report);
         if (!status_failed(st))

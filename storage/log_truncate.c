@@ -219,9 +219,12 @@ static struct status truncate_to(struct log *l, int64_t offset)
     if (status_failed(st))
         return st;
     if (offset >= l->end_offset) {
-        /* An epoch that was started here, and then lost to another leader before it wrote. */
+        /* An epoch that was started here, and then lost to another leader before it wrote. A flush
+         * may have saved it: after a kill it must not be taken for that of the batches to come,
+         * which may be of an older one. */
         epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
-        return STATUS_OK;
+        st = save_epochs(l);
+        return status_failed(st) ? log_go_offline(l, st) : STATUS_OK;
     }
     if (!l->segment_count || offset < l->segments[0]->base_offset)
         return truncate_fully(l, offset);

@@ -600,6 +600,36 @@ static void times_are_those_of_the_records_that_stayed(void **state)
     compaction_end(&c);
 }
 
+/* Compaction leaves holes between segments, and they stay when the topic is compacted no more. A
+ * restart that looks at all of them, with the recovery point lost, does not take one for the lost
+ * end of a segment: all behind it would go. */
+static void holes_of_former_compaction_are_no_lost_ends(void **state)
+{
+    struct compaction_world c;
+    int64_t size, end;
+    (void)state;
+
+    open_world(&c);
+    for (int i = 0; i < 400; i++)
+        keyed_put(&c, i % 40, c.next_value++);
+    keyed_roll(&c, 50);
+    compact_all(&c);
+    check_log(&c);
+    end = log_end_offset(c.w.log);
+    size = log_size_bytes(c.w.log);
+    world_flush(&c.w);
+    c.w.cleaned_offset = log_cleaned_offset(c.w.log);
+    world_close(&c.w, false);
+    c.w.config.cleanup_compact = false;
+    c.w.config.cleanup_delete = true;
+    c.w.recovery_point = 0;
+    world_open(&c.w, LOG_TRUST_OTHER_BOOT);
+    assert_int_equal(log_end_offset(c.w.log), end);
+    assert_int_equal(log_size_bytes(c.w.log), size);
+    check_log(&c);
+    compaction_end(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -618,6 +648,7 @@ int main(void)
         cmocka_unit_test(compacted_segments_still_expire),
         cmocka_unit_test(cutting_the_log_aborts_its_compaction),
         cmocka_unit_test(damage_ends_a_compaction_and_changes_nothing),
+        cmocka_unit_test(holes_of_former_compaction_are_no_lost_ends),
         cmocka_unit_test(times_are_those_of_the_records_that_stayed),
     };
 

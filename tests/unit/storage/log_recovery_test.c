@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "protocol/base/crc32c.h"
+#include "protocol/record_batch.h"
 #include "storage/files_sim.h"
 #include "tests/unit/storage/log_world.h"
 
@@ -652,6 +653,63 @@ static void epochs_behind_an_empty_newest_segment_come_back(void **state)
     world_end(&w);
 }
 
+/* A leader of epoch 7 wrote nothing, but a flush saved that it was one. It follows another leader,
+ * which has more of epoch 6, and is killed before the next flush. */
+static void an_epoch_that_wrote_nothing_stays_forgotten_after_a_kill(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    struct bytes_mut batch;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    batch = world_batch(&w, 5, 10, w.now_ms);
+    assert_int_equal(
+        log_append_as_leader(w.log, batch, 6, LOG_ORIGIN_CLIENT, &out, NULL).code, KERR_NONE);
+    assert_int_equal(log_start_epoch(w.log, 7).code, KERR_NONE);
+    world_flush(&w);
+    w.recovery_point = 5;
+    assert_false(status_failed(log_truncate_to(w.log, 5)));
+    batch = world_batch(&w, 5, 10, w.now_ms);
+    record_batch_set_base_offset(batch.data, 5);
+    record_batch_set_leader_epoch(batch.data, 6);
+    assert_int_equal(
+        log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_NONE);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_end_offset(w.log), 10);
+    assert_int_equal(log_epoch_of_offset(w.log, 9), 6);
+    assert_int_equal(log_latest_epoch(w.log), 6);
+    world_end(&w);
+}
+
+/* Whatever is left of the epochs' own file: those that a follower is compared with are in the
+ * batches of all segments, not only of those that a restart of the machine has looked at. */
+static void epochs_whose_file_is_lost_come_back_from_all_segments(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int32_t epoch = 0; epoch < 10; epoch++)
+        assert_int_equal(log_append_as_leader(w.log, world_batch(&w, 5, 100, w.now_ms), epoch,
+                                              LOG_ORIGIN_CLIENT, &out, NULL)
+                             .code,
+                         KERR_NONE);
+    world_flush(&w);
+    w.recovery_point = 50;
+    world_close(&w, false);
+    remove_file(&w, "leader-epoch-checkpoint");
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    for (int32_t epoch = 0; epoch < 10; epoch++)
+        assert_int_equal(log_epoch_of_offset(w.log, 5 * epoch + 4), epoch);
+    world_end(&w);
+}
+
 /* Retention by size goes by what is there, not by what recovery dropped. */
 static void size_of_a_log_is_that_of_the_segments_it_kept(void **state)
 {
@@ -716,6 +774,8 @@ int main(void)
         cmocka_unit_test(
             recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark),
         cmocka_unit_test(epochs_behind_an_empty_newest_segment_come_back),
+        cmocka_unit_test(an_epoch_that_wrote_nothing_stays_forgotten_after_a_kill),
+        cmocka_unit_test(epochs_whose_file_is_lost_come_back_from_all_segments),
         cmocka_unit_test(size_of_a_log_is_that_of_the_segments_it_kept),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),
     };
