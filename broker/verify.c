@@ -61,13 +61,24 @@ static void lane_give_turn(struct verify_lane *lane)
     lane->has_turn = false;
 }
 
-/* The next log that has something to check; false when there is none, or it is another shard's
+/* A log that is being cut is the pool's: it waits until that is over. */
+static struct verify_entry *lane_next(const struct verify_lane *lane)
+{
+    struct verify_entry *e;
+
+    DL_FOREACH(lane->waiting, e)
+    if (e->partition->state != PARTITION_TRUNCATING)
+        return e;
+    return NULL;
+}
+
+/* The next log that has something to check; false when there is none now, or it is another shard's
  * turn. */
 static bool lane_choose(struct verify_lane *lane)
 {
     struct verify_entry *e;
 
-    while ((e = lane->waiting)) {
+    while ((e = lane_next(lane))) {
         if (!lane->has_turn && atomic_exchange(lane->turn, true)) {
             lane_pause(lane, TURN_US);
             return false;
@@ -82,6 +93,8 @@ static bool lane_choose(struct verify_lane *lane)
         }
     }
     lane_give_turn(lane);
+    if (lane->waiting)
+        lane_pause(lane, TURN_US);
     return false;
 }
 
@@ -98,7 +111,10 @@ static void lane_end(struct verify_lane *lane)
     struct verify_entry *e = lane->current;
     struct partition *p = e ? e->partition : NULL;
 
-    log_verify_end(p ? p->log : NULL, lane->check, lane->result);
+    /* What is found of a log that is being cut takes it offline after that: partition_fail. */
+    log_verify_end(
+        p && (p->state != PARTITION_TRUNCATING || !status_failed(lane->result)) ? p->log : NULL,
+        lane->check, lane->result);
     lane->check = NULL;
     lane->current = NULL;
     if (p && status_failed(lane->result))
@@ -173,7 +189,7 @@ void verify_add(struct verify *v, struct verify_entry *e, struct partition *p)
     CHECK(p->log_dir < v->lane_count);
     CHECK(!e->listed);
     e->partition = p;
-    if (!p->log || !log_unverified(p->log))
+    if (!p->log || (p->state != PARTITION_TRUNCATING && !log_unverified(p->log)))
         return;
     lane = &v->lanes[p->log_dir];
     e->listed = true;

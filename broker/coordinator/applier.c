@@ -137,6 +137,13 @@ static void applier_store_failed(struct applier *a)
     a->env->store_failed(a->env->arg, a->generation);
 }
 
+/* A log that is being cut is the pool's. Its end wakes who watches the partition, and with it
+ * us. */
+static bool log_is_ours(const struct applier *a)
+{
+    return a->partition->state != PARTITION_TRUNCATING;
+}
+
 /* ---- the mark ---- */
 
 /* Why the mark cannot be of this log; NULL: it can. */
@@ -188,8 +195,10 @@ static void applier_start_over(struct applier *a, const char *why)
 
 static void applier_take_mark(struct applier *a)
 {
-    const char *fault = a->mark_found ? mark_fault(a) : NULL;
+    const char *fault = a->mark_found && log_is_ours(a) ? mark_fault(a) : NULL;
 
+    if (!log_is_ours(a))
+        return; /* it is read again */
     if (fault)
         applier_start_over(a, fault);
     else if (a->mark_found)
@@ -304,8 +313,9 @@ static void applier_committed(struct applier *a)
     state_batch_clear(a->batch);
     if (a->dropping) {
         a->dropping = false;
-        applier_begin_anew(a);
-        return;
+        if (log_is_ours(a))
+            applier_begin_anew(a);
+        return; /* else the mark is looked for again, and not found */
     }
     a->applied = a->next_applied;
     a->env->moved(a->owner, a);
@@ -465,6 +475,8 @@ static void applier_go(struct applier *a)
 {
     struct log *l = a->partition->log;
 
+    if (!log_is_ours(a))
+        return;
     if (!a->marked) {
         applier_read_mark(a);
         return;
@@ -513,7 +525,12 @@ static void applier_resume(struct applier *a)
                                       a->result.where ? a->result.where : "");
             return;
         }
-        applier_apply(a);
+        if (log_is_ours(a)) {
+            applier_apply(a);
+        } else { /* it is read again, if it is still there then */
+            free(a->records.data);
+            a->records = (struct bytes_mut){0};
+        }
         return;
     }
     if (status_failed(a->result)) {

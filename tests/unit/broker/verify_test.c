@@ -297,6 +297,26 @@ static void partition_may_go_while_its_log_is_checked(void **state)
     }
 }
 
+/* A log that is being cut is the pool's: others go first, and its turn comes after that. */
+static void log_that_is_being_cut_is_checked_later(void **state)
+{
+    static struct verify_world v;
+    (void)state;
+
+    begin(&v);
+    for (int i = 0; i < 3; i++) /* the first one's check is under way when the others come */
+        start_log(&v, i, LOG_TRUST_SAME_BOOT);
+    v.partitions[1]->state = PARTITION_TRUNCATING;
+    test_loop_run(&v.loop, 1000);
+    assert_int_equal(unverified(&v), 1);
+    assert_true(log_unverified(v.partitions[1]->log));
+    assert_true(verify_idle(v.shards[0]));
+    v.partitions[1]->state = PARTITION_FOLLOWING;
+    test_loop_run(&v.loop, 1000);
+    assert_int_equal(unverified(&v), 0);
+    end(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +326,7 @@ int main(void)
         cmocka_unit_test(damage_takes_one_partition_offline_and_no_other),
         cmocka_unit_test(unreadable_file_is_a_storage_error),
         cmocka_unit_test(nothing_is_checked_after_a_clean_stop),
+        cmocka_unit_test(log_that_is_being_cut_is_checked_later),
         cmocka_unit_test(partition_may_go_while_its_log_is_checked),
     };
 

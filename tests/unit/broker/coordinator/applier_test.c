@@ -8,6 +8,7 @@
 #include "broker/coordinator/applier.h"
 #include "protocol/group_record.h"
 #include "protocol/record_batch_build.h"
+#include "replication/partition_follow.h"
 #include "storage/files_sim.h"
 #include "storage/flusher.h"
 #include "storage/group_state.h"
@@ -782,6 +783,68 @@ static void partition_may_go_while_a_job_is_in_the_pool(void **state)
     world_end(&w);
 }
 
+static void follow(struct world *w)
+{
+    struct partition_assignment a = {
+        .leader_id = 2, .leader_epoch = ++w->epoch, .config = &w->config};
+
+    partition_assign(w->partition, &a);
+}
+
+/* The pool cuts the log meanwhile: what the loop reads of it may be gone while it does. */
+static void a_log_that_is_being_cut_is_left_alone(void **state)
+{
+    static struct world w;
+    (void)state;
+
+    world_start(&w, 0);
+    for (int i = 0; i < 5; i++)
+        commit(&w, "g", 0, i);
+    settle(&w);
+    follow(&w);
+    w.loop.pool_stuck = true;
+    w.partition_env.truncated = on_stopped;
+    assert_true(partition_truncate(w.partition, &(struct fetcher_cut){.offset = 3}));
+    state_store_sim_lose(w.store);
+    stop_applier(&w);
+    start_applier(&w);
+    settle(&w);
+    assert_int_equal(applier_applied(w.applier), -1);
+    w.loop.pool_stuck = false;
+    settle(&w);
+    assert_int_equal(applier_applied(w.applier), 3);
+    assert_int_equal(stored(&w, "g", 0), 2);
+    world_end(&w);
+}
+
+/* Whatever it was at: reading its mark, or the log, or writing to the store. */
+static void a_cut_may_begin_while_a_job_is_in_the_pool(void **state)
+{
+    static struct world w;
+    (void)state;
+
+    for (int rounds = 0; rounds < 16; rounds++) {
+        world_start(&w, 1000);
+        for (int i = 0; i < 5; i++)
+            commit(&w, "g", 0, i);
+        settle(&w);
+        state_store_sim_lose(w.store);
+        files_sim_set_cold(w.files, true);
+        stop_applier(&w);
+        start_applier(&w);
+        for (int i = 0; i < rounds; i++)
+            test_loop_round(&w.loop);
+        w.partition->state = PARTITION_TRUNCATING;
+        settle(&w);
+        w.partition->state = PARTITION_LEADING;
+        applier_poke(w.applier);
+        settle(&w);
+        assert_int_equal(applier_applied(w.applier), 5);
+        assert_int_equal(stored(&w, "g", 0), 4);
+        world_end(&w);
+    }
+}
+
 static uint64_t next_random(struct world *w, uint64_t below)
 {
     w->random = w->random * 6364136223846793005u + 1442695040888963407u;
@@ -865,6 +928,8 @@ int main(void)
         cmocka_unit_test(cold_logs_are_read_in_the_pool),
         cmocka_unit_test(one_turn_applies_a_bounded_piece),
         cmocka_unit_test(transactions_count_once_they_are_committed),
+        cmocka_unit_test(a_log_that_is_being_cut_is_left_alone),
+        cmocka_unit_test(a_cut_may_begin_while_a_job_is_in_the_pool),
         cmocka_unit_test(partition_may_go_while_a_job_is_in_the_pool),
         cmocka_unit_test(store_says_what_the_log_says_after_any_history),
     };
