@@ -140,7 +140,8 @@ struct status log_append_as_leader(struct log *l, struct bytes_mut records, int3
 
 /* Appends batches as a leader gave them: offsets and epochs stay. CORRUPT_MESSAGE, or
  * OFFSET_OUT_OF_RANGE when they do not follow the log end or are beyond LOG_OFFSET_MAX: nothing
- * written. A partial batch at the end is ignored (Kafka cuts an answer at its byte limit).
+ * written. A partial batch at the end is ignored (Kafka cuts an answer at its byte limit), as are
+ * batches too far behind the first one for one segment: they come again.
  *
  * Where log_starts_within them, the log is begun anew at the base offset of the first batch, and
  * its start stays: that syncs, so nothing else may be at work on the log, as in

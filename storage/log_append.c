@@ -367,7 +367,8 @@ static struct status append_around_start(const struct append *a)
     return status_failed(st) ? st : log_raise_start_offset(a->l, start);
 }
 
-/* Checks the batches, and shortens a->records to the whole ones. */
+/* Checks the batches, and shortens a->records to the whole ones that one segment can hold: its
+ * indexes know offsets up to so far behind its base, and compaction leaves gaps of any length. */
 static struct status check_replicated(struct append *a)
 {
     struct record_batches it = record_batches(bytes_const(a->records));
@@ -387,6 +388,11 @@ static struct status check_replicated(struct append *a)
             record_batch_base_offset(batch.data) > LOG_OFFSET_MAX)
             return status_error(KERR_OFFSET_OUT_OF_RANGE,
                                 "replicated batch does not follow the log end");
+        if (a->first_offset >= 0 &&
+            record_batch_last_offset(batch.data) - a->first_offset > INT32_MAX) {
+            a->records.size = (size_t)(batch.data - a->records.data);
+            return STATUS_OK;
+        }
         if (a->first_offset < 0)
             a->first_offset = record_batch_base_offset(batch.data);
         if (record_batch_max_timestamp(batch.data) > a->max_timestamp_ms)

@@ -310,6 +310,43 @@ static void follower_that_starts_within_a_batch_takes_it_whole(void **state)
     world_end(&w);
 }
 
+/* What a leader compacted may leave a gap that no segment's indexes can span: what is behind it
+ * comes again, and gets a segment of its own. */
+static void follower_takes_batches_behind_a_gap_of_any_length(void **state)
+{
+    const int64_t far = INT64_C(5000000000);
+    struct log_world w;
+    struct bytes_mut batch;
+    uint8_t both[1024];
+    size_t size = 0;
+    struct log_appended out;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 2; i++) {
+        batch = world_batch(&w, 2, 10, w.now_ms + i);
+        record_batch_set_base_offset(batch.data, i * far);
+        memcpy(both + size, batch.data, batch.size);
+        size += batch.size;
+    }
+    assert_int_equal(log_append_as_follower(w.log, (struct bytes_mut){both, size},
+                                            LOG_ORIGIN_COORDINATOR, &out)
+                         .code,
+                     KERR_NONE);
+    assert_int_equal(log_end_offset(w.log), 2);
+    assert_int_equal(log_append_as_follower(w.log,
+                                            (struct bytes_mut){both + size / 2, size - size / 2},
+                                            LOG_ORIGIN_COORDINATOR, &out)
+                         .code,
+                     KERR_NONE);
+    assert_int_equal(log_end_offset(w.log), far + 2);
+    world_close(&w, true); /* the time index names the last record */
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_end_offset(w.log), far + 2);
+    world_end(&w);
+}
+
 /* The offset behind a batch has to be one, too. */
 static void follower_takes_no_batch_at_the_end_of_all_offsets(void **state)
 {
@@ -476,6 +513,7 @@ int main(void)
         cmocka_unit_test(produced_batch_that_is_damaged_leaves_no_trace),
         cmocka_unit_test(duplicates_get_their_old_offsets),
         cmocka_unit_test(follower_takes_whole_batches_as_they_are),
+        cmocka_unit_test(follower_takes_batches_behind_a_gap_of_any_length),
         cmocka_unit_test(follower_takes_no_batch_at_the_end_of_all_offsets),
         cmocka_unit_test(a_log_begun_at_an_offset_begins_there_after_a_crash_too),
         cmocka_unit_test(follower_that_starts_within_a_batch_takes_it_whole),
