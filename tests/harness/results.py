@@ -1,4 +1,12 @@
 """Counts cases, prints a line for each, and hands them to tests/run."""
+import os
+import traceback
+
+
+def told(why):
+    """What an exception says and the line of the tests where it left the innermost of them."""
+    frame = traceback.extract_tb(why.__traceback__)[-1]
+    return f"{type(why).__name__}: {why} ({os.path.basename(frame.filename)}:{frame.lineno}: {frame.line})"
 
 
 class Results:

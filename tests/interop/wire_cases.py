@@ -34,8 +34,9 @@ def new_topic(broker, configs=()):
     with connect(broker) as c:
         error = c.create_topic(name, 1, configs)
         assert error == NONE, f"creating a topic: error {error}"
-        deadline = time.monotonic() + 10
-        while c.list_offsets(name, -1)[0] != NONE and time.monotonic() < deadline:
+        deadline = time.monotonic() + 30
+        while (error := c.list_offsets(name, -1)[0]) != NONE:
+            assert time.monotonic() < deadline, f"the topic is not led: error {error}"
             time.sleep(0.02)
     return name
 
@@ -353,16 +354,21 @@ def sequences_are_checked(broker):
             records = [record(b"s", offset_delta=i) for i in range(count)]
             return c.produce(topic, batch(records, producer_id=pid, epoch=epoch, sequence=sequence))[:2]
 
-        assert send(0) == (NONE, 0)
-        assert send(1, count=3) == (NONE, 1)
-        assert send(9)[0] == OUT_OF_ORDER_SEQUENCE
-        assert send(4) == (NONE, 4)
+        def answers(wanted, *args, **kwargs):
+            error, offset = send(*args, **kwargs)
+            assert (error, offset if error == NONE else -1) == wanted, f"{args} {kwargs}: error {error}, offset {offset}"
+
+        answers((NONE, 0), 0)
+        answers((NONE, 1), 1, count=3)
+        answers((OUT_OF_ORDER_SEQUENCE, -1), 9)
+        answers((NONE, 4), 4)
         # A batch of the last five sent again is not written again: its first offset is the answer.
-        assert send(1, count=3) == (NONE, 1)
-        assert send(0) == (NONE, 0)
-        assert send(5, epoch=1)[0] == OUT_OF_ORDER_SEQUENCE, "a new epoch starts at 0"
-        assert send(0, epoch=1) == (NONE, 5)
-        assert send(5, epoch=0)[0] == INVALID_PRODUCER_EPOCH
+        answers((NONE, 1), 1, count=3)
+        answers((NONE, 0), 0)
+        # A new epoch starts at 0.
+        answers((OUT_OF_ORDER_SEQUENCE, -1), 5, epoch=1)
+        answers((NONE, 5), 0, epoch=1)
+        answers((INVALID_PRODUCER_EPOCH, -1), 5, epoch=0)
         assert c.list_offsets(topic, -1)[2] == 6
 
 
