@@ -58,7 +58,7 @@ void sim_machine_heal(struct sim_machine *m)
     m->drive.slowness = 1;
     m->drive.dies_after = 0;
     sim_state_heal(&m->state);
-    if (m->node)
+    if (m->node && m->node->pool) /* a process that died has none */
         sim_pool_hasten(m->node->pool);
 }
 
