@@ -275,8 +275,10 @@ static bool learn_leader(struct raft_core *c, int32_t epoch, int32_t leader_id, 
     bool newer = epoch > c->election.epoch;
     int32_t known = newer ? RAFT_NO_NODE : c->election.leader_id;
 
+    /* Ourselves: unless we died before that was written down, we know. */
     if (leader_id == c->self.id)
-        return !newer && known == c->self.id;
+        return !newer && (known == c->self.id ||
+                          (known == RAFT_NO_NODE && c->election.voted.id == c->self.id));
     if (known != RAFT_NO_NODE && leader_id != RAFT_NO_NODE && known != leader_id)
         return false;
     if (leader_id != RAFT_NO_NODE && known == RAFT_NO_NODE)

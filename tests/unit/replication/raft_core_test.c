@@ -264,6 +264,32 @@ static void second_leader_of_one_epoch_is_refused(void **state)
 }
 
 /* A peer that breaks the rules must not make us drop what we know to be committed. */
+/* Its answer to a fetch may name a leader before its own quorum-state does. When it dies in
+ * between, it does not know what the others do; their votes, which name it, count all the same. */
+static void leader_that_died_before_it_wrote_so_is_elected_again(void **state)
+{
+    struct world *w = world_new(2, 1);
+    struct raft_election voted;
+    (void)state;
+
+    assert_true(world_elect(w, 1));
+    world_run(w, 500);
+    voted = (struct raft_election){.epoch = w->nodes[1].core.election.epoch,
+                                   .leader_id = RAFT_NO_NODE,
+                                   .voted = w->nodes[1].core.self};
+    world_cut(w, 1, 2);
+    assert_true(world_append(w, 1, "tail")); /* node 2 cannot win without it */
+    world_run(w, 10);
+    w->nodes[1].durable = voted;
+    world_crash(w, 1, false);
+    world_heal(w, 0);
+    world_start(w, 1);
+    world_run(w, 5000);
+    assert_int_equal(world_leader(w), 1);
+    assert_int_equal(w->nodes[2].core.high_watermark, w->nodes[1].log_end);
+    world_free(w);
+}
+
 static void order_to_drop_committed_records_stops_the_node(void **state)
 {
     struct world *w = world_new(3, 1);
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(shorter_log_is_refused_the_vote),
         cmocka_unit_test(fetch_of_another_epoch_is_refused),
         cmocka_unit_test(second_leader_of_one_epoch_is_refused),
+        cmocka_unit_test(leader_that_died_before_it_wrote_so_is_elected_again),
         cmocka_unit_test(order_to_drop_committed_records_stops_the_node),
         cmocka_unit_test(snapshot_of_an_epoch_to_come_is_not_fetched),
         cmocka_unit_test(replica_behind_the_log_start_is_sent_to_the_snapshot),
