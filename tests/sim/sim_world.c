@@ -370,6 +370,9 @@ static void choose_settings(struct sim_world *w, bool flush_before_ack)
         (int)sim_random_between(&w->random, 100, 3000));
     set(w, "log.retention.check.interval.ms=%d", (int)sim_random_between(&w->random, 50, 1000));
     set(w, "log.retention.ms=-1");
+    /* A start begins with the metadata of a while ago. */
+    set(w, "metadata.log.max.record.bytes.between.snapshots=%d",
+        (int)sim_random_between(&w->random, 500, 40000));
 }
 
 static void world_init(struct sim_world *w, const struct sim_options *o)
