@@ -214,7 +214,7 @@ static void clear_elr_of(struct metadata_image *img, struct uuid id)
             continue;
         if (!t)
             seen = t = edit_topic(img, id);
-        p = *t->partitions[i];
+        memory_copy_counted(&p, t->partitions[i], sizeof p);
         p.elr.count = 0;
         p.last_known_elr.count = 0;
         set_partition(t, i, metadata_partition_create(&p));
