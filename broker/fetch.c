@@ -30,6 +30,7 @@ struct fetch_part {
     struct shard *owner;
     struct fetch_entry *first, *last;
     size_t budget_bytes;
+    struct arena *arena; /* of what is found besides records; no other shard's */
     /* the owner's, while it is away */
     size_t found_bytes;
     bool has_answer; /* an entry has one that is no records: an error, say */
@@ -198,7 +199,7 @@ static struct status entry_read_log(struct fetch_entry *e, struct partition *p, 
 
     if (status_failed(st) || !call->read_committed || !e->payload.slice.segment)
         return st;
-    return log_aborted_transactions(p->log, e->offset, args.end_offset, &call->rq->arena,
+    return log_aborted_transactions(p->log, e->offset, args.end_offset, e->part->arena,
                                     &e->aborted, &e->aborted_count);
 }
 
@@ -703,6 +704,22 @@ static void call_split(struct fetch_call *call)
     }
 }
 
+/* Aborted transactions are found by all owners at the same time. One alone may have the request's
+ * arena: nobody uses it meanwhile. False: it is spent. */
+static bool call_give_arenas(struct fetch_call *call, size_t used)
+{
+    struct request *rq = call->rq;
+    bool split = call->read_committed && used > 1;
+    size_t given = 0;
+
+    if (split && !request_split_arena(rq, used))
+        return false;
+    for (size_t i = 0; i < part_count(call); i++)
+        if (call->parts[i].first)
+            call->parts[i].arena = split ? &rq->part_arenas[given++] : &rq->arena;
+    return true;
+}
+
 bool fetch_start(struct fetch_call *call)
 {
     struct shard *home = call->rq->shard;
@@ -711,14 +728,16 @@ bool fetch_start(struct fetch_call *call)
     call->parts = arena_array(&call->rq->arena, struct fetch_part, count);
     if (!call->parts)
         return false;
-    timer_init(home->loop, &call->wait, on_wait_over);
-    call->rq->hurry = fetch_hurry;
-    call->rq->hurry_arg = call;
     /* nothing can come of no partitions */
     call->wait_over = call->max_wait_ms <= 0 || call->entry_count == 0;
     call_split(call);
     for (size_t i = 0; i < count; i++)
         used += call->parts[i].first != NULL;
+    if (!call_give_arenas(call, used))
+        return false;
+    timer_init(home->loop, &call->wait, on_wait_over);
+    call->rq->hurry = fetch_hurry;
+    call->rq->hurry_arg = call;
     call->alone = used == 1 && !call->wait_over;
     if (call->alone)
         call_begin_wait(call);

@@ -558,6 +558,65 @@ static void fetch_of_whoever_is_no_replica_moves_nothing(void **state)
     node_world_free(&w);
 }
 
+/* As a log of Apache Kafka may have it that this broker was given: a transaction, and its end. */
+static void abort_a_transaction(struct node_world *w, struct partition *p)
+{
+    static const uint8_t value[6] = {0};
+    struct record_content content = {.value = {value, sizeof value}};
+
+    for (int control = 0; control < 2; control++) {
+        struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
+        struct log_appended appended;
+        struct bytes_mut batch;
+
+        head.producer_id = 7;
+        head.producer_epoch = 0;
+        head.base_sequence = control ? -1 : 0;
+        head.attributes =
+            RECORD_BATCH_TRANSACTIONAL | (uint16_t)(control ? RECORD_BATCH_CONTROL : 0);
+        record_batch_builder_begin(&w->builder, &head);
+        content.timestamp_ms = clock_wall_ms(&w->loop.clock);
+        if (control)
+            record_batch_builder_append_control(&w->builder, CONTROL_ABORT, content.timestamp_ms,
+                                                content.value);
+        else
+            record_batch_builder_append(&w->builder, &content);
+        assert_false(status_failed(record_batch_builder_finish(&w->builder, NULL, &batch)));
+        assert_false(status_failed(partition_append_own(p, batch, &appended)));
+    }
+}
+
+/* Each shard finds those of its partitions at the same time as the others. */
+static void aborted_transactions_are_told_from_an_arena_of_each_shard(void **state)
+{
+    static struct node_world w;
+    struct uuid topic;
+    struct call c;
+    (void)state;
+
+    topic = begin(&w);
+    for (int i = 0; i < PARTITIONS; i++)
+        abort_a_transaction(&w, node_world_partition(&w, topic, i));
+    test_loop_run(&w.loop, 50);
+    call_init(&c, PARTITIONS, 0);
+    c.m.isolation_level = 1;
+    call_send(&w, &c, VERSION);
+    for (int i = 0; i < PARTITIONS; i++) {
+        const struct fetch_response_partition_data *f = found(call_wait(&w, &c, 50), i);
+
+        assert_int_equal(f->error_code, KERR_NONE);
+        assert_int_equal(f->last_stable_offset, 2);
+        assert_int_equal(f->aborted_transactions_count, 1);
+        assert_int_equal(f->aborted_transactions[0].producer_id, 7);
+        assert_int_equal(f->aborted_transactions[0].first_offset, 0);
+    }
+    assert_int_equal(c.ask.rq->part_arena_count, NODE_WORLD_SHARDS);
+    for (int i = 0; i < NODE_WORLD_SHARDS; i++)
+        assert_true(c.ask.rq->part_arenas[i].used > 0);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +629,7 @@ int main(void)
         cmocka_unit_test(cold_bytes_are_the_same_bytes),
         cmocka_unit_test(leader_in_doubt_does_not_judge_offsets_past_its_end),
         cmocka_unit_test(errors_end_the_wait),
+        cmocka_unit_test(aborted_transactions_are_told_from_an_arena_of_each_shard),
         cmocka_unit_test(session_tells_only_news),
         cmocka_unit_test(fetch_of_a_client_that_went_does_not_wait),
         cmocka_unit_test(fetch_of_a_replica_moves_the_high_watermark),
