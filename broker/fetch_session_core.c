@@ -22,6 +22,7 @@ struct fetch_cached {
 };
 
 struct fetch_session {
+    struct fetch_sessions *cache;
     int32_t id;
     int32_t next_epoch;
     bool by_topic_id;
@@ -41,6 +42,7 @@ struct fetch_session {
 struct fetch_sessions {
     struct fetch_sessions_args args;
     struct fetch_session *by_id;
+    size_t bytes; /* of the partitions of all sessions */
 };
 
 struct fetch_sessions *fetch_sessions_create(const struct fetch_sessions_args *args)
@@ -55,6 +57,11 @@ struct fetch_sessions *fetch_sessions_create(const struct fetch_sessions_args *a
 size_t fetch_sessions_count(const struct fetch_sessions *s)
 {
     return HASH_COUNT(s->by_id);
+}
+
+size_t fetch_sessions_bytes(const struct fetch_sessions *s)
+{
+    return s->bytes;
 }
 
 /* ---- one session's partitions ---- */
@@ -95,6 +102,11 @@ static struct fetch_cached *session_find(struct fetch_session *session, struct u
     return p;
 }
 
+static size_t bytes_of(const struct fetch_ask *ask)
+{
+    return sizeof(struct fetch_cached) + ask->topic.size;
+}
+
 static void session_remove(struct fetch_session *session, struct fetch_cached *p)
 {
     struct fetch_cached *head;
@@ -111,6 +123,7 @@ static void session_remove(struct fetch_session *session, struct fetch_cached *p
     }
     DL_DELETE(session->order, p);
     session->partition_count--;
+    session->cache->bytes -= bytes_of(&p->ask);
     free(p);
 }
 
@@ -128,7 +141,7 @@ static struct fetch_cached *session_put(struct fetch_session *session, const str
         p->ask.topic = topic;
         return p;
     }
-    p = calloc(1, sizeof *p + ask->topic.size);
+    p = calloc(1, bytes_of(ask));
     if (!p)
         return NULL;
     p->ask = *ask;
@@ -146,6 +159,7 @@ static struct fetch_cached *session_put(struct fetch_session *session, const str
     }
     DL_APPEND(session->order, p);
     session->partition_count++;
+    session->cache->bytes += bytes_of(ask);
     return p;
 }
 
@@ -155,7 +169,10 @@ static void session_free(struct fetch_session *session)
 
     HASH_CLEAR(hh, session->by_key);
     DL_FOREACH_SAFE(session->order, p, next)
-    free(p);
+    {
+        session->cache->bytes -= bytes_of(&p->ask);
+        free(p);
+    }
     free(session->first_asks);
     free(session);
 }
@@ -199,13 +216,11 @@ static bool yields(const struct fetch_sessions *s, const struct fetch_session *s
            session->partition_count < args->ask_count;
 }
 
-/* Room for one more, by the rules in the header. */
-static bool sessions_make_room(struct fetch_sessions *s, const struct fetch_context_args *args)
+/* One goes that has to, by the rules in the header. False: none has. */
+static bool sessions_evict(struct fetch_sessions *s, const struct fetch_context_args *args)
 {
     struct fetch_session *session, *next, *stale = NULL, *small = NULL;
 
-    if (HASH_COUNT(s->by_id) < s->args.slots)
-        return true;
     HASH_ITER(hh, s->by_id, session, next)
     {
         if (session->busy)
@@ -221,6 +236,21 @@ static bool sessions_make_room(struct fetch_sessions *s, const struct fetch_cont
     if (!stale)
         return false;
     sessions_end(s, stale);
+    return true;
+}
+
+/* Room for one more. */
+static bool sessions_make_room(struct fetch_sessions *s, const struct fetch_context_args *args)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < args->ask_count; i++)
+        bytes += bytes_of(&args->asks[i]);
+    if (bytes > s->args.bytes_max)
+        return false;
+    while (HASH_COUNT(s->by_id) >= s->args.slots || s->bytes + bytes > s->args.bytes_max)
+        if (!sessions_evict(s, args))
+            return false;
     return true;
 }
 
@@ -249,6 +279,7 @@ static struct fetch_session *sessions_make(struct fetch_sessions *s,
     session = calloc(1, sizeof *session);
     if (!session)
         return NULL;
+    session->cache = s;
     session->first_asks = calloc(args->ask_count, sizeof(struct fetch_cached *));
     session->by_topic_id = args->by_topic_id;
     session->replica = args->replica;
@@ -288,7 +319,7 @@ static enum kerr sessions_go_on(struct fetch_sessions *s, const struct fetch_con
             session_remove(session, p);
     }
     for (size_t i = 0; i < args->ask_count; i++)
-        if (!session_put(session, &args->asks[i])) {
+        if (!session_put(session, &args->asks[i]) || s->bytes > s->args.bytes_max) {
             sessions_end(s, session);
             return KERR_FETCH_SESSION_ID_NOT_FOUND;
         }

@@ -14,10 +14,12 @@
  * an incremental answer holds only partitions with news. Those with records go to the end of the
  * order, so that a full answer does not starve the rest.
  *
- * Sessions live in the cache of one shard. Bound: `slots`; when full a session unused for
- * eviction_ms goes, or one with fewer partitions than the new one that has lived so long; else the
- * new fetch stays without session. A replica's session yields to no consumer while it is used, and
- * a new one takes a consumer's place at once. */
+ * Sessions live in the cache of one shard. Bounds: `slots`, and `bytes_max` of what they remember:
+ * whoever asks may name any number of partitions, whether there are any or not. When full a session
+ * unused for eviction_ms goes, or one with fewer partitions than the new one that has lived so
+ * long; else the new fetch stays without session. One that outgrows the bytes ends. A replica's
+ * session yields to no consumer while it is used, and a new one takes a consumer's place at once.
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +37,7 @@ struct fetch_session;
 
 struct fetch_sessions_args {
     size_t slots;
+    size_t bytes_max;
     int64_t eviction_ms;
     /* Ids are congruent to `residue` modulo `modulus`, so that shards never give out the same. */
     int32_t modulus, residue;
@@ -43,6 +46,8 @@ struct fetch_sessions_args {
 struct fetch_sessions *fetch_sessions_create(const struct fetch_sessions_args *args);
 void fetch_sessions_free(struct fetch_sessions *s);
 size_t fetch_sessions_count(const struct fetch_sessions *s);
+/* What all of them remember. */
+size_t fetch_sessions_bytes(const struct fetch_sessions *s);
 
 /* What is asked of one partition. */
 struct fetch_ask {

@@ -20,6 +20,9 @@
 #define CONNECTION_TICK_US (1000 * 1000)
 /* min.incremental.fetch.session.eviction.ms of Kafka, a constant there */
 #define SESSION_EVICTION_MS 120000
+/* Of the node's fetch sessions: some 300,000 partitions. Without a bound whoever asks for many, and
+ * there need not be any, would take memory for as long as the cache has slots. */
+#define SESSION_BYTES_MAX ((size_t)64 << 20)
 /* with log.flush.before.ack=false nobody waits for a flush */
 #define LAZY_FLUSH_DELAY_US (1000 * 1000)
 
@@ -169,6 +172,7 @@ struct shard *shard_create(struct node *node, size_t index, struct loop *loop,
     struct shard *s = calloc(1, sizeof *s);
     struct fetch_sessions_args sessions = {
         .slots = (size_t)node->options->fetch_sessions_max / node->shard_count + 1,
+        .bytes_max = SESSION_BYTES_MAX / node->shard_count,
         .eviction_ms = SESSION_EVICTION_MS,
         .modulus = (int32_t)node->shard_count,
         .residue = (int32_t)index,

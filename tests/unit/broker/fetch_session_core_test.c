@@ -8,14 +8,22 @@
 
 #define EVICTION_MS 1000
 
-static struct fetch_sessions *sessions(size_t slots)
+static struct fetch_sessions *bounded_sessions(size_t slots, size_t bytes_max)
 {
-    const struct fetch_sessions_args args = {
-        .slots = slots, .eviction_ms = EVICTION_MS, .modulus = 2, .residue = 1};
+    const struct fetch_sessions_args args = {.slots = slots,
+                                             .bytes_max = bytes_max,
+                                             .eviction_ms = EVICTION_MS,
+                                             .modulus = 2,
+                                             .residue = 1};
     struct fetch_sessions *s = fetch_sessions_create(&args);
 
     assert_non_null(s);
     return s;
+}
+
+static struct fetch_sessions *sessions(size_t slots)
+{
+    return bounded_sessions(slots, SIZE_MAX);
 }
 
 static struct fetch_ask ask(const char *topic, int32_t index, int64_t offset)
@@ -260,6 +268,38 @@ static void partitions_with_records_go_last(void **state)
     fetch_sessions_free(s);
 }
 
+/* Whoever asks may name what there is not, as much as it likes: it gets no session, or loses it. */
+static void what_sessions_remember_is_bounded(void **state)
+{
+    struct fetch_sessions *s = sessions(9);
+    struct fetch_context a, b;
+    struct asked more = {.ask_count = 3};
+    size_t four;
+    (void)state;
+
+    a = made(s, 4, 0);
+    four = fetch_sessions_bytes(s);
+    assert_true(four > 4 * sizeof(struct fetch_ask));
+    fetch_sessions_free(s);
+
+    s = bounded_sessions(9, four * 2 - 1);
+    a = made(s, 4, 0);
+    assert_non_null(a.session);
+    assert_null(made(s, 4, EVICTION_MS).session); /* it is in use */
+    b = made(s, 2, EVICTION_MS);
+    assert_non_null(b.session);
+    for (size_t i = 0; i < more.ask_count; i++)
+        more.asks[i] = ask("other", (int32_t)i, 0);
+    more.now_ms = EVICTION_MS;
+    assert_int_equal(begin(s, b.session_id, 1, &more, &b), KERR_FETCH_SESSION_ID_NOT_FOUND);
+    assert_int_equal(fetch_sessions_bytes(s), four);
+    assert_null(made(s, 8, EVICTION_MS).session); /* more than all: none goes */
+    assert_int_equal(fetch_sessions_count(s), 1);
+    assert_non_null(made(s, 5, EVICTION_MS + 1).session); /* the first is stale by now */
+    assert_int_equal(fetch_sessions_count(s), 1);
+    fetch_sessions_free(s);
+}
+
 /* Full: no session for the new one, unless one is unused for long, or smaller and old. */
 static void full_cache_keeps_those_in_use(void **state)
 {
@@ -374,6 +414,7 @@ int main(void)
         cmocka_unit_test(only_news_are_told),
         cmocka_unit_test(partitions_with_records_go_last),
         cmocka_unit_test(full_cache_keeps_those_in_use),
+        cmocka_unit_test(what_sessions_remember_is_bounded),
         cmocka_unit_test(replica_takes_a_consumers_place_and_keeps_it),
         cmocka_unit_test(session_that_is_being_answered_is_not_evicted),
         cmocka_unit_test(session_ended_while_it_is_answered_lives_until_then),
