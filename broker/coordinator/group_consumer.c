@@ -767,7 +767,7 @@ void consumer_group_tick(struct group_core *c, struct group *g)
         if (member_deadline(m) <= c->now_ms)
             ids[count++] = group_fx_str(c, m->id);
     if (count)
-        consumer_members_leave(c, g, ids, count);
+        consumer_members_leave(c, g, ids, consumer_names_sort(ids, count));
     if (g->type == GROUP_CONSUMER && !c->failed)
         set_deadline(c, g);
 }

@@ -244,7 +244,7 @@ struct subscription_change consumer_member_update(struct group_core *c, struct g
 void consumer_member_heard(struct group_core *c, struct group *g, struct consumer_member *m,
                            int32_t session_ms);
 /* Takes members out; what is left gets a new epoch. The last one of the new protocol that goes may
- * leave a classic group. */
+ * leave a classic group. ids: in order, each once. */
 void consumer_members_leave(struct group_core *c, struct group *g, const struct str *ids,
                             size_t count);
 /* Puts names in order and drops doubles; how many are left. */
@@ -261,8 +261,8 @@ struct str *consumer_sort_topics(struct group_core *c, const struct str *topics,
  * (group_upgrade.c). */
 struct consumer_group *convert_to_consumer(struct group_core *c, struct group *g,
                                            const char **wrong);
-/* When all members but those that leave speak the classic protocol, the group may become classic:
- * it does, begins to rebalance if asked to, and true (group_downgrade.c). */
+/* When all members but those that leave (in order, each once) speak the classic protocol, the group
+ * may become classic: it does, begins to rebalance if asked to, and true (group_downgrade.c). */
 bool convert_to_classic(struct group_core *c, struct group *g, const struct str *leaving,
                         size_t count, bool rebalance);
 

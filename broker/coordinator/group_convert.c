@@ -8,6 +8,8 @@
  * have been assigned, and REBALANCE_IN_PROGRESS at a heartbeat sends them round once more. Nobody
  * ever waits inside. */
 
+#include <stdlib.h>
+
 #include "broker/coordinator/group_classic.h"
 #include "broker/coordinator/group_embedded.h"
 
@@ -20,24 +22,45 @@ static void refuse_join(struct group_core *c, struct group_caller *who, struct s
     group_answer(c, who, code);
 }
 
-/* One of the protocols is offered by all classic members that are there. */
-static bool supports(const struct consumer_group *cg, const struct group_join *r)
+/* A protocol of who joins, and how many of the members offer it. */
+struct offered {
+    struct str name;
+    size_t count;
+    const struct consumer_member *counted; /* the last one that was */
+};
+
+static int by_name(const void *a, const void *b)
 {
-    if (!str_equal(r->protocol_type, CONSUMER_PROTOCOL))
+    return str_compare(((const struct offered *)a)->name, ((const struct offered *)b)->name);
+}
+
+/* One of the protocols is offered by all classic members that are there. Members may offer very
+ * many, so they are not compared one by one. */
+static bool supports(struct group_core *c, const struct consumer_group *cg,
+                     const struct group_join *r)
+{
+    struct offered *all;
+
+    if (!str_equal(r->protocol_type, CONSUMER_PROTOCOL) || r->protocol_count == 0)
         return false;
-    for (size_t i = 0; i < r->protocol_count; i++) {
-        size_t offered = 0;
+    all = group_fx_array(c, r->protocol_count, sizeof *all);
+    for (size_t i = 0; all && i < r->protocol_count; i++)
+        all[i].name = r->protocols[i].name;
+    if (all)
+        qsort(all, r->protocol_count, sizeof *all, by_name);
+    for (const struct consumer_member *m = cg->members; all && m; m = m->hh.next)
+        for (size_t k = 0; k < m->fields.protocol_count; k++) {
+            struct offered key = {.name = m->fields.protocols[k].name};
+            struct offered *o = bsearch(&key, all, r->protocol_count, sizeof key, by_name);
 
-        for (const struct consumer_member *m = cg->members; m; m = m->hh.next) {
-            bool offers = false;
-
-            for (size_t k = 0; k < m->fields.protocol_count && !offers; k++)
-                offers = str_equal(m->fields.protocols[k].name, r->protocols[i].name);
-            offered += offers;
+            if (o && o->counted != m)
+                o->count++;
+            if (o)
+                o->counted = m;
         }
-        if (offered == cg->classic_count)
+    for (size_t i = 0; all && i < r->protocol_count; i++)
+        if (all[i].count == cg->classic_count)
             return true;
-    }
     return false;
 }
 
@@ -77,7 +100,7 @@ static enum kerr check_join(struct group_core *c, const struct consumer_group *c
     if (is_new && (consumer_group_size(cg) >= (size_t)s->consumer_max_size ||
                    cg->bytes + join_bytes(who, r) > CONSUMER_GROUP_BYTES_MAX))
         return KERR_GROUP_MAX_SIZE_REACHED;
-    if (!supports(cg, r))
+    if (!supports(c, cg, r))
         return KERR_INCONSISTENT_GROUP_PROTOCOL;
     if (join_bytes(who, r) > CONSUMER_MEMBER_BYTES_MAX)
         return KERR_INVALID_REQUEST;
@@ -326,7 +349,7 @@ void convert_classic_leave(struct group_core *c, struct group *g, struct group_c
             .code = code};
     }
     if (count)
-        consumer_members_leave(c, g, ids, count);
+        consumer_members_leave(c, g, ids, consumer_names_sort(ids, count));
     who->leave = (struct group_leave_answer){out, out ? r->member_count : 0};
     group_answer(c, who, r->single && out && r->member_count ? out[0].code : KERR_NONE);
 }

@@ -1,6 +1,8 @@
 /* A consumer group becomes a classic one when its last member of the new protocol goes; the others
  * stay, each with its target as its assignment. */
 
+#include <stdlib.h>
+
 #include "broker/coordinator/group_classic.h"
 #include "broker/coordinator/group_embedded.h"
 
@@ -18,12 +20,14 @@ struct downgrade {
     size_t bytes;
 };
 
+static int by_name(const void *a, const void *b)
+{
+    return str_compare(*(const struct str *)a, *(const struct str *)b);
+}
+
 static bool is_leaving(struct str id, const struct str *leaving, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (str_equal(leaving[i], id))
-            return true;
-    return false;
+    return count > 0 && bsearch(&id, leaving, count, sizeof id, by_name);
 }
 
 /* All that stay speak the classic protocol, there are some, and the settings allow. */
@@ -35,10 +39,8 @@ static bool may_downgrade(const struct group_core *c, const struct consumer_grou
     for (size_t i = 0; i < count; i++) {
         const struct consumer_member *m = consumer_member_find(cg, leaving[i]);
 
-        if (m && !is_leaving(leaving[i], leaving, i)) {
-            gone++;
-            gone_classic += m->fields.classic;
-        }
+        gone += m != NULL;
+        gone_classic += m && m->fields.classic;
     }
     stay = consumer_group_size(cg) - gone;
     return stay > 0 && cg->classic_count - gone_classic == stay && c->args.settings->downgrade &&

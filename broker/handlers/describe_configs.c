@@ -2,6 +2,7 @@
  * alter_configs.c. */
 
 #include <stdio.h>
+#include <string.h>
 
 #include "broker/request.h"
 #include "broker/shard.h"
@@ -15,14 +16,25 @@ struct described {
     bool defaults_only; /* of the default of all brokers only what was set is shown */
 };
 
-static bool wanted(const struct describe_configs_request_resource *r, const char *name)
+/* Which of the settings are asked for, one by one; in the arena. NULL: it is spent. */
+static bool *wanted_of(const struct describe_configs_request_resource *r, enum config_kind kind,
+                       struct arena *arena)
 {
+    size_t count;
+    const struct config_def *defs = config_defs(kind, &count);
+    bool *wanted = arena_array(arena, bool, count);
+
+    if (!wanted)
+        return NULL;
     if (r->configuration_keys_count == 0) /* null or empty: all of them */
-        return true;
-    for (size_t i = 0; i < r->configuration_keys_count; i++)
-        if (str_equal(r->configuration_keys[i], str_from(name)))
-            return true;
-    return false;
+        memset(wanted, true, count);
+    for (size_t i = 0; i < r->configuration_keys_count; i++) {
+        const struct config_def *def = config_def_find(kind, r->configuration_keys[i]);
+
+        if (def)
+            wanted[def - defs] = true;
+    }
+    return wanted;
 }
 
 static bool fill_synonyms(struct describe_configs_response_resource_result *out,
@@ -46,14 +58,16 @@ static bool fill_configs(struct describe_configs_response_result *out, struct re
     size_t count;
     const struct config_def *defs = config_defs(what->kind, &count);
 
+    bool *wanted = wanted_of(r, what->kind, &rq->arena);
+
     out->configs = arena_array(&rq->arena, struct describe_configs_response_resource_result, count);
-    if (!out->configs)
+    if (!out->configs || !wanted)
         return false;
     for (size_t i = 0; i < count; i++) {
         struct describe_configs_response_resource_result *c = &out->configs[out->configs_count];
         struct config_described d;
 
-        if (!wanted(r, defs[i].name))
+        if (!wanted[i])
             continue;
         if (!config_describe(what->kind, &defs[i], &what->layers, &rq->arena, &d))
             return false;

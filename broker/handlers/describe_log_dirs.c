@@ -2,6 +2,9 @@
  * them. */
 
 #include "protocol/messages/describe_log_dirs.h"
+
+#include <stdlib.h>
+
 #include "broker/request.h"
 #include "broker/scatter.h"
 #include "broker/shard.h"
@@ -150,46 +153,66 @@ static void replicas_finished(struct scatter *s)
 
 /* ---- which partitions ---- */
 
-static bool wanted_topic(const struct describe_log_dirs_request *m, const struct metadata_topic *t,
-                         const struct describe_log_dirs_request_describable_log_dir_topic **asked)
+/* What the request names, sorted. */
+struct asked {
+    bool all;
+    size_t count;
+    struct asked_partition {
+        struct str topic;
+        int32_t index;
+    } * partitions; /* in the arena */
+};
+
+static int compare_asked(const void *a, const void *b)
 {
-    *asked = NULL;
-    if (!m->topics)
-        return true;
-    for (size_t i = 0; i < m->topics_count; i++)
-        if (str_equal(m->topics[i].topic, t->name)) {
-            *asked = &m->topics[i];
-            return true;
-        }
-    return false;
+    const struct asked_partition *x = a, *y = b;
+    int order = str_compare(x->topic, y->topic);
+
+    return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-static bool
-wanted_partition(const struct describe_log_dirs_request_describable_log_dir_topic *asked,
-                 int32_t index)
+/* False: the arena is spent. */
+static bool asked_read(struct asked *a, struct request *rq)
 {
-    for (size_t i = 0; asked && i < asked->partitions_count; i++)
-        if (asked->partitions[i] == index)
-            return true;
-    return !asked;
+    const struct describe_log_dirs_request *m = rq->message;
+    struct asked_partition *p;
+    size_t count = 0;
+
+    for (size_t i = 0; i < m->topics_count; i++)
+        count += m->topics[i].partitions_count;
+    *a = (struct asked){!m->topics, count, arena_array(&rq->arena, struct asked_partition, count)};
+    p = a->partitions;
+    if (!p)
+        return false;
+    for (size_t i = 0; i < m->topics_count; i++)
+        for (size_t k = 0; k < m->topics[i].partitions_count; k++)
+            *p++ = (struct asked_partition){m->topics[i].topic, m->topics[i].partitions[k]};
+    if (count > 1)
+        qsort(a->partitions, count, sizeof *a->partitions, compare_asked);
+    return true;
+}
+
+static bool is_asked(const struct asked *a, struct str topic, int32_t index)
+{
+    struct asked_partition key = {topic, index};
+
+    return a->all ||
+           (a->count > 0 && bsearch(&key, a->partitions, a->count, sizeof key, compare_asked));
 }
 
 /* Fills entries, or only counts when there are none. */
 static size_t collect(const struct request *rq, const struct metadata_image *image,
-                      struct replica_entry *entries)
+                      const struct asked *asked, struct replica_entry *entries)
 {
-    const struct describe_log_dirs_request_describable_log_dir_topic *asked;
     struct metadata_topic_cursor cursor;
     const struct metadata_topic *t;
     size_t count = 0;
 
     metadata_topics_begin(&cursor, image);
     while ((t = metadata_topics_next(&cursor))) {
-        if (!wanted_topic(rq->message, t, &asked))
-            continue;
         for (size_t i = 0; i < t->partition_count; i++) {
             if (!id_list_contains(t->partitions[i]->replicas, rq->shard->node->options->node_id) ||
-                !wanted_partition(asked, (int32_t)i))
+                !is_asked(asked, t->name, (int32_t)i))
                 continue;
             if (entries)
                 entries[count] = (struct replica_entry){
@@ -215,16 +238,23 @@ static bool cordoned(const struct request *rq, const struct metadata_image *imag
 void handle_describe_log_dirs(struct request *rq)
 {
     const struct metadata_image *image = rq->shard->image;
-    size_t count = collect(rq, image, NULL), dir_count = storage_dirs_count(rq->shard->node->dirs);
+    size_t count, dir_count = storage_dirs_count(rq->shard->node->dirs);
     struct describe_call *call = arena_array(&rq->arena, struct describe_call, 1);
-    struct replica_entry *entries = arena_array(&rq->arena, struct replica_entry, count);
     struct log_dir_state *dirs = arena_array(&rq->arena, struct log_dir_state, dir_count);
+    struct replica_entry *entries;
+    struct asked asked;
 
-    if (!call || !entries || !dirs) {
+    if (!call || !dirs || !asked_read(&asked, rq)) {
         request_refuse(rq, REQUEST_OVER_BUDGET);
         return;
     }
-    collect(rq, image, entries);
+    count = collect(rq, image, &asked, NULL);
+    entries = arena_array(&rq->arena, struct replica_entry, count);
+    if (!entries) {
+        request_refuse(rq, REQUEST_OVER_BUDGET);
+        return;
+    }
+    collect(rq, image, &asked, entries);
     for (size_t i = 0; i < dir_count; i++)
         dirs[i] = (struct log_dir_state){.cordoned = cordoned(rq, image, i)};
     call->entries = entries;

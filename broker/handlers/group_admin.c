@@ -176,13 +176,26 @@ void handle_delete_groups(struct request *rq)
 
 /* ---- ListGroups ---- */
 
-/* An empty list wants all. Names compare in any case, as in Kafka. */
+/* In any case, as in Kafka. */
+static int by_name_in_any_case(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+
+    if (x->size != y->size)
+        return x->size < y->size ? -1 : 1;
+    return strncasecmp(x->data, y->data, x->size);
+}
+
+static void sort_filter(struct str *filter, size_t count)
+{
+    if (count > 1)
+        qsort(filter, count, sizeof *filter, by_name_in_any_case);
+}
+
+/* A sorted list; an empty one wants all. */
 static bool wanted(const struct str *filter, size_t count, struct str name)
 {
-    for (size_t i = 0; i < count; i++)
-        if (filter[i].size == name.size && strncasecmp(filter[i].data, name.data, name.size) == 0)
-            return true;
-    return count == 0;
+    return count == 0 || bsearch(&name, filter, count, sizeof *filter, by_name_in_any_case);
 }
 
 static bool list_wants(const struct group_census *c, const struct group_listed *g)
@@ -220,7 +233,10 @@ static void list_finished(struct group_census *c)
 void handle_list_groups(struct request *rq)
 {
     struct group_census *c = arena_array(&rq->arena, struct group_census, 1);
+    struct list_groups_request *m = rq->message;
 
+    sort_filter(m->states_filter, m->states_filter_count);
+    sort_filter(m->types_filter, m->types_filter_count);
     if (c) {
         c->rq = rq;
         c->wants = list_wants;

@@ -1,5 +1,6 @@
 """Input that no client library sends: each case misbehaves on a raw socket, then a healthy client must not
 have noticed. Errors are numbers of the protocol, named below."""
+import os
 import random
 import socket
 import struct
@@ -542,6 +543,32 @@ def clients_that_leave_while_a_topic_is_made_for_them_harm_nobody(broker):
     healthy(broker)
 
 
+def cpu_seconds(broker):
+    with open(f"/proc/{broker.pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def long_lists_in_questions_cost_no_more_than_their_bytes(broker):
+    """What is named is looked up, not compared with all that there is: the shard has others to serve."""
+    if broker.kind == "kafka":
+        raise Skip("a measure of ours")
+    with connect(broker, 120) as c:
+        topics = wire.array([wire.string("many-%d" % i) + struct.pack(">ih", 1, 1) + wire.array([]) * 2
+                             for i in range(500)])
+        c.ask(wire.header(wire.CREATE_TOPICS, 2) + topics + struct.pack(">ib", 10000, 0))
+        keys = wire.array([struct.pack(">b", 4) + wire.string("1") + wire.array([wire.string("k")] * 1000000)])
+        dirs = wire.array([wire.string("nope%d" % i) + wire.array([]) for i in range(400000)])
+        for body in (wire.header(32, 1) + keys + b"\0", wire.header(35, 1) + dirs):
+            before = cpu_seconds(broker)
+            c.ask(body)
+            spent = cpu_seconds(broker) - before
+            assert spent < 0.5 * broker.memory_factor, f"{spent:.2f} CPU seconds for {len(body) >> 10} KiB"
+        for i in range(500):
+            c.delete_topic("many-%d" % i)
+    healthy(broker)
+
+
 def damaged_requests_in_great_number_are_survived(broker):
     """Good requests with bytes changed, cut or doubled, from a fixed seed."""
     chance = random.Random(20261124)
@@ -657,7 +684,7 @@ def memory_stayed_bounded_through_all_this(broker):
 
 def cases():
     """All of the above, in the order of the file."""
-    helpers = {"connect", "metadata_of", "new_producer_id", "new_topic", "healthy", "closes_after", "refused", "alter_topic_config", "cases"}
+    helpers = {"connect", "cpu_seconds", "metadata_of", "new_producer_id", "new_topic", "healthy", "closes_after", "refused", "alter_topic_config", "cases"}
     found = [(name, value) for name, value in globals().items()
              if callable(value) and getattr(value, "__module__", "") == __name__ and not isinstance(value, type)]
     return [(name, case) for name, case in found if name not in helpers]

@@ -278,6 +278,23 @@ static void only_the_partitions_asked_for_are_told(void **state)
     node_ask_free(&a);
 }
 
+/* However the request spreads them. */
+static void partitions_of_a_topic_named_twice_are_told_together(void **state)
+{
+    struct node_world *w = *state;
+    int32_t first[3] = {2, 0, 2}, second[1] = {1}, none[1] = {0};
+    struct describe_log_dirs_request_describable_log_dir_topic topics[4] = {
+        {STR("b"), first, 3},
+        {STR("nothing"), second, 1},
+        {STR("b"), second, 1},
+        {STR("a"), none, 0}};
+    struct describe_log_dirs_request m = {topics, 4};
+    struct node_ask a = {0};
+
+    assert_int_equal(partitions_in(ask(w, &a, API_DESCRIBE_LOG_DIRS, 5, &m)), 3);
+    node_ask_free(&a);
+}
+
 static void directory_that_failed_is_told_as_an_error(void **state)
 {
     struct node_world *w = *state;
@@ -387,6 +404,7 @@ int main(void)
         STORY(metadata_by_id_before_its_version_is_refused_topic_by_topic),
         STORY(every_directory_is_told_with_what_lies_in_it),
         STORY(only_the_partitions_asked_for_are_told),
+        STORY(partitions_of_a_topic_named_twice_are_told_together),
         STORY(directory_that_failed_is_told_as_an_error),
         STORY(topics_come_in_order_and_page_by_page),
         STORY(unknown_and_impossible_topics_are_told_each),
