@@ -73,6 +73,7 @@ struct status log_roll(struct log *l, int64_t base_offset)
 
     if (status_failed(st))
         return st;
+    CHECK(!active || active->base_offset < base_offset);
     if (active) {
         pthread_mutex_lock(&l->lock);
         st = segment_seal(active);
@@ -96,13 +97,20 @@ struct status log_roll(struct log *l, int64_t base_offset)
     return st;
 }
 
+/* An empty segment that begins right here takes whatever comes: another one would have the same
+ * files. */
+static bool fits_as_it_is(const struct append *a, const struct segment *s)
+{
+    return (s->size == 0 && s->base_offset == a->first_offset) || !should_roll(a, s);
+}
+
 static struct status prepare_segment(const struct append *a)
 {
     struct log *l = a->l;
     struct segment *active = log_active_segment(l);
     struct status st = active ? segment_load_first_timestamp(active) : STATUS_OK;
 
-    if (!status_failed(st) && (!active || should_roll(a, active)))
+    if (!status_failed(st) && (!active || !fits_as_it_is(a, active)))
         st = log_roll(l, a->first_offset);
     return st;
 }

@@ -140,7 +140,8 @@ void log_replace_snapshot(struct log *l, int64_t offset);
 
 /* ---- log_append.c ---- */
 
-/* Seals the active segment and starts one at the log end (at base_offset). */
+/* Seals the active segment and starts one at the log end (at base_offset), which is past the base
+ * of the active one: two of one base would share their files. */
 struct status log_roll(struct log *l, int64_t base_offset);
 
 /* ---- log_recovery.c ---- */

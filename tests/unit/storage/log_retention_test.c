@@ -396,6 +396,72 @@ static void segments_roll_when_their_index_is_full(void **state)
     world_end(&w);
 }
 
+/* What there is of the log after `end`, behind an empty segment that begins there, survives
+ * retention and a restart. */
+static void assert_kept_from(struct log_world *w, int64_t end, int64_t count)
+{
+    struct log_garbage *g;
+
+    assert_int_equal(log_end_offset(w->log), end + count);
+    for (int i = 0; i < 3; i++) {
+        world_flush(w);
+        (void)log_maintain(w->log, end + count, w->now_ms);
+        g = log_take_garbage(w->log, w->now_ms + w->config.file_delete_delay_ms);
+        if (g)
+            assert_false(status_failed(log_garbage_run(g)));
+    }
+    assert_int_equal(log_start_offset(w->log), end);
+    world_close(w, true);
+    world_open(w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_end_offset(w->log), end + count);
+    assert_int_equal(world_read_all(w, end), end + count);
+}
+
+/* An index too small for one entry is always full; a segment of the same base would take over the
+ * files of the empty one, and retention would remove them as that one's. */
+static void no_segment_begins_where_an_empty_one_does(void **state)
+{
+    struct log_world w;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    w.config.retention_ms = 50 * 1000;
+    w.config.segment_index_bytes = 10;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 10);
+    end = log_end_offset(w.log);
+    w.now_ms += 1000 * 1000;
+    for (int i = 0; i < 3; i++) {
+        world_flush(&w);
+        (void)log_maintain(w.log, end, w.now_ms);
+    }
+    assert_int_equal(log_start_offset(w.log), end);
+    world_append(&w, 1, 10);
+    assert_kept_from(&w, end, 1);
+    world_end(&w);
+}
+
+/* The same where a leader's answer is larger than a segment is to be. */
+static void follower_puts_what_is_too_large_into_its_empty_segment(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    struct bytes_mut batch;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 4096;
+    world_open(&w, LOG_TRUST_CLEAN);
+    fill(&w, 10);
+    assert_false(status_failed(log_truncate_fully(w.log, 5000)));
+    batch = world_batch(&w, 3, 2000, w.now_ms);
+    record_batch_set_base_offset(batch.data, 5000);
+    assert_false(status_failed(log_append_as_follower(w.log, batch, LOG_ORIGIN_CLIENT, &out)));
+    assert_kept_from(&w, 5000, 3);
+    world_end(&w);
+}
+
 /* A follower's log may have gaps that no relative offset can bridge. */
 static void segments_roll_before_a_relative_offset_overflows(void **state)
 {
@@ -626,6 +692,8 @@ int main(void)
         cmocka_unit_test(records_below_a_raised_start_are_gone),
         cmocka_unit_test(segments_roll_by_age),
         cmocka_unit_test(segments_roll_when_their_index_is_full),
+        cmocka_unit_test(no_segment_begins_where_an_empty_one_does),
+        cmocka_unit_test(follower_puts_what_is_too_large_into_its_empty_segment),
         cmocka_unit_test(segments_roll_before_a_relative_offset_overflows),
         cmocka_unit_test(truncation_leaves_a_reader_its_bytes),
         cmocka_unit_test(deletion_leaves_a_reader_its_bytes),
