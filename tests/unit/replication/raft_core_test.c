@@ -263,7 +263,6 @@ static void second_leader_of_one_epoch_is_refused(void **state)
     world_free(w);
 }
 
-/* A peer that breaks the rules must not make us drop what we know to be committed. */
 /* Its answer to a fetch may name a leader before its own quorum-state does. When it dies in
  * between, it does not know what the others do; their votes, which name it, count all the same. */
 static void leader_that_died_before_it_wrote_so_is_elected_again(void **state)
@@ -290,6 +289,7 @@ static void leader_that_died_before_it_wrote_so_is_elected_again(void **state)
     world_free(w);
 }
 
+/* A peer that breaks the rules must not make us drop what we know to be committed. */
 static void order_to_drop_committed_records_stops_the_node(void **state)
 {
     struct world *w = world_new(3, 1);
