@@ -498,6 +498,14 @@ static struct status walk_epochs(struct log *l, int64_t from)
     return st;
 }
 
+/* The log start had come up to the end, so that the newest epoch was saved as if it began there;
+ * but not every start knows of that log start. */
+static bool knows_no_epoch(struct log *l)
+{
+    epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
+    return epoch_cache_latest(&l->epochs) < 0;
+}
+
 /* Epochs are saved by flushes. When the batch where the walk started is of an epoch that the
  * checkpoint does not know, entries may be missing before it too. */
 static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_t recovery_point,
@@ -510,10 +518,10 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
 
     if (!s)
         return STATUS_OK;
+    if (checkpointed < 0 || knows_no_epoch(l))
+        return walk_epochs(l, l->segments[0]->base_offset);
     if (s->size == 0) /* it has just begun: what was not flushed is in those before */
         return recovery_point < s->base_offset ? walk_epochs(l, recovery_point) : STATUS_OK;
-    if (checkpointed < 0)
-        return walk_epochs(l, l->segments[0]->base_offset);
     st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), walked_from, &from,
                              NULL);
     if (!status_failed(st))
@@ -553,7 +561,8 @@ static struct status recover(struct log *l, const struct log_args *args,
     if (args->trust == LOG_TRUST_OTHER_BOOT) {
         l->verify_to = 0;
         st = recover_from(l, files, recovery_point, report);
-        if (!status_failed(st) && checkpointed < 0) /* it is lost, or nothing was flushed yet */
+        /* they are lost, or nothing was flushed yet */
+        if (!status_failed(st) && (checkpointed < 0 || knows_no_epoch(l)))
             st = walk_epochs(l, l->segments[0]->base_offset);
     } else {
         st = recover_newest(l, files, &walked_from, report);

@@ -684,6 +684,34 @@ static void an_epoch_that_wrote_nothing_stays_forgotten_after_a_kill(void **stat
     world_end(&w);
 }
 
+/* All that a follower has was deleted, and it is killed before a checkpoint says so: the epochs
+ * that were saved for a log that starts at its end say nothing of the one that is found. Without
+ * any, it would be cut to its high watermark. */
+static void epochs_saved_for_a_log_start_that_is_forgotten_come_back(void **state)
+{
+    static const enum log_trust trusts[] = {LOG_TRUST_SAME_BOOT, LOG_TRUST_OTHER_BOOT};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof trusts / sizeof trusts[0]; i++) {
+        struct log_world w;
+
+        world_begin(&w);
+        world_open(&w, LOG_TRUST_CLEAN);
+        world_append(&w, 5, 10);
+        world_append(&w, 5, 10);
+        assert_int_equal(log_raise_start_offset(w.log, 10).code, KERR_NONE);
+        world_flush(&w);
+        w.recovery_point = 10;
+        world_close(&w, false);
+        world_open(&w, trusts[i]);
+        assert_int_equal(log_start_offset(w.log), 0);
+        assert_int_equal(log_end_offset(w.log), 10);
+        assert_int_equal(log_latest_epoch(w.log), 0);
+        assert_int_equal(log_epoch_of_offset(w.log, 0), 0);
+        world_end(&w);
+    }
+}
+
 /* Whatever is left of the epochs' own file: those that a follower is compared with are in the
  * batches of all segments, not only of those that a restart of the machine has looked at. */
 static void epochs_whose_file_is_lost_come_back_from_all_segments(void **state)
@@ -775,6 +803,7 @@ int main(void)
             recovery_point_from_before_a_cut_vouches_for_nothing_above_the_high_watermark),
         cmocka_unit_test(epochs_behind_an_empty_newest_segment_come_back),
         cmocka_unit_test(an_epoch_that_wrote_nothing_stays_forgotten_after_a_kill),
+        cmocka_unit_test(epochs_saved_for_a_log_start_that_is_forgotten_come_back),
         cmocka_unit_test(epochs_whose_file_is_lost_come_back_from_all_segments),
         cmocka_unit_test(size_of_a_log_is_that_of_the_segments_it_kept),
         cmocka_unit_test(loss_below_the_recovery_point_is_reported),
