@@ -234,8 +234,11 @@ bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms)
     expired = count_expired(l, high_watermark, now_ms, &next);
     if (expired && expired == l->segment_count) {
         expired--;
-        next = EXPIRY_WAITS;
-        st = begin_successor(l);
+        /* A damaged one may have bytes and no offset: a successor would have its files. */
+        if (log_active_segment(l)->base_offset < l->end_offset) {
+            next = EXPIRY_WAITS;
+            st = begin_successor(l);
+        }
     }
     l->names_wanted = next == EXPIRY_WAITS;
     if (expired && !status_failed(st))
