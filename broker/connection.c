@@ -71,6 +71,7 @@ void connection_close(struct connection *c, const char *reason)
     client_lost(&c->client);
     event_del(&c->readable); /* it may be some turns of the loop until it is freed */
     event_del(&c->writable);
+    event_del(&c->gone);
     connection_drop_frame(c);
     connection_drop_requests(c);
     if (!c->dispatching && !c->pump_posted)
@@ -212,6 +213,15 @@ static bool connection_read_once(struct connection *c, size_t *total)
     return (size_t)got == wanted + (alone ? 0 : sizeof s->read_scratch);
 }
 
+/* While nothing is read, the end is not either: a request that waits would go on to hold its part
+ * of the budget, for as long as a client that is gone has asked for. */
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    connection_close(arg, NULL);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct connection *c = arg;
@@ -225,6 +235,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     while (total < READ_BYTES_A_TURN && connection_may_read(c)) {
         if (shard_over_budget(s)) {
             c->waiting_for_budget = true;
+            event_add(&c->gone, NULL);
             shard_count_stall(s);
             break;
         }
@@ -369,6 +380,7 @@ void connection_open(struct shard *s, const struct listener *listener, int fd,
     connection_name_peer(c, peer);
     event_assign(&c->readable, s->events, fd, EV_READ | EV_PERSIST, on_readable, c);
     event_assign(&c->writable, s->events, fd, EV_WRITE, on_writable, c);
+    event_assign(&c->gone, s->events, fd, EV_CLOSED, on_gone, c);
     shard_connection_opened(s, c);
     connection_arm_read(c);
 }
@@ -392,6 +404,7 @@ void connections_resume(struct shard *s)
         if (!c->waiting_for_budget)
             continue;
         c->waiting_for_budget = false;
+        event_del(&c->gone);
         connection_arm_read(c);
     }
 }

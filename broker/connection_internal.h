@@ -27,7 +27,8 @@ struct connection {
     bool producing; /* what is under way are Produce requests */
     struct task pump;
     bool reading; /* the read event is armed */
-    bool waiting_for_budget;
+    bool waiting_for_budget; /* and the event below is set */
+    struct event gone;
     /* input: first the length, then the frame */
     uint8_t length_bytes[4];
     uint8_t length_got;

@@ -68,7 +68,8 @@ struct node {
                                  * round */
     _Atomic bool sweep_wanted;  /* folders of deleted partitions wait for the next checkpoint
                                 * round */
-    /* queued.max.request.bytes: request bytes in memory, all shards */
+    /* queued.max.request.bytes: requests in memory, their frames and what they decode to, all
+     * shards */
     struct api_handler handlers[API_KEY_COUNT];
     _Atomic size_t request_bytes;
     size_t request_bytes_max;

@@ -12,10 +12,15 @@
 
 #define RESPONSE_BYTES_MAX ((size_t)256 << 20) /* of an encoded answer, file ranges not counted */
 
-/* What a decoded request may take beside its frame: an array element is a few dozen bytes where the
- * wire needs four at least. */
+/* What a decoded request may take beside its frame. The hungriest elements are 19 times what the
+ * wire needs for them (a group of OffsetFetch without a name or topics), but those say nothing:
+ * names and partitions bring it to five at most. Whoever sends many empty ones is refused. */
 #define ARENA_BYTES_MIN    ((size_t)256 << 10)
-#define ARENA_FRAME_FACTOR 24
+#define ARENA_FRAME_FACTOR 8
+
+/* Up to here it is not counted: as little as what else a request takes, of which a connection may
+ * have CONNECTION_REQUESTS_MAX. */
+#define UNCOUNTED_BYTES ((size_t)16 << 10)
 
 /* And what its answer may take on top: a Metadata of half a million partitions fits. */
 #define ANSWER_ARENA_BYTES ((size_t)64 << 20)
@@ -49,6 +54,14 @@ int16_t frame_api_key(const struct frame *f)
     return f->size < 2 ? -1 : (int16_t)load_be16(f->data);
 }
 
+/* No request takes more than all of them may, however large its frame. */
+static size_t decoded_bytes_max(const struct node *n, size_t frame_size)
+{
+    size_t bytes = frame_size * ARENA_FRAME_FACTOR;
+
+    return ARENA_BYTES_MIN + (bytes < n->request_bytes_max ? bytes : n->request_bytes_max);
+}
+
 struct request *request_create(struct client *client, struct frame *frame)
 {
     struct request *rq = calloc(1, sizeof *rq);
@@ -63,7 +76,7 @@ struct request *request_create(struct client *client, struct frame *frame)
     rq->shard = client->shard;
     rq->frame = frame;
     rq->received_us = clock_monotonic_us(client->shard->loop->clock);
-    arena_init(&rq->arena, ARENA_BYTES_MIN + frame->size * ARENA_FRAME_FACTOR);
+    arena_init(&rq->arena, decoded_bytes_max(client->shard->node, frame->size));
     writer_init(&rq->response.writer, RESPONSE_BYTES_MAX);
     return rq;
 }
@@ -185,6 +198,15 @@ static const char *request_identify(struct request *rq, struct reader *r)
     return NULL;
 }
 
+/* Decoded, it is held as long as its frame, and counts towards the same budget. */
+static void request_charge_decoded(struct request *rq)
+{
+    if (rq->arena.used <= UNCOUNTED_BYTES)
+        return;
+    shard_charge_bytes(rq->shard, rq->arena.used);
+    rq->charged_bytes += rq->arena.used;
+}
+
 static const char *request_decode(struct request *rq, struct reader *r)
 {
     const struct message_type *type = rq->handler->request;
@@ -210,6 +232,7 @@ void request_dispatch(struct request *rq)
     if (!refusal)
         refusal = request_decode(rq, &r);
     if (!refusal) {
+        request_charge_decoded(rq);
         rq->arena.budget += ANSWER_ARENA_BYTES;
         if (rq->handler->forwarded && rq->api_listener == API_ON_BROKER &&
             forward_needed(rq->shard->node))

@@ -114,7 +114,10 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image,
 /* The partition if this node hosts it on this shard; NULL otherwise. */
 struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t index);
 
-/* ---- the node's budget of buffered request bytes (queued.max.request.bytes); any shard ---- */
+/* ---- the node's budget of request bytes (queued.max.request.bytes); any shard ----
+ *
+ * Frames count as their bytes arrive, what they decode to from then on. Past it nothing more is
+ * read; frames that are there already are still decoded, each to eight times its size at most. */
 void shard_charge_bytes(struct shard *s, size_t size);
 void shard_release_bytes(struct shard *s, size_t size);
 bool shard_over_budget(const struct shard *s);

@@ -377,7 +377,8 @@ const struct config_def config_table_broker[] = {
     {"producer.purgatory.purge.interval.requests", CONFIG_INT, CONFIG_READ_ONLY, "1000"},
     /* Ours differs from Apache Kafka's -1: memory is bounded whatever clients send. */
     {"queued.max.request.bytes", CONFIG_LONG, CONFIG_READ_ONLY, "67108864",
-     .doc = "Most bytes of requests held in memory; past it sockets are not read."},
+     .doc = "Most bytes of requests held in memory, received and decoded; past it sockets are not "
+            "read."},
     {"queued.max.requests", CONFIG_INT, CONFIG_READ_ONLY, "500", AT_LEAST(1),
      .doc = "Most requests that wait to be served."},
     {"quota.window.num", CONFIG_INT, CONFIG_READ_ONLY, "11", AT_LEAST(1)},

@@ -18,7 +18,7 @@
 
 #define TOPIC       "t"
 #define PARTITIONS  8
-#define FRAME_BYTES 65536
+#define FRAME_BYTES (1 << 20)
 #define ROUNDS_MAX  50
 
 struct wires {
@@ -111,24 +111,36 @@ static bool has_answer(int fd)
     return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
 }
 
-static void reader_waits_at_the_end(struct wires *x)
+/* It also names `nameless` topics that have neither a name nor partitions. */
+static void reader_waits_and_names(struct wires *x, size_t nameless)
 {
     struct fetch_request_partition partition;
-    struct fetch_request_topic topic = {
-        .topic = STR(TOPIC), .partitions = &partition, .partitions_count = 1};
+    struct fetch_request_topic *topics = calloc(1 + nameless, sizeof *topics);
     struct fetch_request m;
 
+    assert_non_null(topics);
+    for (size_t i = 0; i <= nameless; i++)
+        fetch_request_topic_init(&topics[i]);
+    topics[0].topic = STR(TOPIC);
+    topics[0].partitions = &partition;
+    topics[0].partitions_count = 1;
     fetch_request_init(&m);
     fetch_request_partition_init(&partition);
     partition.partition = x->index;
     partition.partition_max_bytes = m.max_bytes = 1 << 20;
     m.max_wait_ms = 100000;
     m.min_bytes = 1;
-    m.topics = &topic;
-    m.topics_count = 1;
+    m.topics = topics;
+    m.topics_count = 1 + nameless;
     send_frame(x->reader, API_FETCH, 12, &m);
+    free(topics);
     event_base_loop(x->events, EVLOOP_NONBLOCK);
     test_loop_run(&x->w.loop, 5);
+}
+
+static void reader_waits_at_the_end(struct wires *x)
+{
+    reader_waits_and_names(x, 0);
     assert_false(has_answer(x->reader));
 }
 
@@ -205,12 +217,56 @@ static void a_writer_that_goes_while_it_gives_way_takes_nothing_with_it(void **s
     end(x);
 }
 
+/* A waiting request of 6 KiB that takes 96 decoded: nothing more is read until it is gone. */
+static void what_a_request_decodes_to_counts_towards_the_budget(void **state)
+{
+    struct wires *x = begin();
+
+    (void)state;
+    x->w.node->request_bytes_max = 64 << 10;
+    reader_waits_and_names(x, 2000);
+    assert_false(has_answer(x->reader));
+    assert_true(atomic_load(&x->w.node->request_bytes) > 96 << 10);
+    writer_appends(x, 1);
+    test_loop_run(&x->w.loop, 5);
+    assert_false(has_answer(x->writer));
+    close(x->reader);
+    x->reader = -1;
+    for (int i = 0; i < 3; i++) {
+        event_base_loop(x->events, EVLOOP_NONBLOCK);
+        test_loop_run(&x->w.loop, 5);
+    }
+    assert_true(has_answer(x->writer));
+    assert_int_equal(atomic_load(&x->w.node->request_bytes), 0);
+    end(x);
+}
+
+static void request_of_too_many_empty_elements_costs_its_sender_the_connection(void **state)
+{
+    struct wires *x = begin();
+    uint8_t byte;
+
+    (void)state;
+    reader_waits_and_names(x, 8000); /* 24 KiB, and 375 decoded */
+    assert_int_equal(recv(x->reader, &byte, 1, MSG_DONTWAIT), -1);
+    close(x->reader);
+    x->reader = connect_client(x);
+    reader_waits_and_names(x, 60000); /* 180 KiB, would be 2.8 MiB */
+    event_base_loop(x->events, EVLOOP_NONBLOCK);
+    assert_int_equal(recv(x->reader, &byte, 1, MSG_DONTWAIT), 0);
+    writer_appends(x, 1);
+    assert_true(has_answer(x->writer));
+    end(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_waits_for_records_has_them_before_they_are_acknowledged),
         cmocka_unit_test(an_acknowledgement_leaves_at_once_when_nobody_waits_for_the_records),
         cmocka_unit_test(a_writer_that_goes_while_it_gives_way_takes_nothing_with_it),
+        cmocka_unit_test(what_a_request_decodes_to_counts_towards_the_budget),
+        cmocka_unit_test(request_of_too_many_empty_elements_costs_its_sender_the_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
