@@ -1,6 +1,6 @@
 /* The log as a whole: its segments in order, what is made beside them, closing. Appending:
  * log_append.c. Flushing: log_flush.c. Reading: log_read.c, log_lookup.c. Opening:
- * log_recovery.c. */
+ * log_open.c, log_recovery.c. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

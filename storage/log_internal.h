@@ -2,7 +2,8 @@
 #define STORAGE_LOG_INTERNAL_H
 
 /* What the files of the log share: log.c (state, closing), log_append.c, log_flush.c, log_read.c,
- * log_lookup.c, log_recovery.c, log_truncate.c, log_retention.c, log_verify.c, log_compaction*.c.
+ * log_lookup.c, log_open.c, log_recovery.c, log_scan.c, log_producers.c, log_truncate.c,
+ * log_retention.c, log_verify.c, log_compaction*.c.
  *
  * The loop alone writes here. Lookups in the pool take `lock`, copy what they need of the segments
  * with a reference on each, and go on without it; so the loop holds it whenever it changes what
@@ -144,7 +145,7 @@ void log_replace_snapshot(struct log *l, int64_t offset);
  * of the active one: two of one base would share their files. */
 struct status log_roll(struct log *l, int64_t base_offset);
 
-/* ---- log_recovery.c ---- */
+/* ---- log_scan.c ---- */
 
 /* Reads whole batches of [position, limit) of a segment in order. */
 typedef struct status log_scan_visit(void *arg, struct bytes batch, int64_t position);
@@ -153,8 +154,25 @@ typedef struct status log_scan_visit(void *arg, struct bytes batch, int64_t posi
  * checked. */
 struct status log_scan(struct segment *s, int64_t position, int64_t limit, int64_t check_crc_from,
                        log_scan_visit *visit, void *arg, int64_t *end);
+
+/* ---- log_producers.c ---- */
+
+/* Adds what the newest usable snapshot at or below `end` says to the producer state; *from is its
+ * offset, or the log start when there is none. */
+void log_load_snapshot(struct log *l, const struct log_listing *files, int64_t end, int64_t *from);
+/* Adds the batches in [from, end) of the segments. */
+struct status log_replay_producers(struct log *l, int64_t from, int64_t end);
 /* Producer state as of offset `end`: newest usable snapshot, then the batches behind it. */
 struct status log_rebuild_producers(struct log *l, const struct log_listing *files, int64_t end);
+
+/* ---- log_recovery.c ---- */
+
+/* Checks what may not be trusted, cuts the log behind its last good batch, and brings indexes,
+ * producers and epochs up to its end. Of a log with a segment at least. */
+struct status log_recover(struct log *l, const struct log_args *args,
+                          const struct log_listing *files, struct log_recovery_report *report);
+/* Batches below it were flushed, and are the ones that were. */
+int64_t log_flushed_before(const struct log_args *args);
 
 /* ---- log_retention.c ---- */
 

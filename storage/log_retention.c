@@ -411,7 +411,7 @@ static struct status remove_doomed(struct files *files, const struct segment *s)
 }
 
 /* The renames are made durable first: after a crash that undid some, the .deleted files tell which
- * segments went (log_recovery.c). */
+ * segments went (log_open.c). */
 static struct status sync_renames(const struct log_garbage *g)
 {
     const char *path = g->doomed->segment->path;

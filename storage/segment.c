@@ -383,6 +383,17 @@ struct status segment_reset_index(struct segment *s, struct index_file *x)
     return st;
 }
 
+struct status segment_reset_indexes(struct segment *s)
+{
+    struct status st = segment_reset_index(s, &s->offsets.file);
+
+    if (!status_failed(st))
+        st = segment_reset_index(s, &s->times.file);
+    if (!status_failed(st))
+        st = segment_reset_index(s, &s->txns.file);
+    return st;
+}
+
 struct status segment_rebuild_indexes(struct segment *s, int64_t interval_bytes)
 {
     const int64_t size = s->size;

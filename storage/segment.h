@@ -131,6 +131,8 @@ struct status segment_rebuild_indexes(struct segment *s, int64_t interval_bytes)
 /* Empties one of the three indexes, on the disk too. Owner; before the segment is walked from its
  * start. */
 struct status segment_reset_index(struct segment *s, struct index_file *x);
+/* All three, as segment_reset_index: the segment is to be walked from its start. */
+struct status segment_reset_indexes(struct segment *s);
 
 /* Cuts the segment in front of the first batch that holds `offset` or a later one; the owner has
  * made sure that there are no readers. May wait. */
