@@ -1,4 +1,4 @@
-/* The file interface on Linux; see files_real.h.
+/* The file interface on Linux; see files_real.h. What a path is enough for: files_real_paths.c.
  *
  * A file's `state` word decides who may use its descriptor:
  *
@@ -11,7 +11,6 @@
 
 #include "storage/files_real.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,7 +21,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -32,6 +30,7 @@
 #include "protocol/base/status.h"
 #include "storage/executor.h"
 #include "storage/files_names.h"
+#include "storage/files_real_internal.h"
 
 #define NO_DESCRIPTOR       0x80000000u
 #define DESCRIPTORS_MAX_MIN 4   /* fewer would only thrash */
@@ -80,16 +79,6 @@ static struct files_real *real(struct files *fs)
 }
 
 /* ---- descriptors ---- */
-
-static int open_retrying(const char *path, int flags)
-{
-    int fd;
-
-    do
-        fd = open(path, flags | O_CLOEXEC | O_NONBLOCK /* a pipe in a data directory */, 0644);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
 
 static struct file_system *known_file_system(struct files_real *r, dev_t device)
 {
@@ -162,10 +151,10 @@ static int open_descriptor(struct files_real *r, struct file *f, const char *pat
     struct stat st;
 
     make_room(r);
-    f->descriptor = open_retrying(path, flags);
+    f->descriptor = files_open_retrying(path, flags);
     /* The process's limit may be spent by others: give one back and try again. */
     if (f->descriptor < 0 && errno == EMFILE && (evict_one(r, false) || evict_one(r, true)))
-        f->descriptor = open_retrying(path, flags);
+        f->descriptor = files_open_retrying(path, flags);
     if (f->descriptor < 0)
         return errno;
     if (fstat(f->descriptor, &st) < 0 || !S_ISREG(st.st_mode)) {
@@ -501,19 +490,6 @@ static void real_sync_start(struct files *fs, struct file *f, int64_t at, int64_
     release(f);
 }
 
-static struct status real_drop_cached(struct files *fs, const char *path)
-{
-    int fd = open_retrying(path, O_RDONLY);
-    int error;
-
-    (void)fs;
-    if (fd < 0)
-        return status_errno(errno, "open a file");
-    error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    close(fd);
-    return error ? status_errno(error, "drop a file from memory") : STATUS_OK;
-}
-
 static int real_pin(struct files *fs, struct file *f)
 {
     return acquire(real(fs), f) ? -1 : f->descriptor;
@@ -579,114 +555,6 @@ static struct status real_remove(struct files *fs, const char *path)
     return error ? status_errno(error, "remove a file") : STATUS_OK;
 }
 
-static struct status real_make_directory(struct files *fs, const char *path)
-{
-    (void)fs;
-    return mkdir(path, 0755) < 0 ? status_errno(errno, "make a directory") : STATUS_OK;
-}
-
-static struct status real_make_read_only(struct files *fs, const char *path)
-{
-    (void)fs;
-    return chmod(path, 0400) < 0 ? status_errno(errno, "make a file read-only") : STATUS_OK;
-}
-
-static struct status real_set_modified(struct files *fs, const char *path, int64_t mtime_ms)
-{
-    const struct timespec times[2] = {
-        {.tv_nsec = UTIME_OMIT},
-        {.tv_sec = mtime_ms / 1000, .tv_nsec = mtime_ms % 1000 * 1000000},
-    };
-
-    (void)fs;
-    return utimensat(AT_FDCWD, path, times, 0) < 0 ? status_errno(errno, "set a modification time")
-                                                   : STATUS_OK;
-}
-
-static struct status real_remove_directory(struct files *fs, const char *path)
-{
-    (void)fs;
-    return rmdir(path) < 0 ? status_errno(errno, "remove a directory") : STATUS_OK;
-}
-
-static bool entry_is_directory(DIR *d, const struct dirent *e)
-{
-    struct stat st;
-
-    if (e->d_type != DT_UNKNOWN && e->d_type != DT_LNK)
-        return e->d_type == DT_DIR;
-    return fstatat(dirfd(d), e->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode);
-}
-
-static struct status real_list(struct files *fs, const char *path, files_visit *visit, void *arg)
-{
-    DIR *d = opendir(path);
-    int error;
-
-    (void)fs;
-    if (!d)
-        return status_errno(errno, "list a directory");
-    for (;;) {
-        const struct dirent *e;
-
-        errno = 0;
-        e = readdir(d);
-        if (!e)
-            break;
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            visit(arg, e->d_name, entry_is_directory(d, e));
-    }
-    error = errno;
-    closedir(d);
-    return error ? status_errno(error, "list a directory") : STATUS_OK;
-}
-
-static struct status real_stat(struct files *fs, const char *path, struct file_stat *out)
-{
-    struct stat st;
-
-    (void)fs;
-    if (stat(path, &st) < 0)
-        return status_errno(errno, "stat");
-    *out = (struct file_stat){
-        .size = st.st_size,
-        .mtime_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000,
-        .is_directory = S_ISDIR(st.st_mode),
-    };
-    return STATUS_OK;
-}
-
-static struct status real_space(struct files *fs, const char *path, int64_t *total_bytes,
-                                int64_t *usable_bytes)
-{
-    struct statvfs st;
-
-    (void)fs;
-    if (statvfs(path, &st) < 0)
-        return status_errno(errno, "look how much room there is");
-    *total_bytes = (int64_t)(st.f_blocks * st.f_frsize);
-    *usable_bytes = (int64_t)(st.f_bavail * st.f_frsize);
-    return STATUS_OK;
-}
-
-static struct status real_sync_directory(struct files *fs, const char *path)
-{
-    int fd = open_retrying(path, O_RDONLY | O_DIRECTORY);
-    int error = 0;
-
-    (void)fs;
-    if (fd < 0)
-        return status_errno(errno, "sync a directory");
-    while (fsync(fd) < 0) {
-        error = errno;
-        if (error != EINTR)
-            break;
-        error = 0;
-    }
-    close(fd);
-    return error ? status_errno(error, "sync a directory") : STATUS_OK;
-}
-
 static struct file_system *file_system_create(dev_t device, int descriptor)
 {
     struct file_system *s = calloc(1, sizeof *s);
@@ -710,7 +578,7 @@ static struct file_system *find_file_system(struct files_real *r, const char *pa
     pthread_mutex_lock(&r->lock);
     s = known_file_system(r, st.st_dev);
     if (!s) {
-        fd = open_retrying(path, O_RDONLY);
+        fd = files_open_retrying(path, O_RDONLY);
         if (fd >= 0) {
             s = file_system_create(st.st_dev, fd);
             LL_PREPEND(r->file_systems, s);
@@ -752,7 +620,7 @@ static struct status real_lock(struct files *fs, const char *path, struct file *
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct file *f;
-    int fd = open_retrying(path, O_RDWR | O_CREAT);
+    int fd = files_open_retrying(path, O_RDWR | O_CREAT);
 
     (void)fs;
     if (fd < 0)
