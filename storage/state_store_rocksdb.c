@@ -14,18 +14,13 @@
 
 #include <errno.h>
 #include <rocksdb/c.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocol/base/check.h"
+#include "storage/state_dir.h"
 #include "storage/state_store_internal.h"
-
-#define FORMAT_NAME      "trivet-state"
-#define FORMAT_BYTES_MAX 64
-#define PATH_BYTES       4096
-#define NAME_BYTES       256
 
 #define READ_TIER_CACHE 1 /* rocksdb::kBlockCacheTier */
 /* A shard does not walk past more deleted keys than that at once; the pool does. */
@@ -62,9 +57,7 @@ _Static_assert(FAMILY_BYTES + STATE_DELETED_PREFIX_BYTES_MAX < HINT_BYTES,
 
 struct rocks {
     struct state_store base;
-    struct files *files; /* borrowed */
-    struct file *lock;
-    char *dir;
+    struct state_dir dir;
     struct state_store_options options;
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_blocking;
@@ -96,14 +89,6 @@ static bool starts_with(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t size = strlen(text);
-    size_t end_size = strlen(end);
-
-    return size >= end_size && strcmp(text + size - end_size, end) == 0;
-}
-
 /* It would have had to wait. */
 static bool is_incomplete(const char *error)
 {
@@ -117,7 +102,7 @@ static int errno_of(const char *error)
                                    EMFILE, ENFILE, ENOMEM, EAGAIN};
 
     for (size_t i = 0; i < sizeof troubles / sizeof troubles[0]; i++)
-        if (ends_with(error, strerror(troubles[i])))
+        if (state_text_ends_with(error, strerror(troubles[i])))
             return troubles[i];
     return strstr(error, "lock hold by current process") ? EAGAIN : 0;
 }
@@ -125,7 +110,7 @@ static int errno_of(const char *error)
 /* A file that should be there is not, or does not hold what was written. */
 static bool is_damage(const char *error)
 {
-    return starts_with(error, "Corruption") || ends_with(error, strerror(ENOENT));
+    return starts_with(error, "Corruption") || state_text_ends_with(error, strerror(ENOENT));
 }
 
 /* Takes the text. */
@@ -548,209 +533,61 @@ static void db_close(struct rocks *r)
     r->db = NULL;
 }
 
-/* ---- the directory ---- */
-
-static void path_below(const struct rocks *r, const char *name, char path[PATH_BYTES])
-{
-    snprintf(path, PATH_BYTES, "%s/%s", r->dir, name); /* dir is short enough: checked at open */
-}
-
-static void report_why(struct state_store_report *report, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void report_why(struct state_store_report *report, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(report->why, sizeof report->why, format, args);
-    va_end(args);
-}
-
-enum format_answer {
-    FORMAT_GOOD,
-    FORMAT_MISSING,
-    FORMAT_UNUSABLE,
-    FORMAT_TOO_NEW,
-    FORMAT_UNREADABLE
-};
-
-/* "trivet-state 1\n"; -1: it is no such text. */
-static int format_version(struct bytes text)
-{
-    char copy[FORMAT_BYTES_MAX + 1];
-    int version, end = 0;
-
-    memcpy(copy, text.data, text.size);
-    copy[text.size] = '\0';
-    if (sscanf(copy, FORMAT_NAME " %9d%n", &version, &end) != 1 || version < 0 ||
-        strcmp(copy + end, "\n") != 0)
-        return -1;
-    return version;
-}
-
-static enum format_answer format_read(struct rocks *r, struct state_store_report *report,
-                                      struct status *st)
-{
-    char path[PATH_BYTES];
-    struct bytes_mut text;
-    int version;
-
-    path_below(r, "format", path);
-    *st = files_read_whole(r->files, path, FORMAT_BYTES_MAX, &text);
-    if (status_failed(*st)) {
-        if (st->sys_errno == ENOENT)
-            return FORMAT_MISSING;
-        if (st->sys_errno == EFBIG || st->sys_errno == EISDIR) {
-            report_why(report, "its format file is none");
-            return FORMAT_UNUSABLE;
-        }
-        report_why(report, "%s cannot be read: %s", path, strerror(st->sys_errno));
-        return FORMAT_UNREADABLE;
-    }
-    version = format_version((struct bytes){text.data, text.size});
-    free(text.data);
-    if (version == STATE_STORE_FORMAT_VERSION)
-        return FORMAT_GOOD;
-    if (version > STATE_STORE_FORMAT_VERSION) {
-        report_why(report,
-                   "the state store in %.128s has format %d; this program knows formats up to %d: "
-                   "use a newer "
-                   "program, or remove the directory",
-                   r->dir, version, STATE_STORE_FORMAT_VERSION);
-        *st = status_error(KERR_UNSUPPORTED_VERSION,
-                           "state store: its format is newer than this program's");
-        return FORMAT_TOO_NEW;
-    }
-    if (version < 0)
-        report_why(report, "its format file is none");
-    else
-        report_why(report, "its format is %d, this program's %d", version,
-                   STATE_STORE_FORMAT_VERSION);
-    return FORMAT_UNUSABLE;
-}
-
-static struct status remove_anything(struct files *fs, const char *path)
-{
-    struct file_stat found;
-    struct status st = fs->ops->stat(fs, path, &found);
-
-    if (!status_failed(st))
-        st = found.is_directory ? files_remove_tree(fs, path) : fs->ops->remove(fs, path);
-    return status_failed(st) && st.sys_errno == ENOENT ? STATUS_OK : st;
-}
-
-/* The format goes first, and durably: what is half removed must not be taken for a store. */
-static struct status wipe(struct rocks *r)
-{
-    char path[PATH_BYTES];
-    struct status st;
-
-    path_below(r, "format", path);
-    st = remove_anything(r->files, path);
-    if (status_failed(st))
-        return st;
-    st = r->files->ops->sync_directory(r->files, r->dir);
-    if (status_failed(st))
-        return st;
-    path_below(r, "rocksdb", path);
-    return remove_anything(r->files, path);
-}
+/* ---- what is there, or something fresh ---- */
 
 static struct status open_fresh(struct rocks *r, struct state_store_report *report)
 {
-    static const char text[] = FORMAT_NAME " %d\n";
-    char content[FORMAT_BYTES_MAX];
-    char path[PATH_BYTES];
-    struct status st = wipe(r);
+    char path[STATE_DIR_PATH_BYTES];
+    struct status st = state_dir_wipe(&r->dir, report);
     char *error;
-    int size;
 
-    if (status_failed(st)) {
-        report_why(report, "%.128s cannot be emptied: %s", r->dir, strerror(st.sys_errno));
+    if (status_failed(st))
         return st;
-    }
-    path_below(r, "rocksdb", path);
+    state_dir_path(&r->dir, STATE_DIR_DATA, path);
     error = db_open(r, path, true);
     if (error) {
-        report_why(report, "%s", error);
+        state_report_why(report, "%s", error);
         return failed(r, error, "state store: create");
     }
-    size = snprintf(content, sizeof content, text, STATE_STORE_FORMAT_VERSION);
-    path_below(r, "format", path);
-    st = files_replace(r->files, path, (struct bytes){(const uint8_t *)content, (size_t)size});
-    if (status_failed(st)) {
-        report_why(report, "%s cannot be written: %s", path, strerror(st.sys_errno));
+    st = state_dir_finish(&r->dir, report);
+    if (status_failed(st))
         db_close(r);
-    }
     return st;
-}
-
-struct log_removal {
-    struct rocks *r;
-    const char *path;
-};
-
-static void remove_if_log(void *arg, const char *name, bool is_directory)
-{
-    const struct log_removal *l = arg;
-    char path[PATH_BYTES + NAME_BYTES];
-
-    if (is_directory || !ends_with(name, ".log"))
-        return;
-    snprintf(path, sizeof path, "%s/%s", l->path, name);
-    l->r->files->ops->remove(l->r->files, path); /* when it stays, it is looked at in vain */
-}
-
-/* RocksDB makes a log of its own at each opening, though it is not used, and keeps them all until
- * the next flush. */
-static void remove_own_logs(struct rocks *r, const char *path)
-{
-    struct log_removal l = {r, path};
-
-    r->files->ops->list(r->files, path, remove_if_log, &l);
 }
 
 /* Opens what is there. False: it is to be thrown away, and the report says why; else *st is how it
  * went. */
 static bool open_existing(struct rocks *r, struct state_store_report *report, struct status *st)
 {
-    char path[PATH_BYTES];
+    char path[STATE_DIR_PATH_BYTES];
     char *error;
 
-    switch (format_read(r, report, st)) {
-    case FORMAT_GOOD:
+    switch (state_dir_format(&r->dir, report, st)) {
+    case STATE_FORMAT_GOOD:
         break;
-    case FORMAT_MISSING:
-    case FORMAT_UNUSABLE:
+    case STATE_FORMAT_MISSING:
+    case STATE_FORMAT_UNUSABLE:
         return false;
-    case FORMAT_TOO_NEW:
-    case FORMAT_UNREADABLE:
+    case STATE_FORMAT_TOO_NEW:
+    case STATE_FORMAT_UNREADABLE:
         return true;
     }
-    path_below(r, "rocksdb", path);
-    remove_own_logs(r, path);
+    state_dir_path(&r->dir, STATE_DIR_DATA, path);
+    /* RocksDB makes a log of its own at each opening, though it is not used, and keeps them all
+     * until the next flush. */
+    state_dir_remove_ending(&r->dir, STATE_DIR_DATA, ".log");
     error = db_open(r, path, false);
     if (!error) {
         *st = STATUS_OK;
         return true;
     }
-    report_why(report, "%s", error);
+    state_report_why(report, "%s", error);
     if (errno_of(error)) {
         *st = failed(r, error, "state store: open");
         return true;
     }
     rocksdb_free(error);
     return false;
-}
-
-static bool is_there(struct rocks *r, const char *name)
-{
-    char path[PATH_BYTES];
-    struct file_stat found;
-
-    path_below(r, name, path);
-    return !status_failed(r->files->ops->stat(r->files, path, &found));
 }
 
 /* Opens what is there, or something fresh. With `discard` what is there is not even tried. */
@@ -761,10 +598,10 @@ static struct status open_or_rebuild(struct rocks *r, bool discard,
 
     if (!discard && open_existing(r, report, &st))
         return st;
-    report->created = !is_there(r, "rocksdb") && !is_there(r, "format");
+    report->created = !state_dir_is_begun(&r->dir);
     report->rebuilt = !report->created;
     if (report->rebuilt && report->why[0] == '\0')
-        report_why(report, "it was not finished");
+        state_report_why(report, "it was not finished");
     return open_fresh(r, report);
 }
 
@@ -791,8 +628,6 @@ static struct status rocks_reset(struct state_store *s, struct state_store_repor
 
 static void rocks_free(struct rocks *r)
 {
-    if (r->lock)
-        r->files->ops->unlock(r->files, r->lock);
     rocksdb_readoptions_destroy(r->read_blocking);
     rocksdb_readoptions_destroy(r->read_cached);
     rocksdb_writeoptions_destroy(r->write_blocking);
@@ -801,7 +636,7 @@ static void rocks_free(struct rocks *r)
     pthread_mutex_destroy(&r->gate_lock);
     pthread_cond_destroy(&r->gate_moved);
     state_store_destroy(&r->base);
-    free(r->dir);
+    state_dir_leave(&r->dir);
     free(r);
 }
 
@@ -823,20 +658,13 @@ static const struct state_store_ops rocks_ops = {
     .close = rocks_close,
 };
 
-static struct rocks *rocks_new(struct files *fs, const char *dir,
-                               const struct state_store_options *options)
+static struct rocks *rocks_new(const struct state_store_options *options)
 {
     struct rocks *r = calloc(1, sizeof *r);
 
     if (!r)
         return NULL;
-    r->dir = strdup(dir);
-    if (!r->dir) {
-        free(r);
-        return NULL;
-    }
     state_store_init(&r->base, &rocks_ops);
-    r->files = fs;
     r->options = *options;
     r->cache = rocksdb_cache_create_lru(options->cache_bytes);
     CHECK(pthread_mutex_init(&r->gate_lock, NULL) == 0);
@@ -852,26 +680,6 @@ static struct rocks *rocks_new(struct files *fs, const char *dir,
     return r;
 }
 
-/* Takes the directory for this process. */
-static struct status take_directory(struct rocks *r, struct state_store_report *report)
-{
-    char path[PATH_BYTES];
-    struct status st = files_make_directories(r->files, r->dir);
-
-    if (status_failed(st)) {
-        report_why(report, "%.128s cannot be made: %s", r->dir, strerror(st.sys_errno));
-        return st;
-    }
-    path_below(r, "lock", path);
-    st = r->files->ops->lock(r->files, path, &r->lock);
-    if (status_failed(st))
-        report_why(report,
-                   st.sys_errno == EWOULDBLOCK ? "%.128s is in use by another process"
-                                               : "%.128s cannot be locked",
-                   r->dir);
-    return st;
-}
-
 struct status state_store_rocksdb_open(struct files *fs, const char *dir,
                                        const struct state_store_options *options,
                                        struct state_store_report *report, struct state_store **out)
@@ -880,16 +688,12 @@ struct status state_store_rocksdb_open(struct files *fs, const char *dir,
     struct status st;
 
     *report = (struct state_store_report){0};
-    if (strlen(dir) > PATH_BYTES - sizeof "/rocksdb") {
-        report_why(report, "its directory's name is too long");
-        return status_errno(ENAMETOOLONG, "state store: open");
-    }
-    r = rocks_new(fs, dir, options);
+    r = rocks_new(options);
     if (!r) {
-        report_why(report, "out of memory");
+        state_report_why(report, "out of memory");
         return status_errno(ENOMEM, "state store: open");
     }
-    st = take_directory(r, report);
+    st = state_dir_take(&r->dir, fs, dir, report);
     if (!status_failed(st))
         st = open_or_rebuild(r, false, report);
     if (status_failed(st)) {

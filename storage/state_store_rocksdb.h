@@ -1,19 +1,13 @@
 #ifndef STORAGE_STATE_STORE_ROCKSDB_H
 #define STORAGE_STATE_STORE_ROCKSDB_H
 
-/* The state store on RocksDB.
- *
- *   <dir>/lock      held while the store is open
- *   <dir>/format    "trivet-state <version>", written last: without it what lies there is not whole
- *   <dir>/rocksdb/  RocksDB's own; whatever is in it may be thrown away
+/* The state store on RocksDB, in a directory as state_dir.h has it.
  *
  * Memory: the cache, the write buffers, some hundred KiB for the rest. Threads: three of RocksDB's
  * own, asleep when there is nothing to do; they are the process's, whichever store made them. */
 
 #include "storage/files.h"
 #include "storage/state_store.h"
-
-#define STATE_STORE_FORMAT_VERSION 1
 
 struct state_store_options {
     size_t cache_bytes; /* blocks, and the indexes of files, read from the disk */
