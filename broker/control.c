@@ -467,6 +467,9 @@ static struct status control_format(struct control *c, const char *directory,
                      "controller.quorum.bootstrap.servers\"");
         return STATUS_OK;
     }
+    /* Of a node that ran before, the sign of a lost disk: replication/NOTES-quorum.md. */
+    logger_event(env->logger, LOGGER_INFO, "metadata_formatted",
+                 "directory=\"%s\" static_voters=%zu", directory, o->voter_count);
     return format_metadata(env->files, env->clock, directory, &voter, o->voter_count > 1 ? 0 : 1);
 }
 
