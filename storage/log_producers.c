@@ -6,6 +6,12 @@
 
 #define SNAPSHOT_BYTES_MAX (64 << 20)
 
+/* How far before a snapshot batches are looked for that may come again. */
+#define NEAR_BYTES (128 << 10)
+#define NEAR_HEADS 16 /* when there are fewer in it, batches are large: */
+#define FAR_BYTES  (8 << 20)
+#define RETRY_MS   (10 * 60 * 1000) /* a producer gives up after delivery.timeout.ms: two minutes */
+
 struct producer_scan {
     struct producer_state *producers;
     int64_t from; /* batches below are in the snapshot */
@@ -49,6 +55,90 @@ static struct status read_producers(struct log *l, struct bytes content, int64_t
                                   l->producer_id_expiration_ms);
 }
 
+/* ---- what a snapshot does not tell ---- */
+
+/* Whether an index entry is of this file: nobody checked those of sealed segments. */
+static bool points_at_batch(struct segment *s, struct offset_position entry)
+{
+    struct segment_walk w;
+
+    return entry.position == 0 ||
+           (!status_failed(segment_walk_begin(&w, s, entry.position, s->size, NULL)) && w.head &&
+            record_batch_last_offset(w.head) == entry.offset);
+}
+
+/* Where a walk of some `bytes` up to `end_position` begins. */
+static bool find_walk(struct segment *s, int64_t end_position, int64_t bytes,
+                      struct segment_walk *w)
+{
+    struct offset_position start;
+    int64_t limit;
+
+    if (status_failed(offset_index_lookup_position(&s->offsets, index_file_count(&s->offsets.file),
+                                                   end_position > bytes ? end_position - bytes : 0,
+                                                   &start, NULL)) ||
+        !points_at_batch(s, start))
+        return false;
+    /* with a few entries in its index, or none, the rest may be long */
+    limit = start.position + 2 * FAR_BYTES < s->size ? start.position + 2 * FAR_BYTES : s->size;
+    return !status_failed(segment_walk_begin(w, s, start.position, limit, NULL));
+}
+
+static bool walk_is_below(const struct segment_walk *w, int64_t offset)
+{
+    return w->head && record_batch_base_offset(w->head) < offset;
+}
+
+static bool holds_enough(struct segment_walk w, int64_t offset)
+{
+    int heads = 0;
+
+    while (heads < NEAR_HEADS && walk_is_below(&w, offset) && !status_failed(segment_walk_next(&w)))
+        heads++;
+    return heads == NEAR_HEADS;
+}
+
+/* A snapshot names each producer's newest batch, but a producer has up to five under way when its
+ * leader stops, and sends all of them again. Those that are in the log are known again, mostly:
+ * without that they would be out of order, and some producers then write them a second time under
+ * another epoch. (Apache Kafka does not look; after a crash it has less to look for, since its
+ * snapshots are a segment apart.) Nothing depends on what cannot be read here. */
+static void remember_batches(struct log *l, int64_t offset)
+{
+    struct segment *s;
+    struct offset_position last;
+    struct segment_walk w;
+    size_t i;
+
+    if (!l->segment_count || !producer_state_count(&l->producers))
+        return;
+    i = log_segment_index(l, offset);
+    if (i > 0 && l->segments[i]->base_offset == offset)
+        i--;
+    s = l->segments[i];
+    if (s->mtime_size == s->size && clock_wall_ms(l->clock) - s->mtime_ms > RETRY_MS)
+        return;
+    if (status_failed(segment_load_indexes(s)) ||
+        status_failed(offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file),
+                                          offset - 1, &last, NULL)))
+        return;
+    if (!find_walk(s, last.position, NEAR_BYTES, &w))
+        return;
+    if (!holds_enough(w, offset) && !find_walk(s, last.position, FAR_BYTES, &w))
+        return;
+    while (walk_is_below(&w, offset)) {
+        if (!record_batch_is_control(w.head)) {
+            const struct producer_batch b = log_producer_batch(w.head);
+
+            producer_state_remember_batch(&l->producers, &b);
+        }
+        if (status_failed(segment_walk_next(&w)))
+            break;
+    }
+}
+
+/* ---- from snapshots and batches ---- */
+
 void log_load_snapshot(struct log *l, const struct log_listing *files, int64_t end, int64_t *from)
 {
     *from = l->start_offset;
@@ -72,21 +162,12 @@ void log_load_snapshot(struct log *l, const struct log_listing *files, int64_t e
         if (!status_failed(st)) {
             *from = offset;
             l->snapshot_offset = offset;
+            remember_batches(l, offset);
             return;
         }
         logger_event(l->logger, LOGGER_WARN, "producer_snapshot_ignored",
                      "path=\"%s\" reason=\"%s\"", path, st.where ? st.where : "");
     }
-}
-
-/* Whether an index entry is of this file: nobody checked those of sealed segments. */
-static bool points_at_batch(struct segment *s, struct offset_position entry)
-{
-    struct segment_walk w;
-
-    return entry.position == 0 ||
-           (!status_failed(segment_walk_begin(&w, s, entry.position, s->size, NULL)) && w.head &&
-            record_batch_last_offset(w.head) == entry.offset);
 }
 
 struct status log_replay_producers(struct log *l, int64_t from, int64_t end)

@@ -277,6 +277,16 @@ struct status producer_state_check_marker(const struct producer_state *s,
 
 /* ---- what is in the log ---- */
 
+static struct kept_batch kept_of(const struct producer_batch *b)
+{
+    return (struct kept_batch){
+        .last_offset = b->last_offset,
+        .timestamp_ms = b->max_timestamp_ms,
+        .last_sequence = sequence_add(b->first_sequence, b->last_offset_delta),
+        .offset_delta = (int32_t)(b->last_offset - b->first_offset),
+    };
+}
+
 void producer_state_apply_batch(struct producer_state *s, const struct producer_batch *b)
 {
     struct producer_entry *p;
@@ -285,15 +295,26 @@ void producer_state_apply_batch(struct producer_state *s, const struct producer_
         return;
     p = find_or_add(s, b->producer_id);
     set_epoch(p, b->producer_epoch);
-    keep_batch(p, (struct kept_batch){
-                      .last_offset = b->last_offset,
-                      .timestamp_ms = b->max_timestamp_ms,
-                      .last_sequence = sequence_add(b->first_sequence, b->last_offset_delta),
-                      .offset_delta = (int32_t)(b->last_offset - b->first_offset),
-                  });
+    keep_batch(p, kept_of(b));
     p->last_timestamp_ms = b->max_timestamp_ms;
     if (b->transactional && p->transaction_first_offset == PRODUCER_NO_OFFSET)
         open_transaction(s, p, b->first_offset);
+}
+
+void producer_state_remember_batch(struct producer_state *s, const struct producer_batch *b)
+{
+    struct producer_entry *p = find(s, b->producer_id);
+    struct kept_batch last;
+
+    if (!p || !p->batch_count || p->producer_epoch != b->producer_epoch ||
+        b->first_sequence == PRODUCER_NO_SEQUENCE)
+        return;
+    last = *last_batch(p);
+    if (b->last_offset >= last.last_offset)
+        return;
+    p->batch_count--; /* the newest goes behind it again */
+    keep_batch(p, kept_of(b));
+    keep_batch(p, last);
 }
 
 /* The last stable offset once t has ended: where the first transaction of another producer

@@ -110,6 +110,10 @@ struct status producer_state_check_batch(const struct producer_state *s,
  * (PRODUCER_NO_ID) are ignored. */
 void producer_state_apply_batch(struct producer_state *s, const struct producer_batch *b);
 
+/* A batch that is in the log, older than what a snapshot told of its producer, is known again as
+ * one that may come a second time. Of the producer's epoch, oldest first; others are ignored. */
+void producer_state_remember_batch(struct producer_state *s, const struct producer_batch *b);
+
 /* May a leader append this marker?
  *
  * INVALID_PRODUCER_EPOCH          Below the producer's newest epoch; with transaction_version >= 2,

@@ -457,6 +457,124 @@ static void producers_survive_damaged_snapshots(void **state)
     world_end(&w);
 }
 
+/* ---- batches that come again after a start ---- */
+
+static void produce(struct log_world *w, int64_t producer_id, int16_t epoch, int32_t sequence)
+{
+    struct bytes_mut batch = world_producer_batch(w, producer_id, epoch, sequence, 2, 0);
+
+    assert_false(status_failed(world_try_append(w, batch, NULL)));
+}
+
+static void comes_again(struct log_world *w, int64_t producer_id, int32_t sequence,
+                        int64_t base_offset)
+{
+    struct log_appended out = {0};
+
+    assert_false(status_failed(
+        world_try_append(w, world_producer_batch(w, producer_id, 0, sequence, 2, 0), &out)));
+    assert_true(out.duplicate);
+    assert_int_equal(out.base_offset, base_offset);
+}
+
+static void is_out_of_order(struct log_world *w, int64_t producer_id, int32_t sequence)
+{
+    assert_int_equal(
+        world_try_append(w, world_producer_batch(w, producer_id, 0, sequence, 2, 0), NULL).code,
+        KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+}
+
+/* The snapshot of a clean end names the newest of each producer. */
+static void five_batches_of_each_producer_are_known_again_after_a_clean_end(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1 << 20;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 7; i++) {
+        produce(&w, 3, 0, 2 * i);
+        produce(&w, 4, 0, 2 * i);
+        world_append(&w, 1, 50);
+    }
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 2; i < 7; i++) {
+        comes_again(&w, 3, 2 * i, 5 * i);
+        comes_again(&w, 4, 2 * i, 5 * i + 2);
+    }
+    is_out_of_order(&w, 3, 2 * 1);
+    produce(&w, 3, 0, 2 * 7);
+    comes_again(&w, 3, 2 * 3, 5 * 3); /* the oldest of five made room */
+    is_out_of_order(&w, 3, 2 * 2);
+    world_end(&w);
+}
+
+/* Five of them take far more than small ones would. */
+static void large_batches_are_known_again_after_a_clean_end(void **state)
+{
+    const int count = 10000;
+    struct log_world w;
+    struct log_appended out;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 4 << 20;
+    w.config.max_message_bytes = 1 << 20;
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int again = 0; again < 2; again++) {
+        for (int i = 0; i < 5; i++) {
+            assert_false(status_failed(
+                world_try_append(&w, world_producer_batch(&w, 3, 0, i * count, count, 0), &out)));
+            assert_int_equal(out.duplicate, again);
+            assert_int_equal(out.base_offset, i * count);
+        }
+        world_close(&w, true);
+        world_open(&w, LOG_TRUST_CLEAN);
+    }
+    world_end(&w);
+}
+
+static void batches_of_a_producers_former_epoch_are_not_known_again(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1 << 20;
+    world_open(&w, LOG_TRUST_CLEAN);
+    produce(&w, 3, 0, 0);
+    produce(&w, 3, 0, 2);
+    produce(&w, 3, 1, 0);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(world_try_append(&w, world_producer_batch(&w, 3, 0, 2, 2, 0), NULL).code,
+                     KERR_INVALID_PRODUCER_EPOCH);
+    assert_int_equal(world_try_append(&w, world_producer_batch(&w, 3, 1, 4, 2, 0), NULL).code,
+                     KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    world_end(&w);
+}
+
+/* Nobody sends a batch again after ten minutes: idle logs are opened without looking back. */
+static void batches_of_long_ago_are_not_looked_for(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    w.config.segment_bytes = 1 << 20;
+    world_open(&w, LOG_TRUST_CLEAN);
+    produce(&w, 3, 0, 0);
+    produce(&w, 3, 0, 2);
+    world_close(&w, true);
+    w.now_ms += 11 * 60 * 1000;
+    world_open(&w, LOG_TRUST_CLEAN);
+    comes_again(&w, 3, 2, 2);
+    is_out_of_order(&w, 3, 0);
+    world_end(&w);
+}
+
 /* A snapshot whose CRC is right, but which tells of what comes after it, is not this log's: an open
  * transaction behind the log end would hold readers at an offset that is not there. */
 static void snapshot_that_tells_of_later_offsets_is_not_believed(void **state)
@@ -665,8 +783,8 @@ static void an_epoch_that_wrote_nothing_stays_forgotten_after_a_kill(void **stat
     world_begin(&w);
     world_open(&w, LOG_TRUST_CLEAN);
     batch = world_batch(&w, 5, 10, w.now_ms);
-    assert_int_equal(
-        log_append_as_leader(w.log, batch, 6, LOG_ORIGIN_CLIENT, &out, NULL).code, KERR_NONE);
+    assert_int_equal(log_append_as_leader(w.log, batch, 6, LOG_ORIGIN_CLIENT, &out, NULL).code,
+                     KERR_NONE);
     assert_int_equal(log_start_epoch(w.log, 7).code, KERR_NONE);
     world_flush(&w);
     w.recovery_point = 5;
@@ -674,8 +792,8 @@ static void an_epoch_that_wrote_nothing_stays_forgotten_after_a_kill(void **stat
     batch = world_batch(&w, 5, 10, w.now_ms);
     record_batch_set_base_offset(batch.data, 5);
     record_batch_set_leader_epoch(batch.data, 6);
-    assert_int_equal(
-        log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code, KERR_NONE);
+    assert_int_equal(log_append_as_follower(w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_NONE);
     world_close(&w, false);
     world_open(&w, LOG_TRUST_SAME_BOOT);
     assert_int_equal(log_end_offset(w.log), 10);
@@ -795,6 +913,10 @@ int main(void)
         cmocka_unit_test(swap_files_take_the_place_of_what_they_replace),
         cmocka_unit_test(flushes_keep_one_snapshot_and_leave_the_loop_nothing_to_remove),
         cmocka_unit_test(producers_survive_damaged_snapshots),
+        cmocka_unit_test(five_batches_of_each_producer_are_known_again_after_a_clean_end),
+        cmocka_unit_test(large_batches_are_known_again_after_a_clean_end),
+        cmocka_unit_test(batches_of_a_producers_former_epoch_are_not_known_again),
+        cmocka_unit_test(batches_of_long_ago_are_not_looked_for),
         cmocka_unit_test(snapshot_that_tells_of_later_offsets_is_not_believed),
         cmocka_unit_test(background_check_takes_a_damaged_log_offline),
         cmocka_unit_test(damage_anywhere_is_found_at_the_start_or_behind_it),
