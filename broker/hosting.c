@@ -453,14 +453,22 @@ static void hosting_open_later(struct shard *s, const struct open_item *item)
         open_job_submit(s);
 }
 
+/* Made since clients are served. Once it was there before, it may have been here before. */
+static bool is_new(const struct shard *s, const struct metadata_topic *topic, int32_t index)
+{
+    const struct metadata_topic *before =
+        s->served_since ? metadata_image_topic_by_id(s->served_since, topic->id) : NULL;
+
+    return s->served && (!before || (size_t)index >= before->partition_count);
+}
+
 static void hosting_add(struct shard *s, const struct metadata_topic *topic, int32_t index)
 {
     struct open_item item = {.config = &topic->config->settings.log, .current = s->registered};
     struct hosted_partition *h;
     struct partition *p;
 
-    /* Once clients are served, what the metadata brings is new. */
-    if (atomic_load(&s->node->serving))
+    if (is_new(s, topic, index))
         item.result = storage_dirs_place_new(s->node->dirs, topic->name, index, &item.place);
     else
         item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
@@ -517,6 +525,8 @@ static bool hosting_serves_now(struct shard *s)
     if (s->served || !atomic_load(&s->node->serving))
         return false;
     s->served = true;
+    if (storage_dirs_unlisted(s->node->dirs))
+        s->served_since = metadata_image_acquire(s->image);
     return true;
 }
 

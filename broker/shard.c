@@ -243,5 +243,6 @@ void shard_free(struct shard *s)
     replica_fetchers_free(s->replica_fetchers);
     compression_scratch_free(s->scratch);
     metadata_image_release(s->image);
+    metadata_image_release(s->served_since);
     free(s);
 }

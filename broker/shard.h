@@ -58,6 +58,8 @@ struct shard {
     size_t opening;                   /* partitions whose logs are being opened */
     size_t log_jobs;                  /* logs being closed or deleted */
     bool served;                      /* has seen that clients are served */
+    const struct metadata_image *served_since; /* the image then, when a log directory was offline
+                                                * from the start; else NULL. A reference */
     struct verify *verify;            /* checks logs in the background */
     void (*opened)(struct shard *s);  /* nothing is being opened any more; may be called again */
     void (*emptied)(struct shard *s); /* after hosting_close_all: every log is closed */

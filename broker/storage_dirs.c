@@ -226,6 +226,11 @@ struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32
     return place_and_describe(d, topic, partition, false, out);
 }
 
+bool storage_dirs_unlisted(const struct storage_dirs *d)
+{
+    return d->unlisted;
+}
+
 struct status storage_dirs_place_new(struct storage_dirs *d, struct str topic, int32_t partition,
                                      struct storage_place *out)
 {

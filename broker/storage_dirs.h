@@ -85,9 +85,11 @@ struct storage_place {
  *                          topic's, see storage_dirs_release. Ask again soon. */
 struct status storage_dirs_place(struct storage_dirs *d, struct str topic, int32_t partition,
                                  struct storage_place *out);
-/* [any] As storage_dirs_place, for a partition of which there cannot be a log yet: one made by
- * records that were committed in this run. What a directory that is offline from the start may hold
- * does not matter to it. */
+/* [any] A log directory could not be read at the start: nobody knows what is in it. */
+bool storage_dirs_unlisted(const struct storage_dirs *d);
+/* [any] As storage_dirs_place, for a partition of which there cannot be a log yet: it was made in
+ * this run. (One that moved here may have been here before, in a directory that is offline from the
+ * start.) What such a directory may hold does not matter to it. */
 struct status storage_dirs_place_new(struct storage_dirs *d, struct str topic, int32_t partition,
                                      struct storage_place *out);
 /* [pool] The folder is another topic's of the same name, deleted while this node was away: it gets

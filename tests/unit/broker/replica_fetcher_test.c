@@ -1,6 +1,7 @@
 /* A whole node that follows: its leader is node 2, which the test plays. */
 #include "tests/unit/test.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -464,6 +465,13 @@ static void reassign(struct follow_world *f, const int32_t *replicas, size_t cou
     second_broker_live(&f->l.broker, 20);
 }
 
+static void come_back(struct follow_world *f)
+{
+    for (int i = 0; i < 1000 && !partition(f, 0); i++)
+        second_broker_live(&f->l.broker, 10);
+    assert_non_null(partition(f, 0));
+}
+
 /* And comes back as if it had never been there. */
 static void partition_that_moves_away_leaves_nothing_behind(void **state)
 {
@@ -479,10 +487,47 @@ static void partition_that_moves_away_leaves_nothing_behind(void **state)
     assert_null(partition(&f, 0));
     assert_int_equal(scripted_leader_waiting(&f.l, API_FETCH), 0);
     reassign(&f, both, 2);
-    for (int i = 0; i < 1000 && !partition(&f, 0); i++)
-        second_broker_live(&f.l.broker, 10);
-    assert_non_null(partition(&f, 0));
+    come_back(&f);
     assert_int_equal(asked(&f)->fetch_offset, 0);
+    end(&f);
+}
+
+/* It is not made anew in another one: at the next start two directories would hold it, and nobody
+ * could tell which is the one that is in sync. */
+static void partition_that_comes_back_waits_for_a_directory_that_nobody_can_read(void **state)
+{
+    static const int32_t other[] = {2}, both[] = {2, 1};
+    static const char *const dirs[] = {"one", "two"};
+    static struct follow_world f;
+    struct files_fault fault = {.call = FILES_CALL_ANY, .sys_errno = EIO};
+    (void)state;
+
+    memset(&f, 0, sizeof f);
+    node_world_init(&f.w);
+    node_world_set(&f.w, "log.dirs=one,two");
+    node_world_set(&f.w, "metadata.log.dir=three");
+    scripted_leader_init(&f.l, &f.w);
+    node_world_start(&f.w);
+    scripted_leader_join(&f.l);
+    f.topic = scripted_leader_topic(&f.l, "orders", 1, NULL);
+    leader_sends(&f, 5);
+    asked(&f);
+    fault.prefix = dirs[partition(&f, 0)->log_dir];
+    node_world_stop(&f.w);
+    files_sim_fail(f.w.files, &fault);
+    node_world_start(&f.w);
+    scripted_leader_join(&f.l);
+    assert_int_equal(partition(&f, 0)->state, PARTITION_OFFLINE);
+    reassign(&f, other, 1);
+    test_loop_run(&f.w.loop, 100);
+    assert_null(partition(&f, 0));
+    reassign(&f, both, 2);
+    come_back(&f);
+    assert_int_equal(partition(&f, 0)->state, PARTITION_OFFLINE);
+    node_world_stop(&f.w);
+    files_sim_heal(f.w.files);
+    node_world_start(&f.w);
+    assert_int_equal(log_end(&f), 5);
     end(&f);
 }
 
@@ -520,6 +565,7 @@ int main(void)
         cmocka_unit_test(fenced_epoch_is_not_asked_for_again),
         cmocka_unit_test(full_disk_of_the_follower_takes_only_its_partition_offline),
         cmocka_unit_test(partition_that_moves_away_leaves_nothing_behind),
+        cmocka_unit_test(partition_that_comes_back_waits_for_a_directory_that_nobody_can_read),
         cmocka_unit_test(node_ends_with_a_fetch_on_its_way),
     };
 
