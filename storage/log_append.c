@@ -65,6 +65,20 @@ static bool should_roll(const struct append *a, const struct segment *s)
            a->last_offset - s->base_offset > INT32_MAX;
 }
 
+/* A crash of the machine may keep the name of a segment and lose that of the one before it, and the
+ * log would begin where it has lost its beginning. Waits for the disk only where a segment was
+ * filled before its first flush came through. */
+static struct status keep_name(struct log *l, struct segment *s)
+{
+    struct status st = STATUS_OK;
+
+    if (s->names_new)
+        st = l->files->ops->sync_directory(l->files, l->directory);
+    if (!status_failed(st))
+        s->names_new = false;
+    return st;
+}
+
 struct status log_roll(struct log *l, int64_t base_offset)
 {
     struct segment *active = log_active_segment(l);
@@ -80,6 +94,8 @@ struct status log_roll(struct log *l, int64_t base_offset)
         pthread_mutex_unlock(&l->lock);
         if (!status_failed(st))
             st = log_write_snapshot(l, base_offset);
+        if (!status_failed(st))
+            st = keep_name(l, active);
     }
     if (!status_failed(st))
         st = segment_new(l->files, l->directory, base_offset, true, &s);
@@ -98,10 +114,10 @@ struct status log_roll(struct log *l, int64_t base_offset)
 }
 
 /* An empty segment that begins right here takes whatever comes: another one would have the same
- * files. */
+ * files. (A damaged one may have bytes and no offset.) */
 static bool fits_as_it_is(const struct append *a, const struct segment *s)
 {
-    return (s->size == 0 && s->base_offset == a->first_offset) || !should_roll(a, s);
+    return s->base_offset >= a->first_offset || !should_roll(a, s);
 }
 
 static struct status prepare_segment(const struct append *a)

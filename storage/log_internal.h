@@ -176,8 +176,12 @@ int64_t log_flushed_before(const struct log_args *args);
 
 /* ---- log_retention.c ---- */
 
-/* Renames the files of segments [first, first + count) to .deleted and forgets them. */
-struct status log_drop_segments(struct log *l, size_t first, size_t count);
+/* Renames the files of the oldest segments to .deleted and forgets them. After a crash that undid
+ * some of that a .deleted file among the others tells that all before it were let go. */
+struct status log_drop_oldest(struct log *l, size_t count);
+/* Removes the files of the newest segments, one after the other, each durably: a crash leaves a log
+ * without gaps, and nothing that could be taken for what log_drop_oldest left. */
+struct status log_cut_newest(struct log *l, size_t count);
 /* Renames one segment's files to .deleted; what is not there is fine. */
 struct status log_rename_doomed(struct files *files, const char *path);
 void log_append_doomed(struct log *l, struct log_doomed *d); /* owned from now on */

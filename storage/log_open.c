@@ -200,7 +200,7 @@ static struct status drop_below_start(struct log *l)
 
     while (count + 1 < l->segment_count && l->segments[count + 1]->base_offset <= l->start_offset)
         count++;
-    return count ? log_drop_segments(l, 0, count) : STATUS_OK;
+    return count ? log_drop_oldest(l, count) : STATUS_OK;
 }
 
 /* The offset behind the last batch of a segment, by its batches alone. */
@@ -256,7 +256,7 @@ static struct status finish_deletion(struct log *l, const struct log_listing *fi
         logger_event(l->logger, LOGGER_WARN, "deletion_finished",
                      "directory=\"%s\" segments=%zu log_start=%lld", l->directory, count,
                      (long long)l->segments[count]->base_offset);
-        st = log_drop_segments(l, 0, count);
+        st = log_drop_oldest(l, count);
         if (!status_failed(st)) /* durably: what tells of the gap goes next */
             st = l->files->ops->sync_directory(l->files, l->directory);
     }
@@ -287,7 +287,7 @@ static struct status open_files(struct log *l, const struct log_args *args,
         st = log_recover(l, args, files, report);
     if (!status_failed(st) && l->end_offset < l->start_offset) {
         /* What the log start promises to be gone is gone, and more: nothing of it may be served. */
-        st = log_drop_segments(l, 0, l->segment_count);
+        st = log_cut_newest(l, l->segment_count);
         producer_state_clear(&l->producers);
         epoch_cache_clear(&l->epochs);
         l->end_offset = l->flushed_end = l->start_offset;

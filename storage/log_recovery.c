@@ -170,7 +170,7 @@ static struct status drop_from(struct log *l, size_t index, struct log_recovery_
     for (size_t i = index; i < l->segment_count; i++)
         report->truncated_bytes += l->segments[i]->size;
     report->truncated_to = l->end_offset;
-    return log_drop_segments(l, index, l->segment_count - index);
+    return log_cut_newest(l, l->segment_count - index);
 }
 
 /* A follower cuts its log, and appends, within less time than there is between two checkpoints:

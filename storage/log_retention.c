@@ -73,30 +73,58 @@ static struct status doom_segment(struct log *l, struct segment *s, int64_t due_
     return STATUS_OK;
 }
 
-struct status log_drop_segments(struct log *l, size_t first, size_t count)
+/* The log's reference goes over to the caller. */
+static struct segment *take_segment(struct log *l, size_t index)
+{
+    struct segment *s = l->segments[index];
+
+    l->size_bytes -= s->size;
+    pthread_mutex_lock(&l->lock);
+    for (size_t i = index + 1; i < l->segment_count; i++)
+        l->segments[i - 1] = l->segments[i];
+    l->segment_count--;
+    pthread_mutex_unlock(&l->lock);
+    return s;
+}
+
+struct status log_drop_oldest(struct log *l, size_t count)
 {
     const int64_t due_ms = clock_wall_ms(l->clock) + l->config->file_delete_delay_ms;
+    struct status st = STATUS_OK;
 
-    const bool tail = first + count == l->segment_count;
+    for (; count > 0 && !status_failed(st); count--)
+        st = doom_segment(l, take_segment(l, 0), due_ms);
+    return st;
+}
 
-    /* A crash in between must not leave a gap: the newest goes first at the end, the oldest at the
-     * start. */
-    for (; count > 0; count--) {
-        const size_t i = tail ? l->segment_count - 1 : first;
-        struct segment *s = l->segments[i];
-        struct status st;
+/* Takes over the log's reference. Readers go on with the files that have lost their names. */
+static struct status remove_segment(struct log *l, struct segment *s)
+{
+    struct status st = STATUS_OK;
 
-        l->size_bytes -= s->size;
-        pthread_mutex_lock(&l->lock);
-        for (size_t j = i + 1; j < l->segment_count; j++)
-            l->segments[j - 1] = l->segments[j];
-        l->segment_count--;
-        pthread_mutex_unlock(&l->lock);
-        st = doom_segment(l, s, due_ms);
-        if (status_failed(st))
-            return st;
+    if (segment_is_held_by_others(s, 1))
+        segment_pin(s);
+    for (size_t i = 0; i < SEGMENT_SUFFIXES && !status_failed(st); i++) {
+        char path[SEGMENT_PATH_BYTES];
+
+        st = segment_path(path, s->path, segment_suffixes[i]);
+        if (!status_failed(st))
+            st = l->files->ops->remove(l->files, path);
+        if (st.sys_errno == ENOENT)
+            st = STATUS_OK;
     }
-    return STATUS_OK;
+    log_remove_snapshot_of(l, s->base_offset);
+    segment_release(s);
+    return status_failed(st) ? st : l->files->ops->sync_directory(l->files, l->directory);
+}
+
+struct status log_cut_newest(struct log *l, size_t count)
+{
+    struct status st = STATUS_OK;
+
+    for (; count > 0 && !status_failed(st); count--)
+        st = remove_segment(l, take_segment(l, l->segment_count - 1));
+    return st;
 }
 
 void log_free_doomed(struct log *l)
@@ -208,7 +236,7 @@ static struct status begin_successor(struct log *l)
 static struct status expire_segments(struct log *l, size_t count)
 {
     const int64_t start = l->segments[count]->base_offset;
-    struct status st = log_drop_segments(l, 0, count);
+    struct status st = log_drop_oldest(l, count);
 
     if (status_failed(st))
         return st;

@@ -198,11 +198,8 @@ static struct status reload_producers(struct log *l)
 static struct status truncate_segments(struct log *l, int64_t offset)
 {
     size_t index = log_segment_index(l, offset);
-    struct status st = STATUS_OK;
+    struct status st = log_cut_newest(l, l->segment_count - index - 1);
 
-    /* Newest first: after a crash in between the log is still without gaps. */
-    if (index + 1 < l->segment_count)
-        st = log_drop_segments(l, index + 1, l->segment_count - index - 1);
     if (!status_failed(st))
         st = cut_segment(l, index, offset);
     if (!status_failed(st))
@@ -262,8 +259,7 @@ static struct status truncate_fully(struct log *l, int64_t offset)
 
     if (status_failed(st))
         return st;
-    if (l->segment_count)
-        st = log_drop_segments(l, 0, l->segment_count);
+    st = log_cut_newest(l, l->segment_count);
     producer_state_clear(&l->producers);
     epoch_cache_clear(&l->epochs);
     l->snapshot_offset = -1;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/record_batch.h"
 #include "storage/files_sim.h"
 #include "tests/unit/storage/log_world.h"
 
@@ -367,6 +368,227 @@ static void seeded_crashes_keep_what_was_flushed(void **state)
     }
 }
 
+/* ---- any history ---- */
+
+/* A log with whatever may happen to it; its checkpoints follow cuts at once, and else at times. */
+struct history {
+    struct log_world w;
+    struct promise p;
+    struct log_slice held;
+    int64_t start; /* what is below was let go */
+};
+
+static void hold_nothing(struct history *h)
+{
+    log_slice_release(&h->held);
+}
+
+static void hold_something(struct history *h)
+{
+    const int64_t start = log_start_offset(h->w.log), end = log_end_offset(h->w.log);
+
+    hold_nothing(h);
+    if (end > start)
+        h->held = world_read(&h->w, start + (int64_t)world_random(&h->w, (uint64_t)(end - start)),
+                             INT64_MAX, 3000, true);
+}
+
+static void checkpoint(struct history *h)
+{
+    h->w.recovery_point = log_recovery_point(h->w.log);
+    h->w.high_watermark = log_flushed_end_offset(h->w.log);
+    h->w.log_start_offset = log_start_offset(h->w.log);
+}
+
+static void follow_some(struct history *h)
+{
+    struct bytes_mut batch = world_batch(&h->w, 1 + (int)world_random(&h->w, 12),
+                                         20 + (size_t)world_random(&h->w, 900), h->w.now_ms);
+    struct log_appended out;
+
+    record_batch_set_base_offset(batch.data, log_end_offset(h->w.log));
+    assert_int_equal(log_append_as_follower(h->w.log, batch, LOG_ORIGIN_COORDINATOR, &out).code,
+                     KERR_NONE);
+}
+
+static void cut(struct history *h, int64_t to, bool fully)
+{
+    struct log_world *w = &h->w;
+
+    if (fully)
+        assert_false(status_failed(log_truncate_fully(w->log, to)));
+    else
+        assert_false(status_failed(log_truncate_to(w->log, to)));
+    start_over(w);
+    h->start = log_start_offset(w->log);
+    checkpoint(h);
+}
+
+static void retain(struct history *h)
+{
+    struct log_world *w = &h->w;
+    struct log_ages *a;
+    struct log_garbage *g;
+
+    w->now_ms += (int64_t)world_random(w, 2000);
+    (void)log_maintain(w->log, log_flushed_end_offset(w->log), w->now_ms);
+    if (log_names_wanted(w->log) && world_random(w, 2))
+        world_flush(w);
+    a = log_ages_begin(w->log, log_flushed_end_offset(w->log), w->now_ms);
+    if (a) {
+        const struct status st = log_ages_run(a);
+
+        log_ages_end(w->log, a, st);
+    }
+    g = log_take_garbage(w->log, w->now_ms + (int64_t)world_random(w, 2) * 100000);
+    if (g)
+        assert_false(status_failed(log_garbage_run(g)));
+    h->start = log_start_offset(w->log);
+}
+
+/* To anywhere below the flushed end, as records that are deleted are. */
+static void raise_start(struct history *h)
+{
+    struct log_world *w = &h->w;
+    const int64_t start = log_start_offset(w->log), flushed = log_flushed_end_offset(w->log);
+
+    if (flushed <= start)
+        return;
+    assert_false(status_failed(log_raise_start_offset(
+        w->log, start + 1 + (int64_t)world_random(w, (uint64_t)(flushed - start)))));
+    h->start = log_start_offset(w->log);
+}
+
+static void act(struct history *h)
+{
+    struct log_world *w = &h->w;
+    const int64_t start = log_start_offset(w->log), end = log_end_offset(w->log);
+
+    switch (world_random(w, 20)) {
+    default:
+        assert_false(status_failed(append_some(w)));
+        break;
+    case 0:
+    case 1:
+    case 2:
+        follow_some(h);
+        break;
+    case 3:
+    case 4:
+    case 5:
+        world_flush(w);
+        break;
+    case 6:
+        checkpoint(h);
+        break;
+    case 7:
+    case 8:
+        retain(h);
+        break;
+    case 9:
+        raise_start(h);
+        break;
+    case 10:
+        if (end > start && world_random(w, 3) == 0)
+            cut(h, start + (int64_t)world_random(w, (uint64_t)(end - start)), false);
+        break;
+    case 11:
+        if (world_random(w, 5) == 0)
+            cut(h, end + (int64_t)world_random(w, 50), true);
+        break;
+    case 12:
+        hold_something(h);
+        break;
+    case 13:
+        hold_nothing(h);
+        break;
+    }
+}
+
+static void choose_history_settings(struct log_world *w)
+{
+    struct log_config *c = &w->config;
+
+    c->segment_bytes = 2048 + (int32_t)world_random(w, 6000);
+    c->index_interval_bytes = (int32_t)world_random(w, 700);
+    c->segment_index_bytes = 4 + (int32_t)world_random(w, world_random(w, 2) ? 60 : 4000);
+    c->retention_bytes = world_random(w, 2) ? -1 : (int64_t)world_random(w, 20000);
+    c->retention_ms = world_random(w, 2) ? -1 : (int64_t)world_random(w, 4000);
+    c->segment_ms = 1 + (int64_t)world_random(w, 3000);
+    c->file_delete_delay_ms = (int64_t)world_random(w, 3000);
+}
+
+/* How a life ends; what the next one may trust. */
+static enum log_trust end_of_life(struct history *h)
+{
+    struct log_world *w = &h->w;
+    enum log_trust trust = LOG_TRUST_OTHER_BOOT;
+
+    switch (world_random(w, 4)) {
+    case 0:
+        checkpoint(h);
+        world_close(w, true);
+        h->p.flushed = h->p.written;
+        trust = LOG_TRUST_CLEAN;
+        break;
+    case 1:
+        files_sim_kill(w->files);
+        trust = LOG_TRUST_SAME_BOOT;
+        break;
+    case 2:
+        files_sim_crash_losing_all(w->files);
+        break;
+    default:
+        files_sim_crash(w->files, world_random(w, UINT64_MAX));
+    }
+    close_dead(w);
+    start_over(w);
+    return trust;
+}
+
+static void check_history(struct history *h, enum log_trust trust)
+{
+    struct log_world *w = &h->w;
+
+    if (trust != LOG_TRUST_OTHER_BOOT)
+        assert_int_equal(log_end_offset(w->log), h->p.written);
+    assert_true(log_end_offset(w->log) >= h->p.flushed);
+    assert_true(log_start_offset(w->log) <= h->start);
+    assert_int_equal(world_read_all(w, log_start_offset(w->log)), log_end_offset(w->log));
+    assert_false(w->report.damaged);
+    h->start = log_start_offset(w->log);
+}
+
+/* Appends of a leader and a follower, flushes, checkpoints, retention, deleted records, cuts,
+ * readers that hold on, under settings of all kinds; lives that end in all ways. */
+static void any_history_keeps_what_was_flushed(void **state)
+{
+    (void)state;
+
+    for (uint64_t seed = 1; seed <= 1500; seed++) {
+        static struct history h;
+        enum log_trust trust = LOG_TRUST_CLEAN;
+
+        h = (struct history){0};
+        world_begin(&h.w);
+        h.w.random = seed * 0x9e3779b97f4a7c15u;
+        choose_history_settings(&h.w);
+        h.w.log_start_offset = h.w.recovery_point = h.w.high_watermark = 0;
+        for (int life = 0; life < 6; life++) {
+            world_open(&h.w, trust);
+            check_history(&h, trust);
+            for (uint64_t n = world_random(&h.w, 60); n > 0; n--)
+                act(&h);
+            hold_nothing(&h);
+            assert_int_equal(world_read_all(&h.w, log_start_offset(h.w.log)),
+                             log_end_offset(h.w.log));
+            note(&h.w, &h.p);
+            trust = end_of_life(&h);
+        }
+        world_end(&h.w);
+    }
+}
+
 /* Cold reads: nothing is read from the disk on the loop, and the pool finds the same bytes. */
 static void cold_reads_are_located_in_the_pool(void **state)
 {
@@ -412,6 +634,7 @@ int main(void)
         cmocka_unit_test(failed_sync_takes_the_log_offline),
         cmocka_unit_test(full_disk_serves_nothing_half_written),
         cmocka_unit_test(seeded_crashes_keep_what_was_flushed),
+        cmocka_unit_test(any_history_keeps_what_was_flushed),
         cmocka_unit_test(cold_reads_are_located_in_the_pool),
     };
 
