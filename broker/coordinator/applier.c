@@ -517,20 +517,17 @@ static void applier_resume(struct applier *a)
         return;
     }
     if (a->step == STEP_READ) {
-        if (status_failed(a->result) || a->records.size == 0) {
-            /* The partition goes offline when its disk failed; else the next look finds what it
-             * needs. */
-            if (status_failed(a->result))
-                applier_log_partition(a, LOGGER_ERROR, "coordinator_log_unreadable",
-                                      a->result.where ? a->result.where : "");
+        if (!status_failed(a->result) && a->records.size > 0 && log_is_ours(a)) {
+            applier_apply(a);
             return;
         }
-        if (log_is_ours(a)) {
-            applier_apply(a);
-        } else { /* it is read again, if it is still there then */
-            free(a->records.data);
-            a->records = (struct bytes_mut){0};
-        }
+        /* The partition goes offline when its disk failed; else the next look finds what it needs,
+         * and reads again what is still there then. */
+        if (status_failed(a->result))
+            applier_log_partition(a, LOGGER_ERROR, "coordinator_log_unreadable",
+                                  a->result.where ? a->result.where : "");
+        free(a->records.data);
+        a->records = (struct bytes_mut){0};
         return;
     }
     if (status_failed(a->result)) {

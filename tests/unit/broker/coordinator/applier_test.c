@@ -3,6 +3,7 @@
 #include "tests/unit/test.h"
 
 #include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "broker/coordinator/applier.h"
@@ -705,6 +706,36 @@ static void cold_logs_are_read_in_the_pool(void **state)
     world_end(&w);
 }
 
+/* Whichever of its calls fails: nothing of it is left but what a later start reads again. */
+static void cold_reads_that_fail_leave_nothing_behind(void **state)
+{
+    (void)state;
+
+    for (uint64_t after = 0; after < 4; after++) {
+        static struct world w;
+
+        world_start(&w, 0);
+        commit(&w, "g", 0, 5);
+        stop_applier(&w);
+        settle(&w);
+        state_store_sim_lose(w.store);
+        files_sim_set_cold(w.files, true);
+        files_sim_fail(w.files, &(struct files_fault){.call = FILES_CALL_READ,
+                                                      .after = after,
+                                                      .times = 1,
+                                                      .sys_errno = EIO});
+        start_applier(&w);
+        settle(&w);
+        files_sim_heal(w.files);
+        files_sim_set_cold(w.files, true);
+        applier_poke(w.applier);
+        settle(&w);
+        restart(&w);
+        assert_int_equal(stored(&w, "g", 0), 5);
+        world_end(&w);
+    }
+}
+
 /* What is a long way behind gives others their turn between pieces. */
 static void one_turn_applies_a_bounded_piece(void **state)
 {
@@ -926,6 +957,7 @@ int main(void)
         cmocka_unit_test(damaged_store_is_reset_and_filled_again),
         cmocka_unit_test(reset_while_a_job_is_in_the_pool_loses_nothing),
         cmocka_unit_test(cold_logs_are_read_in_the_pool),
+        cmocka_unit_test(cold_reads_that_fail_leave_nothing_behind),
         cmocka_unit_test(one_turn_applies_a_bounded_piece),
         cmocka_unit_test(transactions_count_once_they_are_committed),
         cmocka_unit_test(a_log_that_is_being_cut_is_left_alone),
