@@ -304,6 +304,7 @@ static void item_open(struct shard *s, struct open_item *item)
         .config = item->config,
         .producer_id_expiration_ms = s->node->options->producer_id_expiration_ms,
         .scratch = s->scratch,
+        .page_cache_is_enough = !s->node->options->flush_before_ack,
         .logger = s->logger,
         .recovery_point = item->place.recovery_point,
         .high_watermark = item->place.high_watermark,

@@ -439,6 +439,7 @@ struct log *log_new(const struct log_args *args)
     l->clock = args->clock;
     l->logger = args->logger;
     l->scratch = args->scratch;
+    l->page_cache_is_enough = args->page_cache_is_enough;
     l->config = args->config;
     l->topic_id = args->topic_id;
     l->producer_id_expiration_ms = args->producer_id_expiration_ms;

@@ -43,6 +43,9 @@ struct log_args {
     struct compression_scratch *scratch; /* the loop's; borrowed. NULL: compressed batches are
                                           * refused */
     struct logger *logger;               /* may be NULL */
+    /* Nobody is promised more than the page cache keeps: no append waits for the disk, also where
+     * it would have to for the names of segments to become durable in their order. */
+    bool page_cache_is_enough;
     /* What the checkpoints of the log directory say; 0 where they say nothing. */
     int64_t recovery_point;
     int64_t high_watermark; /* what lies above it may have been cut, and written anew, since that

@@ -70,12 +70,12 @@ static bool should_roll(const struct append *a, const struct segment *s)
  * filled before its first flush came through. */
 static struct status keep_name(struct log *l, struct segment *s)
 {
-    struct status st = STATUS_OK;
+    struct status st;
 
-    if (s->names_new)
-        st = l->files->ops->sync_directory(l->files, l->directory);
-    if (!status_failed(st))
-        s->names_new = false;
+    if (!s->names_new || l->page_cache_is_enough)
+        return STATUS_OK;
+    st = l->files->ops->sync_directory(l->files, l->directory);
+    s->names_new = status_failed(st);
     return st;
 }
 

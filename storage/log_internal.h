@@ -48,6 +48,7 @@ struct log {
     char *directory; /* owned */
     struct uuid topic_id;
     int64_t producer_id_expiration_ms;
+    bool page_cache_is_enough;
 
     pthread_mutex_t lock;
     struct segment **segments; /* ascending; empty until the first append */

@@ -462,6 +462,33 @@ static void follower_puts_what_is_too_large_into_its_empty_segment(void **state)
     world_end(&w);
 }
 
+/* Only names that no flush has made durable yet are waited for, and only where that is promised. */
+static void a_roll_waits_for_the_name_of_the_segment_before(void **state)
+{
+    uint64_t syncs[3];
+    (void)state;
+
+    for (int how = 0; how < 3; how++) {
+        struct log_world w;
+
+        world_begin(&w);
+        w.page_cache_is_enough = how == 1;
+        w.config.segment_bytes = 4096;
+        world_open(&w, LOG_TRUST_CLEAN);
+        world_append(&w, 1, 3000);
+        if (how == 2)
+            world_flush(&w);
+        syncs[how] = files_sim_calls(w.files, FILES_CALL_SYNC_DIRECTORY);
+        world_append(&w, 1, 3000);
+        syncs[how] = files_sim_calls(w.files, FILES_CALL_SYNC_DIRECTORY) - syncs[how];
+        assert_int_equal(names_in(&w).logs, 2);
+        world_end(&w);
+    }
+    assert_int_equal(syncs[0], 1);
+    assert_int_equal(syncs[1], 0);
+    assert_int_equal(syncs[2], 0);
+}
+
 /* A follower's log may have gaps that no relative offset can bridge. */
 static void segments_roll_before_a_relative_offset_overflows(void **state)
 {
@@ -694,6 +721,7 @@ int main(void)
         cmocka_unit_test(segments_roll_when_their_index_is_full),
         cmocka_unit_test(no_segment_begins_where_an_empty_one_does),
         cmocka_unit_test(follower_puts_what_is_too_large_into_its_empty_segment),
+        cmocka_unit_test(a_roll_waits_for_the_name_of_the_segment_before),
         cmocka_unit_test(segments_roll_before_a_relative_offset_overflows),
         cmocka_unit_test(truncation_leaves_a_reader_its_bytes),
         cmocka_unit_test(deletion_leaves_a_reader_its_bytes),

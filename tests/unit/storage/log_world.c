@@ -74,6 +74,7 @@ struct status world_try_open(struct log_world *w, enum log_trust trust)
         .high_watermark = w->high_watermark,
         .log_start_offset = w->log_start_offset,
         .cleaned_offset = w->cleaned_offset,
+        .page_cache_is_enough = w->page_cache_is_enough,
         .trust = trust,
     };
 

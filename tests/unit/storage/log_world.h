@@ -27,6 +27,7 @@ struct log_world {
     int64_t high_watermark; /* as checkpointed; all there is, unless a test says otherwise */
     int64_t log_start_offset;
     int64_t cleaned_offset;
+    bool page_cache_is_enough;
     uint64_t random;
     int32_t sequence; /* for tests that append as one producer */
     int16_t epoch;
