@@ -111,6 +111,7 @@ void consumer_group_regex_resolved(struct group_core *c, struct group *g,
         sorted.topics = consumer_sort_topics(c, r->topics, r->topic_count, &sorted.topic_count);
         if (!sorted.topics)
             return;
+        consumer_regex_limit(c, cg, x, &sorted);
         /* With the first answer comes an epoch even if there are no topics: those that its members
          * had before may be among others' still, and so not missing in the hash. (Kafka leaves them
          * with nobody.) */

@@ -23,13 +23,16 @@
  * the first record of a step: a refused request leaves nothing behind.
  *
  * Memory: members by group.consumer.max.size and CONSUMER_GROUP_BYTES_MAX, one member's
- * subscription by CONSUMER_MEMBER_BYTES_MAX; partitions of groups by those of the cluster. */
+ * subscription by CONSUMER_MEMBER_BYTES_MAX; the topics of its regular expressions by
+ * CONSUMER_REGEX_BYTES_MAX: an expression that goes beyond finds none; partitions of groups by
+ * those of the cluster. */
 
 #include "broker/coordinator/group_core_internal.h"
 
 enum {
     CONSUMER_MEMBER_BYTES_MAX = 256 * 1024,      /* strings of one member */
     CONSUMER_GROUP_BYTES_MAX = 16 * 1024 * 1024, /* strings of all of a group's members */
+    CONSUMER_REGEX_BYTES_MAX = 16 * 1024 * 1024, /* names that all of a group's expressions found */
     CONSUMER_TARGET_BYTES_MAX = 512 * 1024, /* records of targets that one step writes, about */
 };
 
@@ -127,6 +130,7 @@ struct subscribed_regex {
     bool resolved;
     struct str *topics; /* rising; one heap block */
     size_t topic_count;
+    size_t bytes;         /* of their names */
     int64_t version;      /* offset of the image */
     int64_t timestamp_ms; /* wall clock */
     struct str pattern;   /* behind the struct */
@@ -153,6 +157,7 @@ struct consumer_group {
     struct partition_owner *owners;
     size_t classic_count;
     size_t bytes;           /* of members */
+    size_t regex_bytes;     /* of what regular expressions found */
     int64_t checked_offset; /* of the image that metadata_hash was last compared with; -1: none */
     /* Of the regular expressions: when they were last asked about. A resolution under way is given
      * up after a while. */
@@ -249,6 +254,9 @@ void consumer_members_leave(struct group_core *c, struct group *g, const struct 
                             size_t count);
 /* Puts names in order and drops doubles; how many are left. */
 size_t consumer_names_sort(struct str *names, size_t count);
+/* Takes the topics out of what was resolved for x when the group would have too many with them. */
+void consumer_regex_limit(struct group_core *c, const struct consumer_group *cg,
+                          const struct subscribed_regex *x, struct group_regex_result *r);
 /* Rising, without doubles, in fx->arena. NULL only after group_fail. */
 struct str *consumer_sort_topics(struct group_core *c, const struct str *topics, size_t count,
                                  size_t *out_count);

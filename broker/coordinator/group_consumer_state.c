@@ -179,9 +179,10 @@ static void regex_forget_topics(struct consumer_group *cg, struct subscribed_reg
 {
     for (size_t i = 0; i < x->topic_count; i++)
         topic_less(cg, x->topics[i], true);
+    cg->regex_bytes -= x->bytes;
     free(x->topics);
     x->topics = NULL;
-    x->topic_count = 0;
+    x->topic_count = x->bytes = 0;
     x->resolved = false;
 }
 
@@ -211,16 +212,21 @@ static void regex_count(struct group_core *c, struct consumer_group *cg, struct 
     regex_maybe_free(cg, x);
 }
 
-/* A heap block of pointers and what they point to. NULL: out of memory. */
-static struct str *keep_names(const struct str *names, size_t count)
+static size_t names_bytes(const struct str *names, size_t count)
 {
-    size_t bytes = count * sizeof *names + 1;
-    struct str *kept;
-    char *at;
+    size_t bytes = count * sizeof *names;
 
     for (size_t i = 0; i < count; i++)
         bytes += names[i].size;
-    kept = malloc(bytes);
+    return bytes;
+}
+
+/* A heap block of pointers and what they point to. NULL: out of memory. */
+static struct str *keep_names(const struct str *names, size_t count)
+{
+    struct str *kept = malloc(names_bytes(names, count) + 1);
+    char *at;
+
     if (!kept)
         return NULL;
     at = (char *)(kept + count);
@@ -247,6 +253,17 @@ size_t consumer_names_sort(struct str *names, size_t count)
         if (kept == 0 || !str_equal(names[kept - 1], names[i]))
             names[kept++] = names[i];
     return kept;
+}
+
+void consumer_regex_limit(struct group_core *c, const struct consumer_group *cg,
+                          const struct subscribed_regex *x, struct group_regex_result *r)
+{
+    size_t others = cg->regex_bytes - x->bytes;
+
+    c->fx->regex_too_large =
+        others + names_bytes(r->topics, r->topic_count) > CONSUMER_REGEX_BYTES_MAX;
+    if (c->fx->regex_too_large)
+        r->topic_count = 0;
 }
 
 static void apply_regex(struct group_core *c, struct consumer_group *cg,
@@ -276,6 +293,8 @@ static void apply_regex(struct group_core *c, struct consumer_group *cg,
         return;
     }
     regex_forget_topics(cg, x);
+    x->bytes = names_bytes(topics, v->topics_count);
+    cg->regex_bytes += x->bytes;
     x->topics = topics;
     x->topic_count = consumer_names_sort(topics, v->topics_count);
     x->resolved = true;

@@ -130,7 +130,7 @@ void group_step_begin(struct group_core *c, struct group_effects *fx, int64_t no
     fx->answered = NULL;
     fx->regexes = NULL;
     fx->regex_count = 0;
-    fx->overloaded = false;
+    fx->overloaded = fx->regex_too_large = false;
     c->fx = fx;
     c->now_ms = now_ms;
     c->on = NULL;

@@ -210,6 +210,7 @@ struct group_effects {
     struct group_caller *answered;
     const struct group_regex_wanted *regexes;
     size_t regex_count;
+    bool regex_too_large; /* the topics just resolved were not taken: the group has too many */
     bool overloaded; /* out of memory half-way: throw this core away as after a failed append */
 };
 

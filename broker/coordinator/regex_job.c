@@ -54,6 +54,12 @@ static void regex_tell(struct regex_job *r)
         group_core_find(c->core, r->group) != GROUP_CONSUMER)
         return;
     group_core_regex_resolved(c->core, &result, coordinators_now_ms(r->all), &c->fx);
+    if (r->code != KERR_NONE || c->fx.regex_too_large)
+        logger_event(r->all->shard->logger, LOGGER_WARN, "regex_without_topics",
+                     "group=\"%.*s\" regex=\"%.*s\" reason=\"%s\"", STR_ARG(r->group),
+                     STR_ARG(r->regex),
+                     r->code != KERR_NONE ? "it took more steps or memory than it may"
+                                          : "the group's expressions found too many topics");
     coordinator_carry_out(c);
 }
 

@@ -791,6 +791,39 @@ static void an_expression_that_cannot_be_matched_has_no_topics(void **state)
     assert_false(world_resolve_regex(&s->members));
 }
 
+/* Each of a group's members may have another expression that all topics match. */
+static void what_expressions_find_is_bounded(void **state)
+{
+    enum { NAMES = 1000, NAME_BYTES = 6000 };
+    struct scene *s = *state;
+    struct group_world *w = s->members.w;
+    struct str *names = calloc(NAMES, sizeof *names);
+    char *text = malloc(NAMES * NAME_BYTES);
+    static const char *const members[] = {"a", "b", "c"};
+    (void)state;
+
+    assert_true(names && text);
+    for (size_t i = 0; i < NAMES; i++) {
+        snprintf(text + i * NAME_BYTES, NAME_BYTES, "%0*zu", NAME_BYTES - 1, i);
+        names[i] = (struct str){text + i * NAME_BYTES, NAME_BYTES - 1};
+    }
+    for (size_t i = 0; i < 3; i++) {
+        struct group_regex_result r = {.group = STR("g"), .topics = names, .topic_count = NAMES};
+
+        snprintf(member(s, members[i])->topics, 128, "-");
+        snprintf(member(s, members[i])->regex, 64, "%s|.*", members[i]);
+        r.regex = str_from(member(s, members[i])->regex);
+        assert_int_equal(heartbeat(s, members[i]), KERR_NONE);
+        group_core_regex_resolved(w->core, &r, w->now_ms, &w->fx);
+        assert_int_equal(w->fx.regex_too_large, i == 2);
+        assert_int_equal(consumer_regex_find(group(s), r.regex)->topic_count, i < 2 ? NAMES : 0);
+        world_done(w);
+    }
+    assert_true(group(s)->regex_bytes <= CONSUMER_REGEX_BYTES_MAX);
+    free(names);
+    free(text);
+}
+
 /* ---- commits ---- */
 
 static void commits_are_checked_by_member_and_epoch(void **state)
@@ -943,6 +976,7 @@ int main(void)
         CASE(an_expression_may_be_changed_for_another_or_for_names),
         CASE(an_answer_for_who_has_changed_its_mind_changes_nothing),
         CASE(an_expression_that_cannot_be_matched_has_no_topics),
+        CASE(what_expressions_find_is_bounded),
         CASE(commits_are_checked_by_member_and_epoch),
         CASE(an_older_epoch_commits_what_it_still_has),
         CASE(offsets_are_read_by_who_is_current),

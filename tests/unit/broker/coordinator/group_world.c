@@ -7,7 +7,7 @@
 #include "broker/coordinator/group_classic.h"
 #include "protocol/writer.h"
 
-enum { FX_BYTES = 64 << 20, CALLER_BYTES = 16 << 20, RECORD_BYTES = 4 << 20 };
+enum { FX_BYTES = 64 << 20, CALLER_BYTES = 16 << 20, RECORD_BYTES = 32 << 20 };
 
 /* ---- the world ---- */
 
