@@ -92,10 +92,13 @@ static void connection_arm_read(struct connection *c)
 
     if (want == c->reading)
         return;
-    if (want)
+    if (want) {
+        event_del(&c->gone);
         event_add(&c->readable, NULL);
-    else
+    } else {
         event_del(&c->readable);
+        event_add(&c->gone, NULL);
+    }
     c->reading = want;
 }
 
@@ -121,20 +124,27 @@ static bool connection_begin_frame(struct connection *c)
     return true;
 }
 
+/* Of the node's budget, for a request that is whole: its frame may be the least of it, and one read
+ * brings a thousand that are small. */
+static size_t charge_of(const struct frame *f)
+{
+    return f->size + sizeof(struct request);
+}
+
 static bool connection_end_frame(struct connection *c)
 {
-    size_t size = c->frame->size;
+    size_t charge = charge_of(c->frame);
     struct request *rq = request_create(&c->client, c->frame);
 
     c->frame = NULL;
     c->length_got = 0;
     if (!rq) {
-        shard_release_bytes(c->client.shard, size);
+        shard_release_bytes(c->client.shard, charge);
         connection_close(c, "no memory for a request");
         return false;
     }
     rq->frames = &c->client.shard->frames;
-    rq->charged_bytes = size;
+    rq->charged_bytes = charge;
     if (c->last)
         c->last->next = rq;
     else
@@ -154,8 +164,12 @@ static bool connection_arrived(struct connection *c, size_t size)
         return c->length_got < sizeof c->length_bytes || connection_begin_frame(c);
     }
     c->frame_got += size;
-    shard_charge_bytes(c->client.shard, size);
-    return c->frame_got < c->frame->size || connection_end_frame(c);
+    if (c->frame_got < c->frame->size) {
+        shard_charge_bytes(c->client.shard, size);
+        return true;
+    }
+    shard_charge_bytes(c->client.shard, size + charge_of(c->frame) - c->frame->size);
+    return connection_end_frame(c);
 }
 
 static struct iovec connection_wanted(struct connection *c)
@@ -235,7 +249,6 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     while (total < READ_BYTES_A_TURN && connection_may_read(c)) {
         if (shard_over_budget(s)) {
             c->waiting_for_budget = true;
-            event_add(&c->gone, NULL);
             shard_count_stall(s);
             break;
         }
@@ -404,7 +417,6 @@ void connections_resume(struct shard *s)
         if (!c->waiting_for_budget)
             continue;
         c->waiting_for_budget = false;
-        event_del(&c->gone);
         connection_arm_read(c);
     }
 }

@@ -27,8 +27,8 @@ struct connection {
     bool producing; /* what is under way are Produce requests */
     struct task pump;
     bool reading; /* the read event is armed */
-    bool waiting_for_budget; /* and the event below is set */
-    struct event gone;
+    bool waiting_for_budget;
+    struct event gone; /* armed while the other one is not */
     /* input: first the length, then the frame */
     uint8_t length_bytes[4];
     uint8_t length_got;

@@ -259,6 +259,32 @@ static void request_of_too_many_empty_elements_costs_its_sender_the_connection(v
     end(x);
 }
 
+/* Behind one that waits: what they take beside their ten bytes each. */
+static void small_requests_count_for_what_they_take(void **state)
+{
+    static const uint8_t api_versions[14] = {0, 0, 0, 10, 0, API_API_VERSIONS};
+    enum { COUNT = 500 };
+    struct wires *x = begin();
+    uint8_t all[COUNT * sizeof api_versions];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++)
+        memcpy(all + i * sizeof api_versions, api_versions, sizeof api_versions);
+    reader_waits_at_the_end(x);
+    assert_int_equal(send(x->reader, all, sizeof all, 0), sizeof all);
+    event_base_loop(x->events, EVLOOP_NONBLOCK);
+    test_loop_run(&x->w.loop, 5);
+    assert_true(atomic_load(&x->w.node->request_bytes) > COUNT * sizeof(struct request));
+    close(x->reader);
+    x->reader = connect_client(x);
+    for (int i = 0; i < 3; i++) {
+        event_base_loop(x->events, EVLOOP_NONBLOCK);
+        test_loop_run(&x->w.loop, 5);
+    }
+    assert_int_equal(atomic_load(&x->w.node->request_bytes), 0);
+    end(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +292,7 @@ int main(void)
         cmocka_unit_test(an_acknowledgement_leaves_at_once_when_nobody_waits_for_the_records),
         cmocka_unit_test(a_writer_that_goes_while_it_gives_way_takes_nothing_with_it),
         cmocka_unit_test(what_a_request_decodes_to_counts_towards_the_budget),
+        cmocka_unit_test(small_requests_count_for_what_they_take),
         cmocka_unit_test(request_of_too_many_empty_elements_costs_its_sender_the_connection),
     };
 
