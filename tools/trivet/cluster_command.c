@@ -30,7 +30,7 @@ enum { KEY_CONTROLLER = 0x100 };
 
 static const struct argp_option options[] = {
     {"bootstrap-server", 'b', "HOST:PORT", 0,
-     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+     "Where a broker listens (default: $TRIVET_BOOTSTRAP, else " BOOTSTRAP_DEFAULT ")", 0},
     {"controller", KEY_CONTROLLER, NULL, 0, "unregister: the id is a controller's, not a broker's",
      0},
     {0},

@@ -49,7 +49,7 @@ enum {
 
 static const struct argp_option options[] = {
     {"bootstrap-server", 'b', "HOST:PORT", 0,
-     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+     "Where a broker listens (default: $TRIVET_BOOTSTRAP, else " BOOTSTRAP_DEFAULT ")", 0},
     {"state", KEY_STATE, "STATE", 0,
      "list: only groups in that state (Stable, Empty, ...); may be repeated", 0},
     {"type", KEY_TYPE, "TYPE", 0,

@@ -46,7 +46,7 @@ enum {
 
 static const struct argp_option options[] = {
     {"bootstrap-server", 'b', "HOST:PORT", 0,
-     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+     "Where a broker listens (default: $TRIVET_BOOTSTRAP, else " BOOTSTRAP_DEFAULT ")", 0},
     {"under-replicated", KEY_UNDER, NULL, 0, "list: only partitions with a replica out of sync", 0},
     {"leaderless", KEY_LEADERLESS, NULL, 0, "list: only partitions without a leader", 0},
     {"not-preferred", KEY_MISLED, NULL, 0,

@@ -36,7 +36,7 @@ enum { KEY_VALIDATE = 0x100, KEY_IF_NOT_EXISTS, KEY_INTERNAL };
 
 static const struct argp_option options[] = {
     {"bootstrap-server", 'b', "HOST:PORT", 0,
-     "Where a broker listens (default " BOOTSTRAP_DEFAULT ")", 0},
+     "Where a broker listens (default: $TRIVET_BOOTSTRAP, else " BOOTSTRAP_DEFAULT ")", 0},
     {"partitions", 'p', "N", 0, "create, grow: how many partitions in all (default: the broker's)",
      0},
     {"replication-factor", 'r', "N", 0, "create: replicas of each (default: the broker's)", 0},
