@@ -1,5 +1,6 @@
 """The command-line tool against the running broker: what it prints, and its exit status."""
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -105,6 +106,26 @@ def cli_shows_a_live_group_its_members_and_lag(broker):
     finally:
         member.terminate()
         member.wait()
+
+
+def cli_watches_a_group_until_it_is_interrupted(broker):
+    _produced(broker, "cli-watched")
+    _run(broker, "group", "reset-offsets", "cli-watched-group", "--topic", "cli-watched", "--to-earliest", "--execute")
+    watch = subprocess.Popen([_tool(broker), "group", "describe", "cli-watched-group", "--watch", "--interval", "1"],
+                             stdout=subprocess.PIPE, text=True, env={**os.environ, "TRIVET_BOOTSTRAP": broker.bootstrap})
+    try:
+        totals = []
+        for line in watch.stdout:
+            if "total lag" in line:
+                totals.append(line.split()[-1])
+                if len(totals) == 1:
+                    _run(broker, "group", "reset-offsets", "cli-watched-group", "--to-latest", "--execute")
+            if totals[-1:] == ["0"] or len(totals) == 20:
+                break
+    finally:
+        watch.send_signal(signal.SIGINT)
+        watch.communicate(timeout=30)
+    assert totals[0] != "0" and totals[-1] == "0", totals
 
 
 def _run_or_empty(broker, *words):
