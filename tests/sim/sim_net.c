@@ -25,6 +25,20 @@ struct sim_link {
     uint16_t port;
     uint64_t life; /* of the process there */
     size_t shard;
+    bool is_node; /* what the other end has learnt of the sender */
+    int32_t node_id;
+};
+
+/* The news that a free link was closed, on its way to the other end. */
+struct sim_farewell {
+    struct sim_farewell *prev, *next;
+    unsigned from_machine, to_machine;
+    uint64_t life; /* of the process there */
+    size_t shard;
+    int32_t node_id;
+    int64_t at_us; /* SIM_NEVER: it arrived */
+    struct task hear;
+    struct shard *heard_by; /* once the task is posted */
 };
 
 /* All of it is the simulator's memory, but for `rq`. */
@@ -104,8 +118,28 @@ static void give_link_back(struct sim_call *c)
 {
     if (!c->from || !c->link)
         return;
+    c->link->is_node = c->client.is_node;
+    c->link->node_id = c->client.node_id;
     DL_APPEND(c->from->links, c->link);
     c->link = NULL;
+}
+
+/* Who is cut off says nothing; what others make of that is their deadlines' business. */
+static void say_farewell(struct sim_net *net, unsigned from, const struct sim_link *l)
+{
+    struct sim_farewell *f;
+
+    if (!l->is_node || net->cut[from][l->machine])
+        return;
+    f = calloc(1, sizeof *f);
+    CHECK(f != NULL);
+    *f = (struct sim_farewell){.from_machine = from,
+                               .to_machine = l->machine,
+                               .life = l->life,
+                               .shard = l->shard,
+                               .node_id = l->node_id,
+                               .at_us = now_us(net) + delay_us(net)};
+    DL_APPEND(net->farewells, f);
 }
 
 static void drop_links(struct sim_peers *p)
@@ -113,7 +147,10 @@ static void drop_links(struct sim_peers *p)
     struct sim_link *l, *next;
 
     DL_FOREACH_SAFE(p->links, l, next)
-    free(l);
+    {
+        say_farewell(p->net, p->node->machine->index, l);
+        free(l);
+    }
     p->links = NULL;
 }
 
@@ -350,6 +387,8 @@ static void arrive(struct sim_call *c)
     c->client = (struct client){
         .answered = answered,
         .shard = shard,
+        .is_node = c->link->is_node,
+        .node_id = c->link->node_id,
         .listener = controller ? STR("CONTROLLER") : STR("PLAINTEXT"),
         .host = "sim",
         .api_listener = controller ? API_ON_CONTROLLER : API_ON_BROKER,
@@ -395,6 +434,38 @@ static void on_arrival(struct sim_call *c)
     c->stage = CALL_OVER;
 }
 
+static void farewell_free(struct sim_net *net, struct sim_farewell *f)
+{
+    DL_DELETE(net->farewells, f);
+    free(f);
+}
+
+static void hear_run(struct task *t)
+{
+    struct sim_farewell *f = CONTAINER_OF(t, struct sim_farewell, hear);
+    struct client gone = {.shard = f->heard_by, .is_node = true, .node_id = f->node_id};
+
+    if (!f->heard_by->closing)
+        client_lost(&gone);
+    f->heard_by = NULL; /* the net's next step frees it */
+    f->at_us = 0;
+}
+
+static void hear_farewell(struct sim_net *net, struct sim_farewell *f)
+{
+    struct sim_node *to = net->world->machines[f->to_machine].node;
+
+    if (!to || !to->node || to->machine->attempts != f->life || net->powerless[f->from_machine] ||
+        f->at_us == 0) {
+        farewell_free(net, f);
+        return;
+    }
+    f->at_us = SIM_NEVER;
+    f->heard_by = to->node->shards[f->shard];
+    f->hear.run = hear_run;
+    loop_post(f->heard_by->loop, &f->hear);
+}
+
 static int64_t next_us(const struct sim_call *c)
 {
     int64_t at = c->at_us < c->deadline_us ? c->at_us : c->deadline_us;
@@ -412,10 +483,24 @@ static struct sim_call *first_call(const struct sim_net *net)
     return first;
 }
 
+static struct sim_farewell *first_farewell(const struct sim_net *net)
+{
+    struct sim_farewell *f, *first = NULL;
+
+    DL_FOREACH(net->farewells, f)
+    if (!first || f->at_us < first->at_us)
+        first = f;
+    return first;
+}
+
 static bool ready(struct sim_runner *r, int64_t *at)
 {
     const struct sim_call *first = first_call(of_runner(r));
+    const struct sim_farewell *farewell = first_farewell(of_runner(r));
     int64_t next = first ? next_us(first) : SIM_NEVER;
+
+    if (farewell && farewell->at_us < next)
+        next = farewell->at_us;
 
     if (next <= r->sched->now_us)
         return true;
@@ -428,10 +513,16 @@ static void step(struct sim_runner *r)
 {
     struct sim_net *net = of_runner(r);
     struct sim_call *c = first_call(net);
+    struct sim_farewell *f = first_farewell(net);
     const int64_t now = now_us(net);
     uint64_t before = r->sched->source;
 
     r->sched->source = sim_sched_new_source(r->sched); /* messages keep no order */
+    if (f && f->at_us <= now) {
+        hear_farewell(net, f);
+        r->sched->source = before;
+        return;
+    }
     sim_trace_mix(r->sched->trace, ((uint64_t)now << 8) | 0x40 | c->stage);
     if (c->at_us <= now) {
         on_arrival(c);
@@ -576,8 +667,12 @@ static void forget_links(struct sim_net *net, struct sim_node *node)
 
 void sim_net_node_gone(struct sim_net *net, struct sim_node *node)
 {
+    struct sim_farewell *f, *following;
     struct sim_call *c, *next;
 
+    DL_FOREACH_SAFE(net->farewells, f, following)
+    if (f->heard_by && f->heard_by->node == node->node)
+        farewell_free(net, f);
     forget_links(net, node);
     DL_FOREACH_SAFE(net->calls, c, next)
     {
@@ -633,5 +728,7 @@ void sim_net_free(struct sim_net *net)
 {
     while (net->calls)
         call_free(net->calls);
+    while (net->farewells)
+        farewell_free(net, net->farewells);
     sim_sched_remove(net->runner.sched, &net->runner);
 }

@@ -10,8 +10,9 @@
  *
  * As broker/peer_transport gives each link one request at a time, so here: requests overtake each
  * other, and a lost message breaks nothing but its own link. A link ends at one shard of one
- * process, and is used again once it is free. What is under way stays under way when its sender
- * gives up: it may be acted on long after. Machines sit at the hosts n0, n1, …
+ * process, and is used again once it is free; when the process of its sender is gone, that shard
+ * hears of it. What is under way stays under way when its sender gives up: it may be acted on long
+ * after. Machines sit at the hosts n0, n1, …
  *
  * Faults are the world's to set: one-way cuts (what is sent into one is kept until the cut heals,
  * then late or lost), loss, delay, machines without power. A machine whose process is gone refuses;
@@ -27,6 +28,7 @@
 #include "tests/sim/sim_sched.h"
 
 struct sim_call;
+struct sim_farewell;
 struct sim_link;
 struct sim_net;
 struct sim_node;
@@ -57,6 +59,7 @@ struct sim_net {
     struct sim_world *world;
     struct sim_random random;
     struct sim_call *calls;
+    struct sim_farewell *farewells;
     /* [from][to] */
     bool cut[SIM_NET_MACHINES_MAX][SIM_NET_MACHINES_MAX];
     bool powerless[SIM_NET_MACHINES_MAX];
