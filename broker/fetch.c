@@ -95,8 +95,7 @@ static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e
     /* The log of whoever leads may be longer than ours. A consumer without leader epochs, told by a
      * broker that has not yet heard of its successor, may take us for the leader: it is to ask who
      * leads, not to begin anew. */
-    return p->state == PARTITION_LEADING &&
-                   !node_in_doubt(s->node, clock_monotonic_us(s->loop->clock))
+    return p->state == PARTITION_LEADING && !shard_in_doubt(s, e->topic_id, e->index)
                ? KERR_OFFSET_OUT_OF_RANGE
                : KERR_NOT_LEADER_OR_FOLLOWER;
 }

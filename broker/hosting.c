@@ -48,6 +48,15 @@ struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t
     return h && !h->removed ? h->partition : NULL;
 }
 
+bool shard_in_doubt(const struct shard *s, struct uuid topic_id, int32_t index)
+{
+    const struct metadata_partition *p =
+        metadata_topic_partition(metadata_image_topic_by_id(s->image, topic_id), index);
+
+    return p && p->replicas.count > 1 &&
+           node_in_doubt(s->node, clock_monotonic_us(s->loop->clock));
+}
+
 static struct hosted_partition *hosting_find(struct shard *s, struct uuid topic_id, int32_t index)
 {
     struct hosted_key key;

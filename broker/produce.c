@@ -43,12 +43,11 @@ static void entry_reached(struct watermark_waiter *w, enum kerr code)
 }
 
 /* A sequence that does not follow may follow what another leader has. */
-static enum kerr part_verdict(const struct produce_part *part, enum kerr code)
+static enum kerr entry_verdict(const struct produce_part *part, const struct produce_entry *e,
+                               enum kerr code)
 {
-    const struct shard *s = part->owner;
-
     if (code == KERR_OUT_OF_ORDER_SEQUENCE_NUMBER &&
-        node_in_doubt(s->node, clock_monotonic_us(s->loop->clock)))
+        shard_in_doubt(part->owner, e->topic_id, e->index))
         return KERR_NOT_LEADER_OR_FOLLOWER;
     return code;
 }
@@ -64,7 +63,7 @@ static void entry_append(struct produce_part *part, struct produce_entry *e)
         return;
     }
     st = partition_append(p, e->records, acks_all, &e->appended, &e->refusal);
-    e->code = part_verdict(part, st.code);
+    e->code = entry_verdict(part, e, st.code);
     entry_name_leader(e, p);
     if (status_failed(st) || !acks_all)
         return;

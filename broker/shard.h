@@ -115,6 +115,9 @@ void shard_image_changed(struct shard *s, const struct metadata_image *image,
 
 /* The partition if this node hosts it on this shard; NULL otherwise. */
 struct partition *shard_partition(struct shard *s, struct uuid topic_id, int32_t index);
+/* Whether another broker may lead that partition by now, though the image says that this one does
+ * (node_in_doubt). Where no other replica is, nobody else can. */
+bool shard_in_doubt(const struct shard *s, struct uuid topic_id, int32_t index);
 
 /* ---- the node's budget of request bytes (queued.max.request.bytes); any shard ----
  *

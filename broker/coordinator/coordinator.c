@@ -165,15 +165,10 @@ void coordinator_perform(struct coordinator *c, struct group_entry *e)
 }
 
 /* Nothing that a coordinator in doubt writes is committed before the doubt is over, and its members
- * may have gone on elsewhere. Where no other replica is, nobody else can coordinate. */
+ * may have gone on elsewhere. */
 static bool in_doubt(const struct coordinator *c)
 {
-    const struct shard *s = c->all->shard;
-    const struct metadata_topic *topic = metadata_image_topic_by_id(s->image, c->id.topic_id);
-
-    return topic && (size_t)c->id.index < topic->partition_count &&
-           topic->partitions[c->id.index]->replicas.count > 1 &&
-           node_in_doubt(s->node, clock_monotonic_us(s->loop->clock));
+    return shard_in_doubt(c->all->shard, c->id.topic_id, c->id.index);
 }
 
 void coordinator_admit(struct coordinator *c, struct group_entry *e)

@@ -23,12 +23,11 @@ static const struct {
 
 /* Whether this broker would name itself, when another one may have taken over (node_in_doubt): the
  * client then asks another. */
-static bool names_itself_in_doubt(const struct request *rq, const struct metadata_partition *p)
+static bool names_itself_in_doubt(const struct request *rq, const struct metadata_topic *topic,
+                                  int32_t index)
 {
-    const struct shard *s = rq->shard;
-
-    return p->leader == s->node->options->node_id && p->replicas.count > 1 &&
-           node_in_doubt(s->node, clock_monotonic_us(s->loop->clock));
+    return topic->partitions[index]->leader == rq->shard->node->options->node_id &&
+           shard_in_doubt(rq->shard, topic->id, index);
 }
 
 static void find(const struct request *rq, int8_t key_type,
@@ -36,9 +35,9 @@ static void find(const struct request *rq, int8_t key_type,
 {
     const struct metadata_image *img = rq->shard->image;
     const struct metadata_topic *topic;
-    const struct metadata_partition *partition;
     const struct metadata_broker *broker;
     const struct metadata_listener *l = NULL;
+    int32_t index;
 
     out->node_id = -1;
     out->port = -1;
@@ -50,9 +49,9 @@ static void find(const struct request *rq, int8_t key_type,
     topic = metadata_image_topic(img, str_from(key_types[key_type].topic));
     if (!topic)
         return;
-    partition = topic->partitions[internal_topic_partition_of(out->key, topic->partition_count)];
-    broker = metadata_image_broker(img, partition->leader);
-    if (broker && !broker->fenced && !names_itself_in_doubt(rq, partition))
+    index = internal_topic_partition_of(out->key, topic->partition_count);
+    broker = metadata_image_broker(img, topic->partitions[index]->leader);
+    if (broker && !broker->fenced && !names_itself_in_doubt(rq, topic, index))
         l = metadata_broker_listener(broker, rq->listener);
     if (!l)
         return;

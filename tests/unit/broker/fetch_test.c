@@ -287,10 +287,15 @@ static void cold_bytes_are_the_same_bytes(void **state)
 static void leader_in_doubt_does_not_judge_offsets_past_its_end(void **state)
 {
     static struct node_world w;
+    struct second_broker other = {0};
     struct call c;
     (void)state;
 
-    begin(&w);
+    node_world_init(&w);
+    node_world_start(&w);
+    second_broker_register(&other, &w);
+    second_broker_live(&other, 300);
+    second_broker_topic(&other, TOPIC, NULL);
     for (int doubt = 0; doubt < 2; doubt++) {
         call_init(&c, 1, 99);
         if (doubt)

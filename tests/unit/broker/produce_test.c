@@ -67,6 +67,16 @@ static struct uuid begin(struct node_world *w)
     return node_world_topic(w, TOPIC, PARTITIONS, NULL);
 }
 
+/* Its topic has a replica on node 2 too, and one partition. */
+static struct uuid begin_with_two(struct node_world *w, struct second_broker *other)
+{
+    node_world_init(w);
+    node_world_start(w);
+    second_broker_register(other, w);
+    second_broker_live(other, 300);
+    return second_broker_topic(other, TOPIC, NULL);
+}
+
 static void assert_end(struct node_world *w, struct uuid topic, int32_t index, int64_t end)
 {
     assert_int_equal(log_end_offset(node_world_partition(w, topic, index)->log), end);
@@ -260,7 +270,7 @@ static enum kerr produce_sequence(struct node_world *w, uint8_t sequence)
     enum kerr code;
     uint8_t *batch;
 
-    call_init(w, &c, 1, -1);
+    call_init(w, &c, 1, 1);
     batch = c.batch.data;
     memset(batch + 43, 0, 14); /* producer id 0, epoch 0 */
     batch[56] = sequence;
@@ -276,10 +286,11 @@ static enum kerr produce_sequence(struct node_world *w, uint8_t sequence)
 static void leader_in_doubt_does_not_judge_sequences(void **state)
 {
     static struct node_world w;
+    struct second_broker other = {0};
     struct uuid topic;
     (void)state;
 
-    topic = begin(&w);
+    topic = begin_with_two(&w, &other);
     assert_int_equal(produce_sequence(&w, 0), KERR_NONE);
     assert_int_equal(produce_sequence(&w, 5), KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_false(node_in_doubt(w.node, clock_monotonic_us(&w.loop.clock)));
@@ -289,6 +300,19 @@ static void leader_in_doubt_does_not_judge_sequences(void **state)
     assert_int_equal(produce_sequence(&w, 1), KERR_NONE);
     assert_end(&w, topic, 0, 2);
     test_loop_run(&w.loop, 1000); /* heartbeats again */
+    assert_int_equal(produce_sequence(&w, 5), KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    node_world_free(&w);
+}
+
+/* Nobody can have deposed it: what looks wrong to it is. */
+static void leader_without_other_replicas_has_no_doubts(void **state)
+{
+    static struct node_world w;
+    (void)state;
+
+    begin(&w);
+    assert_int_equal(produce_sequence(&w, 0), KERR_NONE);
+    atomic_store(&w.node->trusted_until_us, clock_monotonic_us(&w.loop.clock));
     assert_int_equal(produce_sequence(&w, 5), KERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     node_world_free(&w);
 }
@@ -379,6 +403,7 @@ int main(void)
         cmocka_unit_test(unknown_topics_are_refused_by_name_and_by_id),
         cmocka_unit_test(failed_flush_is_told_to_all_who_wait),
         cmocka_unit_test(leader_in_doubt_does_not_judge_sequences),
+        cmocka_unit_test(leader_without_other_replicas_has_no_doubts),
         cmocka_unit_test(stopping_node_answers_those_who_wait),
         cmocka_unit_test(batch_of_a_transaction_that_never_began_is_refused),
         cmocka_unit_test(refusal_of_a_partition_elsewhere_names_its_leader),
