@@ -6,6 +6,7 @@ from harness.wire import Connection
 from running import Running
 
 WAIT_S = 60
+SETTLED_S = 3
 
 
 class StoryFailed(Exception):
@@ -86,6 +87,16 @@ class Group:
             return sorted(owned) == list(range(self.partitions)) and all(m.owned for m in members)
         self.wait(f"all partitions shared by {len(members)}", shared)
 
+    def wait_settled(self, *members):
+        """Shared, and nobody has been told of another round for a while: cooperative members hear of the last one late."""
+        self.wait_shared(*members)
+        told, since = None, time.monotonic()
+        while time.monotonic() - since < SETTLED_S:
+            now = [m.assigned_count for m in members]
+            if now != told:
+                told, since = now, time.monotonic()
+            time.sleep(0.05)
+
     def seen(self):
         return [r for m in self.members for r in m.records]
 
@@ -156,15 +167,15 @@ def static_member_restarts_without_a_rebalance(g):
     with Connection(g.broker.port) as c:
         error, message = group_wire.alter_group(c, g.name, consumer_session_timeout_ms="30000")
         assert error == 0, message
-    first, second = (g.join(instance=name, timeouts="default") for name in ("first", "second"))
-    g.wait_shared(first, second)
+    first, second = (g.join(instance=name, session="45000") for name in ("first", "second"))
+    g.wait_settled(first, second)
     g.wait_committed()
     had, rounds = set(second.owned), first.assigned_count
     if g.client.options.get("protocol") == "consumer":
         second.close()
     else:
         second.kill9()
-    back = g.join(instance="second", timeouts="default")
+    back = g.join(instance="second", session="45000")
     g.wait("the same partitions after the restart", lambda: back.owned == had)
     g.produce(100)
     g.wait_committed()

@@ -107,8 +107,8 @@ async function errors(o) {
 }
 
 async function member(o) {
-  const consumer = kafka(o).consumer({ groupId: o.group, sessionTimeout: 6000, heartbeatInterval: 1000, rebalanceTimeout: 10000,
-    maxWaitTimeInMs: 100 });
+  const consumer = kafka(o).consumer({ groupId: o.group, sessionTimeout: Number(o.session || 6000), heartbeatInterval: 1000,
+    rebalanceTimeout: 10000, maxWaitTimeInMs: 100 });
   const asked = new Promise((done) => {
     const lines = readline.createInterface({ input: process.stdin });
     lines.on('line', done);

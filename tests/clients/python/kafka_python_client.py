@@ -63,7 +63,7 @@ class Listener(ConsumerRebalanceListener):
 def member(o):
     more = {"group_instance_id": o["instance"]} if "instance" in o else {}
     end = asked()
-    c = consumer(o, group_id=o["group"], session_timeout_ms=6000, heartbeat_interval_ms=1000, **more)
+    c = consumer(o, group_id=o["group"], session_timeout_ms=int(o.get("session", 6000)), heartbeat_interval_ms=1000, **more)
     c.subscribe([o["topic"]], listener=Listener())
     while not end.is_set():
         ends = {}
