@@ -64,6 +64,7 @@ struct status keyed_append(struct compaction_world *c, const struct keyed *recor
         char key[16], value[600];
         const size_t size = make_value(records[i].key, records[i].value, value);
 
+        assert_in_range(records[i].key, 0, WORLD_KEYS - 1);
         snprintf(key, sizeof key, "key-%d", records[i].key);
         record_batch_builder_append(
             &w->builder,

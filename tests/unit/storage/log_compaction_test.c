@@ -611,8 +611,8 @@ static void holes_of_former_compaction_are_no_lost_ends(void **state)
 
     open_world(&c);
     for (int i = 0; i < 400; i++)
-        keyed_put(&c, i % 40, c.next_value++);
-    keyed_roll(&c, 50);
+        keyed_put(&c, i % WORLD_KEYS, c.next_value++);
+    keyed_roll(&c, 0);
     compact_all(&c);
     check_log(&c);
     end = log_end_offset(c.w.log);
