@@ -99,6 +99,20 @@ static struct voter_set *changed_voters(const struct raft_node *n, const struct 
                                               : voter_set_with(now, &voter);
 }
 
+/* The record of the change into our log; NULL: there is no memory for its voters. False: the change
+ * has ended. */
+static bool append_change(struct raft_node *n, struct voter_set *voters, int16_t kraft_version)
+{
+    const struct raft_request *r = n->membership.changing;
+    bool appended = voters && !status_failed(raft_node_append_voters(n, voters, kraft_version));
+
+    /* With a log that failed we do not lead, and who leads next may be asked again. */
+    if (!appended && n->membership.changing == r)
+        change_end(n, n->state == NODE_RUNNING ? KERR_UNKNOWN_SERVER_ERROR
+                                               : KERR_NOT_LEADER_OR_FOLLOWER);
+    return appended && n->membership.changing == r;
+}
+
 /* ---- from kraft.version 0 to 1 ---- */
 
 /* What static voters have said of themselves in this epoch. */
@@ -164,7 +178,6 @@ void raft_node_ask_upgrade(struct raft_node *n, struct raft_request *r)
 {
     struct raft_membership *m = &n->membership;
     enum kerr error = raft_node_kraft_version(n) >= 1 ? KERR_NONE : check_upgrade(n);
-    struct voter_set *voters;
 
     if (error != KERR_NONE || r->validate_only || raft_node_kraft_version(n) >= 1) {
         finish(n, r, error);
@@ -175,13 +188,7 @@ void raft_node_ask_upgrade(struct raft_node *n, struct raft_request *r)
     m->offset = -1;
     m->epoch = n->core.election.epoch;
     timer_start(n->loop, &m->give_up, CHANGE_US);
-    voters = voter_set_copy(m->introduced);
-    if (!voters || status_failed(raft_node_append_voters(n, voters, KRAFT_VERSION_MAX))) {
-        if (m->changing == r)
-            change_end(n, KERR_UNKNOWN_SERVER_ERROR);
-        return;
-    }
-    if (m->changing != r)
+    if (!append_change(n, voter_set_copy(m->introduced), KRAFT_VERSION_MAX))
         return;
     m->offset = log_end_offset(n->log) - 1;
     raft_node_membership_moved(n);
@@ -197,7 +204,6 @@ static void decide(struct raft_node *n)
     struct raft_event ev = event_of(r);
     int16_t kraft_version = raft_node_kraft_version(n);
     int64_t caught_up_ms = raft_node_observer_caught_up_ms(n, r->voter);
-    struct voter_set *voters;
     enum kerr error;
 
     ev.voter_change.speaks =
@@ -220,13 +226,7 @@ static void decide(struct raft_node *n)
         change_end(n, KERR_NONE);
         return;
     }
-    voters = changed_voters(n, r);
-    if (!voters || status_failed(raft_node_append_voters(n, voters, -1))) {
-        if (m->changing == r)
-            change_end(n, KERR_UNKNOWN_SERVER_ERROR);
-        return;
-    }
-    if (m->changing != r)
+    if (!append_change(n, changed_voters(n, r), -1))
         return;
     m->offset = log_end_offset(n->log) - 1;
     if (r->type == RAFT_ASKED_ADD_VOTER && !r->ack_when_committed)

@@ -210,6 +210,43 @@ static void full_disk_stops_the_node_with_its_reason(void **state)
     files_sim_free(files);
 }
 
+struct asked {
+    struct raft_request request;
+    int answers;
+};
+
+static void on_answer(struct raft_request *r)
+{
+    CONTAINER_OF(r, struct asked, request)->answers++;
+}
+
+/* It does not lead with such a log; whoever asked may ask the next leader. */
+static void voter_change_that_cannot_be_written_is_sent_to_another_leader(void **state)
+{
+    static const struct raft_endpoint moved = {STR("CONTROLLER"), STR("10.0.0.1"), 9999};
+    struct files *files = files_sim_create(NULL);
+    struct single *s = single_new(files);
+    struct asked a = {.request = {.type = RAFT_ASKED_UPDATE_VOTER,
+                                  .epoch = 1,
+                                  .endpoints = &moved,
+                                  .endpoint_count = 1,
+                                  .kraft_version_max = 1,
+                                  .done = on_answer}};
+
+    (void)state;
+    assert_int_equal(single_format(s, (const char *const[]){"feature"}, 1).code, KERR_NONE);
+    single_start_and_lead(s);
+    a.request.voter = s->args.self;
+    files_sim_fail(files, &(struct files_fault){.call = FILES_CALL_WRITE, .sys_errno = EIO});
+    raft_node_request(s->node, &a.request);
+    test_loop_run(&s->loop, 0);
+    assert_int_equal(a.answers, 1);
+    assert_int_equal(a.request.error, KERR_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(s->failure.sys_errno, EIO);
+    single_free(s);
+    files_sim_free(files);
+}
+
 static void cold_log_is_read_in_the_pool(void **state)
 {
     struct files *files = files_sim_create(NULL);
@@ -236,6 +273,7 @@ int main(void)
         cmocka_unit_test(crash_while_formatting_leaves_all_or_nothing),
         cmocka_unit_test(each_file_call_may_fail),
         cmocka_unit_test(full_disk_stops_the_node_with_its_reason),
+        cmocka_unit_test(voter_change_that_cannot_be_written_is_sent_to_another_leader),
         cmocka_unit_test(cold_log_is_read_in_the_pool),
     };
 
