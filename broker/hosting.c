@@ -71,13 +71,18 @@ static struct hosted_partition *hosting_find(struct shard *s, struct uuid topic_
 
 /* ---- what the metadata says ---- */
 
-/* Nothing is led before the metadata knows of this run of the node. What the last run asked for may
- * have been granted after its end: a leader that knows only the ISR from before would take for
- * committed what a member of the new one lacks. Once we are registered anew, the controller grants
- * the last run nothing more. */
+/* Nothing is led or followed before the metadata knows of this run of the node.
+ *
+ * What the last run asked for may have been granted after its end: a leader that knows only the ISR
+ * from before would take for committed what a member of the new one lacks. Once we are registered
+ * anew, the controller grants the last run nothing more.
+ *
+ * What the last run knew, this one has forgotten: a leader that it had followed another one since,
+ * or had been that itself, is given what makes up its old ISR, commits it, and is cut to the log of
+ * the new leader, which has it not. */
 static int32_t leader_of(const struct shard *s, const struct metadata_partition *mp)
 {
-    return mp->leader == s->node->options->node_id && !s->registered ? NO_LEADER : mp->leader;
+    return s->registered ? mp->leader : NO_LEADER;
 }
 
 static struct partition_assignment assignment_of(const struct shard *s,

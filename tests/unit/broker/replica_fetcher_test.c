@@ -531,6 +531,25 @@ static void partition_that_comes_back_waits_for_a_directory_that_nobody_can_read
     end(&f);
 }
 
+/* Its metadata may be of a time in which the leader had not been deposed yet. */
+static void node_that_starts_asks_no_leader_before_it_is_registered(void **state)
+{
+    static struct follow_world f;
+    int64_t before;
+    (void)state;
+
+    begin(&f);
+    leader_sends(&f, 5);
+    asked(&f);
+    before = scripted_leader_follower_epoch(&f.l);
+    node_world_stop(&f.w);
+    f.l.fetches = 0;
+    node_world_start(&f.w);
+    assert_int_equal(asked(&f)->fetch_offset, 5);
+    assert_true(f.l.first_fetch_epoch > before);
+    end(&f);
+}
+
 static void node_ends_with_a_fetch_on_its_way(void **state)
 {
     static struct follow_world f;
@@ -566,6 +585,7 @@ int main(void)
         cmocka_unit_test(full_disk_of_the_follower_takes_only_its_partition_offline),
         cmocka_unit_test(partition_that_moves_away_leaves_nothing_behind),
         cmocka_unit_test(partition_that_comes_back_waits_for_a_directory_that_nobody_can_read),
+        cmocka_unit_test(node_that_starts_asks_no_leader_before_it_is_registered),
         cmocka_unit_test(node_ends_with_a_fetch_on_its_way),
     };
 

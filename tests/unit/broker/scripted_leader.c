@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/shard.h"
 #include "protocol/api.h"
 #include "protocol/base/check.h"
 #include "protocol/messages/create_topics.h"
@@ -11,6 +12,15 @@
 #define ANSWER_BYTES_MAX ((size_t)16 << 20)
 #define ARENA_BYTES      ((size_t)16 << 20)
 #define PARTITIONS_MAX   64
+
+int64_t scripted_leader_follower_epoch(const struct scripted_leader *l)
+{
+    const struct shard *s = l->w->node->shards[0];
+    const struct metadata_broker *b =
+        metadata_image_broker(s->image, s->node->options->node_id);
+
+    return b ? b->epoch : -1;
+}
 
 /* ---- the transport ---- */
 
@@ -24,6 +34,8 @@ static void scripted_send(struct transport *t, const struct transport_node *node
     while (at < SCRIPTED_ASKED_MAX && l->asked[at].request)
         at++;
     CHECK(at < SCRIPTED_ASKED_MAX);
+    if (r->api_key == API_FETCH && l->fetches++ == 0)
+        l->first_fetch_epoch = scripted_leader_follower_epoch(l);
     l->asked[at] = (struct scripted_asked){r, body, node->id};
 }
 

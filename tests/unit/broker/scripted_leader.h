@@ -27,12 +27,16 @@ struct scripted_leader {
     struct fetch_request fetch;
     struct list_offsets_request list_offsets;
     size_t cancelled;
+    size_t fetches; /* that were sent here; a test may set it to 0 */
+    int64_t first_fetch_epoch; /* the follower's epoch when the first of them was */
 };
 
 /* Before node_world_start. */
 void scripted_leader_init(struct scripted_leader *l, struct node_world *w);
 /* The node is up: node 2 registers and is unfenced. */
 void scripted_leader_join(struct scripted_leader *l);
+/* The broker epoch that the follower's metadata has for itself; -1: none. */
+int64_t scripted_leader_follower_epoch(const struct scripted_leader *l);
 /* After the node is gone. */
 void scripted_leader_free(struct scripted_leader *l);
 
