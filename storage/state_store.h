@@ -191,7 +191,8 @@ struct status state_store_flush(struct state_store *s);
  * tried again. One at a time. */
 struct status state_store_reset(struct state_store *s, struct state_store_report *report);
 
-/* Counts resets; 1 at first. */
+/* Counts resets; 1 at first. It moves while nobody reads. What is read after that may be of the
+ * past: whoever knows what is stored by a mark compares this after each read. */
 uint64_t state_store_generation(const struct state_store *s);
 
 /* What a reader found in the store cannot be what was written: from now on the store is damaged.

@@ -57,7 +57,9 @@ struct applier {
 
 int64_t applier_applied(const struct applier *a)
 {
-    return a->store && a->marked ? a->applied : -1;
+    if (!a->store || !a->marked || state_store_generation(a->store) != a->generation)
+        return -1; /* or it was reset, and we are about to be told */
+    return a->applied;
 }
 
 static void applier_log_partition(const struct applier *a, enum logger_level level,

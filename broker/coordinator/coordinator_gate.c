@@ -306,6 +306,11 @@ static void gate_was_read(struct group_gate *g)
 {
     struct coordinator *c = g->c;
 
+    /* The store was reset, and we are about to be told: what was read may be of the past. */
+    if (state_store_generation(g->store) != c->all->generation) {
+        coordinator_restart(c, KERR_NOT_COORDINATOR); /* takes this gate along */
+        return;
+    }
     if (status_failed(g->result)) {
         gate_failed(g);
         return;

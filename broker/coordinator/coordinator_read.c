@@ -10,17 +10,22 @@ struct store_read {
     struct job job;
     struct coordinators *all;
     struct state_store *store;
+    uint64_t generation; /* of the store, as the coordinator knew it */
     struct group_entry *entry;
     struct status result;
 };
 
-static void read_over(struct coordinators *all, struct group_entry *e, struct status result)
+static void read_over(const struct store_read *r)
 {
-    if (result.code == KERR_KAFKA_STORAGE_ERROR) {
-        coordinators_store_failed(all);
-        result.code = KERR_NOT_COORDINATOR;
+    enum kerr code = r->result.code;
+
+    if (state_store_generation(r->store) != r->generation) {
+        code = KERR_NOT_COORDINATOR; /* it was reset: what was read may be of the past */
+    } else if (code == KERR_KAFKA_STORAGE_ERROR) {
+        coordinators_store_failed(r->all);
+        code = KERR_NOT_COORDINATOR;
     }
-    coordinator_answer(e, result.code);
+    coordinator_answer(r->entry, code);
 }
 
 static void read_run(struct job *j)
@@ -35,7 +40,7 @@ static void read_done(struct task *t)
     struct store_read *r = CONTAINER_OF(t, struct store_read, job.done);
     struct coordinators *all = r->all;
 
-    read_over(all, r->entry, r->result);
+    read_over(r);
     free(r);
     coordinators_job_ended(all);
 }
@@ -43,18 +48,22 @@ static void read_done(struct task *t)
 void coordinator_read(struct coordinator *c, struct group_entry *e)
 {
     enum kerr code = e->scatter->check ? e->scatter->check(e, c->core) : KERR_NONE;
-    struct coordinators *all = c->all;
+    struct store_read read = {
+        .job = {.home = c->all->loop, .run = read_run, .done = {.run = read_done}},
+        .all = c->all,
+        .store = c->all->store,
+        .generation = c->all->generation,
+        .entry = e};
     bool would_block = false;
     struct store_read *r;
-    struct status st;
 
     if (code != KERR_NONE) {
         coordinator_answer(e, code);
         return;
     }
-    st = e->scatter->read(e, all->store, &would_block);
+    read.result = e->scatter->read(e, read.store, &would_block);
     if (!would_block) {
-        read_over(all, e, st);
+        read_over(&read);
         return;
     }
     r = malloc(sizeof *r);
@@ -62,11 +71,7 @@ void coordinator_read(struct coordinator *c, struct group_entry *e)
         coordinator_answer(e, KERR_COORDINATOR_LOAD_IN_PROGRESS);
         return;
     }
-    *r =
-        (struct store_read){.job = {.home = all->loop, .run = read_run, .done = {.run = read_done}},
-                            .all = all,
-                            .store = all->store,
-                            .entry = e};
-    coordinators_job_started(all);
-    pool_submit(all->shard->node->env.pool, &r->job);
+    *r = read;
+    coordinators_job_started(r->all);
+    pool_submit(r->all->shard->node->env.pool, &r->job);
 }

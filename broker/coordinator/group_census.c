@@ -19,6 +19,7 @@ struct group_census_work {
     /* the coordinator that is being asked */
     struct coordinator_key at;
     struct state_store *store;
+    uint64_t generation; /* of the store, as the coordinator knew it */
     struct state_position position;
     struct group_listed stored[GROUP_CENSUS_PAGE];
     size_t stored_count;
@@ -129,7 +130,7 @@ static void work_store_done(struct task *t)
     struct coordinators *all = w->owner->coordinators;
     const struct coordinator *c = work_coordinator(w);
 
-    if (!c) {
+    if (!c || state_store_generation(w->store) != w->generation) {
         w->code = KERR_COORDINATOR_LOAD_IN_PROGRESS; /* it was there a moment ago */
     } else if (status_failed(w->result)) {
         w->code = w->result.code == KERR_INVALID_REQUEST ? KERR_INVALID_REQUEST
@@ -187,6 +188,7 @@ static void work_ask(struct group_census_work *w)
     }
     w->at = c->id;
     w->store = all->store;
+    w->generation = all->generation;
     state_position_free(&w->position);
     w->position = (struct state_position){0};
     work_read_store(w);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "broker/coordinator/coordinator_internal.h"
+#include "broker/coordinator/state_home.h"
 #include "broker/internal_topics.h"
 #include "broker/shard.h"
 #include "protocol/messages/create_partitions.h"
@@ -84,14 +85,11 @@ static int commit(const char *group, int64_t offset)
     return committed(&ask, PATIENCE_MS);
 }
 
-static int fetch(const char *group, int64_t *offset)
+static void send_fetch(struct node_ask *ask, const char *group)
 {
-    const struct offset_fetch_response *answer;
     struct offset_fetch_request_topic topic = {.name = STR("orders")};
     struct offset_fetch_request m;
-    struct node_ask ask = {0};
     int32_t partition = 0;
-    int code;
 
     offset_fetch_request_init(&m);
     topic.partition_indexes = &partition;
@@ -99,7 +97,16 @@ static int fetch(const char *group, int64_t *offset)
     m.group_id = str_from(group);
     m.topics = &topic;
     m.topics_count = 1;
-    node_world_send(&w, &ask, API_OFFSET_FETCH, 5, &m);
+    node_world_send(&w, ask, API_OFFSET_FETCH, 5, &m);
+}
+
+static int fetch(const char *group, int64_t *offset)
+{
+    const struct offset_fetch_response *answer;
+    struct node_ask ask = {0};
+    int code;
+
+    send_fetch(&ask, group);
     answer = node_world_wait(&w, &ask, PATIENCE_MS);
     assert_non_null(answer);
     code = answer->error_code;
@@ -493,6 +500,81 @@ static void failing_store_is_made_anew_and_nobody_loses_an_offset(void **state)
         assert_int_equal(fetch_patiently("g"), 2 * i);
         assert_int_equal(fetch_patiently("h"), 2 * i + 1);
     }
+    node_world_free(&w);
+}
+
+/* What was committed first is in the store's files, what came then is not: a reset forgets it. */
+static void commit_a_flushed_and_a_newer_offset(const char *group)
+{
+    assert_int_equal(find_coordinator(group), KERR_NONE);
+    assert_int_equal(commit_patiently(group, 1), KERR_NONE);
+    test_loop_run(&w.loop, 12 * 1000);
+    assert_int_equal(state_store_sim_unflushed(w.state), 0);
+    assert_int_equal(commit(group, 2), KERR_NONE);
+}
+
+static void offset_is_not_read_in_the_pool_from_a_store_that_was_reset_meanwhile(void **state)
+{
+    const struct offset_fetch_response *answer;
+    struct node_ask ask = {0};
+    (void)state;
+
+    start();
+    commit_a_flushed_and_a_newer_offset("g");
+    w.loop.pool_stuck = true;
+    state_home_failed(w.node->state_home, state_store_generation(w.state));
+    test_loop_run(&w.loop, 2000); /* the reset waits for the pool, and behind it: */
+    state_store_sim_set_would_block(w.state, 1000);
+    send_fetch(&ask, "g");
+    test_loop_run(&w.loop, 10);
+    w.loop.pool_stuck = false;
+    answer = node_world_wait(&w, &ask, PATIENCE_MS);
+    assert_non_null(answer);
+    assert_int_equal(answer->error_code, KERR_NOT_COORDINATOR);
+    node_ask_free(&ask);
+    assert_int_equal(fetch_patiently("g"), 2);
+    node_world_free(&w);
+}
+
+/* The pool has reset it, and the shard is still to hear of that. */
+static void offset_is_not_read_from_a_store_that_was_just_reset(void **state)
+{
+    struct state_store_report report;
+    int64_t offset;
+    (void)state;
+
+    start();
+    commit_a_flushed_and_a_newer_offset("g");
+    assert_int_equal(state_store_reset(w.state, &report).code, KERR_NONE);
+    assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
+    for (size_t i = 0; i < NODE_WORLD_SHARDS; i++)
+        coordinators_store_ready(w.node->shards[i], w.state);
+    assert_int_equal(fetch_patiently("g"), 2);
+    node_world_free(&w);
+}
+
+/* A group of the past would take commits of its generation, and write them. */
+static void group_is_not_loaded_from_a_store_that_was_just_reset(void **state)
+{
+    struct state_store_report report;
+    int64_t offset;
+    (void)state;
+
+    start();
+    commit_a_flushed_and_a_newer_offset("g");
+    node_world_stop(&w);
+    node_world_start(&w);
+    assert_int_equal(fetch_patiently("h"), NO_OFFSET); /* loaded, but for g */
+    test_loop_run(&w.loop, 1000);
+    for (unsigned would_block = 0; would_block <= 1000; would_block += 1000) {
+        state_store_sim_set_would_block(w.state, would_block);
+        assert_int_equal(state_store_reset(w.state, &report).code, KERR_NONE);
+        assert_int_equal(fetch("g", &offset), KERR_NOT_COORDINATOR);
+        for (size_t i = 0; i < NODE_WORLD_SHARDS; i++)
+            coordinators_store_ready(w.node->shards[i], w.state);
+        test_loop_run(&w.loop, 1000);
+    }
+    assert_int_equal(fetch_patiently("g"), 2);
     node_world_free(&w);
 }
 
@@ -1001,6 +1083,9 @@ int main(void)
         cmocka_unit_test(group_of_very_many_offsets_is_deleted_in_batches_of_a_messages_size),
         cmocka_unit_test(commit_that_is_not_written_in_time_is_told_so),
         cmocka_unit_test(failing_store_is_made_anew_and_nobody_loses_an_offset),
+        cmocka_unit_test(offset_is_not_read_in_the_pool_from_a_store_that_was_reset_meanwhile),
+        cmocka_unit_test(offset_is_not_read_from_a_store_that_was_just_reset),
+        cmocka_unit_test(group_is_not_loaded_from_a_store_that_was_just_reset),
         cmocka_unit_test(store_is_flushed_as_soon_as_there_is_much_to_replay),
         cmocka_unit_test(store_that_cannot_be_opened_is_tried_less_and_less_often),
         cmocka_unit_test(failing_disk_answers_not_coordinator),
