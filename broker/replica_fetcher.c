@@ -377,8 +377,13 @@ static void ask_offsets(struct replica_fetcher *f, struct partition *p);
 static void partition_answered(struct replica_fetcher *f, struct partition *p,
                                const struct fetch_response_partition_data *d)
 {
-    struct fetcher_answer answer = {.code = (enum kerr)d->error_code,
-                                    .diverging = d->diverging_epoch.epoch >= 0};
+    struct fetcher_answer answer = {
+        .code = (enum kerr)d->error_code,
+        .diverging = d->diverging_epoch.epoch >= 0,
+        .deleted_to =
+            d->log_start_offset < d->high_watermark ? d->log_start_offset : d->high_watermark,
+    };
+    const struct fetcher_cut anew = {.fully = true, .offset = answer.deleted_to};
 
     switch (fetcher_partition_answered(&p->fetching, &answer, now_ms(f->all))) {
     case FETCHER_IGNORE:
@@ -391,6 +396,9 @@ static void partition_answered(struct replica_fetcher *f, struct partition *p,
         break;
     case FETCHER_ASK:
         ask_offsets(f, p);
+        break;
+    case FETCHER_BEGIN_ANEW:
+        partition_cut(f, p, &anew);
         break;
     case FETCHER_REFUSED:
         tell_refused(f, p, answer.code, "the leader's answer");

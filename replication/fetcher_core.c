@@ -275,6 +275,16 @@ static bool epoch_is_over(enum kerr code)
     return code == KERR_FENCED_LEADER_EPOCH;
 }
 
+/* Everything that we have was deleted, and the leader's log may not know any more whether what we
+ * have is what was committed: of epochs that ended below its start it says that they end there. It
+ * must not come back when a crash makes us forget that it was deleted. What this leader wrote
+ * itself is right. */
+static bool is_unknown_history(const struct fetcher_partition *p, const struct fetcher_answer *a)
+{
+    return p->at.start_offset < p->at.end_offset && p->at.end_offset <= a->deleted_to &&
+           p->at.last_epoch < p->leader_epoch;
+}
+
 enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,
                                                 const struct fetcher_answer *a, int64_t now_ms)
 {
@@ -295,6 +305,10 @@ enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,
     if (a->diverging) {
         fetcher_move(p, FETCHER_TRUNCATING);
         return FETCHER_TRUNCATE;
+    }
+    if (is_unknown_history(p, a)) {
+        fetcher_move(p, FETCHER_TRUNCATING);
+        return FETCHER_BEGIN_ANEW;
     }
     return FETCHER_TAKE;
 }

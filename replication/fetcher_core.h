@@ -10,7 +10,8 @@
  * commit a round, for all partitions of the round.
  *
  *   add ──> FLUSHING ──> CHANGED ──(sent)──> TOLD ──(answered: records)──> FLUSHING or CHANGED
- *                           ^                 ├──> TRUNCATING ──> FLUSHING  the logs part (KIP-595)
+ *                           ^                 ├──> TRUNCATING ──> FLUSHING  logs part (KIP-595), or
+ *                           │                 │              all that we have is deleted
  *                           │                 ├──> ASKING ──> TRUNCATING, CHANGED  out of range:
  *                           │                 │              the leader's log start and end?
  *                           ├──(some time)────┼──> DELAYED   an error that may pass
@@ -128,12 +129,15 @@ enum fetcher_verdict {
     FETCHER_TRUNCATE, /* the logs part: fetcher_truncation says where; fetcher_truncated follows */
     FETCHER_ASK,      /* ask the leader for its log's start and end: fetcher_out_of_range;
                   * fetcher_truncated follows */
+    FETCHER_BEGIN_ANEW, /* drop all, and start at the leader's log start; fetcher_truncated
+                         * follows */
     FETCHER_REFUSED,  /* an error; delayed or parked */
 };
 
 struct fetcher_answer {
     enum kerr code;
     bool diverging;
+    int64_t deleted_to; /* the leader's log start, as far as it is committed */
 };
 
 enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,

@@ -322,22 +322,6 @@ static void follower_that_is_behind_the_leaders_start_starts_afresh_there(void *
     end(&f);
 }
 
-static void follower_that_is_beyond_the_leaders_end_is_cut_to_it(void **state)
-{
-    static struct follow_world f;
-    (void)state;
-
-    begin(&f);
-    for (int i = 0; i < 5; i++)
-        leader_sends(&f, 1);
-    asked(&f);
-    tell(&f, 0, KERR_OFFSET_OUT_OF_RANGE);
-    answers(&f);
-    answer_offset(&f, -1, 2);
-    assert_int_equal(asked(&f)->fetch_offset, 2);
-    end(&f);
-}
-
 /* Node 2 is the only one in sync: it stays the leader, whatever becomes of it. */
 static void leader_drops_us_from_the_isr(struct follow_world *f)
 {
@@ -364,6 +348,54 @@ static void leader_drops_us_from_the_isr(struct follow_world *f)
     node_world_send(&f->w, &ask, API_ALTER_PARTITION, 3, &m);
     assert_non_null(node_world_wait(&f->w, &ask, 1000));
     node_ask_free(&ask);
+}
+
+/* The leader's log, which starts at our end, cannot tell whether what we have was ever committed;
+ * and the log start that we only hear of may be forgotten in a crash. */
+static void what_the_next_leader_has_deleted_does_not_come_back(void **state)
+{
+    static struct follow_world f;
+    struct told *t;
+    int32_t epoch;
+    (void)state;
+
+    begin(&f);
+    leader_drops_us_from_the_isr(&f);
+    leader_sends(&f, 5);
+    epoch = partition(&f, 0)->leader_epoch;
+    scripted_leader_join(&f.l);
+    assert_true(partition(&f, 0)->leader_epoch > epoch);
+    assert_int_equal(asked(&f)->fetch_offset, 5);
+    t = tell(&f, 0, KERR_NONE);
+    t->data.log_start_offset = 5;
+    t->data.high_watermark = 8;
+    with_records(&f, t, 5, epoch + 1, 3);
+    answers(&f);
+    assert_int_equal(asked(&f)->fetch_offset, 5);
+    leader_sends(&f, 3);
+    asked(&f);
+    node_world_kill(&f.w);
+    files_sim_kill(f.w.files);
+    node_world_start(&f.w);
+    assert_int_equal(log_end(&f), 8);
+    assert_int_equal(log_start_offset(partition(&f, 0)->log), 5);
+    end(&f);
+}
+
+static void follower_that_is_beyond_the_leaders_end_is_cut_to_it(void **state)
+{
+    static struct follow_world f;
+    (void)state;
+
+    begin(&f);
+    for (int i = 0; i < 5; i++)
+        leader_sends(&f, 1);
+    asked(&f);
+    tell(&f, 0, KERR_OFFSET_OUT_OF_RANGE);
+    answers(&f);
+    answer_offset(&f, -1, 2);
+    assert_int_equal(asked(&f)->fetch_offset, 2);
+    end(&f);
 }
 
 /* Nobody spins at a port where nobody listens; the metadata says when somebody does. */
@@ -578,6 +610,7 @@ int main(void)
         cmocka_unit_test(log_is_cut_where_it_parts_from_the_leaders),
         cmocka_unit_test(log_is_not_cut_for_a_leader_of_an_older_epoch_than_its_own),
         cmocka_unit_test(follower_that_is_behind_the_leaders_start_starts_afresh_there),
+        cmocka_unit_test(what_the_next_leader_has_deleted_does_not_come_back),
         cmocka_unit_test(follower_that_is_beyond_the_leaders_end_is_cut_to_it),
         cmocka_unit_test(dead_leader_is_asked_at_once_when_it_is_back),
         cmocka_unit_test(replica_that_catches_up_fetches_slowly),

@@ -403,6 +403,59 @@ static void truncation_that_changes_nothing_is_an_error(void **state)
     end(&w);
 }
 
+static enum fetcher_verdict leader_has_deleted_to(struct fetch_world *w, int i, int64_t offset)
+{
+    const struct fetcher_answer a = {.deleted_to = offset};
+
+    return fetcher_partition_answered(&w->p[i], &a, w->now_ms);
+}
+
+/* A leader tells of epochs that ended below its log start that they end there: nobody knows whether
+ * what we have is what was committed. */
+static void log_of_an_older_epoch_that_is_deleted_to_its_end_begins_anew(void **state)
+{
+    struct fetch_world w;
+    (void)state;
+
+    begin(&w, 1);
+    w.p[0].at.last_epoch = w.p[0].leader_epoch - 1;
+    sends(&w, 1, 0);
+    assert_true(leader_answers(&w));
+    assert_int_equal(leader_has_deleted_to(&w, 0, 10), FETCHER_BEGIN_ANEW);
+    assert_int_equal(w.p[0].state, FETCHER_TRUNCATING);
+    fetcher_truncated(&w.p[0], &(struct fetcher_position){-1, 10, 10}, true, w.now_ms);
+    sends(&w, 1, 0);
+    assert_true(leader_answers(&w));
+    assert_int_equal(leader_has_deleted_to(&w, 0, 10), FETCHER_TAKE); /* once */
+    end(&w);
+}
+
+static void log_that_is_not_deleted_to_its_end_goes_on(void **state)
+{
+    struct fetch_world w;
+    (void)state;
+
+    begin(&w, 1);
+    w.p[0].at.last_epoch = w.p[0].leader_epoch - 1;
+    sends(&w, 1, 0);
+    assert_true(leader_answers(&w));
+    assert_int_equal(leader_has_deleted_to(&w, 0, 9), FETCHER_TAKE);
+    end(&w);
+}
+
+static void log_that_ends_with_what_the_leader_itself_wrote_goes_on(void **state)
+{
+    struct fetch_world w;
+    (void)state;
+
+    begin(&w, 1);
+    w.p[0].at.last_epoch = w.p[0].leader_epoch;
+    sends(&w, 1, 0);
+    assert_true(leader_answers(&w));
+    assert_int_equal(leader_has_deleted_to(&w, 0, 10), FETCHER_TAKE);
+    end(&w);
+}
+
 static void out_of_range_asks_for_the_leaders_offsets(void **state)
 {
     struct fetch_world w;
@@ -487,6 +540,9 @@ int main(void)
         cmocka_unit_test(fenced_epoch_waits_for_the_metadata),
         cmocka_unit_test(diverging_log_is_cut_and_fetched_from_its_new_end),
         cmocka_unit_test(truncation_that_changes_nothing_is_an_error),
+        cmocka_unit_test(log_of_an_older_epoch_that_is_deleted_to_its_end_begins_anew),
+        cmocka_unit_test(log_that_is_not_deleted_to_its_end_goes_on),
+        cmocka_unit_test(log_that_ends_with_what_the_leader_itself_wrote_goes_on),
         cmocka_unit_test(out_of_range_asks_for_the_leaders_offsets),
         cmocka_unit_test(logs_are_cut_where_they_part),
         cmocka_unit_test(range_of_the_leader_decides_where_to_start),
