@@ -740,6 +740,7 @@ static void control_left(struct control *c)
 void control_stop(struct control *c, void (*stopped)(void *arg), void *arg)
 {
     c->stopping = true;
+    atomic_store(&c->node->leaving, true);
     c->clean = true;
     c->stopped = stopped;
     c->stopped_arg = arg;

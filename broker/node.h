@@ -82,6 +82,7 @@ struct node {
                                * the next */
     bool forwards_stopped;
     _Atomic bool serving;                           /* clients are served */
+    _Atomic bool leaving;                           /* it hands over and stops */
     struct replica_throttle leader_throttle;        /* leader.replication.throttled.rate */
     struct replica_throttle follower_throttle;      /* follower.replication.throttled.rate */
     _Atomic int64_t trusted_until_us;               /* node_in_doubt */

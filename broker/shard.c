@@ -10,6 +10,7 @@
 #include "broker/hosting.h"
 #include "broker/isr_changes.h"
 #include "broker/live_settings.h"
+#include "broker/parting.h"
 #include "broker/produce.h"
 #include "broker/replica_fetcher.h"
 #include "broker/storage_dirs.h"
@@ -220,6 +221,7 @@ void shard_stop(struct shard *s, bool clean)
     produce_abort_all(s, KERR_NOT_LEADER_OR_FOLLOWER);
     topic_creation_stop(s);
     unsure_stop(s);
+    parting_stop(s);
     hosting_close_all(s, clean);
 }
 

@@ -28,6 +28,7 @@ struct hosted_partition;
 struct open_job;
 struct replica_fetchers;
 struct topic_creation;
+struct parting;
 struct unsure_question;
 struct verify;
 
@@ -80,6 +81,7 @@ struct shard {
     struct topic_creation *topic_creations; /* made by the controller, and not yet in the image */
     struct coordinators *coordinators;      /* of groups; never NULL */
 
+    struct parting *partings; /* questions that are not answered any more: parting.h */
     /* questions that wait for the controller's word: unsure.h */
     struct unsure_question *unsure;
     struct timer unsure_timer;

@@ -4,6 +4,7 @@
 #include "protocol/messages/offset_fetch.h"
 #include "broker/coordinator/group_scatter.h"
 #include "broker/dispatch.h"
+#include "broker/parting.h"
 #include "broker/request.h"
 #include "broker/shard.h"
 #include "storage/group_state.h"
@@ -299,11 +300,29 @@ static bool answer_one(struct request *rq, struct fetch_entry *e)
     return true;
 }
 
-static void fetch_finished(struct group_scatter *g)
+static void fetch_answer(void *arg)
 {
+    struct group_scatter *g = arg;
+
     if (!(g->rq->version >= 8 ? answer_groups(g->rq, g->entries, g->count)
                               : answer_one(g->rq, g->entries)))
         request_refuse(g->rq, REQUEST_OVER_BUDGET);
+}
+
+static bool moved_on(const struct group_scatter *g)
+{
+    const struct fetch_entry *entries = g->entries;
+
+    for (size_t i = 0; i < g->count; i++)
+        if (entries[i].entry.caller.code == KERR_NOT_COORDINATOR)
+            return true;
+    return false;
+}
+
+static void fetch_finished(struct group_scatter *g)
+{
+    if (!moved_on(g) || !parting_hold(g->rq, fetch_answer, g))
+        fetch_answer(g);
 }
 
 /* ---- the request ---- */

@@ -220,6 +220,40 @@ def group_goes_on_when_its_coordinators_broker_is_killed(cluster, tool):
             m.stop()
 
 
+def broker_that_leaves_sends_nobody_elsewhere_for_offsets(cluster, tool):
+    """librdkafka asks no more where a partition goes on once it was told NOT_COORDINATOR: that answer never comes while a
+    broker hands over, only the end of the connection."""
+    client = Client(cluster)
+    commit_all(client, 6000)
+    until(lambda: client.coordinator(GROUPS[0]) is not None)
+    for _ in range(3):
+        node = client.coordinator(GROUPS[0])
+        codes, ready, broke = [], threading.Barrier(5), []
+
+        def ask():
+            with wire.Connection(cluster.node(node).port, timeout=20) as c:
+                ready.wait()
+                try:
+                    while True:
+                        codes.append(group_wire.fetch_offsets(c, GROUPS[0], {TOPIC: [0]})[0])
+                except (OSError, wire.Closed) as why:
+                    broke.append(why)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for t in threads:
+            t.start()
+        ready.wait()
+        assert cluster.node(node).stop() == 0
+        for t in threads:
+            t.join()
+        assert len(broke) == 4 and not any(isinstance(why, TimeoutError) for why in broke), broke
+        assert set(codes) == {0}, f"{len(codes)} answers: {set(codes)}"
+        assert client.committed(GROUPS[0]) == 6000
+        cluster.start()
+        until(lambda: all(isr == {1, 2, 3} for _, isr in
+                          replication_cases.partitions(cluster.bootstrap, "__consumer_offsets").values()))
+
+
 def offsets_are_kept_when_all_brokers_are_killed(cluster, tool):
     client = Client(cluster)
     commit_all(client, 5000)
@@ -231,4 +265,5 @@ def offsets_are_kept_when_all_brokers_are_killed(cluster, tool):
 
 CASES = [offsets_topic_has_three_replicas, offsets_are_kept_when_their_coordinators_broker_is_killed,
          commits_go_on_while_brokers_are_killed, offsets_of_a_deleted_topic_go_from_every_coordinator,
-         group_goes_on_when_its_coordinators_broker_is_killed, offsets_are_kept_when_all_brokers_are_killed]
+         group_goes_on_when_its_coordinators_broker_is_killed, broker_that_leaves_sends_nobody_elsewhere_for_offsets,
+         offsets_are_kept_when_all_brokers_are_killed]
