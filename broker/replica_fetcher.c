@@ -335,17 +335,20 @@ static void partition_cut(struct replica_fetcher *f, struct partition *p,
 }
 
 static void partition_diverges(struct replica_fetcher *f, struct partition *p,
-                               const struct fetch_response_epoch_end_offset *leader)
+                               const struct fetch_response_epoch_end_offset *leader,
+                               int64_t deleted_to)
 {
     struct fetcher_divergence d = {
         .leader_epoch = leader->epoch,
         .leader_end_offset = leader->end_offset,
+        .own_start_offset = log_start_offset(p->log),
         .own_end_offset = log_end_offset(p->log),
+        .deleted_to = deleted_to,
     };
     struct fetcher_cut cut;
 
     log_end_of_epoch(p->log, leader->epoch, &d.own_epoch, &d.own_epoch_end);
-    cut = (struct fetcher_cut){.offset = fetcher_truncation(&d)};
+    cut = fetcher_truncation(&d);
     partition_cut(f, p, &cut);
 }
 
@@ -392,7 +395,7 @@ static void partition_answered(struct replica_fetcher *f, struct partition *p,
         partition_take(f, p, d);
         break;
     case FETCHER_TRUNCATE:
-        partition_diverges(f, p, &d->diverging_epoch);
+        partition_diverges(f, p, &d->diverging_epoch, answer.deleted_to);
         break;
     case FETCHER_ASK:
         ask_offsets(f, p);

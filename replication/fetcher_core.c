@@ -366,7 +366,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-int64_t fetcher_truncation(const struct fetcher_divergence *d)
+static int64_t agreed_end(const struct fetcher_divergence *d)
 {
     if (d->leader_epoch < 0 || d->leader_end_offset < 0)
         return -1;
@@ -377,10 +377,20 @@ int64_t fetcher_truncation(const struct fetcher_divergence *d)
     return least(least(d->own_epoch_end, d->leader_end_offset), d->own_end_offset);
 }
 
+struct fetcher_cut fetcher_truncation(const struct fetcher_divergence *d)
+{
+    const int64_t end = agreed_end(d);
+
+    if (end > d->own_start_offset && end <= d->deleted_to)
+        return (struct fetcher_cut){.fully = true, .offset = d->deleted_to};
+    return (struct fetcher_cut){.offset = end};
+}
+
 struct fetcher_cut fetcher_out_of_range(const struct fetcher_range *r)
 {
     if (r->leader_end_offset < r->own_end_offset)
-        return (struct fetcher_cut){.offset = r->leader_end_offset};
+        return (struct fetcher_cut){.fully = r->leader_end_offset <= r->leader_start_offset,
+                                    .offset = r->leader_end_offset};
     if (r->leader_start_offset > r->own_end_offset)
         return (struct fetcher_cut){.fully = true, .offset = r->leader_start_offset};
     return (struct fetcher_cut){.offset = r->own_end_offset};

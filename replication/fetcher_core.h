@@ -165,12 +165,9 @@ struct fetcher_divergence {
     int64_t leader_end_offset; /* where it ends in the leader's log */
     int32_t own_epoch;         /* the largest we know up to that; -1: none */
     int64_t own_epoch_end;     /* where it ends in ours */
-    int64_t own_end_offset;
+    int64_t own_start_offset, own_end_offset;
+    int64_t deleted_to; /* as in fetcher_answer */
 };
-
-/* The new log end; -1: the answer makes no sense. When we know other epochs than the leader it may
- * take several rounds to where the logs agree. */
-int64_t fetcher_truncation(const struct fetcher_divergence *d);
 
 struct fetcher_range {
     int64_t leader_start_offset, leader_end_offset;
@@ -181,6 +178,11 @@ struct fetcher_cut {
     bool fully; /* drop all, and start at offset; else offset is the new log end */
     int64_t offset;
 };
+
+/* Where to cut; offset -1: the answer makes no sense. When we know other epochs than the leader it
+ * may take several rounds to where the logs agree. When all that would be left is deleted, nothing
+ * is: see FETCHER_BEGIN_ANEW. */
+struct fetcher_cut fetcher_truncation(const struct fetcher_divergence *d);
 
 /* Out of range, as Apache Kafka mends it: an end beyond the leader's is cut to it; one below the
  * leader's start starts afresh there. */

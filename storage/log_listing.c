@@ -8,6 +8,8 @@
 
 #include "storage/segment.h"
 
+#define ANEW_SUFFIX ".anew"
+
 static bool grow(void **array, size_t *capacity, size_t count, size_t element_bytes)
 {
     const size_t more = *capacity ? *capacity * 2 : 4;
@@ -86,6 +88,11 @@ static void visit(void *arg, const char *name, bool is_directory)
             add_leftover(l, name);
         return;
     }
+    if (strcmp(suffix, ANEW_SUFFIX) == 0) {
+        if (offset > l->anew)
+            l->anew = offset;
+        return;
+    }
     if (strcmp(suffix, ".snapshot") == 0) {
         if (grow((void **)&l->snapshots, &l->snapshot_capacity, l->snapshot_count,
                  sizeof l->snapshots[0]))
@@ -125,7 +132,7 @@ struct status log_listing_read(struct log_listing *l, struct files *files, const
 {
     struct status st;
 
-    *l = (struct log_listing){0};
+    *l = (struct log_listing){.anew = -1};
     st = files->ops->list(files, directory, visit, l);
     if (!status_failed(st) && l->out_of_memory)
         st = status_errno(ENOMEM, "directory listing");
@@ -182,6 +189,64 @@ static struct status remove_segment_files(struct files *files, const char *direc
         st = remove_name(files, directory, name);
     }
     return st;
+}
+
+/* ---- beginning anew ---- */
+
+static struct status make_empty(struct files *files, const char *directory, int64_t offset,
+                                const char *suffix)
+{
+    char name[64], path[SEGMENT_PATH_BYTES];
+    struct file *f;
+    struct status st;
+
+    snprintf(name, sizeof name, "%020" PRId64 "%s", offset, suffix);
+    st = join(path, directory, name);
+    if (!status_failed(st))
+        st = files->ops->open(files, path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &f);
+    if (status_failed(st))
+        return st;
+    files->ops->close(files, f);
+    return files->ops->sync_directory(files, directory);
+}
+
+struct status log_listing_announce(struct files *files, const char *directory, int64_t offset)
+{
+    return make_empty(files, directory, offset, ANEW_SUFFIX);
+}
+
+struct status log_listing_withdraw(struct files *files, const char *directory, int64_t offset)
+{
+    char name[64];
+    struct status st;
+
+    snprintf(name, sizeof name, "%020" PRId64 ANEW_SUFFIX, offset);
+    st = remove_name(files, directory, name);
+    return status_failed(st) ? st : files->ops->sync_directory(files, directory);
+}
+
+/* The new beginning may be there already, but nothing in it. */
+static struct status begin_anew(struct log_listing *l, struct files *files, const char *directory)
+{
+    const int64_t offset = l->anew;
+    struct status st = remove_name(files, directory, "leader-epoch-checkpoint");
+
+    for (size_t i = 0; i < l->segment_count && !status_failed(st); i++)
+        st = remove_segment_files(files, directory, l->segments[i].base_offset);
+    for (size_t i = 0; i < l->leftover_count && !status_failed(st); i++)
+        st = remove_name(files, directory, l->leftovers[i]);
+    for (size_t i = 0; i < l->snapshot_count && !status_failed(st); i++) {
+        char name[64];
+
+        snprintf(name, sizeof name, "%020" PRId64 ".snapshot", l->snapshots[i]);
+        st = remove_name(files, directory, name);
+    }
+    log_listing_free(l);
+    if (!status_failed(st))
+        st = make_empty(files, directory, offset, ".log");
+    if (!status_failed(st))
+        st = log_listing_withdraw(files, directory, offset);
+    return status_failed(st) ? st : log_listing_read(l, files, directory);
 }
 
 /* ---- interrupted swaps ----
@@ -386,6 +451,11 @@ struct status log_listing_tidy(struct log_listing *l, struct files *files, const
     struct status st;
     size_t kept = 0;
 
+    if (l->anew >= 0) {
+        st = begin_anew(l, files, directory);
+        if (status_failed(st))
+            return st;
+    }
     if (l->leftover_count) {
         st = tidy_leftovers(l, files, directory);
         if (status_failed(st))

@@ -255,10 +255,15 @@ static struct status start_empty_segment(struct log *l, int64_t offset)
 
 static struct status truncate_fully(struct log *l, int64_t offset)
 {
+    const bool announced = l->size_bytes > 0;
     struct status st = log_check_online(l);
 
     if (status_failed(st))
         return st;
+    if (announced)
+        st = log_listing_announce(l->files, l->directory, offset);
+    if (status_failed(st))
+        return log_go_offline(l, st);
     st = log_cut_newest(l, l->segment_count);
     producer_state_clear(&l->producers);
     epoch_cache_clear(&l->epochs);
@@ -273,6 +278,8 @@ static struct status truncate_fully(struct log *l, int64_t offset)
         st = reload_producers(l);
     if (!status_failed(st))
         st = sync_rest(l);
+    if (!status_failed(st) && announced)
+        st = log_listing_withdraw(l->files, l->directory, offset);
     measure(l);
     return status_failed(st) ? log_go_offline(l, st) : STATUS_OK;
 }

@@ -475,9 +475,15 @@ static void out_of_range_asks_for_the_leaders_offsets(void **state)
 static int64_t cut_at(int32_t leader_epoch, int64_t leader_end, int32_t own_epoch,
                       int64_t own_epoch_end)
 {
-    const struct fetcher_divergence d = {leader_epoch, leader_end, own_epoch, own_epoch_end, 100};
+    const struct fetcher_divergence d = {
+        .leader_epoch = leader_epoch,
+        .leader_end_offset = leader_end,
+        .own_epoch = own_epoch,
+        .own_epoch_end = own_epoch_end,
+        .own_end_offset = 100,
+    };
 
-    return fetcher_truncation(&d);
+    return fetcher_truncation(&d).offset;
 }
 
 static void logs_are_cut_where_they_part(void **state)
@@ -489,6 +495,37 @@ static void logs_are_cut_where_they_part(void **state)
     assert_int_equal(cut_at(5, 90, -1, -1), 90); /* all of ours are newer */
     assert_int_equal(cut_at(5, 400, 5, 100), 100);
     assert_int_equal(cut_at(-1, -1, 5, 100), -1); /* that is no answer */
+}
+
+static void nothing_is_kept_of_what_the_leader_has_deleted(void **state)
+{
+    struct fetcher_divergence d = {.leader_epoch = 5,
+                                   .leader_end_offset = 80,
+                                   .own_epoch = 5,
+                                   .own_epoch_end = 100,
+                                   .own_start_offset = 40,
+                                   .own_end_offset = 100,
+                                   .deleted_to = 79};
+    struct fetcher_cut cut = fetcher_truncation(&d);
+    (void)state;
+
+    assert_false(cut.fully);
+    assert_int_equal(cut.offset, 80);
+    d.deleted_to = 80; /* of an epoch below its start the leader says that it ends there */
+    cut = fetcher_truncation(&d);
+    assert_true(cut.fully);
+    assert_int_equal(cut.offset, 80);
+    d.deleted_to = 90;
+    cut = fetcher_truncation(&d);
+    assert_true(cut.fully);
+    assert_int_equal(cut.offset, 90);
+    d.own_start_offset = 80; /* then nothing would be left anyway */
+    cut = fetcher_truncation(&d);
+    assert_false(cut.fully);
+    assert_int_equal(cut.offset, 80);
+    cut = fetcher_out_of_range(&(struct fetcher_range){50, 50, 80});
+    assert_true(cut.fully);
+    assert_int_equal(cut.offset, 50);
 }
 
 static void range_of_the_leader_decides_where_to_start(void **state)
@@ -545,6 +582,7 @@ int main(void)
         cmocka_unit_test(log_that_ends_with_what_the_leader_itself_wrote_goes_on),
         cmocka_unit_test(out_of_range_asks_for_the_leaders_offsets),
         cmocka_unit_test(logs_are_cut_where_they_part),
+        cmocka_unit_test(nothing_is_kept_of_what_the_leader_has_deleted),
         cmocka_unit_test(range_of_the_leader_decides_where_to_start),
         cmocka_unit_test(raised_log_start_is_told_with_the_next_fetch),
     };

@@ -626,6 +626,81 @@ static void cold_reads_are_located_in_the_pool(void **state)
     world_end(&w);
 }
 
+/* ---- emptied ---- */
+
+#define EMPTIED_RECORDS 40
+
+/* The process dies (or the machine, and what is not synced is lost) after `calls` calls of run.
+ * True: that was before the end. */
+static bool dies_within(struct log_world *w, uint64_t calls, bool machine,
+                        bool (*run)(struct log_world *w))
+{
+    bool died;
+
+    files_sim_fail(w->files,
+                   &(struct files_fault){.call = FILES_CALL_ANY, .after = calls, .sys_errno = EIO});
+    died = !run(w);
+    if (w->log)
+        world_close(w, false);
+    files_sim_heal(w->files);
+    if (machine)
+        files_sim_crash_losing_all(w->files);
+    else
+        files_sim_kill(w->files);
+    return died;
+}
+
+static bool empties(struct log_world *w)
+{
+    return !status_failed(log_truncate_fully(w->log, EMPTIED_RECORDS));
+}
+
+static bool opens(struct log_world *w)
+{
+    return !status_failed(world_try_open(w, LOG_TRUST_OTHER_BOOT));
+}
+
+/* All that was, or nothing: what is left of it half way would pass for a shorter log. */
+static void is_whole_or_empty(struct log_world *w, bool died)
+{
+    assert_int_equal(log_end_offset(w->log), EMPTIED_RECORDS);
+    if (!died)
+        assert_int_equal(log_start_offset(w->log), EMPTIED_RECORDS);
+    if (log_start_offset(w->log) != EMPTIED_RECORDS)
+        assert_int_equal(log_start_offset(w->log), 0);
+    assert_int_equal(world_read_all(w, log_start_offset(w->log)), EMPTIED_RECORDS);
+    assert_int_equal(world_append(w, 1, 10), EMPTIED_RECORDS);
+}
+
+static void emptied_log_is_whole_or_empty_after_a_kill(void **state)
+{
+    (void)state;
+    for (int machine = 0; machine < 2; machine++) {
+        bool died = true;
+
+        for (uint64_t calls = 0; died; calls++) {
+            bool died_again = true;
+
+            for (uint64_t more = 0; died_again; more += 3) {
+                struct log_world w;
+
+                world_begin(&w);
+                w.config.segment_bytes = 1024;
+                world_open(&w, LOG_TRUST_CLEAN);
+                while (log_end_offset(w.log) < EMPTIED_RECORDS)
+                    world_append(&w, 1, 100);
+                world_flush(&w);
+                w.recovery_point = w.high_watermark = EMPTIED_RECORDS;
+                died = dies_within(&w, calls, machine, empties);
+                died_again = dies_within(&w, more, machine, opens);
+                world_open(&w, LOG_TRUST_OTHER_BOOT);
+                is_whole_or_empty(&w, died);
+                world_end(&w);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -636,6 +711,7 @@ int main(void)
         cmocka_unit_test(seeded_crashes_keep_what_was_flushed),
         cmocka_unit_test(any_history_keeps_what_was_flushed),
         cmocka_unit_test(cold_reads_are_located_in_the_pool),
+        cmocka_unit_test(emptied_log_is_whole_or_empty_after_a_kill),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
