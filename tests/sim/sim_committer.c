@@ -2,10 +2,12 @@
 
 #include <stdio.h>
 
+#include "broker/internal_topics.h"
 #include "protocol/base/kerr.h"
 #include "protocol/messages/find_coordinator.h"
 #include "protocol/messages/offset_commit.h"
 #include "protocol/messages/offset_fetch.h"
+#include "replication/metadata_image.h"
 #include "tests/sim/sim_world.h"
 
 #define TICK_US_MAX    60000
@@ -133,11 +135,30 @@ static void commit(struct sim_committer *c)
 
 /* ---- reading ---- */
 
-/* While all is not well the answer may come from a coordinator that does not know yet that it was
- * deposed. */
+/* The epoch in which the coordinator leads its partition, by the newest metadata that anybody has;
+ * -1: it does not, though it may not know that yet. */
+static int32_t coordinator_epoch(const struct sim_committer *c)
+{
+    const struct metadata_topic *topic = NULL;
+    const struct sim_partition_seen *p = NULL;
+
+    for (unsigned i = 0; !topic && i < c->world->machine_count; i++) {
+        const struct metadata_image *image = sim_quorum_image(&c->world->machines[i]);
+
+        topic = image ? metadata_image_topic(image, TOPIC_CONSUMER_OFFSETS) : NULL;
+    }
+    if (topic)
+        p = sim_quorum_partition(
+            &c->world->quorum, topic->id,
+            internal_topic_partition_of(str_from(c->group), topic->partition_count));
+    return p && p->leader == c->coordinator ? p->leader_epoch : -1;
+}
+
+/* Of a coordinator that was deposed, and does not know that yet, the answer may be older. */
 static void judge(struct sim_committer *c, int64_t offset)
 {
-    const bool must = c->task == SIM_COMMITTER_PROVE;
+    const bool must = c->task == SIM_COMMITTER_PROVE ||
+                      (c->asked_in_epoch >= 0 && c->asked_in_epoch == coordinator_epoch(c));
 
     if (!sim_checker_topic_usable(topic_of(c)))
         return;
@@ -189,6 +210,7 @@ static void fetch(struct sim_committer *c)
     group.topics_count = 1;
     m.groups = &group;
     m.groups_count = 1;
+    c->asked_in_epoch = coordinator_epoch(c);
     ask(c, OFFSET_FETCH_REQUEST_KEY, BY_NAME, &m, on_fetched);
 }
 

@@ -3,7 +3,8 @@
 
 /* A consumer that commits: looks for the coordinator of its group, and commits ever higher offsets
  * for one partition with it, one at a time, wherever the coordinator moves. What it then finds
- * committed was sent, and once all is well is not below what was acknowledged. */
+ * committed was sent, and is not below what was acknowledged: once all is well, and before already
+ * when the coordinator that answers was not deposed. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,7 +33,8 @@ struct sim_committer {
     size_t topic;
     int32_t partition;
     int64_t sent, acknowledged;
-    int32_t coordinator; /* node id; -1: to be looked for */
+    int32_t coordinator;    /* node id; -1: to be looked for */
+    int32_t asked_in_epoch; /* of the coordinator, for what is committed; -1: it has none */
     bool waiting;
     int64_t not_before_us;
     bool proved;

@@ -254,6 +254,16 @@ static void saw_image(struct sim_quorum *q, const struct sim_machine *m,
     q->image_count++;
 }
 
+const struct sim_partition_seen *sim_quorum_partition(const struct sim_quorum *q,
+                                                      struct uuid topic_id, int32_t index)
+{
+    for (size_t i = 0; i < q->topic_count; i++)
+        if (uuid_equal(q->topics[i].id, topic_id) && !q->topics[i].gone &&
+            (size_t)index < q->topics[i].partition_count)
+            return &q->topics[i].partitions[index];
+    return NULL;
+}
+
 const struct metadata_image *sim_quorum_image(const struct sim_machine *m)
 {
     return m->node && m->node->node ? m->node->node->shards[0]->image : NULL;

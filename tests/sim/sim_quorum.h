@@ -74,6 +74,10 @@ void sim_quorum_look(struct sim_quorum *q, struct sim_machine *m);
 /* The metadata of a process, as its shards see it. NULL: none yet, or no process. */
 const struct metadata_image *sim_quorum_image(const struct sim_machine *m);
 
+/* A partition in the newest metadata that anybody has. NULL: nothing is known of it. */
+const struct sim_partition_seen *sim_quorum_partition(const struct sim_quorum *q,
+                                                      struct uuid topic_id, int32_t index);
+
 /* For the network to tell. */
 void sim_quorum_sees_request(struct sim_world *w, const struct sim_message *m);
 void sim_quorum_sees_answer(struct sim_world *w, const struct sim_message *m);
