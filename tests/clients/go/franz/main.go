@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	clients "trivet.tests/clients"
 )
@@ -79,12 +81,13 @@ func write(o clients.Options) {
 	}
 }
 
-func sayError(event string, err error) {
+func sayError(event string, err error, retriable bool) {
 	// A commit that a rebalance overtook: the next poll takes part in it, then what is still ours is committed. A broker that cannot be
-	// reached is tried again by the client itself; it only tells of it.
+	// reached, or goes away at once, is tried again by the client itself; it only tells of it.
 	var unreachable *net.OpError
-	retriable := kerr.IsRetriable(err) || kgo.IsRetryableBrokerErr(err) || errors.Is(err, kerr.RebalanceInProgress) ||
-		errors.As(err, &unreachable)
+	var goneAtOnce *kgo.ErrFirstReadEOF
+	retriable = retriable || kerr.IsRetriable(err) || kgo.IsRetryableBrokerErr(err) || errors.Is(err, kerr.RebalanceInProgress) ||
+		errors.As(err, &unreachable) || errors.As(err, &goneAtOnce)
 	clients.SayJSON(map[string]any{"event": event, "why": err.Error(), "retriable": retriable})
 }
 
@@ -126,6 +129,50 @@ func refusals(o clients.Options) {
 		&kgo.Record{Topic: o["strict"], Value: []byte("x"), Timestamp: time.UnixMilli(1)})
 }
 
+// session is a member's place in one generation of its group.
+type session struct {
+	member     string
+	generation int32
+}
+
+// place is where a member stands: in the client, and as far as the program was told of its partitions.
+type place struct {
+	told  atomic.Value // a session
+	early atomic.Bool  // the latest session ended before the program was told of its partitions
+}
+
+func (p *place) assigned(c *kgo.Client) {
+	member, generation := c.GroupMetadata()
+	p.told.Store(session{member, generation})
+}
+
+func (p *place) lost(c *kgo.Client) {
+	member, generation := c.GroupMetadata()
+	p.early.Store(p.told.Load() != session{member, generation})
+}
+
+// commits lets a commit go out only in the generation whose partitions the program was told of.
+//
+// One that comes while the client joins anew waits there, with the offsets that it came with, and goes out in the generation
+// that comes of it. When the group went on without this member meanwhile (its JoinGroup was late: a client that finds a broken
+// connection to each of its brokers, one after the other, loses more than ten seconds), it is a new member by then, and would
+// write over what the new owners of its partitions have committed. Apache Kafka takes that from a classic member just the same.
+func (p *place) commits(ctx context.Context) context.Context {
+	return kgo.PreCommitFnContext(ctx, func(r *kmsg.OffsetCommitRequest) error {
+		if p.told.Load() != (session{r.MemberID, r.Generation}) {
+			return kerr.RebalanceInProgress
+		}
+		return nil
+	})
+}
+
+// neverWas tells of a generation that its coordinator did not live to write down: the next one does not know of it, and the client
+// joins again. Had the program been told of its partitions in it, it was written, and whoever forgot it is to blame.
+func (p *place) neverWas(err error) bool {
+	var ended *kgo.ErrGroupSession
+	return errors.As(err, &ended) && p.early.Load() && (errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.UnknownMemberID))
+}
+
 func partitionsOf(m map[string][]int32, topic string) []int32 { return m[topic] }
 
 func member(o clients.Options) {
@@ -134,16 +181,19 @@ func member(o clients.Options) {
 		<-clients.Asked()
 		stop()
 	}()
+	var at place
 	options := []kgo.Opt{kgo.SeedBrokers(o.Words("bootstrap")...), kgo.ConsumerGroup(o["group"]), kgo.ConsumeTopics(o["topic"]),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
-		kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelWarn, func() string { return time.Now().Format("15:04:05.000 ") })),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+		kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelInfo, func() string { return time.Now().Format("15:04:05.000 ") })),
+		kgo.OnPartitionsAssigned(func(_ context.Context, c *kgo.Client, m map[string][]int32) {
+			at.assigned(c)
 			clients.SayPartitions("assigned", partitionsOf(m, o["topic"]))
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 			clients.SayPartitions("revoked", partitionsOf(m, o["topic"]))
 		}),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+		kgo.OnPartitionsLost(func(_ context.Context, c *kgo.Client, m map[string][]int32) {
+			at.lost(c)
 			clients.SayPartitions("revoked", partitionsOf(m, o["topic"]))
 		})}
 	if o["session"] != "default" {
@@ -172,7 +222,7 @@ func member(o clients.Options) {
 		over()
 		fetches.EachError(func(_ string, _ int32, err error) {
 			if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-				sayError("error", err)
+				sayError("error", err, at.neverWas(err))
 			}
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -183,13 +233,13 @@ func member(o clients.Options) {
 			continue
 		}
 		limit, done := context.WithTimeout(context.Background(), 10*time.Second)
-		if err := c.CommitUncommittedOffsets(limit); err != nil {
-			sayError("commit_failed", err)
+		if err := c.CommitUncommittedOffsets(at.commits(limit)); err != nil {
+			sayError("commit_failed", err, false)
 		} else {
 			committed := c.CommittedOffsets()[o["topic"]] // of what is ours
-			for p, at := range ends {
-				if committed[p].Offset >= at {
-					clients.SayJSON(map[string]any{"event": "committed", "p": p, "o": at})
+			for p, end := range ends {
+				if committed[p].Offset >= end {
+					clients.SayJSON(map[string]any{"event": "committed", "p": p, "o": end})
 				}
 			}
 			clear(ends)
