@@ -1,4 +1,4 @@
-"""What the members of a group live through: each story a sequence of steps, each step waited for, none timed."""
+"""What the members of a group live through: each story a sequence of steps, each step waited for."""
 import time
 
 from harness import group_wire
@@ -7,6 +7,8 @@ from running import Running
 
 WAIT_S = 60
 SETTLED_S = 3
+JOIN_GROUP = 11
+LATE_COMMIT_S = 3  # within the session of a member, six seconds: by the commit's own limit it outlasts the session
 
 
 class StoryFailed(Exception):
@@ -21,8 +23,8 @@ class Member(Running):
         self.assigned_count = 0
         self.records = []  # (partition, offset) in the order they came
         self.committed = {}
-        super().__init__(client, "member", broker.folder, f"member-{group}", bootstrap=broker.bootstrap, group=group,
-                         topic=topic, **client.options, **options)
+        super().__init__(client, "member", broker.folder, f"member-{group}",
+                         **{"bootstrap": broker.bootstrap, "group": group, "topic": topic, **client.options, **options})
 
     def take(self, told):
         event = told.get("event")
@@ -82,10 +84,11 @@ class Group:
 
     def wait_shared(self, *members):
         """These members own every partition, each one once, and none goes without (if there are enough)."""
-        def shared():
-            owned = [p for m in members for p in m.owned]
-            return sorted(owned) == list(range(self.partitions)) and all(m.owned for m in members)
-        self.wait(f"all partitions shared by {len(members)}", shared)
+        self.wait(f"all partitions shared by {len(members)}", lambda: self.is_shared(*members))
+
+    def is_shared(self, *members):
+        owned = [p for m in members for p in m.owned]
+        return sorted(owned) == list(range(self.partitions)) and all(m.owned for m in members)
 
     def wait_settled(self, *members):
         """Shared, and nobody has been told of another round for a while: cooperative members hear of the last one late."""
@@ -182,6 +185,39 @@ def static_member_restarts_without_a_rebalance(g):
     if first.assigned_count != rounds:
         raise StoryFailed(f"the restart made {first.assigned_count - rounds} rebalances; {first.describe()}")
     for member in (back, first):
+        member.close()
+
+
+def late_member_commits_over_nobody(g):
+    """A member whose JoinGroup is held up until the group has gone on without it wants to commit all the while: it does not do so
+    under the membership that it gets then, over what the new owners of its partitions have committed."""
+    road = g.suite.road
+    g.produce(40)
+    first, late = g.join(), g.join(bootstrap=road.bootstrap)
+    g.wait_settled(first, late)
+    g.wait_committed()
+    road.hold(JOIN_GROUP)
+    try:
+        third = g.join()
+        g.wait("the late member's JoinGroup", lambda: road.waiting_for(JOIN_GROUP))
+        time.sleep(LATE_COMMIT_S)
+        g.produce(40)
+        g.wait_shared(first, third)
+        g.produce(400)
+        g.wait_committed()
+    finally:
+        road.let_go(JOIN_GROUP)
+    ends = g.suite.log_ends(g.broker, g.topic, g.partitions)
+    rounds = late.assigned_count
+
+    def is_back():
+        seen = g.suite.committed(g.broker, g.name, g.topic, g.partitions)
+        if seen != ends:
+            raise StoryFailed(f"committed offsets went back from {ends} to {seen}; {late.describe()}")
+        return late.assigned_count > rounds and g.is_shared(first, third, late)
+
+    g.wait("the late member is back", is_back)
+    for member in (late, third, first):
         member.close()
 
 
