@@ -277,6 +277,7 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
         return status_error(KERR_CORRUPT_MESSAGE,
                             "metadata log or quorum-state: an impossible epoch");
     random_fill(args->random, &core.random_seed, sizeof core.random_seed);
+    n->durable_epoch = core.election.epoch;
     raft_core_init(&n->core, &core, raft_node_now_ms(n));
     return STATUS_OK;
 }

@@ -33,7 +33,9 @@ static void persist_done(struct task *t)
     n->persist_busy = false;
     if (status_failed(n->persist_result))
         raft_node_fail(n, n->persist_result);
-    else if (n->persist_again && n->state == NODE_RUNNING)
+    else
+        n->durable_epoch = n->persisting.epoch;
+    if (n->persist_again && n->state == NODE_RUNNING)
         persist(n);
     if (!n->persist_busy && n->state == NODE_RUNNING) {
         raft_node_answer_durable(n);

@@ -127,6 +127,7 @@ struct raft_node {
     bool persist_busy;
     bool persist_again; /* the election has changed since */
     struct raft_election persisting;
+    int32_t durable_epoch; /* of the newest election on the disk */
     struct status persist_result;
 
     /* Effect 3: the log. */

@@ -138,6 +138,19 @@ static struct status read_records(struct raft_request *r)
     return log_slice_read(&r->slice, 0, r->records, r->slice.size, NULL);
 }
 
+/* What a fetch brings is of this epoch, and a sole voter leads before its vote for itself is on the
+ * disk. Should a crash of the machine undo both the vote and the end of the log, it would lead in
+ * the same epoch again, with other batches than those that it gave away. */
+static void finish_fetch(struct raft_request *r)
+{
+    struct raft_node *n = r->node;
+
+    if (n->durable_epoch < n->core.election.epoch)
+        raft_node_finish_durable(n, r);
+    else
+        finish(r);
+}
+
 static void end_read(struct raft_request *r)
 {
     log_slice_release(&r->slice);
@@ -147,7 +160,7 @@ static void end_read(struct raft_request *r)
         r->record_bytes = 0;
         r->error = KERR_UNKNOWN_SERVER_ERROR;
     }
-    finish(r);
+    finish_fetch(r);
 }
 
 static void run_read(struct job *j)
@@ -181,7 +194,7 @@ static void answer_fetch(struct raft_node *n, struct raft_request *r)
     r->leader_high_watermark = n->core.high_watermark;
     r->log_start_offset = log_start_offset(n->log);
     if (r->diverging || r->want_snapshot || r->offset == args.end_offset) {
-        finish(r);
+        finish_fetch(r);
         return;
     }
     r->slice = (struct log_slice){0};
@@ -189,7 +202,7 @@ static void answer_fetch(struct raft_node *n, struct raft_request *r)
     /* the log was cut at its start meanwhile: asked again, it names the snapshot */
     if (status_failed(r->result)) {
         r->error = r->result.code;
-        finish(r);
+        finish_fetch(r);
     } else if (!r->slice.cold && log_slice_is_warm(&r->slice)) {
         r->result = read_records(r);
         end_read(r);
