@@ -522,6 +522,10 @@ struct status storage_dirs_sweep(struct storage_dirs *d, size_t dir)
         return STATUS_OK;
     struct log_dir *log_dir = &d->all[dir].dir;
     struct status st = log_dir_list(log_dir, collect_deleted, &list);
+
+    /* A crash of the machine must not give a folder that is half empty its old name back. */
+    if (list.count && !status_failed(st))
+        st = log_dir->files->ops->sync_directory(log_dir->files, d->all[dir].path);
     for (size_t i = 0; i < list.count; i++) {
         snprintf(path, sizeof path, "%s/%s", d->all[dir].path, list.names[i]);
         if (!status_failed(st))

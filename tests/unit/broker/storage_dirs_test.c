@@ -672,6 +672,34 @@ static void folders_of_deleted_partitions_are_swept(void **state)
     world_free(w);
 }
 
+/* Under its old name it would pass for a log that lost its end, or its middle. */
+static void folder_that_is_being_swept_does_not_get_its_name_back(void **state)
+{
+    static const char deleted[] = "/d0/t-0.0123456789abcdef0123456789abcdef-delete";
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 64; seed++) {
+        struct world *w = world_new(1);
+
+        opens(w);
+        make_folder(w, "/d0/t-0");
+        make_file(w, "/d0/t-0/00000000000000000000.log", "x");
+        make_file(w, "/d0/t-0/00000000000000000100.log", "y");
+        assert_false(status_failed(w->files->ops->sync_directory(w->files, "/d0")));
+        assert_false(status_failed(w->files->ops->rename(w->files, "/d0/t-0", deleted)));
+        files_sim_fail(w->files, &(struct files_fault){.call = FILES_CALL_REMOVE,
+                                                       .prefix = "/d0",
+                                                       .after = seed % 3,
+                                                       .sys_errno = EIO});
+        (void)storage_dirs_sweep(w->dirs, 0);
+        stops(w);
+        files_sim_heal(w->files);
+        files_sim_crash(w->files, seed);
+        assert_false(is_there(w, "/d0/t-0"));
+        world_free(w);
+    }
+}
+
 /* ---- the metadata log ---- */
 
 static void the_metadata_log_is_in_the_first_directory(void **state)
@@ -882,6 +910,7 @@ int main(void)
         cmocka_unit_test(a_topic_name_without_a_folder_name_is_refused),
         cmocka_unit_test(folders_that_are_no_partitions_are_left_alone_and_told),
         cmocka_unit_test(folders_of_deleted_partitions_are_swept),
+        cmocka_unit_test(folder_that_is_being_swept_does_not_get_its_name_back),
         cmocka_unit_test(the_metadata_log_is_in_the_first_directory),
         cmocka_unit_test(the_metadata_log_may_have_a_directory_of_its_own),
         cmocka_unit_test(a_clean_stop_is_known_at_the_next_start_and_only_then),
