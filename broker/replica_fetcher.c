@@ -336,14 +336,14 @@ static void partition_cut(struct replica_fetcher *f, struct partition *p,
 
 static void partition_diverges(struct replica_fetcher *f, struct partition *p,
                                const struct fetch_response_epoch_end_offset *leader,
-                               int64_t deleted_to)
+                               int64_t deleted)
 {
     struct fetcher_divergence d = {
         .leader_epoch = leader->epoch,
         .leader_end_offset = leader->end_offset,
         .own_start_offset = log_start_offset(p->log),
         .own_end_offset = log_end_offset(p->log),
-        .deleted_to = deleted_to,
+        .deleted_to = deleted,
     };
     struct fetcher_cut cut;
 
@@ -377,14 +377,22 @@ static void partition_take(struct replica_fetcher *f, struct partition *p,
 
 static void ask_offsets(struct replica_fetcher *f, struct partition *p);
 
+/* The leader's log start, as far as it is committed; -1: no log can begin there. */
+static int64_t deleted_to(const struct fetch_response_partition_data *d)
+{
+    int64_t offset =
+        d->log_start_offset < d->high_watermark ? d->log_start_offset : d->high_watermark;
+
+    return offset > LOG_OFFSET_MAX ? -1 : offset;
+}
+
 static void partition_answered(struct replica_fetcher *f, struct partition *p,
                                const struct fetch_response_partition_data *d)
 {
     struct fetcher_answer answer = {
         .code = (enum kerr)d->error_code,
         .diverging = d->diverging_epoch.epoch >= 0,
-        .deleted_to =
-            d->log_start_offset < d->high_watermark ? d->log_start_offset : d->high_watermark,
+        .deleted_to = deleted_to(d),
     };
     const struct fetcher_cut anew = {.fully = true, .offset = answer.deleted_to};
 

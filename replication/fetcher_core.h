@@ -131,13 +131,14 @@ enum fetcher_verdict {
                   * fetcher_truncated follows */
     FETCHER_BEGIN_ANEW, /* drop all, and start at the leader's log start; fetcher_truncated
                          * follows */
-    FETCHER_REFUSED,  /* an error; delayed or parked */
+    FETCHER_REFUSED,    /* an error; delayed or parked */
 };
 
 struct fetcher_answer {
     enum kerr code;
     bool diverging;
-    int64_t deleted_to; /* the leader's log start, as far as it is committed */
+    int64_t deleted_to; /* the leader's log start, as far as it is committed; -1: it makes no
+                         * sense */
 };
 
 enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,

@@ -493,7 +493,10 @@ void raft_node_refuse_requests(struct raft_node *n)
         DL_FOREACH_SAFE(lists[i], r, next)
         {
             DL_DELETE(lists[i], r);
-            r->granted = false; /* it may not be durable */
+            r->granted = false; /* it may not be durable, nor the epoch of what it was to bring */
+            free(r->records);
+            r->records = NULL;
+            r->record_bytes = 0;
             raft_node_take_view(n, r, KERR_NOT_LEADER_OR_FOLLOWER);
             finish(r);
         }

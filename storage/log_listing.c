@@ -246,7 +246,17 @@ static struct status begin_anew(struct log_listing *l, struct files *files, cons
         st = make_empty(files, directory, offset, ".log");
     if (!status_failed(st))
         st = log_listing_withdraw(files, directory, offset);
-    return status_failed(st) ? st : log_listing_read(l, files, directory);
+    if (!status_failed(st))
+        st = log_listing_read(l, files, directory);
+    while (!status_failed(st) && l->anew >= 0) { /* of whoever put it there: once is enough */
+        const int64_t other = l->anew;
+
+        log_listing_free(l);
+        st = log_listing_withdraw(files, directory, other);
+        if (!status_failed(st))
+            st = log_listing_read(l, files, directory);
+    }
+    return st;
 }
 
 /* ---- interrupted swaps ----

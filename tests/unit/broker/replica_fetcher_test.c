@@ -382,6 +382,25 @@ static void what_the_next_leader_has_deleted_does_not_come_back(void **state)
     end(&f);
 }
 
+static void log_start_that_no_log_can_have_moves_no_log_there(void **state)
+{
+    static struct follow_world f;
+    struct told *t;
+    (void)state;
+
+    begin(&f);
+    leader_drops_us_from_the_isr(&f);
+    leader_sends(&f, 5);
+    scripted_leader_join(&f.l);
+    assert_int_equal(asked(&f)->fetch_offset, 5);
+    t = tell(&f, 0, KERR_NONE);
+    t->data.log_start_offset = t->data.high_watermark = INT64_MAX;
+    answers(&f);
+    assert_int_equal(asked(&f)->fetch_offset, 5);
+    assert_int_equal(log_end(&f), 5);
+    end(&f);
+}
+
 static void follower_that_is_beyond_the_leaders_end_is_cut_to_it(void **state)
 {
     static struct follow_world f;
@@ -611,6 +630,7 @@ int main(void)
         cmocka_unit_test(log_is_not_cut_for_a_leader_of_an_older_epoch_than_its_own),
         cmocka_unit_test(follower_that_is_behind_the_leaders_start_starts_afresh_there),
         cmocka_unit_test(what_the_next_leader_has_deleted_does_not_come_back),
+        cmocka_unit_test(log_start_that_no_log_can_have_moves_no_log_there),
         cmocka_unit_test(follower_that_is_beyond_the_leaders_end_is_cut_to_it),
         cmocka_unit_test(dead_leader_is_asked_at_once_when_it_is_back),
         cmocka_unit_test(replica_that_catches_up_fetches_slowly),

@@ -430,30 +430,30 @@ static void log_of_an_older_epoch_that_is_deleted_to_its_end_begins_anew(void **
     end(&w);
 }
 
-static void log_that_is_not_deleted_to_its_end_goes_on(void **state)
+/* A log that ends at 10, `epochs` before the leader's. */
+static void goes_on(int32_t epochs, int64_t leader_has_deleted)
 {
     struct fetch_world w;
-    (void)state;
 
     begin(&w, 1);
-    w.p[0].at.last_epoch = w.p[0].leader_epoch - 1;
+    w.p[0].at.last_epoch = w.p[0].leader_epoch - epochs;
     sends(&w, 1, 0);
     assert_true(leader_answers(&w));
-    assert_int_equal(leader_has_deleted_to(&w, 0, 9), FETCHER_TAKE);
+    assert_int_equal(leader_has_deleted_to(&w, 0, leader_has_deleted), FETCHER_TAKE);
     end(&w);
+}
+
+static void log_that_is_not_deleted_to_its_end_goes_on(void **state)
+{
+    (void)state;
+    goes_on(1, 9);
+    goes_on(1, -1); /* what the leader says makes no sense */
 }
 
 static void log_that_ends_with_what_the_leader_itself_wrote_goes_on(void **state)
 {
-    struct fetch_world w;
     (void)state;
-
-    begin(&w, 1);
-    w.p[0].at.last_epoch = w.p[0].leader_epoch;
-    sends(&w, 1, 0);
-    assert_true(leader_answers(&w));
-    assert_int_equal(leader_has_deleted_to(&w, 0, 10), FETCHER_TAKE);
-    end(&w);
+    goes_on(0, 10);
 }
 
 static void out_of_range_asks_for_the_leaders_offsets(void **state)

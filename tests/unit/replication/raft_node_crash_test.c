@@ -247,36 +247,65 @@ static void voter_change_that_cannot_be_written_is_sent_to_another_leader(void *
     files_sim_free(files);
 }
 
-/* A sole voter leads at once. What it gives away before its vote is on the disk it could write
- * otherwise in the same epoch after a crash of the machine. */
-static void nothing_of_an_epoch_leaves_before_the_epoch_is_durable(void **state)
+/* A fetch of epoch 1 at a sole voter, which leads at once, while its vote for itself waits for the
+ * disk. */
+static struct single *fetch_before_the_vote_is_durable(struct files *files, struct asked *a)
 {
-    struct files *files = files_sim_create(NULL);
     struct single *s = single_new(files);
-    struct asked a = {.request = {.type = RAFT_ASKED_FETCH,
-                                  .sender = {.id = 7},
-                                  .epoch = 1,
-                                  .high_watermark = INT64_MAX,
-                                  .max_bytes = 1 << 20,
-                                  .done = on_answer}};
 
-    (void)state;
+    *a = (struct asked){.request = {.type = RAFT_ASKED_FETCH,
+                                    .sender = {.id = 7},
+                                    .epoch = 1,
+                                    .high_watermark = INT64_MAX,
+                                    .max_bytes = 1 << 20,
+                                    .done = on_answer}};
     assert_int_equal(single_format(s, (const char *const[]){"feature"}, 1).code, KERR_NONE);
     single_start(s);
     s->loop.pool_stuck = true;
     for (int i = 0; i < 10; i++)
         test_loop_round(&s->loop);
-    raft_node_request(s->node, &a.request);
+    raft_node_request(s->node, &a->request);
     for (int i = 0; i < 10; i++)
         test_loop_round(&s->loop);
-    assert_int_equal(a.answers, 0);
+    assert_int_equal(a->answers, 0);
     s->loop.pool_stuck = false;
+    return s;
+}
+
+/* What it gives away before, it could write otherwise in the same epoch after a crash of the
+ * machine. */
+static void nothing_of_an_epoch_leaves_before_the_epoch_is_durable(void **state)
+{
+    struct files *files = files_sim_create(NULL);
+    struct asked a;
+    struct single *s = fetch_before_the_vote_is_durable(files, &a);
+
+    (void)state;
     test_loop_run(&s->loop, 0);
     assert_int_equal(a.answers, 1);
     assert_int_equal(a.request.error, KERR_NONE);
     assert_int_equal(a.request.leader_epoch, 1);
-    assert_true(a.request.record_bytes > 0 || a.request.want_snapshot);
+    assert_true(a.request.record_bytes > 0);
     free(a.request.records);
+    single_free(s);
+    files_sim_free(files);
+}
+
+static void nothing_of_an_epoch_leaves_that_never_becomes_durable(void **state)
+{
+    struct files *files = files_sim_create(NULL);
+    struct asked a;
+    struct single *s = fetch_before_the_vote_is_durable(files, &a);
+
+    (void)state;
+    files_sim_fail(files, &(struct files_fault){.call = FILES_CALL_ANY, .sys_errno = EIO});
+    test_loop_run(&s->loop, 0);
+    single_stop(s, false);
+    assert_int_equal(a.answers, 1);
+    assert_int_equal(a.request.error, KERR_NOT_LEADER_OR_FOLLOWER);
+    assert_null(a.request.records);
+    assert_int_equal(a.request.record_bytes, 0);
+    files_sim_heal(files);
     single_free(s);
     files_sim_free(files);
 }
@@ -309,6 +338,7 @@ int main(void)
         cmocka_unit_test(full_disk_stops_the_node_with_its_reason),
         cmocka_unit_test(voter_change_that_cannot_be_written_is_sent_to_another_leader),
         cmocka_unit_test(nothing_of_an_epoch_leaves_before_the_epoch_is_durable),
+        cmocka_unit_test(nothing_of_an_epoch_leaves_that_never_becomes_durable),
         cmocka_unit_test(cold_log_is_read_in_the_pool),
     };
 

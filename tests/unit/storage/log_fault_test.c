@@ -6,6 +6,7 @@
 
 #include "protocol/record_batch.h"
 #include "storage/files_sim.h"
+#include "storage/log_listing.h"
 #include "tests/unit/storage/log_world.h"
 
 /* What a test may hold the log to. */
@@ -701,6 +702,27 @@ static void emptied_log_is_whole_or_empty_after_a_kill(void **state)
     }
 }
 
+static void marks_that_are_left_empty_the_log_once(void **state)
+{
+    struct log_world w;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    world_append(&w, 10, 20);
+    world_close(&w, true);
+    assert_false(status_failed(log_listing_announce(w.files, LOG_DIRECTORY, 10)));
+    assert_false(status_failed(log_listing_announce(w.files, LOG_DIRECTORY, 4)));
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_start_offset(w.log), 10);
+    world_append(&w, 3, 20);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    assert_int_equal(log_start_offset(w.log), 10);
+    assert_int_equal(log_end_offset(w.log), 13);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -712,6 +734,7 @@ int main(void)
         cmocka_unit_test(any_history_keeps_what_was_flushed),
         cmocka_unit_test(cold_reads_are_located_in_the_pool),
         cmocka_unit_test(emptied_log_is_whole_or_empty_after_a_kill),
+        cmocka_unit_test(marks_that_are_left_empty_the_log_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
