@@ -111,8 +111,10 @@ def cli_shows_a_live_group_its_members_and_lag(broker):
 def cli_watches_a_group_until_it_is_interrupted(broker):
     _produced(broker, "cli-watched")
     _run(broker, "group", "reset-offsets", "cli-watched-group", "--topic", "cli-watched", "--to-earliest", "--execute")
+    # A shell without job control lets what it starts in the background ignore interrupts, and that is inherited.
     watch = subprocess.Popen([_tool(broker), "group", "describe", "cli-watched-group", "--watch", "--interval", "1"],
-                             stdout=subprocess.PIPE, text=True, env={**os.environ, "TRIVET_BOOTSTRAP": broker.bootstrap})
+                             stdout=subprocess.PIPE, text=True, env={**os.environ, "TRIVET_BOOTSTRAP": broker.bootstrap},
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         totals = []
         for line in watch.stdout:
