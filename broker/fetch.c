@@ -70,25 +70,45 @@ static size_t entry_size(const struct fetch_entry *e)
 
 /* ---- on the owner ---- */
 
-/* Whether the asked offset lies in our log, and on its history: KIP-595's truncation check says
- * where the asker's last epoch ends here, when that is before its offset. */
-static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e,
-                                    const struct partition *p)
+/* KIP-595's truncation check says where the asker's last epoch ends here, when that is before its
+ * offset.
+ *
+ * A replica that ends at our log start may have other records below it than were committed. Most
+ * often we remember enough to tell; when we do not, it is to begin there with none, or they would
+ * come back with a crash that makes it forget its log start. Once it has raised its own, a leader
+ * has told that they are the right ones. */
+static enum kerr entry_check_history(struct fetch_entry *e, const struct partition *p)
 {
+    bool remembered = true;
     int32_t epoch;
     int64_t end;
 
+    if (e->part->call->replica_id >= 0)
+        remembered = log_end_of_past_epoch(p->log, e->last_fetched_epoch, &epoch, &end);
+    else
+        log_end_of_epoch(p->log, e->last_fetched_epoch, &epoch, &end);
+    if (epoch < 0) /* nothing here can tell */
+        return KERR_OFFSET_OUT_OF_RANGE;
+    if (epoch < e->last_fetched_epoch || end < e->offset) {
+        e->diverging_epoch = epoch;
+        e->diverging_end_offset = end;
+        return KERR_NONE;
+    }
+    return remembered || e->replica_log_start_offset >= e->offset ? KERR_NONE
+                                                                  : KERR_OFFSET_OUT_OF_RANGE;
+}
+
+/* Whether the asked offset lies in our log, and on its history. */
+static enum kerr entry_check_offset(const struct shard *s, struct fetch_entry *e,
+                                    const struct partition *p)
+{
     if (e->offset < log_start_offset(p->log))
         return KERR_OFFSET_OUT_OF_RANGE; /* whether or not the epochs part */
     if (e->last_fetched_epoch >= 0) {
-        log_end_of_epoch(p->log, e->last_fetched_epoch, &epoch, &end);
-        if (epoch < 0) /* nothing here can tell */
-            return KERR_OFFSET_OUT_OF_RANGE;
-        if (epoch < e->last_fetched_epoch || end < e->offset) {
-            e->diverging_epoch = epoch;
-            e->diverging_end_offset = end;
-            return KERR_NONE;
-        }
+        const enum kerr code = entry_check_history(e, p);
+
+        if (code || e->diverging_epoch >= 0)
+            return code;
     }
     if (e->offset <= log_end_offset(p->log))
         return KERR_NONE;

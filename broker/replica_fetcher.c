@@ -335,20 +335,17 @@ static void partition_cut(struct replica_fetcher *f, struct partition *p,
 }
 
 static void partition_diverges(struct replica_fetcher *f, struct partition *p,
-                               const struct fetch_response_epoch_end_offset *leader,
-                               int64_t deleted)
+                               const struct fetch_response_epoch_end_offset *leader)
 {
     struct fetcher_divergence d = {
         .leader_epoch = leader->epoch,
         .leader_end_offset = leader->end_offset,
-        .own_start_offset = log_start_offset(p->log),
         .own_end_offset = log_end_offset(p->log),
-        .deleted_to = deleted,
     };
-    struct fetcher_cut cut;
+    struct fetcher_cut cut = {0};
 
-    log_end_of_epoch(p->log, leader->epoch, &d.own_epoch, &d.own_epoch_end);
-    cut = fetcher_truncation(&d);
+    (void)log_end_of_past_epoch(p->log, leader->epoch, &d.own_epoch, &d.own_epoch_end);
+    cut.offset = fetcher_truncation(&d);
     partition_cut(f, p, &cut);
 }
 
@@ -377,42 +374,26 @@ static void partition_take(struct replica_fetcher *f, struct partition *p,
 
 static void ask_offsets(struct replica_fetcher *f, struct partition *p);
 
-/* The leader's log start, as far as it is committed; -1: no log can begin there. */
-static int64_t deleted_to(const struct fetch_response_partition_data *d)
-{
-    int64_t offset =
-        d->log_start_offset < d->high_watermark ? d->log_start_offset : d->high_watermark;
-
-    return offset > LOG_OFFSET_MAX ? -1 : offset;
-}
-
 static void partition_answered(struct replica_fetcher *f, struct partition *p,
                                const struct fetch_response_partition_data *d)
 {
-    struct fetcher_answer answer = {
-        .code = (enum kerr)d->error_code,
-        .diverging = d->diverging_epoch.epoch >= 0,
-        .deleted_to = deleted_to(d),
-    };
-    const struct fetcher_cut anew = {.fully = true, .offset = answer.deleted_to};
+    const enum kerr code = (enum kerr)d->error_code;
+    const bool diverging = d->diverging_epoch.epoch >= 0;
 
-    switch (fetcher_partition_answered(&p->fetching, &answer, now_ms(f->all))) {
+    switch (fetcher_partition_answered(&p->fetching, code, diverging, now_ms(f->all))) {
     case FETCHER_IGNORE:
         break;
     case FETCHER_TAKE:
         partition_take(f, p, d);
         break;
     case FETCHER_TRUNCATE:
-        partition_diverges(f, p, &d->diverging_epoch, answer.deleted_to);
+        partition_diverges(f, p, &d->diverging_epoch);
         break;
     case FETCHER_ASK:
         ask_offsets(f, p);
         break;
-    case FETCHER_BEGIN_ANEW:
-        partition_cut(f, p, &anew);
-        break;
     case FETCHER_REFUSED:
-        tell_refused(f, p, answer.code, "the leader's answer");
+        tell_refused(f, p, code, "the leader's answer");
         break;
     }
 }

@@ -275,40 +275,26 @@ static bool epoch_is_over(enum kerr code)
     return code == KERR_FENCED_LEADER_EPOCH;
 }
 
-/* Everything that we have was deleted, and the leader's log may not know any more whether what we
- * have is what was committed: of epochs that ended below its start it says that they end there. It
- * must not come back when a crash makes us forget that it was deleted. What this leader wrote
- * itself is right. */
-static bool is_unknown_history(const struct fetcher_partition *p, const struct fetcher_answer *a)
-{
-    return p->at.start_offset < p->at.end_offset && p->at.end_offset <= a->deleted_to &&
-           p->at.last_epoch < p->leader_epoch;
-}
-
-enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,
-                                                const struct fetcher_answer *a, int64_t now_ms)
+enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p, enum kerr code,
+                                                bool diverging, int64_t now_ms)
 {
     if (p->state != FETCHER_TOLD)
         return FETCHER_IGNORE;
-    if (epoch_is_over(a->code)) {
+    if (epoch_is_over(code)) {
         fetcher_move(p, FETCHER_PARKED);
         return FETCHER_REFUSED;
     }
-    if (a->code == KERR_OFFSET_OUT_OF_RANGE) {
+    if (code == KERR_OFFSET_OUT_OF_RANGE) {
         fetcher_move(p, FETCHER_ASKING);
         return FETCHER_ASK;
     }
-    if (a->code) {
+    if (code) {
         fetcher_delay(p, now_ms);
         return FETCHER_REFUSED;
     }
-    if (a->diverging) {
+    if (diverging) {
         fetcher_move(p, FETCHER_TRUNCATING);
         return FETCHER_TRUNCATE;
-    }
-    if (is_unknown_history(p, a)) {
-        fetcher_move(p, FETCHER_TRUNCATING);
-        return FETCHER_BEGIN_ANEW;
     }
     return FETCHER_TAKE;
 }
@@ -366,7 +352,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t agreed_end(const struct fetcher_divergence *d)
+int64_t fetcher_truncation(const struct fetcher_divergence *d)
 {
     if (d->leader_epoch < 0 || d->leader_end_offset < 0)
         return -1;
@@ -377,21 +363,11 @@ static int64_t agreed_end(const struct fetcher_divergence *d)
     return least(least(d->own_epoch_end, d->leader_end_offset), d->own_end_offset);
 }
 
-struct fetcher_cut fetcher_truncation(const struct fetcher_divergence *d)
-{
-    const int64_t end = agreed_end(d);
-
-    if (end > d->own_start_offset && end <= d->deleted_to)
-        return (struct fetcher_cut){.fully = true, .offset = d->deleted_to};
-    return (struct fetcher_cut){.offset = end};
-}
-
 struct fetcher_cut fetcher_out_of_range(const struct fetcher_range *r)
 {
     if (r->leader_end_offset < r->own_end_offset)
-        return (struct fetcher_cut){.fully = r->leader_end_offset <= r->leader_start_offset,
-                                    .offset = r->leader_end_offset};
-    if (r->leader_start_offset > r->own_end_offset)
+        return (struct fetcher_cut){.offset = r->leader_end_offset};
+    if (r->leader_start_offset >= r->own_end_offset)
         return (struct fetcher_cut){.fully = true, .offset = r->leader_start_offset};
     return (struct fetcher_cut){.offset = r->own_end_offset};
 }

@@ -10,8 +10,7 @@
  * commit a round, for all partitions of the round.
  *
  *   add ──> FLUSHING ──> CHANGED ──(sent)──> TOLD ──(answered: records)──> FLUSHING or CHANGED
- *                           ^                 ├──> TRUNCATING ──> FLUSHING  logs part (KIP-595), or
- *                           │                 │              all that we have is deleted
+ *                           ^                 ├──> TRUNCATING ──> FLUSHING  the logs part (KIP-595)
  *                           │                 ├──> ASKING ──> TRUNCATING, CHANGED  out of range:
  *                           │                 │              the leader's log start and end?
  *                           ├──(some time)────┼──> DELAYED   an error that may pass
@@ -129,20 +128,12 @@ enum fetcher_verdict {
     FETCHER_TRUNCATE, /* the logs part: fetcher_truncation says where; fetcher_truncated follows */
     FETCHER_ASK,      /* ask the leader for its log's start and end: fetcher_out_of_range;
                   * fetcher_truncated follows */
-    FETCHER_BEGIN_ANEW, /* drop all, and start at the leader's log start; fetcher_truncated
-                         * follows */
-    FETCHER_REFUSED,    /* an error; delayed or parked */
+    FETCHER_REFUSED,  /* an error; delayed or parked */
 };
 
-struct fetcher_answer {
-    enum kerr code;
-    bool diverging;
-    int64_t deleted_to; /* the leader's log start, as far as it is committed; -1: it makes no
-                         * sense */
-};
-
-enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p,
-                                                const struct fetcher_answer *a, int64_t now_ms);
+/* `diverging`: the answer says where the logs part. */
+enum fetcher_verdict fetcher_partition_answered(struct fetcher_partition *p, enum kerr code,
+                                                bool diverging, int64_t now_ms);
 
 /* What was in the answer is in the log, or there was nothing; the log start may have been
  * raised. */
@@ -166,9 +157,12 @@ struct fetcher_divergence {
     int64_t leader_end_offset; /* where it ends in the leader's log */
     int32_t own_epoch;         /* the largest we know up to that; -1: none */
     int64_t own_epoch_end;     /* where it ends in ours */
-    int64_t own_start_offset, own_end_offset;
-    int64_t deleted_to; /* as in fetcher_answer */
+    int64_t own_end_offset;
 };
+
+/* The new log end; -1: the answer makes no sense. When we know other epochs than the leader it may
+ * take several rounds to where the logs agree. */
+int64_t fetcher_truncation(const struct fetcher_divergence *d);
 
 struct fetcher_range {
     int64_t leader_start_offset, leader_end_offset;
@@ -180,13 +174,9 @@ struct fetcher_cut {
     int64_t offset;
 };
 
-/* Where to cut; offset -1: the answer makes no sense. When we know other epochs than the leader it
- * may take several rounds to where the logs agree. When all that would be left is deleted, nothing
- * is: see FETCHER_BEGIN_ANEW. */
-struct fetcher_cut fetcher_truncation(const struct fetcher_divergence *d);
-
 /* Out of range, as Apache Kafka mends it: an end beyond the leader's is cut to it; one below the
- * leader's start starts afresh there. */
+ * leader's start starts afresh there. So does one at its start: the leader would have taken that
+ * offset, but does not remember whether what we have below it is what was committed. */
 struct fetcher_cut fetcher_out_of_range(const struct fetcher_range *r);
 
 #endif

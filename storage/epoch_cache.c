@@ -50,6 +50,11 @@ bool epoch_cache_assign(struct epoch_cache *c, int32_t epoch, int64_t start_offs
     return true;
 }
 
+int32_t epoch_cache_earliest(const struct epoch_cache *c)
+{
+    return c->count ? c->entries[0].epoch : EPOCH_UNDEFINED;
+}
+
 int32_t epoch_cache_latest(const struct epoch_cache *c)
 {
     return c->count ? c->entries[c->count - 1].epoch : EPOCH_UNDEFINED;
@@ -78,8 +83,6 @@ struct epoch_entry epoch_cache_end_of(const struct epoch_cache *c, int32_t epoch
         higher--;
     if (higher == c->count)
         return undefined;
-    /* Below the first: what that epoch wrote is gone from the log, and the asker goes on at the
-     * first's start. */
     return (struct epoch_entry){higher > 0 ? c->entries[higher - 1].epoch : epoch,
                                 c->entries[higher].start_offset};
 }
@@ -96,17 +99,17 @@ bool epoch_cache_truncate_from_end(struct epoch_cache *c, int64_t end_offset)
     return c->count != before;
 }
 
-bool epoch_cache_truncate_from_start(struct epoch_cache *c, int64_t start_offset)
+bool epoch_cache_raise_start(struct epoch_cache *c, int64_t start_offset)
 {
-    uint32_t covered = 0; /* entries that start at or below start_offset */
+    uint32_t ended = 0, forgotten;
 
-    while (covered < c->count && c->entries[covered].start_offset <= start_offset)
-        covered++;
-    if (covered == 0 || (covered == 1 && c->entries[0].start_offset == start_offset))
+    while (ended + 1 < c->count && c->entries[ended + 1].start_offset <= start_offset)
+        ended++;
+    if (ended <= EPOCH_HISTORY_MAX)
         return false;
-    c->count -= covered - 1;
-    memmove(c->entries, c->entries + covered - 1, c->count * sizeof *c->entries);
-    c->entries[0].start_offset = start_offset;
+    forgotten = ended - EPOCH_HISTORY_MAX;
+    c->count -= forgotten;
+    memmove(c->entries, c->entries + forgotten, c->count * sizeof *c->entries);
     c->dirty = true;
     epoch_cache_check(c);
     return true;
@@ -118,15 +121,18 @@ void epoch_cache_clear(struct epoch_cache *c)
     c->count = 0;
 }
 
-void epoch_cache_encode(const struct epoch_cache *c, struct bytes_mut *out)
+void epoch_cache_encode(const struct epoch_cache *c, int64_t end_offset, struct bytes_mut *out)
 {
+    uint32_t count = c->count;
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
 
     CHECK(f != NULL);
-    fprintf(f, "0\n%" PRIu32 "\n", c->count);
-    for (uint32_t i = 0; i < c->count; i++)
+    while (count > 0 && c->entries[count - 1].start_offset >= end_offset)
+        count--;
+    fprintf(f, "0\n%" PRIu32 "\n", count);
+    for (uint32_t i = 0; i < count; i++)
         fprintf(f, "%" PRId32 " %" PRId64 "\n", c->entries[i].epoch, c->entries[i].start_offset);
     CHECK(fclose(f) == 0);
     *out = (struct bytes_mut){(uint8_t *)text, size};
@@ -183,7 +189,7 @@ struct status epoch_cache_save(struct epoch_cache *c, struct files *fs, const ch
     struct bytes_mut text;
     struct status st;
 
-    epoch_cache_encode(c, &text);
+    epoch_cache_encode(c, INT64_MAX, &text);
     st = files_replace(fs, path, (struct bytes){text.data, text.size});
     free(text.data);
     if (!status_failed(st))

@@ -70,10 +70,21 @@ int32_t log_epoch_of_offset(const struct log *l, int64_t offset)
 void log_end_of_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out,
                       int64_t *end_offset_out)
 {
+    (void)log_end_of_past_epoch(l, epoch, epoch_out, end_offset_out);
+    if (*epoch_out >= 0 && *end_offset_out <= l->start_offset) {
+        *epoch_out = epoch;
+        *end_offset_out = l->start_offset;
+    }
+}
+
+bool log_end_of_past_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out,
+                           int64_t *end_offset_out)
+{
     const struct epoch_entry e = epoch_cache_end_of(&l->epochs, epoch, l->end_offset);
 
     *epoch_out = e.epoch;
     *end_offset_out = e.start_offset;
+    return epoch >= epoch_cache_earliest(&l->epochs);
 }
 
 struct status log_start_epoch(struct log *l, int32_t epoch)

@@ -261,10 +261,14 @@ void log_lookup_free(struct log_lookup *k);
 
 /* Leader epoch that an offset belongs to; -1 when unknown. */
 int32_t log_epoch_of_offset(const struct log *l, int64_t offset);
-/* OffsetForLeaderEpoch: the largest known epoch <= epoch, and where it ends. {-1, -1} when
- * unknown. */
+/* OffsetForLeaderEpoch: the largest known epoch <= epoch, and where it ends; of one that ended at
+ * or below the log start, the epoch itself, and the log start. {-1, -1} when unknown. */
 void log_end_of_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out,
                       int64_t *end_offset_out);
+/* The same between replicas: where epochs ended that are deleted, as long as that is remembered
+ * (storage/epoch_cache.h). False: it is not, and the epoch ended at *end_offset_out or before. */
+bool log_end_of_past_epoch(const struct log *l, int32_t epoch, int32_t *epoch_out,
+                           int64_t *end_offset_out);
 /* The leader of `epoch` starts at the log end. */
 struct status log_start_epoch(struct log *l, int32_t epoch);
 

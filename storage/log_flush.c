@@ -96,8 +96,9 @@ static void take_small_files(struct log *l, struct flush_work *w)
     w->sync_directory |= l->directory_new;
     l->directory_new = false;
     if (l->epochs.dirty) {
-        epoch_cache_encode(&l->epochs, &w->epochs);
-        l->epochs.dirty = false;
+        epoch_cache_encode(&l->epochs, l->end_offset, &w->epochs);
+        l->epochs.dirty = epoch_cache_epoch_of(&l->epochs, l->end_offset - 1) !=
+                          epoch_cache_latest(&l->epochs);
     }
     if (l->snapshot_size_bytes >= SNAPSHOT_DISTANCE_BYTES && l->snapshot_offset != l->end_offset) {
         producer_snapshot_encode(&l->producers, &w->snapshot);

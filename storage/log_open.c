@@ -265,6 +265,35 @@ static struct status finish_deletion(struct log *l, const struct log_listing *fi
 
 /* ---- opening ---- */
 
+/* Of a log that is gone: they would pass for the history of the one to come. */
+static struct status forget_epochs(struct log *l)
+{
+    char path[SEGMENT_PATH_BYTES];
+    struct status st = log_path(l, path, "leader-epoch-checkpoint");
+
+    epoch_cache_clear(&l->epochs);
+    l->epochs.dirty = false;
+    if (!status_failed(st))
+        st = l->files->ops->remove(l->files, path);
+    if (st.sys_errno == ENOENT)
+        return STATUS_OK;
+    return status_failed(st) ? st : l->files->ops->sync_directory(l->files, l->directory);
+}
+
+/* Those of what is lost are not to be found by another start either, when batches of older epochs
+ * may be there. */
+static struct status fit_epochs(struct log *l)
+{
+    const bool cut = epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
+    char path[SEGMENT_PATH_BYTES];
+    struct status st = log_path(l, path, "leader-epoch-checkpoint");
+
+    epoch_cache_raise_start(&l->epochs, l->start_offset);
+    if (!cut || status_failed(st))
+        return st;
+    return epoch_cache_save(&l->epochs, l->files, path);
+}
+
 static struct status open_files(struct log *l, const struct log_args *args,
                                 struct log_listing *files, struct log_recovery_report *report)
 {
@@ -274,8 +303,10 @@ static struct status open_files(struct log *l, const struct log_args *args,
         st = log_listing_tidy(files, l->files, l->directory);
     if (!status_failed(st))
         st = add_segments(l, files);
-    if (status_failed(st) || !l->segment_count)
+    if (status_failed(st))
         return st;
+    if (!l->segment_count)
+        return forget_epochs(l);
     st = drop_below_start(l);
     if (!status_failed(st))
         st = repair_sealed(l, args, files, report);
@@ -289,13 +320,14 @@ static struct status open_files(struct log *l, const struct log_args *args,
         /* What the log start promises to be gone is gone, and more: nothing of it may be served. */
         st = log_cut_newest(l, l->segment_count);
         producer_state_clear(&l->producers);
-        epoch_cache_clear(&l->epochs);
         l->end_offset = l->flushed_end = l->start_offset;
+        if (!status_failed(st))
+            st = forget_epochs(l);
     }
+    if (!status_failed(st))
+        st = fit_epochs(l);
     if (status_failed(st))
         return st;
-    epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
-    epoch_cache_truncate_from_start(&l->epochs, l->start_offset);
     l->size_bytes = 0; /* dropping segments took theirs off a sum that was not made yet */
     for (size_t i = 0; i < l->segment_count; i++)
         l->size_bytes += l->segments[i]->size;

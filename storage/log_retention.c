@@ -242,7 +242,7 @@ static struct status expire_segments(struct log *l, size_t count)
         return st;
     if (start > l->start_offset) {
         log_set_start_offset(l, start);
-        epoch_cache_truncate_from_start(&l->epochs, start);
+        epoch_cache_raise_start(&l->epochs, start);
         producer_state_raise_start(&l->producers, start);
     }
     return STATUS_OK;

@@ -216,12 +216,10 @@ static struct status truncate_to(struct log *l, int64_t offset)
     if (status_failed(st))
         return st;
     if (offset >= l->end_offset) {
-        /* An epoch that was started here, and then lost to another leader before it wrote. A flush
-         * may have saved it: after a kill it must not be taken for that of the batches to come,
-         * which may be of an older one. */
+        /* An epoch that was started here, and then lost to another leader before it wrote. It was
+         * never saved: the batches to come may be of an older one. */
         epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
-        st = save_epochs(l);
-        return status_failed(st) ? log_go_offline(l, st) : STATUS_OK;
+        return STATUS_OK;
     }
     if (!l->segment_count || offset < l->segments[0]->base_offset)
         return truncate_fully(l, offset);
@@ -264,16 +262,16 @@ static struct status truncate_fully(struct log *l, int64_t offset)
         st = log_listing_announce(l->files, l->directory, offset);
     if (status_failed(st))
         return log_go_offline(l, st);
-    st = log_cut_newest(l, l->segment_count);
-    producer_state_clear(&l->producers);
     epoch_cache_clear(&l->epochs);
+    st = save_epochs(l); /* first: they would pass for the history of the log to come */
+    if (!status_failed(st))
+        st = log_cut_newest(l, l->segment_count);
+    producer_state_clear(&l->producers);
     l->snapshot_offset = -1;
     log_set_start_offset(l, offset);
     l->end_offset = l->flushed_end = offset;
     if (!status_failed(st))
         st = start_empty_segment(l, offset);
-    if (!status_failed(st))
-        st = save_epochs(l);
     if (!status_failed(st))
         st = reload_producers(l);
     if (!status_failed(st))
@@ -320,7 +318,7 @@ struct status log_raise_start_offset(struct log *l, int64_t offset)
     if (offset > l->end_offset)
         return status_error(KERR_OFFSET_OUT_OF_RANGE, "log start above the log end");
     log_set_start_offset(l, offset);
-    epoch_cache_truncate_from_start(&l->epochs, offset);
+    epoch_cache_raise_start(&l->epochs, offset);
     producer_state_raise_start(&l->producers, offset);
     return STATUS_OK;
 }

@@ -161,7 +161,7 @@ static const char *mark_fault(const struct applier *a)
         return "state beyond the end of the log";
     if (a->mark.offset < log_start_offset(l))
         return "state from before the start of the log";
-    log_end_of_epoch(l, a->mark.leader_epoch, &epoch, &end);
+    (void)log_end_of_past_epoch(l, a->mark.leader_epoch, &epoch, &end);
     if (epoch != a->mark.leader_epoch || a->mark.offset > end)
         return "state of a branch that the log does not have";
     return NULL;

@@ -54,13 +54,13 @@ static void epoch_checkpoint(struct bytes text)
     struct bytes_mut first, second;
 
     if (!status_failed(epoch_cache_decode(&c, text, &error))) {
-        epoch_cache_encode(&c, &first);
+        epoch_cache_encode(&c, INT64_MAX, &first);
         CHECK(!status_failed(epoch_cache_decode(&again, view(first), &error)));
-        epoch_cache_encode(&again, &second);
+        epoch_cache_encode(&again, INT64_MAX, &second);
         same(first, second);
         for (uint32_t i = 0; i < c.count; i++)
             CHECK(epoch_cache_epoch_of(&c, c.entries[i].start_offset) == c.entries[i].epoch);
-        epoch_cache_truncate_from_start(&c, c.count ? c.entries[c.count / 2].start_offset : 0);
+        epoch_cache_raise_start(&c, c.count ? c.entries[c.count / 2].start_offset : 0);
         epoch_cache_truncate_from_end(&c, c.count ? c.entries[c.count / 2].start_offset : 0);
     } else {
         CHECK(error.message != NULL);

@@ -563,6 +563,76 @@ static void fetch_of_whoever_is_no_replica_moves_nothing(void **state)
     node_world_free(&w);
 }
 
+static const struct fetch_response_partition_data *ends_at(struct node_world *w, struct call *c,
+                                                           struct uuid topic, int64_t log_start,
+                                                           int32_t epoch)
+{
+    replica_call(c, topic, 2, 3);
+    c->m.max_wait_ms = 0;
+    c->partitions[0].log_start_offset = log_start;
+    c->partitions[0].last_fetched_epoch = epoch;
+    call_send(w, c, REPLICA_VERSION);
+    return found(call_wait(w, c, 5), 0);
+}
+
+/* Its own records of that time are gone; what a replica has below the log start comes back with a
+ * crash that makes it forget that it was deleted. */
+static void leader_tells_a_replica_that_ends_at_its_log_start_whether_it_has_what_was_committed(
+    void **state)
+{
+    static struct node_world w;
+    const struct fetch_response_partition_data *data;
+    struct partition *p;
+    struct call c;
+    struct uuid topic;
+    int64_t to = 3;
+    (void)state;
+
+    topic = begin(&w);
+    p = node_world_partition(&w, topic, 0);
+    for (int32_t epoch = 10; epoch < 40; epoch += 10) { /* each leader wrote one */
+        assert_false(status_failed(log_start_epoch(p->log, epoch)));
+        assert_int_equal(node_world_produce(&w, TOPIC, 0, -1, 1, 50), KERR_NONE);
+    }
+    assert_false(status_failed(partition_delete_records(p, &to)));
+    replicated(&w, topic, 0);
+    data = ends_at(&w, &c, topic, 0, 20);
+    assert_int_equal(data->error_code, KERR_NONE);
+    assert_int_equal(data->diverging_epoch.epoch, 20);
+    assert_int_equal(data->diverging_epoch.end_offset, 2);
+    node_ask_free(&c.ask);
+    data = ends_at(&w, &c, topic, 0, 25);
+    assert_int_equal(data->diverging_epoch.epoch, 20);
+    assert_int_equal(data->diverging_epoch.end_offset, 2);
+    node_ask_free(&c.ask);
+    data = ends_at(&w, &c, topic, 0, 30);
+    assert_int_equal(data->error_code, KERR_NONE);
+    assert_int_equal(data->diverging_epoch.epoch, -1);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
+static void replica_whose_history_is_forgotten_begins_at_the_log_start(void **state)
+{
+    static struct node_world w;
+    struct partition *p;
+    struct call c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    p = node_world_partition(&w, topic, 0);
+    assert_false(status_failed(log_truncate_fully(p->log, 3)));
+    assert_false(status_failed(log_start_epoch(p->log, 10)));
+    replicated(&w, topic, 0);
+    assert_int_equal(ends_at(&w, &c, topic, 0, 5)->error_code, KERR_OFFSET_OUT_OF_RANGE);
+    node_ask_free(&c.ask);
+    assert_int_equal(partition_high_watermark(p), 0); /* it does not count as in sync */
+    assert_int_equal(ends_at(&w, &c, topic, 3, 5)->error_code, KERR_NONE);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 /* As a log of Apache Kafka may have it that this broker was given: a transaction, and its end. */
 static void abort_a_transaction(struct node_world *w, struct partition *p)
 {
@@ -640,6 +710,9 @@ int main(void)
         cmocka_unit_test(fetch_of_a_replica_moves_the_high_watermark),
         cmocka_unit_test(replica_that_waits_is_woken_by_each_append),
         cmocka_unit_test(replica_in_a_session_hears_soon_of_the_high_watermark),
+        cmocka_unit_test(
+            leader_tells_a_replica_that_ends_at_its_log_start_whether_it_has_what_was_committed),
+        cmocka_unit_test(replica_whose_history_is_forgotten_begins_at_the_log_start),
         cmocka_unit_test(fetch_of_whoever_is_no_replica_moves_nothing),
     };
 

@@ -85,16 +85,12 @@ static bool leader_answers(struct fetch_world *w)
 
 static enum fetcher_verdict partition_answer(struct fetch_world *w, int i, enum kerr code)
 {
-    const struct fetcher_answer a = {.code = code};
-
-    return fetcher_partition_answered(&w->p[i], &a, w->now_ms);
+    return fetcher_partition_answered(&w->p[i], code, false, w->now_ms);
 }
 
 static enum fetcher_verdict logs_part(struct fetch_world *w, int i)
 {
-    const struct fetcher_answer a = {.diverging = true};
-
-    return fetcher_partition_answered(&w->p[i], &a, w->now_ms);
+    return fetcher_partition_answered(&w->p[i], KERR_NONE, true, w->now_ms);
 }
 
 static void appends_to(struct fetch_world *w, int i, int64_t end, bool flushed)
@@ -403,59 +399,6 @@ static void truncation_that_changes_nothing_is_an_error(void **state)
     end(&w);
 }
 
-static enum fetcher_verdict leader_has_deleted_to(struct fetch_world *w, int i, int64_t offset)
-{
-    const struct fetcher_answer a = {.deleted_to = offset};
-
-    return fetcher_partition_answered(&w->p[i], &a, w->now_ms);
-}
-
-/* A leader tells of epochs that ended below its log start that they end there: nobody knows whether
- * what we have is what was committed. */
-static void log_of_an_older_epoch_that_is_deleted_to_its_end_begins_anew(void **state)
-{
-    struct fetch_world w;
-    (void)state;
-
-    begin(&w, 1);
-    w.p[0].at.last_epoch = w.p[0].leader_epoch - 1;
-    sends(&w, 1, 0);
-    assert_true(leader_answers(&w));
-    assert_int_equal(leader_has_deleted_to(&w, 0, 10), FETCHER_BEGIN_ANEW);
-    assert_int_equal(w.p[0].state, FETCHER_TRUNCATING);
-    fetcher_truncated(&w.p[0], &(struct fetcher_position){-1, 10, 10}, true, w.now_ms);
-    sends(&w, 1, 0);
-    assert_true(leader_answers(&w));
-    assert_int_equal(leader_has_deleted_to(&w, 0, 10), FETCHER_TAKE); /* once */
-    end(&w);
-}
-
-/* A log that ends at 10, `epochs` before the leader's. */
-static void goes_on(int32_t epochs, int64_t leader_has_deleted)
-{
-    struct fetch_world w;
-
-    begin(&w, 1);
-    w.p[0].at.last_epoch = w.p[0].leader_epoch - epochs;
-    sends(&w, 1, 0);
-    assert_true(leader_answers(&w));
-    assert_int_equal(leader_has_deleted_to(&w, 0, leader_has_deleted), FETCHER_TAKE);
-    end(&w);
-}
-
-static void log_that_is_not_deleted_to_its_end_goes_on(void **state)
-{
-    (void)state;
-    goes_on(1, 9);
-    goes_on(1, -1); /* what the leader says makes no sense */
-}
-
-static void log_that_ends_with_what_the_leader_itself_wrote_goes_on(void **state)
-{
-    (void)state;
-    goes_on(0, 10);
-}
-
 static void out_of_range_asks_for_the_leaders_offsets(void **state)
 {
     struct fetch_world w;
@@ -475,15 +418,9 @@ static void out_of_range_asks_for_the_leaders_offsets(void **state)
 static int64_t cut_at(int32_t leader_epoch, int64_t leader_end, int32_t own_epoch,
                       int64_t own_epoch_end)
 {
-    const struct fetcher_divergence d = {
-        .leader_epoch = leader_epoch,
-        .leader_end_offset = leader_end,
-        .own_epoch = own_epoch,
-        .own_epoch_end = own_epoch_end,
-        .own_end_offset = 100,
-    };
+    const struct fetcher_divergence d = {leader_epoch, leader_end, own_epoch, own_epoch_end, 100};
 
-    return fetcher_truncation(&d).offset;
+    return fetcher_truncation(&d);
 }
 
 static void logs_are_cut_where_they_part(void **state)
@@ -497,37 +434,6 @@ static void logs_are_cut_where_they_part(void **state)
     assert_int_equal(cut_at(-1, -1, 5, 100), -1); /* that is no answer */
 }
 
-static void nothing_is_kept_of_what_the_leader_has_deleted(void **state)
-{
-    struct fetcher_divergence d = {.leader_epoch = 5,
-                                   .leader_end_offset = 80,
-                                   .own_epoch = 5,
-                                   .own_epoch_end = 100,
-                                   .own_start_offset = 40,
-                                   .own_end_offset = 100,
-                                   .deleted_to = 79};
-    struct fetcher_cut cut = fetcher_truncation(&d);
-    (void)state;
-
-    assert_false(cut.fully);
-    assert_int_equal(cut.offset, 80);
-    d.deleted_to = 80; /* of an epoch below its start the leader says that it ends there */
-    cut = fetcher_truncation(&d);
-    assert_true(cut.fully);
-    assert_int_equal(cut.offset, 80);
-    d.deleted_to = 90;
-    cut = fetcher_truncation(&d);
-    assert_true(cut.fully);
-    assert_int_equal(cut.offset, 90);
-    d.own_start_offset = 80; /* then nothing would be left anyway */
-    cut = fetcher_truncation(&d);
-    assert_false(cut.fully);
-    assert_int_equal(cut.offset, 80);
-    cut = fetcher_out_of_range(&(struct fetcher_range){50, 50, 80});
-    assert_true(cut.fully);
-    assert_int_equal(cut.offset, 50);
-}
-
 static void range_of_the_leader_decides_where_to_start(void **state)
 {
     struct fetcher_cut cut = fetcher_out_of_range(&(struct fetcher_range){0, 50, 80});
@@ -538,6 +444,9 @@ static void range_of_the_leader_decides_where_to_start(void **state)
     cut = fetcher_out_of_range(&(struct fetcher_range){200, 300, 80});
     assert_true(cut.fully); /* the leader has deleted what we lack */
     assert_int_equal(cut.offset, 200);
+    cut = fetcher_out_of_range(&(struct fetcher_range){80, 300, 80});
+    assert_true(cut.fully); /* it does not remember what we should have below its start */
+    assert_int_equal(cut.offset, 80);
     cut = fetcher_out_of_range(&(struct fetcher_range){10, 300, 80});
     assert_false(cut.fully);
     assert_int_equal(cut.offset, 80);
@@ -577,12 +486,8 @@ int main(void)
         cmocka_unit_test(fenced_epoch_waits_for_the_metadata),
         cmocka_unit_test(diverging_log_is_cut_and_fetched_from_its_new_end),
         cmocka_unit_test(truncation_that_changes_nothing_is_an_error),
-        cmocka_unit_test(log_of_an_older_epoch_that_is_deleted_to_its_end_begins_anew),
-        cmocka_unit_test(log_that_is_not_deleted_to_its_end_goes_on),
-        cmocka_unit_test(log_that_ends_with_what_the_leader_itself_wrote_goes_on),
         cmocka_unit_test(out_of_range_asks_for_the_leaders_offsets),
         cmocka_unit_test(logs_are_cut_where_they_part),
-        cmocka_unit_test(nothing_is_kept_of_what_the_leader_has_deleted),
         cmocka_unit_test(range_of_the_leader_decides_where_to_start),
         cmocka_unit_test(raised_log_start_is_told_with_the_next_fetch),
     };

@@ -23,7 +23,7 @@ static void expect(struct epoch_cache *c, const char *text)
 {
     struct bytes_mut out;
 
-    epoch_cache_encode(c, &out);
+    epoch_cache_encode(c, INT64_MAX, &out);
     assert_int_equal(out.size, strlen(text));
     assert_memory_equal(out.data, text, out.size);
     free(out.data);
@@ -128,24 +128,44 @@ static void truncation_of_the_end_drops_epochs_that_start_there_or_later(void **
     expect(&c, "0\n0\n");
 }
 
-static void truncation_of_the_start_moves_the_epoch_that_holds_the_new_start(void **state)
+static void epochs_below_the_log_start_are_remembered_up_to_a_bound(void **state)
 {
-    struct epoch_cache c = CACHE({2, 10}, {5, 20}, {7, 30});
+    struct epoch_cache c = {0};
     (void)state;
 
+    for (int32_t epoch = 0; epoch <= EPOCH_HISTORY_MAX + 1; epoch++)
+        assert_true(epoch_cache_assign(&c, epoch, 10 * epoch));
     c.dirty = false;
-    assert_false(epoch_cache_truncate_from_start(&c, 9));
-    assert_false(epoch_cache_truncate_from_start(&c, 10));
+    assert_false(epoch_cache_raise_start(&c, 10 * EPOCH_HISTORY_MAX + 9));
     assert_false(c.dirty);
-    assert_true(epoch_cache_truncate_from_start(&c, 25));
+    expect_end(&c, 0, 0, 10);
+    assert_true(epoch_cache_raise_start(&c, 10 * EPOCH_HISTORY_MAX + 10)); /* one more has ended */
     assert_true(c.dirty);
-    expect(&c, "0\n2\n5 25\n7 30\n");
-    c = CACHE({2, 10}, {5, 20});
-    assert_true(epoch_cache_truncate_from_start(&c, 20));
-    expect(&c, "0\n1\n5 20\n");
-    c = CACHE({2, 10}, {5, 20});
-    assert_true(epoch_cache_truncate_from_start(&c, 500));
-    expect(&c, "0\n1\n5 500\n");
+    assert_int_equal(c.count, EPOCH_HISTORY_MAX + 1);
+    assert_int_equal(epoch_cache_earliest(&c), 1);
+    expect_end(&c, 0, 0, 10); /* or before */
+    expect_end(&c, 1, 1, 20);
+    assert_false(epoch_cache_raise_start(&c, 100000));
+    assert_int_equal(epoch_cache_latest(&c), EPOCH_HISTORY_MAX + 1);
+    epoch_cache_free(&c);
+    assert_false(epoch_cache_raise_start(&c, 5));
+    assert_int_equal(epoch_cache_earliest(&c), EPOCH_UNDEFINED);
+}
+
+static void an_epoch_that_has_written_nothing_is_not_saved(void **state)
+{
+    struct epoch_cache c = CACHE({2, 10}, {5, 20});
+    struct bytes_mut out;
+    (void)state;
+
+    epoch_cache_encode(&c, 20, &out);
+    assert_int_equal(out.size, strlen("0\n1\n2 10\n"));
+    assert_memory_equal(out.data, "0\n1\n2 10\n", out.size);
+    free(out.data);
+    epoch_cache_encode(&c, 21, &out);
+    assert_int_equal(out.size, strlen("0\n2\n2 10\n5 20\n"));
+    free(out.data);
+    epoch_cache_free(&c);
 }
 
 static void a_checkpoint_reads_back(void **state)
@@ -207,7 +227,8 @@ int main(void)
         cmocka_unit_test(the_end_of_an_unknown_epoch_is_undefined),
         cmocka_unit_test(an_offset_belongs_to_the_last_epoch_that_starts_at_or_below_it),
         cmocka_unit_test(truncation_of_the_end_drops_epochs_that_start_there_or_later),
-        cmocka_unit_test(truncation_of_the_start_moves_the_epoch_that_holds_the_new_start),
+        cmocka_unit_test(epochs_below_the_log_start_are_remembered_up_to_a_bound),
+        cmocka_unit_test(an_epoch_that_has_written_nothing_is_not_saved),
         cmocka_unit_test(a_checkpoint_reads_back),
         cmocka_unit_test(a_malformed_checkpoint_is_refused_with_its_line),
     };

@@ -685,6 +685,104 @@ static void epochs_are_known_after_each_kind_of_start(void **state)
     world_end(&w);
 }
 
+/* Apache Kafka tells clients that what it has deleted ended at the log start. */
+static void epochs_that_are_deleted_are_remembered_for_replicas(void **state)
+{
+    struct log_world w;
+    struct log_appended out;
+    int32_t epoch;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 5; i++)
+        assert_false(status_failed(log_append_as_leader(w.log, world_batch(&w, 4, 10, w.now_ms),
+                                                        3 * i, LOG_ORIGIN_CLIENT, &out, NULL)));
+    world_flush(&w);
+    assert_false(status_failed(log_raise_start_offset(w.log, 14)));
+    for (int round = 0; round < 3; round++) {
+        w.log_start_offset = 14;
+        for (int32_t asked = 4; asked <= 6; asked++) {
+            log_end_of_epoch(w.log, asked, &epoch, &end);
+            assert_int_equal(epoch, asked);
+            assert_int_equal(end, 14);
+        }
+        log_end_of_epoch(w.log, 9, &epoch, &end);
+        assert_int_equal(epoch, 9);
+        assert_int_equal(end, 16);
+        assert_true(log_end_of_past_epoch(w.log, 4, &epoch, &end));
+        assert_int_equal(epoch, 3);
+        assert_int_equal(end, 8);
+        world_close(&w, round == 0);
+        world_open(&w, round == 0 ? LOG_TRUST_CLEAN : LOG_TRUST_OTHER_BOOT);
+    }
+    assert_false(status_failed(log_truncate_fully(w.log, 20)));
+    assert_int_equal(log_start_epoch(w.log, 15).code, KERR_NONE);
+    assert_false(log_end_of_past_epoch(w.log, 12, &epoch, &end));
+    assert_int_equal(epoch, 12);
+    assert_int_equal(end, 20);
+    world_end(&w);
+}
+
+static int64_t follow(struct log_world *w, int32_t epoch, int64_t offset)
+{
+    struct bytes_mut batch = world_batch(w, 5, 10, w->now_ms);
+    struct log_appended out;
+
+    record_batch_set_base_offset(batch.data, offset);
+    record_batch_set_leader_epoch(batch.data, epoch);
+    assert_false(status_failed(log_append_as_follower(w->log, batch, LOG_ORIGIN_CLIENT, &out)));
+    return out.last_offset + 1;
+}
+
+/* An epoch that this node began, and lost before it wrote, is newer than those that it is told of
+ * next. */
+static void epoch_that_wrote_nothing_is_forgotten_by_a_clean_stop(void **state)
+{
+    struct log_world w;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    end = follow(&w, 30, 0);
+    assert_int_equal(log_start_epoch(w.log, 32).code, KERR_NONE);
+    world_close(&w, true);
+    world_open(&w, LOG_TRUST_CLEAN);
+    end = follow(&w, 31, end);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_end_offset(w.log), end);
+    assert_int_equal(log_epoch_of_offset(w.log, end - 1), 31);
+    world_end(&w);
+}
+
+/* A disk that fails while a log is emptied leaves what it leaves. */
+static void epochs_of_a_log_that_is_gone_are_not_those_of_the_next(void **state)
+{
+    struct log_world w;
+    int32_t epoch;
+    int64_t end;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    end = follow(&w, 3, follow(&w, 2, 0));
+    world_flush(&w);
+    world_close(&w, false);
+    assert_false(status_failed(
+        w.files->ops->remove(w.files, LOG_DIRECTORY "/00000000000000000000.log")));
+    w.log_start_offset = end;
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    end = follow(&w, 7, end);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_end_offset(w.log), end);
+    assert_false(log_end_of_past_epoch(w.log, 3, &epoch, &end));
+    world_end(&w);
+}
+
 static void foreign_directory_is_refused(void **state)
 {
     static const char other[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABQ";
@@ -729,6 +827,9 @@ int main(void)
         cmocka_unit_test(truncated_log_is_as_if_it_had_ended_there),
         cmocka_unit_test(log_starts_afresh_at_any_offset),
         cmocka_unit_test(epochs_are_known_after_each_kind_of_start),
+        cmocka_unit_test(epochs_that_are_deleted_are_remembered_for_replicas),
+        cmocka_unit_test(epoch_that_wrote_nothing_is_forgotten_by_a_clean_stop),
+        cmocka_unit_test(epochs_of_a_log_that_is_gone_are_not_those_of_the_next),
         cmocka_unit_test(foreign_directory_is_refused),
     };
 
