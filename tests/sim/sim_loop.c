@@ -22,10 +22,48 @@ static void post(struct loop *base, struct task *t)
         CHECK(l->posts != NULL);
     }
     l->posts[l->post_count++] = (struct sim_post){t, l->runner.sched->source};
+    sim_runner_changed(&l->runner);
     sim_heap_switch(caller);
 }
 
 /* ---- timers ---- */
+
+static bool is_before(const struct sim_due *one, const struct sim_due *other)
+{
+    return one->at_us != other->at_us ? one->at_us < other->at_us : one->order < other->order;
+}
+
+static void put(struct sim_loop *l, size_t place, struct sim_due d)
+{
+    l->due[place] = d;
+    d.timer->place = place;
+}
+
+/* At `place` or above it: whatever stands in the way moves down. */
+static void put_up(struct sim_loop *l, size_t place, struct sim_due d)
+{
+    while (place > 0 && is_before(&d, &l->due[(place - 1) / 2])) {
+        put(l, place, l->due[(place - 1) / 2]);
+        place = (place - 1) / 2;
+    }
+    put(l, place, d);
+}
+
+/* At `place` or below it. */
+static void put_down(struct sim_loop *l, size_t place, struct sim_due d)
+{
+    for (;;) {
+        size_t child = 2 * place + 1;
+
+        if (child + 1 < l->due_count && is_before(&l->due[child + 1], &l->due[child]))
+            child++;
+        if (child >= l->due_count || !is_before(&l->due[child], &d))
+            break;
+        put(l, place, l->due[child]);
+        place = child;
+    }
+    put(l, place, d);
+}
 
 static void init_timer(struct loop *base, struct timer *t, void (*fire)(struct timer *t))
 {
@@ -34,20 +72,35 @@ static void init_timer(struct loop *base, struct timer *t, void (*fire)(struct t
     struct sim_timer *st = calloc(1, sizeof *st);
 
     CHECK(st != NULL);
-    *st = (struct sim_timer){.timer = t, .at_us = SIM_NEVER};
+    *st = (struct sim_timer){.timer = t, .place = SIM_NOT_DUE};
     t->fire = fire;
     t->impl = st;
     DL_APPEND(l->timers, st);
-    l->timer_count++;
+    if (l->timer_count++ == l->due_capacity) {
+        l->due_capacity = l->due_capacity ? 2 * l->due_capacity : 64;
+        l->due = realloc(l->due, l->due_capacity * sizeof l->due[0]);
+        CHECK(l->due != NULL);
+    }
     sim_heap_switch(caller);
 }
 
-/* It fires later than it would have, or not at all. */
+/* It is not to fire. */
 static void put_off(struct sim_loop *l, struct sim_timer *st)
 {
-    if (l->first == st)
-        l->first_known = false;
-    st->at_us = SIM_NEVER;
+    const size_t place = st->place;
+    struct sim_due last;
+
+    if (place == SIM_NOT_DUE)
+        return;
+    st->place = SIM_NOT_DUE;
+    last = l->due[--l->due_count];
+    sim_runner_changed(&l->runner);
+    if (last.timer == st)
+        return;
+    if (place > 0 && is_before(&last, &l->due[(place - 1) / 2]))
+        put_up(l, place, last);
+    else
+        put_down(l, place, last);
 }
 
 static void start_timer(struct loop *base, struct timer *t, int64_t delay_us)
@@ -56,10 +109,11 @@ static void start_timer(struct loop *base, struct timer *t, int64_t delay_us)
     struct sim_timer *st = t->impl;
 
     put_off(l, st);
-    st->at_us = l->runner.sched->now_us + (delay_us > 0 ? delay_us : 0);
-    st->order = l->timer_starts++;
-    if (l->first_known && (!l->first || st->at_us < l->first->at_us))
-        l->first = st;
+    put_up(l, l->due_count++,
+           (struct sim_due){.at_us = l->runner.sched->now_us + (delay_us > 0 ? delay_us : 0),
+                            .order = l->timer_starts++,
+                            .timer = st});
+    sim_runner_changed(&l->runner);
 }
 
 static void stop_timer(struct loop *base, struct timer *t)
@@ -84,39 +138,15 @@ static void free_timer(struct loop *base, struct timer *t)
     sim_heap_switch(caller);
 }
 
-/* Asked for before every step of anybody, so it is kept as long as it is the one. */
-static struct sim_timer *first_timer(struct sim_loop *l)
-{
-    struct sim_timer *st, *first = NULL;
-
-    if (l->first_known)
-        return l->first;
-    DL_FOREACH(l->timers, st)
-    if (st->at_us != SIM_NEVER && (!first || st->at_us < first->at_us ||
-                                   (st->at_us == first->at_us && st->order < first->order)))
-        first = st;
-    l->first = first;
-    l->first_known = true;
-    return first;
-}
-
 /* ---- steps ---- */
 
-static bool ready(struct sim_runner *r, int64_t *at)
+static int64_t ready_us(struct sim_runner *r)
 {
-    struct sim_loop *l = CONTAINER_OF(r, struct sim_loop, runner);
-    const struct sim_timer *first;
+    const struct sim_loop *l = CONTAINER_OF(r, struct sim_loop, runner);
 
     if (l->post_count > 0)
-        return true;
-    first = first_timer(l);
-    if (!first)
-        return false;
-    if (first->at_us <= r->sched->now_us)
-        return true;
-    if (first->at_us < *at)
-        *at = first->at_us;
-    return false;
+        return r->sched->now_us;
+    return l->due_count > 0 ? l->due[0].at_us : SIM_NEVER;
 }
 
 /* Any of those that wait, but the first of its thread. */
@@ -138,11 +168,11 @@ static void step(struct sim_runner *r)
 {
     struct sim_loop *l = CONTAINER_OF(r, struct sim_loop, runner);
     struct sim_sched *s = r->sched;
-    struct sim_timer *first = first_timer(l);
+    struct sim_timer *first = NULL;
     uint64_t before = s->source;
 
-    if (first && first->at_us > s->now_us)
-        first = NULL;
+    if (l->due_count > 0 && l->due[0].at_us <= s->now_us)
+        first = l->due[0].timer;
     if (first && l->post_count > 0 && sim_random_chance(&s->random, 50))
         first = NULL;
     sim_trace_mix(s->trace, ((uint64_t)s->now_us << 8) | (l->number << 1) | (first != NULL));
@@ -172,7 +202,7 @@ struct sim_loop *sim_loop_create(struct sim_sched *s, struct clock *clock, struc
 
     CHECK(l != NULL);
     l->base = (struct loop){&ops, clock};
-    l->runner = (struct sim_runner){.heap = heap, .ready = ready, .step = step};
+    l->runner = (struct sim_runner){.heap = heap, .ready_us = ready_us, .step = step};
     l->source = sim_sched_new_source(s);
     l->number = number;
     sim_sched_add(s, &l->runner);
@@ -188,6 +218,7 @@ void sim_loop_free(struct sim_loop *l)
     sim_sched_remove(l->runner.sched, &l->runner);
     DL_FOREACH_SAFE(l->timers, st, next)
     free(st);
+    free(l->due);
     free(l->posts);
     free(l);
 }

@@ -14,8 +14,16 @@ struct sim_post {
 struct sim_timer {
     struct sim_timer *prev, *next;
     struct timer *timer;
-    int64_t at_us;  /* SIM_NEVER: stopped */
+    size_t place; /* in the loop's `due`; SIM_NOT_DUE: stopped */
+};
+
+#define SIM_NOT_DUE SIZE_MAX
+
+/* A timer that is started. */
+struct sim_due {
+    int64_t at_us;
     uint64_t order; /* of its start: equal times fire so */
+    struct sim_timer *timer;
 };
 
 struct sim_loop {
@@ -26,10 +34,10 @@ struct sim_loop {
     struct sim_post *posts;
     size_t post_count;
     size_t post_capacity;
-    struct sim_timer *timers;
-    struct sim_timer *first; /* of those started; good if first_known. NULL: none is */
-    bool first_known;
+    struct sim_timer *timers; /* all; a list */
     size_t timer_count;
+    struct sim_due *due; /* a binary heap: the first fires first. Room for all timers */
+    size_t due_count, due_capacity;
     uint64_t timer_starts;
 };
 

@@ -32,6 +32,7 @@ struct sim_link {
 /* The news that a free link was closed, on its way to the other end. */
 struct sim_farewell {
     struct sim_farewell *prev, *next;
+    struct sim_net *net;
     unsigned from_machine, to_machine;
     uint64_t life; /* of the process there */
     size_t shard;
@@ -73,6 +74,13 @@ static struct sim_net *of_runner(struct sim_runner *r)
 static int64_t now_us(const struct sim_net *net)
 {
     return net->runner.sched->now_us;
+}
+
+/* To be called by whatever is called by others and touches calls or farewells: their times are what
+ * the next step waits for. */
+static void changed(struct sim_net *net)
+{
+    sim_runner_changed(&net->runner);
 }
 
 static int64_t delay_us(struct sim_net *net)
@@ -133,7 +141,8 @@ static void say_farewell(struct sim_net *net, unsigned from, const struct sim_li
         return;
     f = calloc(1, sizeof *f);
     CHECK(f != NULL);
-    *f = (struct sim_farewell){.from_machine = from,
+    *f = (struct sim_farewell){.net = net,
+                               .from_machine = from,
                                .to_machine = l->machine,
                                .life = l->life,
                                .shard = l->shard,
@@ -162,6 +171,7 @@ static void tell_run(struct task *t)
     struct transport_request *r = c->request;
     bool good = !status_failed(c->result);
 
+    changed(c->net);
     c->request = NULL;
     c->tell_posted = false;
     if (good)
@@ -277,6 +287,7 @@ static void answered(struct client *client, struct request *rq)
     struct sim_call *c = (struct sim_call *)client;
     bool good = !rq->refusal && !rq->answered_nothing && take_answer(c, &rq->response);
 
+    changed(c->net);
     if (rq->refusal)
         sim_trace_say(c->net->runner.sched->trace,
                       "machine %u closed a connection of machine %u: %s", c->to_machine,
@@ -313,6 +324,7 @@ static void serve_run(struct task *t)
     struct sim_call *c = CONTAINER_OF(t, struct sim_call, serve);
     struct frame *frame;
 
+    changed(c->net);
     c->serve_posted = false;
     if (c->stage != CALL_ARRIVED) { /* the shard has stopped meanwhile */
         call_maybe_free(c);
@@ -329,6 +341,7 @@ static void hang_up_run(struct task *t)
     struct sim_call *c = CONTAINER_OF(t, struct sim_call, hang_up);
     struct request *rq = c->rq;
 
+    changed(c->net);
     c->hang_up_posted = false;
     if (c->stage == CALL_ARRIVED && rq) {
         c->rq = NULL;
@@ -445,6 +458,7 @@ static void hear_run(struct task *t)
     struct sim_farewell *f = CONTAINER_OF(t, struct sim_farewell, hear);
     struct client gone = {.shard = f->heard_by, .is_node = true, .node_id = f->node_id};
 
+    changed(f->net);
     if (!f->heard_by->closing)
         client_lost(&gone);
     f->heard_by = NULL; /* the net's next step frees it */
@@ -493,20 +507,13 @@ static struct sim_farewell *first_farewell(const struct sim_net *net)
     return first;
 }
 
-static bool ready(struct sim_runner *r, int64_t *at)
+static int64_t ready_us(struct sim_runner *r)
 {
     const struct sim_call *first = first_call(of_runner(r));
     const struct sim_farewell *farewell = first_farewell(of_runner(r));
     int64_t next = first ? next_us(first) : SIM_NEVER;
 
-    if (farewell && farewell->at_us < next)
-        next = farewell->at_us;
-
-    if (next <= r->sched->now_us)
-        return true;
-    if (next < *at)
-        *at = next;
-    return false;
+    return farewell && farewell->at_us < next ? farewell->at_us : next;
 }
 
 static void step(struct sim_runner *r)
@@ -556,6 +563,7 @@ static void peers_send(struct transport *base, const struct transport_node *node
     struct sim_call *c = calloc(1, sizeof *c);
 
     CHECK(c != NULL);
+    changed(net);
     *c = (struct sim_call){
         .net = net,
         .from = p,
@@ -622,6 +630,7 @@ void sim_net_shard_stopped(struct sim_net *net, struct sim_node *node, size_t sh
 {
     struct sim_call *c, *next;
 
+    changed(net);
     DL_FOREACH_SAFE(net->calls, c, next)
     {
         struct request *rq = c->rq;
@@ -670,6 +679,7 @@ void sim_net_node_gone(struct sim_net *net, struct sim_node *node)
     struct sim_farewell *f, *following;
     struct sim_call *c, *next;
 
+    changed(net);
     DL_FOREACH_SAFE(net->farewells, f, following)
     if (f->heard_by && f->heard_by->node == node->node)
         farewell_free(net, f);
@@ -698,6 +708,7 @@ void sim_net_heal(struct sim_net *net)
 {
     struct sim_call *c;
 
+    changed(net);
     memset(net->cut, 0, sizeof net->cut);
     net->loss_permille = 0;
     net->delay_us_max = USUAL_DELAY_US_MAX;
@@ -716,7 +727,7 @@ void sim_net_heal(struct sim_net *net)
 void sim_net_init(struct sim_net *net, struct sim_world *w)
 {
     *net = (struct sim_net){
-        .runner = {.ready = ready, .step = step},
+        .runner = {.ready_us = ready_us, .step = step},
         .world = w,
         .random = sim_random_split(w->seed, 6),
         .delay_us_max = USUAL_DELAY_US_MAX,

@@ -26,6 +26,7 @@ static void submit(struct pool *base, struct job *j)
         CHECK(p->waiting != NULL);
     }
     p->waiting[p->waiting_count++] = j;
+    sim_runner_changed(&p->runner);
     sim_heap_switch(caller);
 }
 
@@ -57,20 +58,14 @@ static struct sim_worker *first_worker(struct sim_pool *p)
     return first;
 }
 
-static bool ready(struct sim_runner *r, int64_t *at)
+static int64_t ready_us(struct sim_runner *r)
 {
     struct sim_pool *p = of_runner(r);
     const struct sim_worker *first;
 
     take_jobs(p);
     first = first_worker(p);
-    if (!first)
-        return false;
-    if (first->at_us <= r->sched->now_us)
-        return true;
-    if (first->at_us < *at)
-        *at = first->at_us;
-    return false;
+    return first ? first->at_us : SIM_NEVER;
 }
 
 static void step(struct sim_runner *r)
@@ -102,7 +97,7 @@ struct sim_pool *sim_pool_create(struct sim_sched *s, struct sim_heap *heap, str
 
     CHECK(p != NULL);
     p->base.submit = submit;
-    p->runner = (struct sim_runner){.heap = heap, .ready = ready, .step = step};
+    p->runner = (struct sim_runner){.heap = heap, .ready_us = ready_us, .step = step};
     p->disk = disk;
     p->random = sim_random_split(seed, 2);
     p->thread_count = thread_count < SIM_POOL_THREADS_MAX ? thread_count : SIM_POOL_THREADS_MAX;
@@ -118,6 +113,7 @@ void sim_pool_hasten(struct sim_pool *p)
         if (p->workers[i].job && p->workers[i].at_us > soon_us)
             p->workers[i].at_us = soon_us;
     }
+    sim_runner_changed(&p->runner);
 }
 
 bool sim_pool_idle(const struct sim_pool *p)

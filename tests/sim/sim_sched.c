@@ -40,6 +40,7 @@ void sim_sched_init(struct sim_sched *s, uint64_t seed, struct sim_trace *trace)
 void sim_sched_add(struct sim_sched *s, struct sim_runner *r)
 {
     r->sched = s;
+    r->changed = true;
     DL_APPEND(s->runners, r);
 }
 
@@ -62,12 +63,17 @@ static struct sim_runner *choose(struct sim_sched *s, int64_t *at)
 
     DL_FOREACH(s->runners, r)
     {
-        if (r->paused_until_us > s->now_us) {
-            if (r->paused_until_us < *at)
-                *at = r->paused_until_us;
-            continue;
+        int64_t ready_us = r->paused_until_us;
+
+        if (ready_us <= s->now_us) {
+            if (r->changed)
+                r->known_us = r->ready_us(r);
+            r->changed = false;
+            ready_us = r->known_us;
         }
-        if (r->ready(r, at) && sim_random_below(&s->random, ++candidates) == 0)
+        if (ready_us > s->now_us)
+            *at = ready_us < *at ? ready_us : *at;
+        else if (sim_random_below(&s->random, ++candidates) == 0)
             chosen = r;
     }
     return chosen;
@@ -91,6 +97,7 @@ bool sim_sched_step(struct sim_sched *s, int64_t until_us)
     s->steps++;
     before = sim_heap_switch(r->heap);
     s->ran = r;
+    r->changed = true;
     r->step(r);
     sim_heap_switch(before);
     s->now_us += 1 + (int64_t)sim_random_below(&s->random, STEP_US_MAX);

@@ -29,10 +29,13 @@ struct sim_runner {
     struct sim_runner *prev, *next; /* the scheduler's list */
     struct sim_sched *sched;
     struct sim_heap *heap; /* current while it runs; NULL: the simulator's own code */
-    /* Whether it can run now; else *at is lowered to the time at which it can. */
-    bool (*ready)(struct sim_runner *r, int64_t *at);
+    /* From when on it can run, SIM_NEVER: not before it is told something. Asked once, until it has
+     * taken a step or sim_runner_changed is called. */
+    int64_t (*ready_us)(struct sim_runner *r);
     void (*step)(struct sim_runner *r);
     int64_t paused_until_us; /* its thread is not given a processor until then */
+    int64_t known_us;        /* what ready_us said; not while changed */
+    bool changed;
 };
 
 /* The clock of a machine: its wall time jumps, the other does not. */
@@ -58,6 +61,12 @@ void sim_sched_init(struct sim_sched *s, uint64_t seed, struct sim_trace *trace)
 void sim_clock_init(struct sim_clock *c, const struct sim_sched *s);
 void sim_sched_add(struct sim_sched *s, struct sim_runner *r);
 void sim_sched_remove(struct sim_sched *s, struct sim_runner *r);
+
+/* Others than its own step have changed when it can run. */
+static inline void sim_runner_changed(struct sim_runner *r)
+{
+    r->changed = true;
+}
 
 /* One step; false: nothing to do before until_us, which it is now. */
 bool sim_sched_step(struct sim_sched *s, int64_t until_us);
