@@ -150,7 +150,6 @@ static void look_after(struct sim_machine *m)
             start(m);
         return;
     }
-    sim_node_look(m->node);
     if (m->node->failed) {
         if (!m->hurt)
             sim_world_fail(w, "node %u failed by itself", m->index);
@@ -189,7 +188,7 @@ static void bury(struct sim_world *w)
     }
 }
 
-/* Its last step was one of this machine's, perhaps. */
+/* The last step was one of this machine's, perhaps. */
 static void check(struct sim_machine *m)
 {
     struct sim_world *w = m->world;
@@ -204,6 +203,7 @@ static void check(struct sim_machine *m)
             continue;
         sim_quorum_look(&w->quorum, m);
         sim_replicas_look(&w->replicas, m, i);
+        sim_node_look(m->node);
     }
 }
 

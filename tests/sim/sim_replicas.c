@@ -14,8 +14,7 @@
 
 /* ---- the partitions there are ---- */
 
-/* Some order: all partitions are looked up after each step of a shard, and the first half of an id
- * is rarely that of another. */
+/* Some order; the first half of an id is rarely that of another. */
 static int compare(const struct sim_replicated *p, struct uuid topic_id, int32_t index)
 {
     uint64_t one[2], other[2];
@@ -168,23 +167,72 @@ static bool is_readable(const struct partition *p)
            p->state != PARTITION_OFFLINE && p->state != PARTITION_TRUNCATING;
 }
 
+static void push(struct sim_hosting *h, struct sim_hosted e)
+{
+    if (h->count == h->capacity) {
+        h->capacity = h->capacity ? 2 * h->capacity : 64;
+        h->entries = realloc(h->entries, h->capacity * sizeof h->entries[0]);
+        CHECK(h->entries != NULL);
+    }
+    h->entries[h->count++] = e;
+}
+
+/* Almost always the partitions of a shard are those of its last step, in the same order. NULL: it
+ * is not looked at. */
+static struct sim_replicated *recognize(struct sim_replicas *r, const struct partition *p,
+                                        unsigned machine)
+{
+    struct sim_hosted e = {.topic_id = p->topic_id, .index = p->index};
+
+    if (!r->differs && r->same < r->hosting->count) {
+        const struct sim_hosted *last = &r->hosting->entries[r->same];
+
+        if (last->index == p->index && uuid_equal(last->topic_id, p->topic_id)) {
+            r->same++;
+            return last->known;
+        }
+    }
+    r->differs = true;
+    if (!is_internal(p->topic)) {
+        e.known = find(r, p->topic_id, p->index);
+        e.known->seen[machine].look = r->looks;
+    }
+    push(&r->others, e);
+    return e.known;
+}
+
 static void visit(struct partition *p)
 {
     struct sim_node *n = CONTAINER_OF(p->env->logger, struct sim_node, logger);
     struct sim_replicas *r = &n->world->replicas;
     struct sim_replicated *known;
 
-    if (n->world->failed || p->stopping || is_internal(p->topic))
+    if (n->world->failed || p->stopping)
         return;
-    known = find(r, p->topic_id, p->index);
-    known->seen[n->machine->index].look = r->looks;
-    if (!is_readable(p))
+    known = recognize(r, p, n->machine->index);
+    if (!known || !is_readable(p))
         return;
     look_at_watermark(r, n->machine, p, known);
     if (p->state != PARTITION_LEADING)
         return;
     known->seen[n->machine->index].led_epoch = p->leader_epoch;
     look_at_leader(r, n->machine, p, known);
+}
+
+/* What is not there any more may come back, with nothing. */
+static void forget_the_gone(struct sim_replicas *r, unsigned machine)
+{
+    struct sim_hosting *h = r->hosting;
+
+    for (size_t i = r->same; i < h->count; i++) {
+        struct sim_replicated *known = h->entries[i].known;
+
+        if (known && known->seen[machine].look != r->looks)
+            known->seen[machine].high_watermark = 0;
+    }
+    h->count = r->same;
+    for (size_t i = 0; i < r->others.count; i++)
+        push(h, r->others.entries[i]);
 }
 
 void sim_replicas_look(struct sim_replicas *r, struct sim_machine *m, size_t shard)
@@ -194,15 +242,15 @@ void sim_replicas_look(struct sim_replicas *r, struct sim_machine *m, size_t sha
     if (!n)
         return;
     r->looks++;
+    r->hosting = &r->last[m->index][shard];
+    r->same = 0;
+    r->differs = false;
+    r->others.count = 0;
+    if (r->hosting->life != m->attempts)
+        r->hosting->count = 0; /* another process: partitions may be other shards' */
+    r->hosting->life = m->attempts;
     hosting_each(n->shards[shard], visit);
-    /* What is not there any more may come back, with nothing. */
-    for (size_t i = 0; i < r->count; i++) {
-        struct sim_replicated *known = r->partitions[i];
-
-        if (known->seen[m->index].look != r->looks && known->seen[m->index].high_watermark > 0 &&
-            node_shard_of(n, known->topic_id, known->index) == shard)
-            known->seen[m->index].high_watermark = 0;
-    }
+    forget_the_gone(r, m->index);
 }
 
 /* ---- at the end ---- */
@@ -286,4 +334,8 @@ void sim_replicas_free(struct sim_replicas *r)
         free(r->partitions[i]);
     }
     free(r->partitions);
+    for (size_t i = 0; i < SIM_NET_MACHINES_MAX; i++)
+        for (size_t j = 0; j < SIM_SHARDS_MAX; j++)
+            free(r->last[i][j].entries);
+    free(r->others.entries);
 }

@@ -18,10 +18,9 @@
 
 #include "protocol/base/uuid.h"
 #include "tests/sim/sim_ledger.h"
-#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_node.h"
 
 struct sim_machine;
-struct sim_node;
 struct sim_world;
 struct partition;
 
@@ -35,8 +34,21 @@ struct sim_replicated {
         uint64_t life;
         int64_t high_watermark;
         int32_t led_epoch; /* the last one that it led in */
-        uint64_t look;     /* the last in which it was there */
+        uint64_t look;     /* the last in which it was there, and had not been at its place */
     } seen[SIM_NET_MACHINES_MAX];
+};
+
+struct sim_hosted {
+    struct uuid topic_id;
+    int32_t index;
+    struct sim_replicated *known; /* NULL: not looked at */
+};
+
+/* What a shard of a process hosts, in its order. */
+struct sim_hosting {
+    struct sim_hosted *entries;
+    size_t count, capacity;
+    uint64_t life;
 };
 
 struct sim_replicas {
@@ -44,6 +56,12 @@ struct sim_replicas {
     struct sim_replicated **partitions; /* sorted by id and index */
     size_t count, capacity;
     uint64_t looks;
+    struct sim_hosting last[SIM_NET_MACHINES_MAX][SIM_SHARDS_MAX]; /* as the last look found it */
+    /* of this look */
+    struct sim_hosting *hosting; /* of `last` */
+    size_t same;                 /* so many of its first are there still */
+    bool differs;
+    struct sim_hosting others; /* what is there instead of those that follow */
 };
 
 void sim_replicas_init(struct sim_replicas *r, struct sim_world *w);
