@@ -194,13 +194,15 @@ static struct status repair_sealed(struct log *l, const struct log_args *args,
 
 /* Segments wholly below the log start were let go. They need not have been flushed, so that after a
  * crash of the machine there may be anything in them. */
-static struct status drop_below_start(struct log *l)
+static struct status drop_below_start(struct log *l, const struct log_args *args)
 {
     size_t count = 0;
+    struct status st;
 
     while (count + 1 < l->segment_count && l->segments[count + 1]->base_offset <= l->start_offset)
         count++;
-    return count ? log_drop_oldest(l, count) : STATUS_OK;
+    st = log_recover_epochs(l, args, count);
+    return status_failed(st) ? st : log_drop_oldest(l, count);
 }
 
 /* The offset behind the last batch of a segment, by its batches alone. */
@@ -307,7 +309,7 @@ static struct status open_files(struct log *l, const struct log_args *args,
         return st;
     if (!l->segment_count)
         return forget_epochs(l);
-    st = drop_below_start(l);
+    st = drop_below_start(l, args);
     if (!status_failed(st))
         st = repair_sealed(l, args, files, report);
     if (!status_failed(st))

@@ -243,25 +243,29 @@ static struct status load_epochs(struct log *l)
     return STATUS_OK;
 }
 
+static struct status note_epochs(struct log *l, struct segment *s)
+{
+    struct segment_walk w;
+    struct status st = segment_walk_begin(&w, s, 0, s->size, NULL);
+
+    while (!status_failed(st) && w.head) {
+        const int32_t epoch = record_batch_leader_epoch(w.head);
+
+        if (epoch >= 0 && epoch > epoch_cache_latest(&l->epochs))
+            epoch_cache_assign(&l->epochs, epoch, record_batch_base_offset(w.head));
+        st = segment_walk_next(&w);
+    }
+    return st;
+}
+
 /* Assigns the epochs of all batches from `from` on, in order, to the cache. */
 static struct status walk_epochs(struct log *l, int64_t from)
 {
     struct status st = STATUS_OK;
 
     epoch_cache_truncate_from_end(&l->epochs, from);
-    for (size_t i = log_segment_index(l, from); i < l->segment_count && !status_failed(st); i++) {
-        struct segment *s = l->segments[i];
-        struct segment_walk w;
-
-        st = segment_walk_begin(&w, s, 0, s->size, NULL);
-        while (!status_failed(st) && w.head) {
-            const int32_t epoch = record_batch_leader_epoch(w.head);
-
-            if (epoch >= 0 && epoch > epoch_cache_latest(&l->epochs))
-                epoch_cache_assign(&l->epochs, epoch, record_batch_base_offset(w.head));
-            st = segment_walk_next(&w);
-        }
-    }
+    for (size_t i = log_segment_index(l, from); i < l->segment_count && !status_failed(st); i++)
+        st = note_epochs(l, l->segments[i]);
     return st;
 }
 
@@ -298,6 +302,26 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
     return walk_epochs(l, recovery_point);
 }
 
+struct status log_recover_epochs(struct log *l, const struct log_args *args, size_t doomed)
+{
+    const int64_t flushed = log_flushed_before(args);
+    char path[SEGMENT_PATH_BYTES];
+    struct status st = load_epochs(l);
+
+    if (status_failed(st) || args->trust == LOG_TRUST_CLEAN || flushed >= l->start_offset)
+        return st;
+    if (args->trust == LOG_TRUST_OTHER_BOOT)
+        epoch_cache_clear(&l->epochs);
+    else
+        for (size_t i = 0; i < doomed && !status_failed(st); i++)
+            if (l->segments[i + 1]->base_offset > flushed)
+                st = note_epochs(l, l->segments[i]);
+    if (status_failed(st) || !l->epochs.dirty)
+        return st;
+    st = log_path(l, path, "leader-epoch-checkpoint");
+    return status_failed(st) ? st : epoch_cache_save(&l->epochs, l->files, path);
+}
+
 static struct status sync_recovered(struct log *l)
 {
     struct log_flush flush = {0};
@@ -316,12 +340,9 @@ struct status log_recover(struct log *l, const struct log_args *args,
 {
     int64_t recovery_point = log_flushed_before(args);
     int64_t walked_from = 0;
-    int32_t checkpointed;
-    struct status st = load_epochs(l);
+    const int32_t checkpointed = epoch_cache_latest(&l->epochs);
+    struct status st;
 
-    if (status_failed(st))
-        return st;
-    checkpointed = epoch_cache_latest(&l->epochs);
     if (recovery_point < l->segments[0]->base_offset)
         recovery_point = l->segments[0]->base_offset;
     l->verify_from = recovery_point;

@@ -29,9 +29,8 @@ bool log_unverified(const struct log *l)
 int64_t log_recovery_point(const struct log *l)
 {
     const bool less = log_unverified(l) && l->verify_from < l->flushed_end;
-    const int64_t point = less ? l->verify_from : l->flushed_end;
 
-    return point > l->start_offset ? point : l->start_offset;
+    return less ? l->verify_from : l->flushed_end;
 }
 
 struct log_verify *log_verify_begin(struct log *l)

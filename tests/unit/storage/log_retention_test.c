@@ -783,6 +783,64 @@ static void epochs_of_a_log_that_is_gone_are_not_those_of_the_next(void **state)
     world_end(&w);
 }
 
+/* Two epochs, of which only the first is flushed; the second is below the log start, in segments
+ * that go with the next start. Returns where the second began. */
+static int64_t delete_what_was_not_flushed(struct log_world *w)
+{
+    int64_t second, end = 0;
+
+    world_begin(w);
+    w->config.segment_bytes = 1000;
+    world_open(w, LOG_TRUST_CLEAN);
+    end = follow(w, 3, end);
+    world_flush(w);
+    w->recovery_point = log_recovery_point(w->log);
+    second = end;
+    while (end < 200)
+        end = follow(w, 5, end);
+    assert_false(status_failed(log_raise_start_offset(w->log, end - 5)));
+    assert_int_equal(log_recovery_point(w->log), w->recovery_point); /* though the start is above */
+    w->log_start_offset = end - 5;
+    world_close(w, false);
+    return second;
+}
+
+static void epochs_of_what_a_start_drops_are_remembered(void **state)
+{
+    struct log_world w;
+    int64_t second = delete_what_was_not_flushed(&w), end;
+    int32_t epoch;
+    (void)state;
+
+    for (int round = 0; round < 2; round++) {
+        world_open(&w, LOG_TRUST_SAME_BOOT);
+        assert_true(log_end_of_past_epoch(w.log, 4, &epoch, &end));
+        assert_int_equal(epoch, 3);
+        assert_int_equal(end, second);
+        world_close(&w, false);
+    }
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    world_end(&w);
+}
+
+/* Nobody knows what they were. */
+static void epochs_of_what_a_crash_of_the_machine_may_have_lost_are_forgotten(void **state)
+{
+    struct log_world w;
+    int32_t epoch;
+    int64_t end;
+    (void)state;
+
+    delete_what_was_not_flushed(&w);
+    world_open(&w, LOG_TRUST_OTHER_BOOT);
+    assert_false(log_end_of_past_epoch(w.log, 3, &epoch, &end));
+    world_close(&w, false);
+    w.recovery_point = w.log_start_offset; /* of a flush after the start */
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_false(log_end_of_past_epoch(w.log, 3, &epoch, &end));
+    world_end(&w);
+}
+
 static void foreign_directory_is_refused(void **state)
 {
     static const char other[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABQ";
@@ -830,6 +888,8 @@ int main(void)
         cmocka_unit_test(epochs_that_are_deleted_are_remembered_for_replicas),
         cmocka_unit_test(epoch_that_wrote_nothing_is_forgotten_by_a_clean_stop),
         cmocka_unit_test(epochs_of_a_log_that_is_gone_are_not_those_of_the_next),
+        cmocka_unit_test(epochs_of_what_a_start_drops_are_remembered),
+        cmocka_unit_test(epochs_of_what_a_crash_of_the_machine_may_have_lost_are_forgotten),
         cmocka_unit_test(foreign_directory_is_refused),
     };
 
