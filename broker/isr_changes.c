@@ -28,8 +28,8 @@ struct isr_change {
     struct change_key key;
     int32_t leader_epoch;
     int32_t partition_epoch;
-    struct isr_answer answer; /* isr: owned */
-    UT_hash_handle hh;        /* control: those that wait, or those under way */
+    enum kerr answer;
+    UT_hash_handle hh; /* control: those that wait, or those under way */
     size_t count;
     struct isr_proposed members[];
 };
@@ -47,12 +47,6 @@ struct isr_changes {
     bool quit;
 };
 
-static void change_free(struct isr_change *c)
-{
-    free((void *)(uintptr_t)c->answer.isr);
-    free(c);
-}
-
 /* ---- on the shard ---- */
 
 static void change_answered(struct task *t)
@@ -61,8 +55,8 @@ static void change_answered(struct task *t)
     struct partition *p = shard_partition(c->home, c->key.topic_id, c->key.index);
 
     if (p)
-        partition_isr_answered(p, c->leader_epoch, &c->answer);
-    change_free(c);
+        partition_isr_answered(p, c->leader_epoch, c->answer, c->partition_epoch);
+    free(c);
 }
 
 static void change_submit(struct task *t);
@@ -199,13 +193,13 @@ static void change_submit(struct task *t)
     struct isr_changes *c = control_isr_changes(change->home->node->control);
 
     if (c->quit) {
-        change_free(change);
+        free(change);
         return;
     }
     HASH_FIND(hh, c->waiting, &change->key, sizeof change->key, older);
     if (older) {
         HASH_DEL(c->waiting, older);
-        change_free(older);
+        free(older);
     }
     changes_queue(c, change);
     changes_send(c);
@@ -221,31 +215,10 @@ static void changes_again(struct isr_changes *c)
         HASH_DEL(c->under_way, change);
         HASH_FIND(hh, c->waiting, &change->key, sizeof change->key, newer);
         if (newer)
-            change_free(change);
+            free(change);
         else
             changes_queue(c, change);
     }
-}
-
-/* False: no memory, it is asked again. */
-static bool change_take_answer(struct isr_change *change,
-                               const struct alter_partition_response_partition_data *p)
-{
-    int32_t *isr = malloc((p->isr_count + 1) * sizeof *isr);
-
-    if (!isr)
-        return false;
-    for (size_t i = 0; i < p->isr_count; i++)
-        isr[i] = p->isr[i];
-    change->answer = (struct isr_answer){.code = (enum kerr)p->error_code,
-                                         .sent_epoch = change->partition_epoch,
-                                         .partition_epoch = p->partition_epoch,
-                                         .isr = isr,
-                                         .isr_count = p->isr_count};
-    if (p->error_code == KERR_NONE && p->leader_epoch != change->leader_epoch)
-        /* of another leadership: the metadata will tell */
-        change->answer.code = KERR_FENCED_LEADER_EPOCH;
-    return true;
 }
 
 static void changes_take_answer(struct isr_changes *c, const struct alter_partition_response *m)
@@ -260,9 +233,9 @@ static void changes_take_answer(struct isr_changes *c, const struct alter_partit
             key.topic_id = m->topics[i].topic_id;
             key.index = p->partition_index;
             HASH_FIND(hh, c->under_way, &key, sizeof key, change);
-            if (!change || !isr_answer_is_final((enum kerr)p->error_code) ||
-                !change_take_answer(change, p))
+            if (!change || !isr_answer_is_final((enum kerr)p->error_code))
                 continue;
+            change->answer = (enum kerr)p->error_code;
             HASH_DEL(c->under_way, change);
             change_go_home(change);
         }
@@ -446,7 +419,7 @@ static void changes_forget(struct isr_change **set)
     HASH_ITER(hh, *set, change, next)
     {
         HASH_DEL(*set, change);
-        change_free(change);
+        free(change);
     }
 }
 

@@ -382,15 +382,6 @@ bool isr_answer_is_final(enum kerr code)
     }
 }
 
-static void commit(struct isr *s, const struct isr_answer *a, int64_t now_ms)
-{
-    s->partition_epoch = a->partition_epoch;
-    s->proposed = false;
-    for (size_t i = 0; i < s->replica_count; i++)
-        s->replicas[i] = replica_of(s, s->replicas[i].id,
-                                    contains(a->isr, a->isr_count, s->replicas[i].id), now_ms);
-}
-
 /* The controller knows our partition epoch and did not do it: no controller can have. */
 static void withdraw(struct isr *s, int64_t now_ms)
 {
@@ -400,14 +391,13 @@ static void withdraw(struct isr *s, int64_t now_ms)
         s->replicas[i].in_maximal_isr = s->replicas[i].in_isr;
 }
 
-void isr_answered(struct isr *s, const struct isr_answer *a, int64_t now_ms, struct isr_effects *fx)
+void isr_answered(struct isr *s, enum kerr code, int32_t sent_epoch, int64_t now_ms,
+                  struct isr_effects *fx)
 {
     *fx = (struct isr_effects){0};
-    if (!s->proposed || a->sent_epoch != s->partition_epoch)
+    if (!s->proposed || sent_epoch != s->partition_epoch)
         return; /* the metadata was faster */
-    if (a->code == KERR_NONE && a->partition_epoch >= s->partition_epoch)
-        commit(s, a, now_ms);
-    else if (a->code == KERR_INELIGIBLE_REPLICA || a->code == KERR_OPERATION_NOT_ATTEMPTED)
+    if (code == KERR_INELIGIBLE_REPLICA || code == KERR_OPERATION_NOT_ATTEMPTED)
         withdraw(s, now_ms);
     settle(s, now_ms, fx);
 }

@@ -11,7 +11,7 @@
  *   become leader --> leading --(epoch changes, replaced)--> freed
  *
  *   ISR:  committed --(a replica caught up, or fell behind)--> proposed
- *         proposed --(accepted, refused, newer metadata)--> committed
+ *         proposed --(refused, newer metadata)--> committed
  *
  * One proposal at a time. It stays open until the controller says that it was not carried out
  * (INELIGIBLE_REPLICA, OPERATION_NOT_ATTEMPTED) or the metadata moves on: until then it may be in
@@ -118,9 +118,8 @@ struct isr_start {
 bool isr_init(struct isr *s, const struct isr_membership *m, const struct isr_start *at);
 void isr_free(struct isr *s);
 
-/* The metadata changed within the epoch (replicas, ISR, min.insync.replicas). Of an older partition
- * epoch than we know (an answer to a proposal overtook it) only the minimum counts. False: out of
- * memory, the state is as before. */
+/* The metadata changed within the epoch (replicas, ISR, min.insync.replicas). Of the partition
+ * epoch that we know only the minimum counts. False: out of memory, the state is as before. */
 bool isr_set_membership(struct isr *s, const struct isr_membership *m, int64_t now_ms,
                         struct isr_effects *fx);
 
@@ -163,16 +162,12 @@ size_t isr_proposal(const struct isr *s, struct isr_proposed *out);
 /* Whether asking again with the same words could give another answer. */
 bool isr_answer_is_final(enum kerr code);
 
-struct isr_answer {
-    enum kerr code;
-    int32_t sent_epoch; /* partition epoch of the proposal */
-    /* NONE: */
-    int32_t partition_epoch;
-    const int32_t *isr;
-    size_t isr_count;
-};
-/* A final answer. One to a proposal that is not open any more is ignored. */
-void isr_answered(struct isr *s, const struct isr_answer *a, int64_t now_ms,
+/* A final answer to the proposal that was sent with that partition epoch; ignored when it is not
+ * open any more. What came of an accepted one the metadata tells, and not before the settings that
+ * were in force then: by the answer alone a leader that has not heard of a larger
+ * min.insync.replicas would commit by itself, and the replica that it took out be elected
+ * (KIP-966), without what was committed. Apache Kafka 4.4 believes the answer. */
+void isr_answered(struct isr *s, enum kerr code, int32_t sent_epoch, int64_t now_ms,
                   struct isr_effects *fx);
 
 /* ---- facts ---- */

@@ -204,7 +204,8 @@ void partition_replica_fetched(struct partition *p, const struct replica_fetch *
 
 /* What the controller said to a proposal of this leader epoch; ignored when it is not led in that
  * one any more. */
-void partition_isr_answered(struct partition *p, int32_t leader_epoch, const struct isr_answer *a);
+void partition_isr_answered(struct partition *p, int32_t leader_epoch, enum kerr code,
+                            int32_t sent_epoch);
 /* Every ISR_TICK_MS, and when asked for. */
 void partition_isr_tick(struct partition *p);
 /* Brokers came, went or were fenced. */

@@ -167,17 +167,18 @@ void partition_replica_fetched(struct partition *p, const struct replica_fetch *
     partition_do(p, &fx);
 }
 
-void partition_isr_answered(struct partition *p, int32_t leader_epoch, const struct isr_answer *a)
+void partition_isr_answered(struct partition *p, int32_t leader_epoch, enum kerr code,
+                            int32_t sent_epoch)
 {
     struct isr_effects fx;
 
     if (p->state != PARTITION_LEADING || p->leader_epoch != leader_epoch)
         return;
-    if (a->code != KERR_NONE)
+    if (code != KERR_NONE)
         logger_event(p->env->logger, LOGGER_INFO, "isr_refused",
                      "topic=\"%s\" partition=%d epoch=%d reason=%s", p->topic.data, p->index,
-                     a->sent_epoch, kerr_name(a->code));
-    isr_answered(&p->isr, a, partition_now_ms(p), &fx);
+                     sent_epoch, kerr_name(code));
+    isr_answered(&p->isr, code, sent_epoch, partition_now_ms(p), &fx);
     partition_do(p, &fx);
 }
 
