@@ -79,10 +79,14 @@ static struct hosted_partition *hosting_find(struct shard *s, struct uuid topic_
  *
  * What the last run knew, this one has forgotten: a leader that it had followed another one since,
  * or had been that itself, is given what makes up its old ISR, commits it, and is cut to the log of
- * the new leader, which has it not. */
+ * the new leader, which has it not.
+ *
+ * Nor is what the metadata has moved away, and is kept until the node serves (hosting_serves_now):
+ * the leader may know already that it is to come back, and take for in sync what is about to go. */
 static int32_t leader_of(const struct shard *s, const struct metadata_partition *mp)
 {
-    return s->registered ? mp->leader : NO_LEADER;
+    return s->registered && id_list_contains(mp->replicas, s->node->options->node_id) ? mp->leader
+                                                                                    : NO_LEADER;
 }
 
 static struct partition_assignment assignment_of(const struct shard *s,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/shard.h"
 #include "protocol/api.h"
 #include "protocol/messages/alter_partition.h"
 #include "protocol/messages/alter_partition_reassignments.h"
@@ -597,6 +598,28 @@ static void node_that_starts_asks_no_leader_before_it_is_registered(void **state
     end(&f);
 }
 
+/* A node that does not serve yet keeps what metadata of the past has moved away. If it went on to
+ * fetch, a leader that knows that it is to come back would take it for in sync, and then it
+ * goes. */
+static void what_has_moved_away_is_not_followed_while_it_is_kept(void **state)
+{
+    static const int32_t other[] = {2};
+    static struct follow_world f;
+    (void)state;
+
+    begin(&f);
+    leader_sends(&f, 5);
+    asked(&f);
+    atomic_store(&f.w.node->serving, false);
+    for (size_t s = 0; s < NODE_WORLD_SHARDS; s++)
+        f.w.node->shards[s]->served = false;
+    reassign(&f, other, 1);
+    test_loop_run(&f.w.loop, ROUND_MS);
+    assert_int_equal(log_end(&f), 5);
+    assert_int_equal(scripted_leader_waiting(&f.l, API_FETCH), 0);
+    end(&f);
+}
+
 static void node_ends_with_a_fetch_on_its_way(void **state)
 {
     static struct follow_world f;
@@ -635,6 +658,7 @@ int main(void)
         cmocka_unit_test(partition_that_moves_away_leaves_nothing_behind),
         cmocka_unit_test(partition_that_comes_back_waits_for_a_directory_that_nobody_can_read),
         cmocka_unit_test(node_that_starts_asks_no_leader_before_it_is_registered),
+        cmocka_unit_test(what_has_moved_away_is_not_followed_while_it_is_kept),
         cmocka_unit_test(node_ends_with_a_fetch_on_its_way),
     };
 
