@@ -5,6 +5,7 @@
  * event.
  *
  *   acked T WHO PARTITION SEQUENCE OFFSET       a delivery report without an error
+ *   forsaken T WHO PARTITION SEQUENCE WHY       given up by a fault of librdkafka's; kept or not
  *   failed T WHO PARTITION SEQUENCE ERROR       one with an error
  *   read T WHO PARTITION OFFSET WRITER SEQUENCE a record that a reader was given; WHO is one run
  *   without a seek

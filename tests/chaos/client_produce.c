@@ -17,14 +17,24 @@ static void *tag_of(int32_t partition, unsigned sequence)
     return (void *)((uintptr_t)sequence << 8 | (uintptr_t)partition);
 }
 
+/* Before 2.3.0 a request that was lost moves the next expected sequence on, kept or not, and the
+ * answer to one that comes to the next leader before it is sent again is then taken for a
+ * desynchronised sequence: the end of the producer (librdkafka #4438). */
+static bool has_lost_count(rd_kafka_t *producer)
+{
+    return rd_kafka_version() < PIPELINES_SINCE &&
+           rd_kafka_fatal_error(producer, NULL, 0) ==
+               RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+}
+
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
     struct chaos_client *c = opaque;
     uintptr_t tag = (uintptr_t)m->_private;
+    const char *what = !m->err ? "acked" : has_lost_count(rk) ? "forsaken" : "failed";
 
-    (void)rk;
-    fprintf(c->history, "%s %lld %s %d %lu ", m->err ? "failed" : "acked",
-            (long long)chaos_now_us(), c->who, (int)(tag & 0xff), (unsigned long)(tag >> 8));
+    fprintf(c->history, "%s %lld %s %d %lu ", what, (long long)chaos_now_us(), c->who,
+            (int)(tag & 0xff), (unsigned long)(tag >> 8));
     if (m->err)
         fprintf(c->history, "%s\n", rd_kafka_err2name(m->err));
     else
@@ -39,11 +49,8 @@ static rd_kafka_t *open_producer(struct chaos_client *c)
     chaos_set(conf, "message.timeout.ms", "0");
     chaos_set(conf, "linger.ms", "2");
     chaos_set(conf, "queue.buffering.max.messages", "1000000");
-    /* Before 2.3.0 a request that timed out moves the next expected sequence on, kept or not, and
-     * the answer to one that was sent behind it is then taken for a desynchronised sequence: the
-     * end of the producer (librdkafka #4438). When the leader has moved meanwhile, what comes
-     * behind is even sent before it, or all is sent again under a new epoch. So there no request
-     * times out before a fault is over. */
+    /* Where a lost request may end the producer (has_lost_count), none times out before a fault is
+     * over. */
     chaos_set(conf, "request.timeout.ms", "2000");
     if (rd_kafka_version() < PIPELINES_SINCE) {
         chaos_set(conf, "max.in.flight.requests.per.connection", "1");
@@ -68,7 +75,7 @@ static bool send_one(rd_kafka_t *producer, const struct chaos_client *c, int32_t
                               RD_KAFKA_V_VALUE(value, (size_t)size),
                               RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                               RD_KAFKA_V_OPAQUE(tag_of(partition, sequence)), RD_KAFKA_V_END);
-    if (error)
+    if (error && !has_lost_count(producer))
         chaos_note_error(c, rd_kafka_err2name(error));
     return !error;
 }
@@ -95,7 +102,15 @@ static int finish(rd_kafka_t *producer, const struct chaos_client *c)
     return left ? 1 : 0;
 }
 
-int chaos_produce(struct chaos_client *c, int per_second)
+static void give_up(rd_kafka_t *producer)
+{
+    rd_kafka_purge(producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_flush(producer, FLUSH_TIMEOUT_MS);
+    rd_kafka_destroy(producer);
+}
+
+/* False: the producer has lost count, and another is to go on. */
+static bool produce(struct chaos_client *c, int per_second, int *code)
 {
     const struct timespec tick = {.tv_nsec = 1000000000 / TICKS_PER_SECOND};
     unsigned next[PARTITIONS_MAX] = {0};
@@ -103,7 +118,6 @@ int chaos_produce(struct chaos_client *c, int per_second)
     bool going = true;
     int32_t partition = 0;
 
-    srand(1);
     while (going && !chaos_input_has_ended()) {
         for (int i = 0; going && i < (per_second + TICKS_PER_SECOND - 1) / TICKS_PER_SECOND; i++) {
             going = send_one(producer, c, partition, next[partition]);
@@ -113,5 +127,24 @@ int chaos_produce(struct chaos_client *c, int per_second)
         rd_kafka_poll(producer, 0);
         nanosleep(&tick, NULL);
     }
-    return finish(producer, c);
+    if (has_lost_count(producer)) {
+        give_up(producer);
+        return false;
+    }
+    *code = finish(producer, c);
+    return true;
+}
+
+int chaos_produce(struct chaos_client *c, int per_second)
+{
+    const char *who = c->who;
+    char another[64];
+    int code = 0;
+
+    srand(1);
+    for (int i = 2; !produce(c, per_second, &code); i++) { /* numbers its records from 0 again */
+        snprintf(another, sizeof another, "%s.%d", who, i);
+        c->who = another;
+    }
+    return code;
 }

@@ -10,6 +10,9 @@ from collections import defaultdict
 from chaos.segments import read_topic
 
 
+FORSAKEN_MAX = 2  # about one in fifty faults; a broker that forgets producers ends many more
+
+
 class History:
     """What the clients were promised and saw. Times are microseconds."""
 
@@ -19,6 +22,7 @@ class History:
         self.committed = []  # (asked, answered, member, partition, offset)
         self.stored = []     # (asked, answered, member, partition, offset); offset -1: none
         self.fetched = []    # (time, partition, high watermark, last offset in the answer)
+        self.forsaken = set()  # writers that a fault of their own ended (client_produce.c); others took over
         self.errors = []     # lines that should not be there at all
 
     def load(self, path):
@@ -35,6 +39,8 @@ class History:
             self.read.append((int(rest[0]), rest[1], int(rest[2]), int(rest[3]), rest[4], int(rest[5])))
         elif word in ("committed", "stored"):
             getattr(self, word).append((int(rest[0]), int(rest[1]), rest[2], int(rest[3]), int(rest[4])))
+        elif word == "forsaken":
+            self.forsaken.add(rest[1])
         elif word == "fetched":
             self.fetched.append(tuple(map(int, rest[:4])))
         else:
@@ -62,6 +68,8 @@ def check_logs(logs):
 def check_clients(history, logs):
     """Of what the clients were promised and saw."""
     complaints = [f"refused: {line}" for line in history.errors]
+    if len(history.forsaken) > FORSAKEN_MAX:
+        complaints.append(f"lost count: the writers {', '.join(sorted(history.forsaken))}, more than by chance")
     log = _longest(logs)
     complaints += _lost(history.acked, log)
     complaints += _reads(history.read, log)
@@ -345,6 +353,7 @@ def commit_past_the_end_is_found():
 def failed_delivery_and_other_errors_are_found():
     _complains("refused: failed", lambda h, logs: h.add("failed 900 w1 0 4 MSG_TIMED_OUT"))
     _complains("refused: error", lambda h, logs: h.add("error 900 r1 offset reset"))
+    _complains("lost count", lambda h, logs: [h.add(f"forsaken 900 w{n} 0 4 OUT_OF_ORDER") for n in (1, 2, 3)])
 
 
 def lines_of_clients_are_read():
