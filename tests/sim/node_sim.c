@@ -30,7 +30,7 @@ static const struct argp_option options[] = {
     {"seconds", 'T', "N", 0, "How long a cluster is disturbed, in virtual time", 0},
     {"plant", 'p', "BUG", 0,
      "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, double-vote, "
-     "fsync, removed-in-isr, torn-state. The seeds must find it",
+     "fsync, removed-in-isr, torn-state, generation. The seeds must find it",
      0},
     {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
     {0},
@@ -173,6 +173,7 @@ static void add(struct sim_result *total, const struct sim_result *r)
     total->replicated += r->replicated;
     total->reforms += r->reforms;
     total->commits += r->commits;
+    total->assignments += r->assignments;
 }
 
 static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned machines)
@@ -184,11 +185,11 @@ static void tell_total(const struct sim_result *t, uint64_t seeds, unsigned mach
         printf("%u nodes each: %llu leaders elected, %llu metadata records, %llu batches "
                "committed, %llu messages, "
                "%llu requests of the operator carried out, %llu changes of voters, %llu commits of "
-               "groups\n",
+               "groups, %llu assignments of members\n",
                machines, (unsigned long long)t->elections, (unsigned long long)t->committed,
                (unsigned long long)t->replicated, (unsigned long long)t->messages,
                (unsigned long long)t->operations, (unsigned long long)t->reforms,
-               (unsigned long long)t->commits);
+               (unsigned long long)t->commits, (unsigned long long)t->assignments);
 }
 
 int main(int argc, char **argv)

@@ -435,6 +435,30 @@ static bool are_committed(struct sim_world *w)
     return true;
 }
 
+static bool are_settled(struct sim_world *w)
+{
+    for (size_t i = 0; i < SIM_GROUPS; i++)
+        if (!sim_group_settled(&w->groups[i], w->missing, sizeof w->missing))
+            return false;
+    return true;
+}
+
+static bool are_fetched(struct sim_world *w)
+{
+    for (size_t i = 0; i < SIM_GROUPS; i++)
+        if (!sim_group_proved(&w->groups[i]))
+            return false;
+    return true;
+}
+
+static bool are_over(struct sim_world *w)
+{
+    for (size_t i = 0; i < SIM_GROUPS; i++)
+        if (!sim_group_over(&w->groups[i]))
+            return false;
+    return true;
+}
+
 static bool is_proved(struct sim_world *w)
 {
     return sim_operator_proved(&w->operator);
@@ -553,6 +577,10 @@ static void choose_settings(struct sim_world *w)
         set(m, "metadata.log.segment.ms=%d", segment_ms);
         set(m, "offsets.topic.num.partitions=3");
         set(m, "metadata.max.retention.bytes=%d", 2 * snapshot_bytes);
+        set(m, "group.initial.rebalance.delay.ms=%d", 200);
+        set(m, "group.min.session.timeout.ms=%d", 500);
+        /* a group that is empty, and for whose topic nothing is committed, is not forgotten */
+        set(m, "offsets.retention.check.interval.ms=%d", 24 * 3600 * 1000);
         if (!w->voters_change)
             continue;
         set(m, "controller.quorum.auto.join.enable=%s", auto_join ? "true" : "false");
@@ -595,6 +623,8 @@ static void world_init(struct sim_world *w, const struct sim_options *o)
         sim_tail_init(&w->tails[i], w, i);
     for (size_t i = 0; i < SIM_COMMITTERS; i++)
         sim_committer_init(&w->committers[i], w, i);
+    for (size_t i = 0; i < SIM_GROUPS; i++)
+        sim_group_init(&w->groups[i], w, i);
 }
 
 static void world_free(struct sim_world *w)
@@ -610,6 +640,8 @@ static void world_free(struct sim_world *w)
         sim_tail_free(&w->tails[i]);
     for (size_t i = 0; i < SIM_COMMITTERS; i++)
         sim_committer_free(&w->committers[i]);
+    for (size_t i = 0; i < SIM_GROUPS; i++)
+        sim_group_free(&w->groups[i]);
     sim_directory_free(&w->directory);
     sim_electorate_free(&w->electorate);
     sim_operator_free(&w->operator);
@@ -636,6 +668,12 @@ static void set_committers(struct sim_world *w, enum sim_committer_task task)
         sim_committer_set(&w->committers[i], task);
 }
 
+static void set_groups(struct sim_world *w, enum sim_member_task task)
+{
+    for (size_t i = 0; i < SIM_GROUPS; i++)
+        sim_group_set(&w->groups[i], task);
+}
+
 static void live(struct sim_world *w, unsigned seconds)
 {
     const int64_t end_us = w->sched.now_us + seconds * (int64_t)1000000;
@@ -644,6 +682,7 @@ static void live(struct sim_world *w, unsigned seconds)
     sim_electorate_work(&w->electorate, w->voters_change);
     set_clients(w, SIM_WORK, SIM_TAIL_FOLLOW);
     set_committers(w, SIM_COMMITTER_WORK);
+    set_groups(w, SIM_MEMBER_WORK);
     while (!w->failed && w->sched.now_us < end_us) {
         (void)run(w, sim_random_between(&w->random, SLICE_US, 20 * SLICE_US), NULL);
         if (sim_random_chance(&w->random, 40))
@@ -653,7 +692,26 @@ static void live(struct sim_world *w, unsigned seconds)
     sim_electorate_work(&w->electorate, false);
     set_clients(w, SIM_FINISH, SIM_TAIL_FOLLOW);
     set_committers(w, SIM_COMMITTER_REST);
+    set_groups(w, SIM_MEMBER_SETTLE);
     heal_all(w);
+}
+
+/* Groups, once all else is well: each is of one mind, knows what was committed, and knows when its
+ * members have gone. */
+static void prove_groups(struct sim_world *w)
+{
+    if (!w->failed && !run(w, LIVE_US, are_settled) && !w->failed)
+        sim_world_fail(w, "not all groups are stable %d s after all was well: %s",
+                       LIVE_US / 1000000, w->missing);
+    set_groups(w, SIM_MEMBER_PROVE);
+    if (!w->failed && !run(w, PROOF_US, are_fetched) && !w->failed)
+        sim_world_fail(w, "not all members learn what is committed within %d s",
+                       PROOF_US / 1000000);
+    set_groups(w, SIM_MEMBER_GO);
+    if (!w->failed && !run(w, PROOF_US, are_over) && !w->failed)
+        sim_world_fail(w, "a group whose members have gone is not empty within %d s",
+                       PROOF_US / 1000000);
+    set_groups(w, SIM_MEMBER_REST);
 }
 
 static void prove(struct sim_world *w)
@@ -680,6 +738,7 @@ static void prove(struct sim_world *w)
         sim_world_fail(w, "not all groups tell what they have committed within %d s",
                        PROOF_US / 1000000);
     set_committers(w, SIM_COMMITTER_REST);
+    prove_groups(w);
     sim_operator_set(&w->operator, SIM_TASK_PROVE);
     if (!w->failed && !run(w, PROOF_US, is_proved) && !w->failed)
         sim_world_fail(w, "machine %u makes no topic, or does not know of it, within %d s",
@@ -707,7 +766,7 @@ struct sim_connection *sim_world_connect_to(struct sim_world *w, unsigned machin
 void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
 {
     struct sim_world *w = calloc(1, sizeof *w);
-    uint64_t commits = 0;
+    uint64_t commits = 0, assignments = 0;
 
     CHECK(w != NULL);
     world_init(w, o);
@@ -718,8 +777,13 @@ void sim_cluster_run(const struct sim_options *o, struct sim_result *out)
         finish(w);
     for (size_t i = 0; i < SIM_COMMITTERS; i++)
         commits += w->committers[i].commits;
+    for (size_t i = 0; i < SIM_GROUPS; i++) {
+        commits += w->groups[i].commits;
+        assignments += w->groups[i].assignments;
+    }
     *out = (struct sim_result){
         .commits = commits,
+        .assignments = assignments,
         .failed = w->failed,
         .trace_hash = w->trace.hash,
         .steps = w->sched.steps,

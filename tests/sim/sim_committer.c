@@ -2,12 +2,11 @@
 
 #include <stdio.h>
 
-#include "broker/internal_topics.h"
 #include "protocol/base/kerr.h"
 #include "protocol/messages/find_coordinator.h"
 #include "protocol/messages/offset_commit.h"
 #include "protocol/messages/offset_fetch.h"
-#include "replication/metadata_image.h"
+#include "tests/sim/sim_coordinator.h"
 #include "tests/sim/sim_world.h"
 
 #define TICK_US_MAX    60000
@@ -135,23 +134,9 @@ static void commit(struct sim_committer *c)
 
 /* ---- reading ---- */
 
-/* The epoch in which the coordinator leads its partition, by the newest metadata that anybody has;
- * -1: it does not, though it may not know that yet. */
 static int32_t coordinator_epoch(const struct sim_committer *c)
 {
-    const struct metadata_topic *topic = NULL;
-    const struct sim_partition_seen *p = NULL;
-
-    for (unsigned i = 0; !topic && i < c->world->machine_count; i++) {
-        const struct metadata_image *image = sim_quorum_image(&c->world->machines[i]);
-
-        topic = image ? metadata_image_topic(image, TOPIC_CONSUMER_OFFSETS) : NULL;
-    }
-    if (topic)
-        p = sim_quorum_partition(
-            &c->world->quorum, topic->id,
-            internal_topic_partition_of(str_from(c->group), topic->partition_count));
-    return p && p->leader == c->coordinator ? p->leader_epoch : -1;
+    return sim_coordinator_epoch(c->world, str_from(c->group), c->coordinator);
 }
 
 /* Of a coordinator that was deposed, and does not know that yet, the answer may be older. */

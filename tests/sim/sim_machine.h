@@ -15,7 +15,7 @@
 
 struct sim_world;
 
-#define SIM_MACHINE_SETS_MAX 24
+#define SIM_MACHINE_SETS_MAX 32
 
 /* Of the process of a cluster's machine (sim_cluster.c); a world of one node has its own order. */
 enum sim_phase {

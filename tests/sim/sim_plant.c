@@ -1,20 +1,26 @@
 #include "tests/sim/sim_plant.h"
 
+#include "broker/coordinator/group_classic.h"
+#include "protocol/base/check.h"
 #include "replication/partition_follow.h"
 #include "replication/quorum_state.h"
 #include "replication/raft_core.h"
 #include "replication/reassignment.h"
-#include "protocol/base/check.h"
 #include "storage/log.h"
 #include "storage/state_store_sim.h"
 
 #define MARKS_MAX 16 /* more than a node of the simulator has internal partitions */
 
 const char *const sim_plant_names[SIM_PLANT_COUNT] = {
-    [SIM_PLANT_NONE] = "none",           [SIM_PLANT_TRUNCATION] = "truncation",
-    [SIM_PLANT_EARLY_ACK] = "early-ack", [SIM_PLANT_VOTE] = "second-vote",
-    [SIM_PLANT_VOTES] = "double-vote",   [SIM_PLANT_FSYNC] = "fsync",
-    [SIM_PLANT_ISR] = "removed-in-isr",  [SIM_PLANT_STATE] = "torn-state",
+    [SIM_PLANT_NONE] = "none",
+    [SIM_PLANT_TRUNCATION] = "truncation",
+    [SIM_PLANT_EARLY_ACK] = "early-ack",
+    [SIM_PLANT_VOTE] = "second-vote",
+    [SIM_PLANT_VOTES] = "double-vote",
+    [SIM_PLANT_FSYNC] = "fsync",
+    [SIM_PLANT_ISR] = "removed-in-isr",
+    [SIM_PLANT_STATE] = "torn-state",
+    [SIM_PLANT_GENERATION] = "generation",
 };
 
 static enum sim_plant planted;
@@ -34,6 +40,7 @@ void __real_raft_core_step(struct raft_core *c, const struct raft_event *ev, int
 struct status __real_log_flush_run(struct log_flush *f);
 bool __real_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 size_t __real_state_store_sim_crash(struct state_store *s);
+void __real_classic_group_loaded(struct group_core *c, struct group *g);
 
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p);
 bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
@@ -45,6 +52,7 @@ void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int
 struct status __wrap_log_flush_run(struct log_flush *f);
 bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 size_t __wrap_state_store_sim_crash(struct state_store *s);
+void __wrap_classic_group_loaded(struct group_core *c, struct group *g);
 
 /* It does not say which epoch its log ends with … */
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p)
@@ -140,4 +148,11 @@ size_t __wrap_state_store_sim_crash(struct state_store *s)
     (void)state_batch_commit(b, NULL);
     state_batch_free(b);
     return left;
+}
+
+void __wrap_classic_group_loaded(struct group_core *c, struct group *g)
+{
+    if (planted == SIM_PLANT_GENERATION)
+        g->classic->generation = 0;
+    __real_classic_group_loaded(c, g);
 }

@@ -12,6 +12,7 @@
 #include "tests/sim/sim_committer.h"
 #include "tests/sim/sim_directory.h"
 #include "tests/sim/sim_electorate.h"
+#include "tests/sim/sim_group.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/sim_machine.h"
 #include "tests/sim/sim_operator.h"
@@ -27,6 +28,7 @@
 #define SIM_WRITERS      4
 #define SIM_TAILS        3
 #define SIM_COMMITTERS   3
+#define SIM_GROUPS       2
 
 struct sim_options {
     uint64_t seed;
@@ -45,7 +47,7 @@ struct sim_result {
     uint64_t acknowledged, read_batches;
     unsigned lives;
     /* of a cluster */
-    uint64_t operations, committed, replicated, elections, messages, reforms, commits;
+    uint64_t operations, committed, replicated, elections, messages, reforms, commits, assignments;
 };
 
 struct sim_world {
@@ -75,6 +77,7 @@ struct sim_world {
     struct sim_writer writers[SIM_WRITERS];
     struct sim_tail tails[SIM_TAILS];
     struct sim_committer committers[SIM_COMMITTERS];
+    struct sim_group groups[SIM_GROUPS];
     jmp_buf death;
     bool failed;
     char failure[400];
