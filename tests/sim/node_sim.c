@@ -30,7 +30,7 @@ static const struct argp_option options[] = {
     {"seconds", 'T', "N", 0, "How long a cluster is disturbed, in virtual time", 0},
     {"plant", 'p', "BUG", 0,
      "A bug planted in the nodes of a cluster: truncation, early-ack, second-vote, double-vote, "
-     "fsync, removed-in-isr, torn-state, generation. The seeds must find it",
+     "fsync, removed-in-isr, torn-state, generation, two-owners. The seeds must find it",
      0},
     {"lie", 'l', "KIND", 0, "A disk that lies about: sync, names, all. The seeds must find out", 0},
     {0},

@@ -579,6 +579,10 @@ static void choose_settings(struct sim_world *w)
         set(m, "metadata.max.retention.bytes=%d", 2 * snapshot_bytes);
         set(m, "group.initial.rebalance.delay.ms=%d", 200);
         set(m, "group.min.session.timeout.ms=%d", 500);
+        set(m, "group.consumer.min.session.timeout.ms=%d", 500);
+        set(m, "group.consumer.session.timeout.ms=%d", SIM_GROUP_SESSION_MS);
+        set(m, "group.consumer.min.heartbeat.interval.ms=%d", 100);
+        set(m, "group.consumer.heartbeat.interval.ms=%d", 300);
         /* a group that is empty, and for whose topic nothing is committed, is not forgotten */
         set(m, "offsets.retention.check.interval.ms=%d", 24 * 3600 * 1000);
         if (!w->voters_change)

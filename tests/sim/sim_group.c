@@ -55,6 +55,48 @@ void sim_group_assigned(struct sim_group *g, const struct sim_member *m)
     }
 }
 
+void sim_group_gained(struct sim_group *g, const struct sim_member *m, int32_t partition)
+{
+    const bool other =
+        g->owners[partition] && (g->owners[partition] != m || g->owner_lives[partition] != m->life);
+
+    if (m->topic_turn != g->turn)
+        return;
+    g->assignments++;
+    sim_trace_say(&g->world->trace, "member %s of group %s gains %s-%d in epoch %d", m->id, g->name,
+                  sim_group_topic(g)->name, partition, m->generation);
+    if (other && g->world->sched.now_us < g->owned_until_us[partition])
+        sim_world_fail(g->world, "%s-%d is of two members of group %s in epoch %d",
+                       sim_group_topic(g)->name, partition, g->name, m->generation);
+    g->owners[partition] = m;
+    g->owner_lives[partition] = m->life;
+    g->owned_until_us[partition] = m->asked_us + SIM_GROUP_SESSION_MS * 1000;
+}
+
+static bool is_owner(const struct sim_group *g, const struct sim_member *m, int32_t partition)
+{
+    return g->owners[partition] == m && g->owner_lives[partition] == m->life;
+}
+
+void sim_group_gave_back(struct sim_group *g, const struct sim_member *m, int32_t partition)
+{
+    if (is_owner(g, m, partition))
+        g->owners[partition] = NULL;
+}
+
+void sim_group_renewed(struct sim_group *g, const struct sim_member *m)
+{
+    for (int32_t i = 0; i < SIM_PARTITIONS_MAX; i++)
+        if (is_owner(g, m, i))
+            g->owned_until_us[i] = m->asked_us + SIM_GROUP_SESSION_MS * 1000;
+}
+
+void sim_group_saw_epoch(struct sim_group *g, const struct sim_member *m)
+{
+    if (m->generation > g->generation)
+        g->generation = m->generation;
+}
+
 void sim_group_saw_generation(struct sim_group *g, const struct sim_member *m, const char *where)
 {
     if (m->generation < m->asked_generation)
@@ -65,7 +107,8 @@ void sim_group_saw_generation(struct sim_group *g, const struct sim_member *m, c
 void sim_group_committed(struct sim_group *g, const struct sim_member *m, int32_t partition,
                          int64_t offset)
 {
-    sim_group_saw_generation(g, m, "a commit");
+    if (!m->protocol->by_member)
+        sim_group_saw_generation(g, m, "a commit");
     if (m->topic_turn == g->turn && offset > g->acknowledged[partition])
         g->acknowledged[partition] = offset;
     g->commits++;
@@ -148,7 +191,9 @@ void sim_group_init(struct sim_group *g, struct sim_world *w, size_t number)
     *g = (struct sim_group){.world = w, .random = sim_random_split(w->seed, 600 + number)};
     snprintf(g->name, sizeof g->name, "m%zu", number);
     for (size_t i = 0; i < SIM_GROUP_MEMBERS; i++)
-        sim_member_init(&g->members[i], g, &sim_classic_protocol, number * SIM_GROUP_MEMBERS + i);
+        sim_member_init(&g->members[i], g,
+                        number % 2 ? &sim_consumer_protocol : &sim_classic_protocol,
+                        number * SIM_GROUP_MEMBERS + i);
 }
 
 void sim_group_set(struct sim_group *g, enum sim_member_task task)

@@ -3,7 +3,8 @@
 
 /* A group whose members come and go, as all of them together know it, and what that may never be:
  *
- * - a partition of two members in one generation;
+ * - a partition of two members in one generation; by the consumer protocol, of two members at once
+ *   whose sessions go on;
  * - a coordinator in office that tells of an older generation than members were assigned in, or a
  *   commit that is acknowledged in an older one. (A generation that members were only told of when
  *   they joined was never written: the next coordinator may count it again, in Apache Kafka too.)
@@ -16,7 +17,8 @@
 #include "tests/sim/sim_checker.h"
 #include "tests/sim/sim_member.h"
 
-#define SIM_GROUP_MEMBERS 3
+#define SIM_GROUP_MEMBERS    3
+#define SIM_GROUP_SESSION_MS 1500 /* of the consumer protocol */
 
 struct sim_group {
     struct sim_world *world;
@@ -31,8 +33,9 @@ struct sim_group {
     int64_t acknowledged[SIM_PARTITIONS_MAX];
     const struct sim_member *owners[SIM_PARTITIONS_MAX]; /* in `generation`; NULL: nobody yet */
     uint64_t owner_lives[SIM_PARTITIONS_MAX];
-    int32_t generation;   /* the newest that a member was assigned in */
-    uint64_t assignments; /* told, for the summary */
+    int64_t owned_until_us[SIM_PARTITIONS_MAX]; /* by members: no session ends before */
+    int32_t generation;                         /* the newest that a member was assigned in */
+    uint64_t assignments;                       /* told, for the summary */
     uint64_t commits;
     bool empty; /* its coordinator said so, when all had gone */
 };
@@ -47,6 +50,13 @@ bool sim_group_subscribes(struct sim_group *g);
 
 /* A member was told what is its own in its generation. */
 void sim_group_assigned(struct sim_group *g, const struct sim_member *m);
+/* Of a group whose partitions move one by one: a coordinator in office gave the member a partition,
+ * which nobody may have whose session cannot have ended; the member gave it back; its session was
+ * renewed; it was told of its epoch. */
+void sim_group_gained(struct sim_group *g, const struct sim_member *m, int32_t partition);
+void sim_group_gave_back(struct sim_group *g, const struct sim_member *m, int32_t partition);
+void sim_group_renewed(struct sim_group *g, const struct sim_member *m);
+void sim_group_saw_epoch(struct sim_group *g, const struct sim_member *m);
 /* A coordinator in office says that the group is in the member's generation. */
 void sim_group_saw_generation(struct sim_group *g, const struct sim_member *m, const char *where);
 /* The member's commit was acknowledged in its generation. */

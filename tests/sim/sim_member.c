@@ -54,6 +54,8 @@ void sim_member_lose_all(struct sim_member *m)
 {
     m->joined = m->assigned = false;
     m->peer_count = 0;
+    for (int32_t i = 0; i < SIM_PARTITIONS_MAX && m->protocol->by_member; i++)
+        sim_group_gave_back(m->group, m, i);
     memset(m->owns, 0, sizeof m->owns);
     memset(m->fetched, 0, sizeof m->fetched);
 }
@@ -75,6 +77,12 @@ static void forget_id(struct sim_member *m)
     m->id[0] = '\0';
 }
 
+/* Its next heartbeat tells its epoch. */
+static void ask_again(struct sim_member *m)
+{
+    m->heartbeat_us = 0;
+}
+
 static void wait_a_little(struct sim_member *m)
 {
     m->not_before_us = m->world->sched.now_us + BACKOFF_US;
@@ -92,6 +100,8 @@ static const struct reaction {
     {KERR_UNKNOWN_TOPIC_OR_PARTITION, wait_a_little}, /* of a node whose metadata is old */
     {KERR_REBALANCE_IN_PROGRESS, sim_member_lose_all},
     {KERR_ILLEGAL_GENERATION, sim_member_lose_all},
+    {KERR_FENCED_MEMBER_EPOCH, sim_member_lose_all},
+    {KERR_STALE_MEMBER_EPOCH, ask_again},
     {KERR_UNKNOWN_MEMBER_ID, forget_id},
 };
 
@@ -249,6 +259,10 @@ bool sim_member_fetches(struct sim_member *m)
         return false;
     topic.name = str_from(sim_group_topic(m->group)->name);
     group.group_id = str_from(m->group->name);
+    if (m->protocol->by_member) {
+        group.member_id = str_from(m->id);
+        group.member_epoch = m->generation;
+    }
     group.topics = &topic;
     group.topics_count = 1;
     r.groups = &group;
@@ -341,6 +355,8 @@ static void act(struct sim_member *m)
         find(m);
     else if (watches)
         m->protocol->describe(m);
+    else if (m->leaving && !m->id[0])
+        sim_member_gone(m); /* nobody knows it any more */
     else if (m->leaving)
         m->protocol->leave(m);
     else

@@ -4,8 +4,8 @@
 /* A member of a group (sim_group.h): looks for the coordinator, joins, is assigned partitions,
  * reads what is committed for those it gained, and commits ever higher offsets for them; leaves,
  * dies without a word, is silent for a while and goes on as if nothing had been; comes back as
- * another one. At an error it does what real clients do. sim_member_classic.c has what the classic
- * protocol adds. */
+ * another one. At an error it does what real clients do. sim_member_classic.c and
+ * sim_member_consumer.c have what the two protocols add. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,9 +39,10 @@ struct sim_protocol {
     void (*leave)(struct sim_member *m);
     /* Asks for the state of the group; sim_member_saw_state gets it. */
     void (*describe)(struct sim_member *m);
+    bool by_member; /* each member has an epoch of its own, and partitions move one by one */
 };
 
-extern const struct sim_protocol sim_classic_protocol;
+extern const struct sim_protocol sim_classic_protocol, sim_consumer_protocol;
 
 struct sim_member {
     struct sim_world *world;

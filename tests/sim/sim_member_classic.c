@@ -306,4 +306,4 @@ static void describe(struct sim_member *m)
     sim_member_ask(m, DESCRIBE_GROUPS_REQUEST_KEY, DESCRIBE_VERSION, &r, on_described);
 }
 
-const struct sim_protocol sim_classic_protocol = {act, leave, describe};
+const struct sim_protocol sim_classic_protocol = {.act = act, .leave = leave, .describe = describe};

@@ -1,6 +1,7 @@
 #include "tests/sim/sim_plant.h"
 
 #include "broker/coordinator/group_classic.h"
+#include "broker/coordinator/group_consumer.h"
 #include "protocol/base/check.h"
 #include "replication/partition_follow.h"
 #include "replication/quorum_state.h"
@@ -21,6 +22,7 @@ const char *const sim_plant_names[SIM_PLANT_COUNT] = {
     [SIM_PLANT_ISR] = "removed-in-isr",
     [SIM_PLANT_STATE] = "torn-state",
     [SIM_PLANT_GENERATION] = "generation",
+    [SIM_PLANT_OWNER] = "two-owners",
 };
 
 static enum sim_plant planted;
@@ -41,6 +43,8 @@ struct status __real_log_flush_run(struct log_flush *f);
 bool __real_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 size_t __real_state_store_sim_crash(struct state_store *s);
 void __real_classic_group_loaded(struct group_core *c, struct group *g);
+struct consumer_member *__real_consumer_owner(const struct consumer_group *cg, struct uuid topic,
+                                              int32_t partition);
 
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p);
 bool __wrap_partition_truncate(struct partition *p, const struct fetcher_cut *cut);
@@ -53,6 +57,8 @@ struct status __wrap_log_flush_run(struct log_flush *f);
 bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a);
 size_t __wrap_state_store_sim_crash(struct state_store *s);
 void __wrap_classic_group_loaded(struct group_core *c, struct group *g);
+struct consumer_member *__wrap_consumer_owner(const struct consumer_group *cg, struct uuid topic,
+                                              int32_t partition);
 
 /* It does not say which epoch its log ends with … */
 struct fetcher_position __wrap_partition_follow_position(const struct partition *p)
@@ -155,4 +161,10 @@ void __wrap_classic_group_loaded(struct group_core *c, struct group *g)
     if (planted == SIM_PLANT_GENERATION)
         g->classic->generation = 0;
     __real_classic_group_loaded(c, g);
+}
+
+struct consumer_member *__wrap_consumer_owner(const struct consumer_group *cg, struct uuid topic,
+                                              int32_t partition)
+{
+    return planted == SIM_PLANT_OWNER ? NULL : __real_consumer_owner(cg, topic, partition);
 }

@@ -16,6 +16,7 @@ enum sim_plant {
     SIM_PLANT_ISR,        /* a replica that a reassignment removed stays in the ISR */
     SIM_PLANT_STATE,      /* the coordinators' state goes back in a crash, its marks do not */
     SIM_PLANT_GENERATION, /* a coordinator that takes over a group counts its generations from 0 */
+    SIM_PLANT_OWNER,      /* a partition is given to a member while another still has it */
     SIM_PLANT_COUNT,
 };
 
