@@ -11,23 +11,24 @@ struct sim_random {
     uint64_t state;
 };
 
-/* splitmix64 */
-static inline uint64_t sim_random_next(struct sim_random *r)
+/* splitmix64: the state advances by steps of one size, and what is given out is mixed. */
+static inline uint64_t sim_random_mixed(uint64_t z)
 {
-    uint64_t z = r->state += 0x9e3779b97f4a7c15u;
-
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
 
-/* The stream of one part; parts are numbered by whoever splits. */
+static inline uint64_t sim_random_next(struct sim_random *r)
+{
+    return sim_random_mixed(r->state += 0x9e3779b97f4a7c15u);
+}
+
+/* The stream of one part; parts are numbered by whoever splits. Where it begins is mixed too: else
+ * the streams of parts in a row would be one stream, each a step behind the next. */
 static inline struct sim_random sim_random_split(uint64_t seed, uint64_t part)
 {
-    struct sim_random r = {seed * 0x2545f4914f6cdd1du + part * 0x9e3779b97f4a7c15u};
-
-    sim_random_next(&r);
-    return r;
+    return (struct sim_random){sim_random_mixed(sim_random_mixed(seed) + part)};
 }
 
 /* 0 … n - 1; n > 0. */
