@@ -59,9 +59,12 @@ void sim_group_gained(struct sim_group *g, const struct sim_member *m, int32_t p
 {
     const bool other =
         g->owners[partition] && (g->owners[partition] != m || g->owner_lives[partition] != m->life);
+    const int64_t until_us = m->asked_us + SIM_GROUP_SESSION_MS * 1000;
 
     if (m->topic_turn != g->turn)
         return;
+    if (g->world->sched.now_us >= until_us)
+        return; /* an answer that late may be to a member that nobody knows any more */
     g->assignments++;
     sim_trace_say(&g->world->trace, "member %s of group %s gains %s-%d in epoch %d", m->id, g->name,
                   sim_group_topic(g)->name, partition, m->generation);
@@ -70,7 +73,7 @@ void sim_group_gained(struct sim_group *g, const struct sim_member *m, int32_t p
                        sim_group_topic(g)->name, partition, g->name, m->generation);
     g->owners[partition] = m;
     g->owner_lives[partition] = m->life;
-    g->owned_until_us[partition] = m->asked_us + SIM_GROUP_SESSION_MS * 1000;
+    g->owned_until_us[partition] = until_us;
 }
 
 static bool is_owner(const struct sim_group *g, const struct sim_member *m, int32_t partition)
