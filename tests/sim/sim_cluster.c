@@ -385,13 +385,14 @@ static bool all_run(struct sim_world *w)
     return true;
 }
 
-/* One controller, whom all know; the same metadata everywhere, in which every broker serves. */
+/* One controller, whom all know; the same metadata everywhere, in which every broker serves. A
+ * change of voters that was asked for before all healed is through: it may take the leader out. */
 static bool is_well(struct sim_world *w)
 {
     const struct metadata_image *image;
     int32_t leader;
 
-    if (!all_run(w))
+    if (!all_run(w) || w->electorate.waiting)
         return false;
     image = sim_quorum_image(&w->machines[0]);
     leader = control_leader_id(w->machines[0].node->node->control);
