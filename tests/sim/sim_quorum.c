@@ -343,8 +343,8 @@ void sim_quorum_look(struct sim_quorum *q, struct sim_machine *m)
         q->seen[m->index].remembered = m->attempts;
         check_memory(q, m, &raft->core.election);
     }
-    /* A sole voter leads before its disk knows; nothing of the epoch leaves it until then, and after
-     * a crash somebody else may lead in it. */
+    /* A sole voter leads before its disk knows; nothing of the epoch leaves it until then, and
+     * after a crash somebody else may lead in it. */
     if (raft->core.role == RAFT_LEADER && raft->durable_epoch >= raft->core.election.epoch)
         saw_leader(q, raft->core.election.epoch, raft->core.self.id);
     if (raft->state == NODE_RUNNING)
