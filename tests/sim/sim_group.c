@@ -55,11 +55,18 @@ void sim_group_assigned(struct sim_group *g, const struct sim_member *m)
     }
 }
 
+/* Not before that, when the coordinator has heard what was asked last; it counts whole
+ * milliseconds. */
+static int64_t session_end_us(const struct sim_member *m)
+{
+    return m->asked_us + (SIM_GROUP_SESSION_MS - 1) * 1000;
+}
+
 void sim_group_gained(struct sim_group *g, const struct sim_member *m, int32_t partition)
 {
     const bool other =
         g->owners[partition] && (g->owners[partition] != m || g->owner_lives[partition] != m->life);
-    const int64_t until_us = m->asked_us + SIM_GROUP_SESSION_MS * 1000;
+    const int64_t until_us = session_end_us(m);
 
     if (m->topic_turn != g->turn)
         return;
@@ -91,7 +98,7 @@ void sim_group_renewed(struct sim_group *g, const struct sim_member *m)
 {
     for (int32_t i = 0; i < SIM_PARTITIONS_MAX; i++)
         if (is_owner(g, m, i))
-            g->owned_until_us[i] = m->asked_us + SIM_GROUP_SESSION_MS * 1000;
+            g->owned_until_us[i] = session_end_us(m);
 }
 
 void sim_group_saw_epoch(struct sim_group *g, const struct sim_member *m)
