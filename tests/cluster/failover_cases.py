@@ -48,9 +48,11 @@ def led_by(cluster, victim):
     return {p for p, (leader, _) in replication_cases.partitions(cluster.bootstrap, TOPIC).items() if leader == node}
 
 
-def start(cluster, victim):
+def start(cluster, victim, back):
+    since = time.monotonic()
     victim.start()
     until(lambda: replication_cases.in_sync(cluster, TOPIC))
+    back.add("in sync after its start", time.monotonic() - since)
 
 
 def measure(load, led, gaps, happens):
@@ -94,7 +96,7 @@ class Failover:
                 led = led_by(cluster, victim)
                 load.served(time.monotonic())
                 measure(load, led, gone, lambda victim=victim: end(victim))
-                measure(load, led, back, lambda victim=victim: start(cluster, victim))
+                measure(load, led, back, lambda victim=victim: start(cluster, victim, back))
         finally:
             load.stop()
         gone.report(cluster.brokers[0].memory_factor)
