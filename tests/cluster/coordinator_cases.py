@@ -232,6 +232,7 @@ def broker_that_leaves_sends_nobody_elsewhere_for_offsets(cluster, tool):
 
         def ask():
             with wire.Connection(cluster.node(node).port, timeout=20) as c:
+                codes.append(group_wire.fetch_offsets(c, GROUPS[0], {TOPIC: [0]})[0])
                 ready.wait()
                 try:
                     while True:
