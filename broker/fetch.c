@@ -76,7 +76,8 @@ static size_t entry_size(const struct fetch_entry *e)
  * A replica that ends at our log start may have other records below it than were committed. Most
  * often we remember enough to tell; when we do not, it is to begin there with none, or they would
  * come back with a crash that makes it forget its log start. Once it has raised its own, a leader
- * has told that they are the right ones. */
+ * has told that they are the right ones. One that ends above our log start, where compaction took
+ * what we had, goes on, as in Apache Kafka: it is in our range, and cannot begin anew. */
 static enum kerr entry_check_history(struct fetch_entry *e, const struct partition *p)
 {
     bool remembered = true;
@@ -94,8 +95,10 @@ static enum kerr entry_check_history(struct fetch_entry *e, const struct partiti
         e->diverging_end_offset = end;
         return KERR_NONE;
     }
-    return remembered || e->replica_log_start_offset >= e->offset ? KERR_NONE
-                                                                  : KERR_OFFSET_OUT_OF_RANGE;
+    if (remembered || e->offset > log_start_offset(p->log) ||
+        e->replica_log_start_offset >= e->offset)
+        return KERR_NONE;
+    return KERR_OFFSET_OUT_OF_RANGE;
 }
 
 /* Whether the asked offset lies in our log, and on its history. */

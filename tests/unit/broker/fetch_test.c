@@ -633,6 +633,42 @@ static void replica_whose_history_is_forgotten_begins_at_the_log_start(void **st
     node_world_free(&w);
 }
 
+/* A replica that was made while the topic was compacted has no batch of the epochs before, though
+ * its log begins with theirs. When it leads, one that was away since goes on where it stopped: it
+ * would be told for ever that nobody knows it, from within the leader's log. */
+static void replica_that_ends_in_what_compaction_took_goes_on(void **state)
+{
+    static struct node_world w;
+    const struct record_batch_head head = RECORD_BATCH_HEAD_PLAIN;
+    struct record_content content = {.value = {(const uint8_t *)"v", 1}};
+    const struct fetch_response_partition_data *data;
+    struct log_appended appended;
+    struct bytes_mut batch;
+    struct partition *p;
+    struct call c;
+    struct uuid topic;
+    (void)state;
+
+    topic = begin(&w);
+    p = node_world_partition(&w, topic, 0);
+    assert_false(status_failed(log_truncate_fully(p->log, 1)));
+    content.timestamp_ms = clock_wall_ms(&w.loop.clock);
+    record_batch_builder_begin(&w.builder, &head);
+    record_batch_builder_append(&w.builder, &content);
+    assert_false(status_failed(record_batch_builder_finish(&w.builder, NULL, &batch)));
+    record_batch_set_base_offset(batch.data, 5);
+    record_batch_set_leader_epoch(batch.data, 10);
+    assert_false(
+        status_failed(log_append_as_follower(p->log, batch, LOG_ORIGIN_CLIENT, &appended)));
+    replicated(&w, topic, 0);
+    data = ends_at(&w, &c, topic, 0, 5);
+    assert_int_equal(data->error_code, KERR_NONE);
+    assert_int_equal(data->diverging_epoch.epoch, -1);
+    assert_true(data->records.size > 0);
+    node_ask_free(&c.ask);
+    node_world_free(&w);
+}
+
 /* As a log of Apache Kafka may have it that this broker was given: a transaction, and its end. */
 static void abort_a_transaction(struct node_world *w, struct partition *p)
 {
@@ -713,6 +749,7 @@ int main(void)
         cmocka_unit_test(
             leader_tells_a_replica_that_ends_at_its_log_start_whether_it_has_what_was_committed),
         cmocka_unit_test(replica_whose_history_is_forgotten_begins_at_the_log_start),
+        cmocka_unit_test(replica_that_ends_in_what_compaction_took_goes_on),
         cmocka_unit_test(fetch_of_whoever_is_no_replica_moves_nothing),
     };
 
