@@ -258,15 +258,21 @@ static struct status note_epochs(struct log *l, struct segment *s)
     return st;
 }
 
-/* Assigns the epochs of all batches from `from` on, in order, to the cache. */
+/* Adds the epochs of all batches from `from` on, in order. What the cache has it keeps: compaction
+ * may have taken the batches that began an epoch, or all of it. */
 static struct status walk_epochs(struct log *l, int64_t from)
 {
     struct status st = STATUS_OK;
 
-    epoch_cache_truncate_from_end(&l->epochs, from);
     for (size_t i = log_segment_index(l, from); i < l->segment_count && !status_failed(st); i++)
         st = note_epochs(l, l->segments[i]);
     return st;
+}
+
+static struct status make_epochs(struct log *l)
+{
+    epoch_cache_clear(&l->epochs);
+    return walk_epochs(l, l->segments[0]->base_offset);
 }
 
 /* The log start had come up to the end, so that the newest epoch was saved as if it began there;
@@ -278,7 +284,8 @@ static bool knows_no_epoch(struct log *l)
 }
 
 /* Epochs are saved by flushes. When the batch where the walk started is of an epoch that the
- * checkpoint does not know, entries may be missing before it too. */
+ * checkpoint does not know, entries may be missing before it too, and that epoch may have begun
+ * there: it is noted anew. */
 static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_t recovery_point,
                                      int64_t walked_from)
 {
@@ -290,7 +297,7 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
     if (!s)
         return STATUS_OK;
     if (checkpointed < 0 || knows_no_epoch(l))
-        return walk_epochs(l, l->segments[0]->base_offset);
+        return make_epochs(l);
     if (s->size == 0) /* it has just begun: what was not flushed is in those before */
         return recovery_point < s->base_offset ? walk_epochs(l, recovery_point) : STATUS_OK;
     st = offset_index_lookup(&s->offsets, index_file_count(&s->offsets.file), walked_from, &from,
@@ -299,6 +306,7 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
         st = segment_walk_begin(&w, s, from.position, s->size, NULL);
     if (status_failed(st) || !w.head || record_batch_leader_epoch(w.head) <= checkpointed)
         return st;
+    epoch_cache_truncate_from_end(&l->epochs, walked_from);
     return walk_epochs(l, recovery_point);
 }
 
@@ -351,7 +359,7 @@ struct status log_recover(struct log *l, const struct log_args *args,
         st = recover_from(l, files, recovery_point, report);
         /* they are lost, or nothing was flushed yet */
         if (!status_failed(st) && (checkpointed < 0 || knows_no_epoch(l)))
-            st = walk_epochs(l, l->segments[0]->base_offset);
+            st = make_epochs(l);
     } else {
         st = recover_newest(l, files, &walked_from, report);
         if (!status_failed(st))

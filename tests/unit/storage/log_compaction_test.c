@@ -630,6 +630,45 @@ static void holes_of_former_compaction_are_no_lost_ends(void **state)
     compaction_end(&c);
 }
 
+/* Where an epoch began no batch may tell any more: a start after a kill keeps what the checkpoint
+ * says of it, though it walks over all behind the recovery point for an epoch that is not saved. */
+static void epochs_begin_where_they_did_after_their_first_batches_are_compacted(void **state)
+{
+    struct compaction_world c;
+    int64_t second, third, end;
+    int32_t epoch;
+    (void)state;
+
+    open_world(&c);
+    c.w.leader_epoch = 3;
+    for (int i = 0; i < 10; i++)
+        keyed_put(&c, 1, c.next_value++);
+    world_flush(&c.w);
+    c.w.recovery_point = log_recovery_point(c.w.log);
+    second = log_end_offset(c.w.log);
+    c.w.leader_epoch = 5;
+    for (int i = 0; i < 100; i++)
+        keyed_put(&c, i % 3, c.next_value++);
+    keyed_roll(&c, 4);
+    world_flush(&c.w);
+    compact_all(&c);
+    assert_int_equal(value_at(&c, second), -1);
+    third = log_end_offset(c.w.log);
+    c.w.leader_epoch = 6;
+    c.w.now_ms += 100;
+    c.w.config.segment_ms = 50; /* a new segment, which no flush has seen */
+    keyed_put(&c, 4, c.next_value++);
+    world_close(&c.w, false);
+    world_open(&c.w, LOG_TRUST_SAME_BOOT);
+    assert_true(log_end_of_past_epoch(c.w.log, 3, &epoch, &end));
+    assert_int_equal(epoch, 3);
+    assert_int_equal(end, second);
+    assert_true(log_end_of_past_epoch(c.w.log, 5, &epoch, &end));
+    assert_int_equal(epoch, 5);
+    assert_int_equal(end, third);
+    compaction_end(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -649,6 +688,7 @@ int main(void)
         cmocka_unit_test(cutting_the_log_aborts_its_compaction),
         cmocka_unit_test(damage_ends_a_compaction_and_changes_nothing),
         cmocka_unit_test(holes_of_former_compaction_are_no_lost_ends),
+        cmocka_unit_test(epochs_begin_where_they_did_after_their_first_batches_are_compacted),
         cmocka_unit_test(times_are_those_of_the_records_that_stayed),
     };
 

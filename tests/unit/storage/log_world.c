@@ -166,7 +166,7 @@ struct status world_try_append(struct log_world *w, struct bytes_mut batch,
     struct log_appended ignored;
     const bool control = record_batch_is_control(batch.data);
 
-    return log_append_as_leader(w->log, batch, 0,
+    return log_append_as_leader(w->log, batch, w->leader_epoch,
                                 control ? LOG_ORIGIN_COORDINATOR : LOG_ORIGIN_CLIENT,
                                 out ? out : &ignored, NULL);
 }

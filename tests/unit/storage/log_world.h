@@ -29,7 +29,8 @@ struct log_world {
     int64_t cleaned_offset;
     bool page_cache_is_enough;
     uint64_t random;
-    int32_t sequence; /* for tests that append as one producer */
+    int32_t leader_epoch; /* of what is appended */
+    int32_t sequence;     /* for tests that append as one producer */
     int16_t epoch;
     int steps;
 };
@@ -48,7 +49,7 @@ struct bytes_mut world_producer_batch(struct log_world *w, int64_t producer_id, 
                                       int32_t sequence, int count, uint16_t attributes);
 struct bytes_mut world_marker(struct log_world *w, int64_t producer_id, int16_t epoch, bool abort);
 
-/* Appends as leader of epoch 0. */
+/* Appends as leader. */
 struct status world_try_append(struct log_world *w, struct bytes_mut batch,
                                struct log_appended *out);
 int64_t world_append(struct log_world *w, int count, size_t size); /* base offset */
