@@ -351,6 +351,8 @@ void log_flush_end(struct log *l, struct log_flush *f, struct status result)
         /* a roll may have written a newer one */
         if (w->snapshot.data && w->snapshot_offset > l->snapshot_offset)
             l->snapshot_offset = w->snapshot_offset;
+    } else if (w->epochs.data) {
+        l->epochs.dirty = true; /* it wrote those from before the cut over what the cut saved */
     }
     flush_work_free(w);
     *f = (struct log_flush){0};

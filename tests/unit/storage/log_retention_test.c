@@ -841,6 +841,32 @@ static void epochs_of_what_a_crash_of_the_machine_may_have_lost_are_forgotten(vo
     world_end(&w);
 }
 
+/* The metadata log is cut while it is being flushed. */
+static void flush_from_before_a_cut_leaves_no_epoch_that_was_cut(void **state)
+{
+    struct log_world w;
+    struct log_flush f = {0};
+    int64_t cut, end;
+    (void)state;
+
+    world_begin(&w);
+    world_open(&w, LOG_TRUST_CLEAN);
+    cut = follow(&w, 3, 0);
+    world_flush(&w);
+    end = follow(&w, 5, cut);
+    assert_true(log_flush_begin(w.log, &f));
+    assert_false(status_failed(log_truncate_to(w.log, cut)));
+    log_flush_end(w.log, &f, log_flush_run(&f));
+    while (cut <= end)
+        cut = follow(&w, 3, cut);
+    world_flush(&w);
+    w.recovery_point = log_recovery_point(w.log);
+    world_close(&w, false);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_latest_epoch(w.log), 3);
+    world_end(&w);
+}
+
 static void foreign_directory_is_refused(void **state)
 {
     static const char other[] = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABQ";
@@ -890,6 +916,7 @@ int main(void)
         cmocka_unit_test(epochs_of_a_log_that_is_gone_are_not_those_of_the_next),
         cmocka_unit_test(epochs_of_what_a_start_drops_are_remembered),
         cmocka_unit_test(epochs_of_what_a_crash_of_the_machine_may_have_lost_are_forgotten),
+        cmocka_unit_test(flush_from_before_a_cut_leaves_no_epoch_that_was_cut),
         cmocka_unit_test(foreign_directory_is_refused),
     };
 
