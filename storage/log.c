@@ -213,6 +213,16 @@ const struct log_hint *log_find_hint(const struct log_hint *ring, uint8_t count,
     return NULL;
 }
 
+struct status log_save_epochs(struct log *l)
+{
+    char path[SEGMENT_PATH_BYTES];
+    struct status st = log_path(l, path, "leader-epoch-checkpoint");
+
+    if (status_failed(st) || !l->directory_exists || !l->epochs.dirty)
+        return st;
+    return epoch_cache_save(&l->epochs, l->files, path);
+}
+
 void log_clear_hints(struct log *l)
 {
     for (size_t i = 0; i < LOG_READ_HINTS; i++)

@@ -113,6 +113,8 @@ struct status log_snapshot_path(const char *directory, char out[SEGMENT_PATH_BYT
 void log_add_hint(struct log_hint *ring, uint8_t count, uint8_t *next, struct log_hint hint);
 const struct log_hint *log_find_hint(const struct log_hint *ring, uint8_t count, int64_t offset);
 void log_clear_hints(struct log *l);
+/* Durably, when they differ from what was saved last and the directory exists. */
+struct status log_save_epochs(struct log *l);
 /* Writes a file in one go, not synced. */
 struct status log_write_file(struct files *files, const char *path, struct bytes content);
 /* The content of partition.metadata, and writing it: not synced. */

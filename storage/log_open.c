@@ -287,13 +287,9 @@ static struct status forget_epochs(struct log *l)
 static struct status fit_epochs(struct log *l)
 {
     const bool cut = epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
-    char path[SEGMENT_PATH_BYTES];
-    struct status st = log_path(l, path, "leader-epoch-checkpoint");
 
     epoch_cache_raise_start(&l->epochs, l->start_offset);
-    if (!cut || status_failed(st))
-        return st;
-    return epoch_cache_save(&l->epochs, l->files, path);
+    return cut ? log_save_epochs(l) : STATUS_OK;
 }
 
 static struct status open_files(struct log *l, const struct log_args *args,

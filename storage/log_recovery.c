@@ -313,7 +313,6 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
 struct status log_recover_epochs(struct log *l, const struct log_args *args, size_t doomed)
 {
     const int64_t flushed = log_flushed_before(args);
-    char path[SEGMENT_PATH_BYTES];
     struct status st = load_epochs(l);
 
     if (status_failed(st) || args->trust == LOG_TRUST_CLEAN || flushed >= l->start_offset)
@@ -324,10 +323,7 @@ struct status log_recover_epochs(struct log *l, const struct log_args *args, siz
         for (size_t i = 0; i < doomed && !status_failed(st); i++)
             if (l->segments[i + 1]->base_offset > flushed)
                 st = note_epochs(l, l->segments[i]);
-    if (status_failed(st) || !l->epochs.dirty)
-        return st;
-    st = log_path(l, path, "leader-epoch-checkpoint");
-    return status_failed(st) ? st : epoch_cache_save(&l->epochs, l->files, path);
+    return status_failed(st) ? st : log_save_epochs(l);
 }
 
 static struct status sync_recovered(struct log *l)

@@ -140,16 +140,6 @@ static struct status sync_rest(struct log *l)
     return st;
 }
 
-static struct status save_epochs(struct log *l)
-{
-    char path[SEGMENT_PATH_BYTES];
-    struct status st = log_path(l, path, "leader-epoch-checkpoint");
-
-    if (status_failed(st) || !l->directory_exists || !l->epochs.dirty)
-        return st;
-    return epoch_cache_save(&l->epochs, l->files, path);
-}
-
 /* Offset behind the last batch of the newest segment. */
 static struct status find_end(struct log *l, int64_t *end)
 {
@@ -226,7 +216,7 @@ static struct status truncate_to(struct log *l, int64_t offset)
     st = truncate_segments(l, offset);
     epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
     if (!status_failed(st))
-        st = save_epochs(l);
+        st = log_save_epochs(l);
     if (!status_failed(st))
         st = reload_producers(l);
     if (!status_failed(st))
@@ -263,7 +253,7 @@ static struct status truncate_fully(struct log *l, int64_t offset)
     if (status_failed(st))
         return log_go_offline(l, st);
     epoch_cache_clear(&l->epochs);
-    st = save_epochs(l); /* first: they would pass for the history of the log to come */
+    st = log_save_epochs(l); /* first: they would pass for the history of the log to come */
     if (!status_failed(st))
         st = log_cut_newest(l, l->segment_count);
     producer_state_clear(&l->producers);

@@ -653,20 +653,27 @@ static void log_starts_afresh_at_any_offset(void **state)
     world_end(&w);
 }
 
+/* Four records each of the epochs 0, 3, 6, 9 and 12. */
+static void begin_with_epochs(struct log_world *w)
+{
+    struct log_appended out;
+
+    world_begin(w);
+    world_open(w, LOG_TRUST_CLEAN);
+    for (int i = 0; i < 5; i++)
+        assert_false(status_failed(log_append_as_leader(w->log, world_batch(w, 4, 10, w->now_ms),
+                                                        3 * i, LOG_ORIGIN_CLIENT, &out, NULL)));
+}
+
 /* OffsetForLeaderEpoch: where epochs begin survives all kinds of restart. */
 static void epochs_are_known_after_each_kind_of_start(void **state)
 {
     struct log_world w;
-    struct log_appended out;
     int32_t epoch;
     int64_t end;
     (void)state;
 
-    world_begin(&w);
-    world_open(&w, LOG_TRUST_CLEAN);
-    for (int i = 0; i < 5; i++)
-        assert_false(status_failed(log_append_as_leader(w.log, world_batch(&w, 4, 10, w.now_ms),
-                                                        3 * i, LOG_ORIGIN_CLIENT, &out, NULL)));
+    begin_with_epochs(&w);
     for (int round = 0; round < 5; round++) {
         assert_int_equal(log_latest_epoch(w.log), 12);
         assert_int_equal(log_epoch_of_offset(w.log, 5), 3);
@@ -689,16 +696,11 @@ static void epochs_are_known_after_each_kind_of_start(void **state)
 static void epochs_that_are_deleted_are_remembered_for_replicas(void **state)
 {
     struct log_world w;
-    struct log_appended out;
     int32_t epoch;
     int64_t end;
     (void)state;
 
-    world_begin(&w);
-    world_open(&w, LOG_TRUST_CLEAN);
-    for (int i = 0; i < 5; i++)
-        assert_false(status_failed(log_append_as_leader(w.log, world_batch(&w, 4, 10, w.now_ms),
-                                                        3 * i, LOG_ORIGIN_CLIENT, &out, NULL)));
+    begin_with_epochs(&w);
     world_flush(&w);
     assert_false(status_failed(log_raise_start_offset(w.log, 14)));
     for (int round = 0; round < 3; round++) {
