@@ -173,7 +173,8 @@ struct status log_rebuild_producers(struct log *l, const struct log_listing *fil
 /* Loads the leader epochs, and with them those of the `doomed` oldest segments, which are about to
  * be dropped: their batches may be all that tells of an epoch, and a gap in what is remembered
  * would pass for the end of another one. After a crash of the machine, which may have lost any of
- * them, nothing is remembered. What is new is saved. Of a log with a segment at least. */
+ * them, nothing is remembered; nor when one of the segments is damaged. What is new is saved. Of a
+ * log with a segment at least. */
 struct status log_recover_epochs(struct log *l, const struct log_args *args, size_t doomed);
 /* After that. Checks what may not be trusted, cuts the log behind its last good batch, and brings
  * indexes, producers and epochs up to its end. */

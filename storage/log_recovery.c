@@ -323,6 +323,10 @@ struct status log_recover_epochs(struct log *l, const struct log_args *args, siz
         for (size_t i = 0; i < doomed && !status_failed(st); i++)
             if (l->segments[i + 1]->base_offset > flushed)
                 st = note_epochs(l, l->segments[i]);
+    if (st.code == KERR_CORRUPT_MESSAGE) { /* it goes all the same */
+        epoch_cache_clear(&l->epochs);
+        st = STATUS_OK;
+    }
     return status_failed(st) ? st : log_save_epochs(l);
 }
 

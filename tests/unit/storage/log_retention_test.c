@@ -825,6 +825,30 @@ static void epochs_of_what_a_start_drops_are_remembered(void **state)
     world_end(&w);
 }
 
+/* It is dropped as one that is whole, but what it had is not known. */
+static void damaged_segment_below_the_log_start_costs_only_the_memory_of_epochs(void **state)
+{
+    static const uint8_t size[4] = {0xff, 0xff, 0xff, 0xff};
+    struct iovec part = {(void *)(uintptr_t)size, sizeof size};
+    struct log_world w;
+    int32_t epoch;
+    int64_t end;
+    struct file *f;
+    (void)state;
+
+    delete_what_was_not_flushed(&w);
+    assert_false(status_failed(w.files->ops->open(
+        w.files, LOG_DIRECTORY "/00000000000000000000.log", FILE_WRITE, &f)));
+    assert_false(status_failed(w.files->ops->write(w.files, f, &part, 1, 8)));
+    w.files->ops->close(w.files, f);
+    world_open(&w, LOG_TRUST_SAME_BOOT);
+    assert_int_equal(log_start_offset(w.log), w.log_start_offset);
+    assert_int_equal(log_end_offset(w.log), w.log_start_offset + 5);
+    assert_int_equal(log_latest_epoch(w.log), 5);
+    assert_false(log_end_of_past_epoch(w.log, 3, &epoch, &end));
+    world_end(&w);
+}
+
 /* Nobody knows what they were. */
 static void epochs_of_what_a_crash_of_the_machine_may_have_lost_are_forgotten(void **state)
 {
@@ -917,6 +941,7 @@ int main(void)
         cmocka_unit_test(epoch_that_wrote_nothing_is_forgotten_by_a_clean_stop),
         cmocka_unit_test(epochs_of_a_log_that_is_gone_are_not_those_of_the_next),
         cmocka_unit_test(epochs_of_what_a_start_drops_are_remembered),
+        cmocka_unit_test(damaged_segment_below_the_log_start_costs_only_the_memory_of_epochs),
         cmocka_unit_test(epochs_of_what_a_crash_of_the_machine_may_have_lost_are_forgotten),
         cmocka_unit_test(flush_from_before_a_cut_leaves_no_epoch_that_was_cut),
         cmocka_unit_test(foreign_directory_is_refused),
