@@ -25,6 +25,12 @@ struct hosted_key {
     int32_t index;
 };
 
+/* Some of its partitions could not be hosted yet. */
+struct awaited_topic {
+    struct uuid id;
+    UT_hash_handle hh;
+};
+
 struct hosted_partition {
     struct hosted_key key;
     UT_hash_handle hh;
@@ -378,18 +384,19 @@ static void hosting_look_at_name(struct shard *s, struct uuid topic_id, struct s
 static void hosted_postpone(struct hosted_partition *h, bool early)
 {
     struct shard *s = h->shard;
+    const struct uuid topic_id = h->key.topic_id;
 
     HASH_DEL(s->partitions, h);
     isr_changes_forget(s, h->partition);
     if (early && !s->closing)
-        hosting_look_at_name(s, h->key.topic_id, h->partition->topic);
+        hosting_look_at_name(s, topic_id, h->partition->topic);
     (void)partition_free(h->partition); /* there is no log */
     free(h->config);
     free(h);
     if (s->closing)
         hosting_maybe_emptied(s);
     else if (!early)
-        hosting_look_again(s);
+        hosting_look_again(s, topic_id);
 }
 
 static void hosted_opened(struct open_item *item)
@@ -492,7 +499,7 @@ static void hosting_add(struct shard *s, const struct metadata_topic *topic, int
     else
         item.result = storage_dirs_place(s->node->dirs, topic->name, index, &item.place);
     if (item.result.code == KERR_OPERATION_NOT_ATTEMPTED) {
-        hosting_look_again(s);
+        hosting_look_again(s, topic->id);
         return;
     }
     h = item.hosted = calloc(1, sizeof *h);
@@ -529,7 +536,7 @@ static void hosting_topic_changed(struct shard *s, const struct metadata_topic *
         if (!h && ours)
             hosting_add(s, topic, (int32_t)i);
         else if (h && h->removed && ours)
-            hosting_look_again(s); /* it comes back before it is gone */
+            hosting_look_again(s, topic->id); /* it comes back before it is gone */
         else if (h && !h->removed && !ours && s->served)
             hosted_remove(h, KERR_NOT_LEADER_OR_FOLLOWER);
         else if (h && !h->removed)
@@ -557,22 +564,58 @@ static bool hosting_registered_now(struct shard *s)
     return true;
 }
 
-/* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): all
- * topics are looked at again in a moment, which finds what is not hosted yet. Rare. */
+static void free_awaited(struct awaited_topic *all)
+{
+    struct awaited_topic *a, *next;
+
+    HASH_ITER(hh, all, a, next)
+    {
+        HASH_DEL(all, a);
+        free(a);
+    }
+}
+
+/* A topic was made anew, and the name of its folder is not free yet (storage_dirs_release): it is
+ * looked at again in a moment, which finds what is not hosted yet. That may go on for as long as
+ * the node is kept from serving, so nothing else is. */
 static void on_look_again(struct timer *t)
 {
     struct shard *s = CONTAINER_OF(t, struct shard, look_again);
+    struct awaited_topic *all = s->awaited, *a, *next;
 
-    if (s->closing)
-        return;
-    hosting_all_changed(s);
-    open_job_submit(s);
+    s->awaited = NULL;
+    if (!s->closing) {
+        HASH_ITER(hh, all, a, next)
+        {
+            const struct metadata_topic *topic = metadata_image_topic_by_id(s->image, a->id);
+
+            if (topic)
+                hosting_topic_changed(s, topic);
+        }
+        open_job_submit(s);
+    }
+    free_awaited(all);
 }
 
-void hosting_look_again(struct shard *s)
+void hosting_look_again(struct shard *s, struct uuid topic_id)
 {
+    struct awaited_topic *a;
+
     timer_start(s->loop, &s->look_again, LOOK_AGAIN_US);
     control_hurry_checkpoints(s->node->control);
+    HASH_FIND(hh, s->awaited, &topic_id, sizeof topic_id, a);
+    if (a)
+        return;
+    a = calloc(1, sizeof *a);
+    CHECK(a);
+    a->id = topic_id;
+    HASH_ADD(hh, s->awaited, id, sizeof a->id, a);
+}
+
+void hosting_free(struct shard *s)
+{
+    free_awaited(s->awaited);
+    timer_free(s->loop, &s->look_again);
 }
 
 static void hosting_all_changed(struct shard *s)

@@ -19,9 +19,12 @@ void hosting_image_changed(struct shard *s, const struct metadata_delta *delta);
 /* Every partition of the shard, the removed and the opening ones too. */
 void hosting_each(struct shard *s, void (*visit)(struct partition *p));
 
-/* What could not be done for want of memory, or of a folder's name that is still taken, is tried
- * again soon. */
-void hosting_look_again(struct shard *s);
+/* What could not be done with partitions of that topic for want of memory, or of a folder's name
+ * that is still taken, is tried again soon. */
+void hosting_look_again(struct shard *s, struct uuid topic_id);
+
+/* The shard is about to be freed, its loop has ended. */
+void hosting_free(struct shard *s);
 
 /* Rolls, retires and deletes segments of every log. */
 void hosting_maintain(struct shard *s);

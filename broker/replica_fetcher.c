@@ -681,7 +681,7 @@ void replica_fetcher_assign(struct shard *s, struct partition *p)
         return;
     f = fetcher_of(all, p->leader_id);
     if (!f) {
-        hosting_look_again(s);
+        hosting_look_again(s, p->topic_id);
         return;
     }
     at = partition_follow_position(p);

@@ -228,7 +228,7 @@ void shard_stop(struct shard *s, bool clean)
 void shard_free(struct shard *s)
 {
     timer_free(s->loop, &s->upkeep);
-    timer_free(s->loop, &s->look_again);
+    hosting_free(s);
     isr_changes_end(s);
     unsure_end(s);
     timer_free(s->loop, &s->connection_timer);

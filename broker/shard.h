@@ -52,6 +52,7 @@ struct shard {
     struct flusher **flushers;           /* one a log directory */
     struct timer upkeep;
     struct timer look_again;
+    struct awaited_topic *awaited; /* uthash by id: what it looks at */
     struct timer isr_timer; /* isr_changes.h */
     struct timer isr_soon_timer;
     struct partition *isr_soon;       /* partitions that want to be called soon */

@@ -6,6 +6,7 @@
 
 #include "broker/hosting.h"
 #include "broker/shard.h"
+#include "broker/storage_dirs.h"
 #include "protocol/messages/delete_topics.h"
 #include "storage/log_dir.h"
 #include "tests/unit/broker/node_world.h"
@@ -259,6 +260,35 @@ static void a_topic_made_anew_since_the_snapshot_survives_a_restart(void **state
     }
 }
 
+/* The name is free only once checkpoints without it are on the disk (storage_dirs_release). */
+static void what_waits_for_a_name_is_looked_at_again_by_itself(void **state)
+{
+    static struct node_world w;
+    struct storage_place place;
+    struct uuid other;
+    (void)state;
+
+    node_world_init(&w);
+    node_world_start(&w);
+    other = node_world_topic(&w, "other", 2 * NODE_WORLD_SHARDS, NULL);
+    for (int i = 0; i < 2 * NODE_WORLD_SHARDS; i++) {
+        assert_int_equal(storage_dirs_place_new(w.node->dirs, STR("waits"), i, &place).code,
+                         KERR_NONE);
+        storage_dirs_release(w.node->dirs, STR("waits"), i);
+        node_world_partition(&w, other, i)->partition_epoch = 77; /* any assignment undoes it */
+    }
+    node_world_topic(&w, "waits", 2 * NODE_WORLD_SHARDS, NULL);
+    produce_everywhere(&w, "waits", 2 * NODE_WORLD_SHARDS);
+    for (int i = 0; i < 2 * NODE_WORLD_SHARDS; i++)
+        assert_int_equal(node_world_partition(&w, other, i)->partition_epoch, 77);
+    for (size_t i = 0; i < NODE_WORLD_SHARDS; i++)
+        hosting_look_again(w.node->shards[i], other);
+    test_loop_run(&w.loop, 10);
+    for (int i = 0; i < 2 * NODE_WORLD_SHARDS; i++)
+        assert_int_equal(node_world_partition(&w, other, i)->partition_epoch, 0);
+    node_world_free(&w);
+}
+
 /* The settings that a start begins with are of the past, and without a quorum it stays so. */
 static void nothing_is_let_go_before_the_metadata_knows_of_this_run(void **state)
 {
@@ -429,6 +459,7 @@ int main(void)
         cmocka_unit_test(unreadable_directory_leaves_the_other_one_alone),
         cmocka_unit_test(damaged_log_takes_only_its_partition_offline),
         cmocka_unit_test(acknowledged_records_survive_the_machine),
+        cmocka_unit_test(what_waits_for_a_name_is_looked_at_again_by_itself),
         cmocka_unit_test(nothing_is_let_go_before_the_metadata_knows_of_this_run),
         cmocka_unit_test(a_topic_made_anew_since_the_snapshot_survives_a_restart),
         cmocka_unit_test(what_the_disk_refused_is_not_built_upon),
