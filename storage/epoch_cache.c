@@ -60,6 +60,20 @@ int32_t epoch_cache_latest(const struct epoch_cache *c)
     return c->count ? c->entries[c->count - 1].epoch : EPOCH_UNDEFINED;
 }
 
+struct epoch_entry epoch_cache_newest(const struct epoch_cache *c)
+{
+    return c->count ? c->entries[c->count - 1]
+                    : (struct epoch_entry){EPOCH_UNDEFINED, EPOCH_OFFSET_UNDEFINED};
+}
+
+bool epoch_cache_has(const struct epoch_cache *c, struct epoch_entry entry)
+{
+    for (uint32_t i = c->count; i > 0; i--)
+        if (c->entries[i - 1].epoch == entry.epoch)
+            return c->entries[i - 1].start_offset == entry.start_offset;
+    return entry.epoch == EPOCH_UNDEFINED;
+}
+
 int32_t epoch_cache_epoch_of(const struct epoch_cache *c, int64_t offset)
 {
     /* From the newest: that is where readers are. */

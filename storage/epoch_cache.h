@@ -52,6 +52,11 @@ bool epoch_cache_assign(struct epoch_cache *c, int32_t epoch, int64_t start_offs
 int32_t epoch_cache_earliest(const struct epoch_cache *c);
 int32_t epoch_cache_latest(const struct epoch_cache *c);
 
+/* The newest entry; {-1, -1} when empty. */
+struct epoch_entry epoch_cache_newest(const struct epoch_cache *c);
+/* Whether the entry is still one of them; {-1, -1} always is. */
+bool epoch_cache_has(const struct epoch_cache *c, struct epoch_entry entry);
+
 /* The epoch that wrote offset: of the last entry that starts at or below it; EPOCH_UNDEFINED when
  * none. */
 int32_t epoch_cache_epoch_of(const struct epoch_cache *c, int64_t offset);

@@ -283,18 +283,19 @@ static struct status forget_epochs(struct log *l)
 }
 
 /* Those of what is lost are not to be found by another start either, when batches of older epochs
- * may be there. */
-static struct status fit_epochs(struct log *l)
+ * may be there: the newest that the checkpoint names has gone, here or in recovery. What is only
+ * new can wait for a flush. */
+static struct status fit_epochs(struct log *l, struct epoch_entry checkpointed)
 {
-    const bool cut = epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
-
+    epoch_cache_truncate_from_end(&l->epochs, l->end_offset);
     epoch_cache_raise_start(&l->epochs, l->start_offset);
-    return cut ? log_save_epochs(l) : STATUS_OK;
+    return epoch_cache_has(&l->epochs, checkpointed) ? STATUS_OK : log_save_epochs(l);
 }
 
 static struct status open_files(struct log *l, const struct log_args *args,
                                 struct log_listing *files, struct log_recovery_report *report)
 {
+    struct epoch_entry checkpointed;
     struct status st = check_topic_id(l);
 
     if (!status_failed(st))
@@ -306,6 +307,7 @@ static struct status open_files(struct log *l, const struct log_args *args,
     if (!l->segment_count)
         return forget_epochs(l);
     st = drop_below_start(l, args);
+    checkpointed = epoch_cache_newest(&l->epochs);
     if (!status_failed(st))
         st = repair_sealed(l, args, files, report);
     if (!status_failed(st))
@@ -323,7 +325,7 @@ static struct status open_files(struct log *l, const struct log_args *args,
             st = forget_epochs(l);
     }
     if (!status_failed(st))
-        st = fit_epochs(l);
+        st = fit_epochs(l, checkpointed);
     if (status_failed(st))
         return st;
     l->size_bytes = 0; /* dropping segments took theirs off a sum that was not made yet */

@@ -65,6 +65,28 @@ static void an_epoch_that_starts_earlier_than_known_replaces_what_contradicts_it
 }
 
 /* KIP-101 and KIP-279: what OffsetForLeaderEpoch answers. */
+static void an_entry_that_was_dropped_or_begins_elsewhere_is_not_had(void **state)
+{
+    struct epoch_cache c = {0};
+    struct epoch_entry newest = epoch_cache_newest(&c);
+    (void)state;
+
+    assert_int_equal(newest.epoch, EPOCH_UNDEFINED);
+    assert_true(epoch_cache_has(&c, newest));
+    c = CACHE({1, 10}, {2, 20});
+    assert_true(epoch_cache_has(&c, newest));
+    newest = epoch_cache_newest(&c);
+    assert_int_equal(newest.epoch, 2);
+    assert_int_equal(newest.start_offset, 20);
+    assert_true(epoch_cache_assign(&c, 4, 30));
+    assert_true(epoch_cache_has(&c, newest));
+    assert_true(epoch_cache_assign(&c, 2, 15));
+    assert_false(epoch_cache_has(&c, newest));
+    assert_true(epoch_cache_truncate_from_end(&c, 12));
+    assert_false(epoch_cache_has(&c, newest));
+    expect(&c, "0\n1\n1 10\n");
+}
+
 static void the_end_of_an_epoch_is_the_start_of_the_next_known_one(void **state)
 {
     struct epoch_cache c = CACHE({2, 10}, {5, 20}, {7, 30});
@@ -222,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_epoch_assigned_again_changes_nothing),
         cmocka_unit_test(an_epoch_that_starts_earlier_than_known_replaces_what_contradicts_it),
+        cmocka_unit_test(an_entry_that_was_dropped_or_begins_elsewhere_is_not_had),
         cmocka_unit_test(the_end_of_an_epoch_is_the_start_of_the_next_known_one),
         cmocka_unit_test(an_epoch_below_the_first_known_ends_where_that_one_starts),
         cmocka_unit_test(the_end_of_an_unknown_epoch_is_undefined),
