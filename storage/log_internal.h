@@ -172,9 +172,17 @@ struct status log_rebuild_producers(struct log *l, const struct log_listing *fil
 
 /* Loads the leader epochs, and with them those of the `doomed` oldest segments, which are about to
  * be dropped: their batches may be all that tells of an epoch, and a gap in what is remembered
- * would pass for the end of another one. After a crash of the machine, which may have lost any of
- * them, nothing is remembered; nor when one of the segments is damaged. What is new is saved. Of a
- * log with a segment at least. */
+ * would pass for the end of another one. What is new is saved. Of a log with a segment at least.
+ *
+ * After a crash of the machine, which may have lost any of them, and when one of the segments is
+ * damaged, the end of the newest epoch of the checkpoint is not known if it began below what is
+ * kept: nothing is remembered. One that began above was saved by a flush that came up to there, so
+ * that the checkpoint is whole below it, and stays: compaction may have taken batches that began
+ * epochs since, which the checkpoint alone knows then. What that flush has not seen compaction has
+ * left alone; recovery finds it in the batches. What a checkpoint says is true of a log that lost
+ * its end too, once the epochs that began behind that are cut off: it is written behind the sync of
+ * what it tells of, by a cut before anything else is appended, and by a start after a kill of what
+ * is in the files. */
 struct status log_recover_epochs(struct log *l, const struct log_args *args, size_t doomed);
 /* After that. Checks what may not be trusted, cuts the log behind its last good batch, and brings
  * indexes, producers and epochs up to its end. */

@@ -312,21 +312,21 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
 
 struct status log_recover_epochs(struct log *l, const struct log_args *args, size_t doomed)
 {
-    const int64_t flushed = log_flushed_before(args);
+    const int64_t flushed = log_flushed_before(args), kept = l->segments[doomed]->base_offset;
+    bool readable = args->trust == LOG_TRUST_SAME_BOOT;
     struct status st = load_epochs(l);
 
-    if (status_failed(st) || args->trust == LOG_TRUST_CLEAN || flushed >= l->start_offset)
+    if (status_failed(st) || args->trust == LOG_TRUST_CLEAN || flushed >= kept)
         return st;
-    if (args->trust == LOG_TRUST_OTHER_BOOT)
-        epoch_cache_clear(&l->epochs);
-    else
-        for (size_t i = 0; i < doomed && !status_failed(st); i++)
-            if (l->segments[i + 1]->base_offset > flushed)
-                st = note_epochs(l, l->segments[i]);
+    for (size_t i = 0; i < doomed && readable && !status_failed(st); i++)
+        if (l->segments[i + 1]->base_offset > flushed)
+            st = note_epochs(l, l->segments[i]);
     if (st.code == KERR_CORRUPT_MESSAGE) { /* it goes all the same */
-        epoch_cache_clear(&l->epochs);
+        readable = false;
         st = STATUS_OK;
     }
+    if (!readable && epoch_cache_newest(&l->epochs).start_offset < kept)
+        epoch_cache_clear(&l->epochs);
     return status_failed(st) ? st : log_save_epochs(l);
 }
 

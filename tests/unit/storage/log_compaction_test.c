@@ -669,6 +669,56 @@ static void epochs_begin_where_they_did_after_their_first_batches_are_compacted(
     compaction_end(&c);
 }
 
+/* A crash of the machine while the checkpointed log start is above the recovery point: what the
+ * checkpoint says of epochs above the log start stays, the batches cannot tell it. */
+static void epochs_above_the_log_start_are_what_the_checkpoint_says(void **state)
+{
+    (void)state;
+
+    for (int dropped = 0; dropped < 2; dropped++) {
+        struct compaction_world c;
+        int64_t start, second, third, end;
+        int32_t epoch;
+
+        open_world(&c);
+        c.w.leader_epoch = 3;
+        for (int i = 0; i < 10; i++)
+            keyed_put(&c, 1, c.next_value++);
+        world_flush(&c.w);
+        c.w.recovery_point = log_recovery_point(c.w.log);
+        keyed_put(&c, 2, c.next_value++);
+        if (dropped) /* what is before goes with the next start */
+            keyed_roll(&c, 4);
+        start = log_end_offset(c.w.log);
+        keyed_put(&c, 5, c.next_value++);
+        second = log_end_offset(c.w.log);
+        c.w.leader_epoch = 5;
+        for (int i = 0; i < 100; i++)
+            keyed_put(&c, i % 3, c.next_value++);
+        third = log_end_offset(c.w.log);
+        c.w.leader_epoch = 6;
+        keyed_roll(&c, 4);
+        world_flush(&c.w);
+        assert_false(status_failed(log_raise_start_offset(c.w.log, start)));
+        c.w.log_start_offset = start;
+        compact_all(&c);
+        assert_int_equal(value_at(&c, second), -1);
+        files_sim_crash_losing_all(c.w.files);
+        world_close(&c.w, false);
+        for (int round = 0; round < 2; round++) {
+            world_open(&c.w, round ? LOG_TRUST_SAME_BOOT : LOG_TRUST_OTHER_BOOT);
+            assert_true(log_end_of_past_epoch(c.w.log, 3, &epoch, &end));
+            assert_int_equal(epoch, 3);
+            assert_int_equal(end, second);
+            assert_true(log_end_of_past_epoch(c.w.log, 5, &epoch, &end));
+            assert_int_equal(epoch, 5);
+            assert_int_equal(end, third);
+            world_close(&c.w, false);
+        }
+        compaction_end(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -689,6 +739,7 @@ int main(void)
         cmocka_unit_test(damage_ends_a_compaction_and_changes_nothing),
         cmocka_unit_test(holes_of_former_compaction_are_no_lost_ends),
         cmocka_unit_test(epochs_begin_where_they_did_after_their_first_batches_are_compacted),
+        cmocka_unit_test(epochs_above_the_log_start_are_what_the_checkpoint_says),
         cmocka_unit_test(times_are_those_of_the_records_that_stayed),
     };
 
