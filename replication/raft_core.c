@@ -229,7 +229,10 @@ static void become_candidate(struct raft_core *c, int64_t now_ms)
 /* A prospective node keeps its leader: when the pre-vote fails, it goes back to following it. */
 static void become_prospective(struct raft_core *c, int64_t now_ms)
 {
+    bool leader_reached = c->leader_reached;
+
     move_to(c, RAFT_PROSPECTIVE);
+    c->leader_reached = leader_reached;
     vote_for_self(c);
     c->deadline_ms = election_deadline(c, now_ms);
 }
@@ -414,6 +417,16 @@ static void on_end_request(struct raft_core *c, const struct raft_event *ev, int
     raft_answer_with(c, fx, error);
 }
 
+/* The leader that we only timed out on is there and leads: it was us who were slow, with a flush
+ * perhaps. Others need not be asked, who may be cut off: while we wait for them nobody fetches, and
+ * the leader loses its majority. One that is gone by its own word, or whose port was closed,
+ * refuses too when it is back, but does not lead. */
+static bool refused_by_leader(const struct raft_core *c, const struct raft_event *ev)
+{
+    return c->role == RAFT_PROSPECTIVE && c->leader_reached && !ev->vote_answer.granted &&
+           ev->vote_answer.head.from == c->election.leader_id;
+}
+
 static void on_vote_answer(struct raft_core *c, const struct raft_event *ev, int64_t now_ms,
                            struct raft_effects *fx)
 {
@@ -428,6 +441,10 @@ static void on_vote_answer(struct raft_core *c, const struct raft_event *ev, int
     p->in_flight = false;
     if (failed) {
         p->retry_ms = now_ms + c->timeouts.retry_backoff_ms;
+        return;
+    }
+    if (refused_by_leader(c, ev)) {
+        lose_pre_vote(c, now_ms);
         return;
     }
     if (p->vote == RAFT_VOTE_UNKNOWN)

@@ -251,7 +251,8 @@ struct raft_core {
     int32_t followed_id; /* who answered our last fetch that was any good; RAFT_NO_NODE: nobody
                           * yet */
     int64_t followed_ms; /* and when */
-    bool leader_reached; /* follower: the leader has answered a fetch in this epoch */
+    bool leader_reached; /* follower, prospective: the leader has answered a fetch in this epoch,
+                          * and nothing says that it is gone */
     bool leader_ended; /* follower: the leader has named its successors, who stand in that order */
 
     int64_t log_start_offset;
