@@ -69,6 +69,10 @@ static void answered(struct transport_request *r, struct status result, struct b
         return;
     }
     look_free(l);
+    if (result.code == KERR_REQUEST_TIMED_OUT) {
+        w->args.on_silent(w->args.arg, seen.id, seen.epoch, seen.asked_ms);
+        return;
+    }
     if (result.sys_errno != ECONNREFUSED)
         return;
     logger_event(w->args.logger, LOGGER_INFO, "broker_refuses", "broker=%d epoch=%lld", seen.id,

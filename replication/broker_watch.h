@@ -2,8 +2,8 @@
 #define REPLICATION_BROKER_WATCH_H
 
 /* Looks whether somebody listens where a broker is registered: a hint of its end is not enough to
- * fence it, a refused connection is. Whoever accepts it lives, even when it is too slow to say a
- * word; no answer at all says nothing.
+ * fence it, a refused connection is. Whoever drops it lives, even when it is too slow to say a
+ * word. No answer in time is no reason either: the broker's session decides.
  *
  * On the control loop. */
 
@@ -23,6 +23,8 @@ struct broker_watch_args {
     void *arg;
     /* Nobody listens there. asked_ms: monotonic. */
     void (*on_refused)(void *arg, int32_t id, int64_t epoch, int64_t asked_ms);
+    /* No answer came in time. */
+    void (*on_silent)(void *arg, int32_t id, int64_t epoch, int64_t asked_ms);
 };
 
 struct broker_watch *broker_watch_create(const struct broker_watch_args *args);

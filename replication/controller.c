@@ -7,7 +7,7 @@
 #include "replication/metadata_loader.h"
 
 #define SUSPECTS_MAX        64 /* looked at in one go */
-#define REFUSAL_ARENA_BYTES 4096
+#define SIGHTING_ARENA_BYTES 4096
 
 struct controller {
     struct controller_args args;
@@ -201,33 +201,42 @@ static struct controller_moment moment(const struct controller *c)
 
 /* ---- is that broker there? ---- */
 
-/* A broker that refuses, on its way through the core as any request. */
-struct refusal {
+/* What was seen of a broker, on its way through the core as any request. */
+struct sighting {
     struct controller_request request;
     struct arena arena;
 };
 
-static void refusal_done(struct controller_request *r, struct controller_result result)
+static void sighting_done(struct controller_request *r, struct controller_result result)
 {
-    struct refusal *f = CONTAINER_OF(r, struct refusal, request);
+    struct sighting *s = CONTAINER_OF(r, struct sighting, request);
 
     (void)result; /* who leads next looks itself */
-    arena_free(&f->arena);
-    free(f);
+    arena_free(&s->arena);
+    free(s);
+}
+
+static void hand_in(struct controller *c, enum controller_operation operation,
+                    struct controller_sighting seen)
+{
+    struct sighting *s = memory_zalloc(1, sizeof *s);
+
+    arena_init(&s->arena, SIGHTING_ARENA_BYTES);
+    s->request.done = sighting_done;
+    s->request.arena = &s->arena;
+    s->request.operation = operation;
+    s->request.sighting = seen;
+    controller_submit(c, &s->request);
 }
 
 static void on_refused(void *arg, int32_t id, int64_t epoch, int64_t asked_ms)
 {
-    struct refusal *f = memory_zalloc(1, sizeof *f);
+    hand_in(arg, CONTROLLER_BROKER_REFUSES, (struct controller_sighting){id, epoch, asked_ms});
+}
 
-    arena_init(&f->arena, REFUSAL_ARENA_BYTES);
-    f->request.done = refusal_done;
-    f->request.arena = &f->arena;
-    f->request.operation = CONTROLLER_BROKER_REFUSES;
-    f->request.refusing.broker_id = id;
-    f->request.refusing.broker_epoch = epoch;
-    f->request.refusing.asked_ms = asked_ms;
-    controller_submit(arg, &f->request);
+static void on_silent(void *arg, int32_t id, int64_t epoch, int64_t asked_ms)
+{
+    hand_in(arg, CONTROLLER_BROKER_SILENT, (struct controller_sighting){id, epoch, asked_ms});
 }
 
 static void look_at_suspects(struct controller *c)
@@ -539,7 +548,8 @@ struct controller *controller_create(const struct controller_args *args)
                                           .transport = args->transport,
                                           .logger = args->logger,
                                           .arg = c,
-                                          .on_refused = on_refused};
+                                          .on_refused = on_refused,
+                                          .on_silent = on_silent};
 
         c->watch = broker_watch_create(&watch);
     }

@@ -296,16 +296,32 @@ static void emit_registration_change(struct controller_core *c, int32_t id, int8
     core_emit(c, &r);
 }
 
+/* NULL: it speaks of another life of the broker, or a heartbeat that came after the question knows
+ * better. */
+static struct broker_session *sighted(struct controller_core *c,
+                                      const struct controller_sighting *seen)
+{
+    const struct metadata_broker *b = core_broker_of_epoch(c, seen->broker_id, seen->broker_epoch);
+    struct broker_session *s = core_session_find(c, seen->broker_id);
+
+    return b && s && !b->fenced && s->last_contact_ms <= seen->asked_ms ? s : NULL;
+}
+
 struct controller_result core_broker_refuses(struct controller_core *c,
                                              struct controller_request *r)
 {
-    const struct metadata_broker *b =
-        core_broker_of_epoch(c, r->refusing.broker_id, r->refusing.broker_epoch);
-    struct broker_session *s = core_session_find(c, r->refusing.broker_id);
+    if (sighted(c, &r->sighting))
+        core_fence_broker(c, r->sighting.broker_id);
+    return CORE_OK;
+}
 
-    /* A heartbeat that came after the question knows better. */
-    if (b && s && !b->fenced && s->last_contact_ms <= r->refusing.asked_ms)
-        core_fence_broker(c, b->id);
+struct controller_result core_broker_silent(struct controller_core *c,
+                                            struct controller_request *r)
+{
+    struct broker_session *s = sighted(c, &r->sighting);
+
+    if (s)
+        core_session_unreached(s);
     return CORE_OK;
 }
 

@@ -439,6 +439,7 @@ static struct controller_result (*const operations[CONTROLLER_OPERATION_COUNT])(
     [CONTROLLER_UNREGISTER_BROKER] = core_unregister_broker,
     [CONTROLLER_HEARTBEAT] = core_heartbeat,
     [CONTROLLER_BROKER_REFUSES] = core_broker_refuses,
+    [CONTROLLER_BROKER_SILENT] = core_broker_silent,
     [CONTROLLER_ALTER_PARTITIONS] = core_alter_partitions,
     [CONTROLLER_ASSIGN_REPLICAS] = core_assign_replicas,
     [CONTROLLER_ALLOCATE_PRODUCER_IDS] = core_allocate_producer_ids,

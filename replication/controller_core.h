@@ -211,6 +211,13 @@ struct register_controller {
     size_t feature_count;
 };
 
+/* What came of asking a broker's listener. */
+struct controller_sighting {
+    int32_t broker_id;
+    int64_t broker_epoch;
+    int64_t asked_ms;
+};
+
 enum controller_operation {
     CONTROLLER_CREATE_TOPICS,
     CONTROLLER_DELETE_TOPICS,
@@ -219,7 +226,8 @@ enum controller_operation {
     CONTROLLER_REGISTER_BROKER,
     CONTROLLER_UNREGISTER_BROKER,
     CONTROLLER_HEARTBEAT,
-    CONTROLLER_BROKER_REFUSES,
+    CONTROLLER_BROKER_REFUSES, /* fenced, unless it was heard of since its listener was asked */
+    CONTROLLER_BROKER_SILENT,  /* not waited for as long, by a controller that never heard of it */
     CONTROLLER_ALTER_PARTITIONS,
     CONTROLLER_ASSIGN_REPLICAS,
     CONTROLLER_ALLOCATE_PRODUCER_IDS,
@@ -276,12 +284,7 @@ struct controller_request {
             struct broker_heartbeat broker;
             struct broker_heartbeat_result result;
         } heartbeat;
-        struct {
-            int32_t broker_id;
-            int64_t broker_epoch;
-            int64_t asked_ms; /* when its listener was asked, which refused: fenced unless it was
-                               * heard of since */
-        } refusing;
+        struct controller_sighting sighting; /* BROKER_REFUSES, BROKER_SILENT */
         struct {
             int32_t broker_id;
             int64_t broker_epoch;
@@ -404,8 +407,8 @@ void controller_core_tick(struct controller_core *c, struct controller_moment at
 int64_t controller_core_next_tick_ms(const struct controller_core *c);
 
 /* A broker that is silent, or that a new controller has not heard of: the caller is to ask its
- * listener, and hand in CONTROLLER_BROKER_REFUSES if nobody listens there. Each is named once in a
- * while only. Answers how many. */
+ * listener, and hand in CONTROLLER_BROKER_REFUSES if nobody listens there, CONTROLLER_BROKER_SILENT
+ * if no answer comes. Each is named once in a while only. Answers how many. */
 struct controller_suspect {
     int32_t id;
     int64_t epoch;

@@ -114,6 +114,8 @@ struct controller_result core_unregister_broker(struct controller_core *c,
 struct controller_result core_heartbeat(struct controller_core *c, struct controller_request *r);
 struct controller_result core_broker_refuses(struct controller_core *c,
                                              struct controller_request *r);
+struct controller_result core_broker_silent(struct controller_core *c,
+                                            struct controller_request *r);
 struct controller_result core_alter_partitions(struct controller_core *c,
                                                struct controller_request *r);
 struct controller_result core_assign_replicas(struct controller_core *c,
@@ -163,6 +165,8 @@ struct broker_session *core_session_renew(struct controller_core *c, int32_t id,
                                           int64_t registration_offset);
 void core_session_touch(struct controller_core *c, struct broker_session *s,
                         int64_t metadata_offset);
+/* Its listener does not answer. */
+void core_session_unreached(struct broker_session *s);
 void core_session_end(struct controller_core *c, struct broker_session *s);
 /* How long a broker may be silent. */
 int64_t core_session_ms(const struct controller_core *c, const struct broker_session *s);

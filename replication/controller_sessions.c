@@ -31,6 +31,10 @@
 #define UNHEARD_MS 4000
 #define DEPOSED_MS 2500
 
+/* Nor does its listener answer: then it is most likely cut off, perhaps since before the election.
+ * Apache Kafka's brokers too have had time for a heartbeat by then. */
+#define UNREACHED_MS 2500
+
 /* Silence that is worth a look. A look at a broker that lives costs next to nothing. */
 #define SILENCE_MS_MIN 500
 #define SILENCE_MS     2500 /* of one whose pace is not known */
@@ -100,6 +104,12 @@ void core_sessions_init(struct controller_core *c, struct controller_deposed dep
             s->last_contact_ms = deposed.last_contact_ms;
         }
     }
+}
+
+void core_session_unreached(struct broker_session *s)
+{
+    if (s->unheard_ms > UNREACHED_MS)
+        s->unheard_ms = UNREACHED_MS;
 }
 
 void core_session_end(struct controller_core *c, struct broker_session *s)

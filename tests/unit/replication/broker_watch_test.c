@@ -18,6 +18,7 @@ struct watch_world {
     int32_t refused_id;
     int64_t refused_epoch;
     size_t refused_count;
+    size_t silent_count;
 };
 
 static void take_question(struct transport *t, const struct transport_node *node,
@@ -53,6 +54,16 @@ static void on_refused(void *arg, int32_t id, int64_t epoch, int64_t asked_ms)
     w->refused_count++;
 }
 
+static void on_silent(void *arg, int32_t id, int64_t epoch, int64_t asked_ms)
+{
+    struct watch_world *w = arg;
+
+    (void)asked_ms;
+    assert_int_equal(id, 2);
+    assert_int_equal(epoch, 17);
+    w->silent_count++;
+}
+
 static void answer(struct watch_world *w, enum kerr code, int sys_errno)
 {
     struct transport_request *r = w->asked;
@@ -72,8 +83,11 @@ static void look(struct watch_world *w)
 static int set_up(void **state)
 {
     struct watch_world *w = calloc(1, sizeof *w);
-    struct broker_watch_args args = {
-        .loop = &w->loop.loop, .transport = &w->transport, .arg = w, .on_refused = on_refused};
+    struct broker_watch_args args = {.loop = &w->loop.loop,
+                                     .transport = &w->transport,
+                                     .arg = w,
+                                     .on_refused = on_refused,
+                                     .on_silent = on_silent};
 
     test_loop_init(&w->loop);
     w->transport.ops = &ops;
@@ -103,17 +117,28 @@ static void refused_connection_is_told(void **state)
     assert_int_equal(w->refused_epoch, 17);
 }
 
-static void answer_and_silence_say_nothing(void **state)
+static void answer_says_nothing(void **state)
 {
     struct watch_world *w = *state;
 
     look(w);
     answer(w, KERR_NONE, 0);
+    test_loop_run(&w->loop, 1000);
+    assert_int_equal(w->refused_count, 0);
+    assert_int_equal(w->silent_count, 0);
+    assert_int_equal(w->asked_count, 1);
+}
+
+static void silence_is_told_as_what_it_is(void **state)
+{
+    struct watch_world *w = *state;
+
     look(w);
     answer(w, KERR_REQUEST_TIMED_OUT, 0);
     test_loop_run(&w->loop, 1000);
     assert_int_equal(w->refused_count, 0);
-    assert_int_equal(w->asked_count, 2);
+    assert_int_equal(w->silent_count, 1);
+    assert_int_equal(w->asked_count, 1);
 }
 
 /* A process that dies may drop a connection that its listener, not closed yet, has just taken. */
@@ -156,8 +181,11 @@ int main(void)
 {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        STORY(refused_connection_is_told),        STORY(answer_and_silence_say_nothing),
-        STORY(dropped_connection_is_asked_again), STORY(unreachable_broker_is_not_asked_for_ever),
+        STORY(refused_connection_is_told),
+        STORY(answer_says_nothing),
+        STORY(silence_is_told_as_what_it_is),
+        STORY(dropped_connection_is_asked_again),
+        STORY(unreachable_broker_is_not_asked_for_ever),
         STORY(second_look_waits_for_the_first),
     };
 

@@ -466,16 +466,60 @@ static void session_of_the_deposed_leader_counts_from_the_last_contact_with_it(v
     assert_false(broker(w, 1)->fenced);
 }
 
+static void note_no_answer(struct controller_world *w, int32_t id, int64_t epoch, int64_t asked_ms)
+{
+    struct controller_request r = {.operation = CONTROLLER_BROKER_SILENT,
+                                   .sighting = {id, epoch, asked_ms}};
+
+    world_step(w, &r);
+}
+
+/* In a cut that has begun before the election: each one would put the end of its session back. */
+static void new_controller_waits_less_for_whose_listener_does_not_answer_either(void **state)
+{
+    struct controller_world *w = *state;
+    int64_t asked_ms;
+
+    world_join(w, 1);
+    world_join(w, 2);
+    world_pass(w, SESSION_MS - 1);
+    world_fail_over(w);
+    asked_ms = w->now_ms;
+    world_pass(w, 1000);
+    note_no_answer(w, 1, broker(w, 1)->epoch, asked_ms);
+    world_pass(w, 1499);
+    assert_false(broker(w, 1)->fenced);
+    world_pass(w, 1);
+    assert_true(broker(w, 1)->fenced);
+    assert_false(broker(w, 2)->fenced);
+}
+
+static void silent_listener_of_a_broker_that_beats_means_nothing(void **state)
+{
+    struct controller_world *w = *state;
+    int64_t asked_ms;
+
+    world_join(w, 1);
+    world_fail_over(w);
+    asked_ms = w->now_ms;
+    world_pass(w, 10);
+    note_no_answer(w, 1, broker(w, 1)->epoch - 1, asked_ms); /* of another life */
+    world_beat(w, world_alive(w, 1));
+    note_no_answer(w, 1, broker(w, 1)->epoch, asked_ms);
+    note_no_answer(w, 1, broker(w, 1)->epoch, w->now_ms);
+    note_no_answer(w, 7, 1, w->now_ms);
+    world_pass(w, SESSION_MS - 1);
+    assert_false(broker(w, 1)->fenced);
+}
+
 /* ---- failing fast ---- */
 
 static struct controller_result refuse(struct controller_world *w, int32_t id, int64_t epoch,
                                        int64_t asked_ms)
 {
-    struct controller_request r = {.operation = CONTROLLER_BROKER_REFUSES};
+    struct controller_request r = {.operation = CONTROLLER_BROKER_REFUSES,
+                                   .sighting = {id, epoch, asked_ms}};
 
-    r.refusing.broker_id = id;
-    r.refusing.broker_epoch = epoch;
-    r.refusing.asked_ms = asked_ms;
     return world_step(w, &r);
 }
 
@@ -1010,6 +1054,8 @@ int main(void)
         STORY(slow_beating_broker_is_never_fenced_falsely),
         STORY(new_controller_gives_everyone_time_to_be_heard),
         STORY(session_of_the_deposed_leader_counts_from_the_last_contact_with_it),
+        STORY(new_controller_waits_less_for_whose_listener_does_not_answer_either),
+        STORY(silent_listener_of_a_broker_that_beats_means_nothing),
         STORY(broker_that_refuses_connections_is_fenced_at_once),
         STORY(broker_that_was_heard_since_it_refused_is_not_fenced),
         STORY(refusal_of_another_life_or_of_nobody_is_passed_over),

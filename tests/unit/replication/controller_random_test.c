@@ -234,9 +234,18 @@ static void refuses(struct play *p)
 
     if (!b)
         return;
-    r.refusing.broker_id = b->id;
-    r.refusing.broker_epoch = b->epoch;
-    r.refusing.asked_ms = p->w.now_ms;
+    r.sighting = (struct controller_sighting){b->id, b->epoch, p->w.now_ms};
+    world_step(&p->w, &r);
+}
+
+static void keeps_silent(struct play *p)
+{
+    const struct metadata_broker *b = metadata_image_broker(p->w.image, any_broker(p));
+    struct controller_request r = {.operation = CONTROLLER_BROKER_SILENT};
+
+    if (!b)
+        return;
+    r.sighting = (struct controller_sighting){b->id, b->epoch, p->w.now_ms};
     world_step(&p->w, &r);
 }
 
@@ -424,6 +433,7 @@ static const struct {
     {"a broker beats", beats, 8},
     {"all beat", all_beat, 6},
     {"a broker refuses", refuses, 3},
+    {"a broker does not answer", keeps_silent, 3},
     {"a topic is created", creates, 4},
     {"a topic is deleted", deletes, 1},
     {"a topic grows", grows, 2},
