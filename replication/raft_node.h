@@ -12,6 +12,12 @@
  *   4. messages out, and "flushed" fed back to the core: only when 2 is durable
  *   5. committed records, then leadership, to the listener
  *
+ * Nothing cuts the log, or begins it anew, while a flush of it is under way: both write the leader
+ * epochs, and what the flush knows of them is from before. As the core asks for nothing before all
+ * it has is flushed, and no longer listens to who answers to another role, such a flush is one that
+ * began with the node, for names of an empty log that may not be durable. An answer that asks for a
+ * cut counts as none until it has ended, and a snapshot that was fetched whole waits for it.
+ *
  * Everything runs on the control loop, except what is marked [blocks]. */
 
 #include <stdbool.h>

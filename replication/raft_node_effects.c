@@ -75,6 +75,8 @@ static void flush_done(struct task *t)
     if (status_failed(n->flush_result))
         raft_node_fail(n, n->flush_result);
     feed_flushed(n);
+    if (n->snapshot_fetch.reader)
+        raft_node_deliver_soon(n); /* it may have waited to be put in place */
     raft_node_flush(n);
     raft_node_idle(n);
 }
@@ -162,8 +164,10 @@ struct status raft_node_append_voters(struct raft_node *n, struct voter_set *vot
 static void truncate_log(struct raft_node *n, int64_t to)
 {
     struct raft_event ev = {.type = RAFT_TRUNCATED, .log = {.end_offset = to}};
-    struct status st = log_truncate_to(n->log, to);
+    struct status st;
 
+    CHECK(!n->flush_busy); /* raft_node_peers.c */
+    st = log_truncate_to(n->log, to);
     if (status_failed(st)) {
         raft_node_fail(n, st);
         return;

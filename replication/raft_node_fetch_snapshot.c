@@ -257,9 +257,12 @@ static void forget_all(struct raft_node *n)
     snapshot_reader_close(n->loading);
 }
 
+/* The log does not begin anew under a flush, which would bring back the leader epochs of the old
+ * one. That flush is the last: while we want a snapshot nothing is appended. Without want there may
+ * be no end of them. */
 bool raft_node_snapshot_fetched(const struct raft_node *n)
 {
-    return n->snapshot_fetch.reader != NULL && !n->snapshot_busy;
+    return n->snapshot_fetch.reader && !n->snapshot_busy && !(n->flush_busy && wanted(n));
 }
 
 /* The log begins anew behind the snapshot, and the listener hears it from its beginning. */
@@ -269,8 +272,10 @@ static struct status install(struct raft_node *n, struct snapshot_reader *reader
     const struct snapshot_head *head = snapshot_reader_head(reader);
     const struct voter_set *voters = head->voters ? head->voters : n->static_voters;
     struct voter_set *copy = voters ? voter_set_copy(voters) : voter_set_create_empty();
-    struct status st = log_truncate_fully(n->log, id.end_offset);
+    struct status st;
 
+    CHECK(!n->flush_busy);
+    st = log_truncate_fully(n->log, id.end_offset);
     if (!copy) {
         snapshot_reader_close(reader);
         return status_errno(ENOMEM, "voters of a fetched snapshot");

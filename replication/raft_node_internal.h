@@ -253,7 +253,8 @@ void raft_node_membership_free(struct raft_node *n);
 
 /* raft_node_fetch_snapshot.c */
 void raft_node_fetch_snapshot(struct raft_node *n, struct raft_snapshot_id id);
-bool raft_node_snapshot_fetched(const struct raft_node *n); /* and may be put in place */
+/* All of one is there, and may be put in place, or has come in vain. */
+bool raft_node_snapshot_fetched(const struct raft_node *n);
 void raft_node_install_snapshot(struct raft_node *n);
 void raft_node_fetch_snapshot_cancel(struct raft_node *n);
 void raft_node_fetch_snapshot_free(struct raft_node *n);

@@ -161,6 +161,8 @@ static void step_fetched(struct raft_node *n, struct raft_call *c, struct answer
             ev.fetch_answer.outcome = RAFT_FETCH_SNAPSHOT;
             ev.fetch_answer.at = (struct raft_snapshot_id){v->fetched->snapshot_id.end_offset,
                                                            v->fetched->snapshot_id.epoch};
+        } else if (v->fetched->diverging_epoch.epoch >= 0 && n->flush_busy) {
+            v->head.failed = true; /* the log is not cut under a flush: it is asked for again */
         } else if (v->fetched->diverging_epoch.epoch >= 0) {
             ev.fetch_answer.outcome = RAFT_FETCH_DIVERGING;
             ev.fetch_answer.at = (struct raft_snapshot_id){v->fetched->diverging_epoch.end_offset,

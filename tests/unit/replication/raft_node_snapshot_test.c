@@ -1,4 +1,4 @@
-/* A follower that is given snapshots by leaders which the test plays. */
+/* A follower that is given snapshots, or has its log cut, by leaders which the test plays. */
 
 #include "tests/unit/replication/single_node.h"
 
@@ -123,29 +123,49 @@ static void answer(struct follower *f, int16_t key, struct writer *w)
     free(body.data);
 }
 
-/* The leader's log begins behind the snapshot. */
-static void name_snapshot(struct follower *f, int32_t leader, int32_t epoch,
-                          struct raft_snapshot_id id)
+static void answer_fetch(struct follower *f, struct fetch_response_partition_data *partition)
 {
-    struct fetch_response_partition_data partition;
     struct fetch_response_fetchable_topic_response topic;
     struct fetch_response m;
     struct writer w;
 
-    fetch_response_partition_data_init(&partition);
     fetch_response_fetchable_topic_response_init(&topic);
     fetch_response_init(&m);
-    partition.current_leader.leader_id = leader;
-    partition.current_leader.leader_epoch = epoch;
-    partition.snapshot_id.end_offset = id.end_offset;
-    partition.snapshot_id.epoch = id.epoch;
-    topic.partitions = &partition;
+    topic.partitions = partition;
     topic.partitions_count = 1;
     m.responses = &topic;
     m.responses_count = 1;
     writer_init(&w, 4096);
     assert_true(fetch_response_encode(&m, &w, FETCH_VERSION));
     answer(f, FETCH_RESPONSE_KEY, &w);
+}
+
+/* The leader's log begins behind the snapshot. */
+static void name_snapshot(struct follower *f, int32_t leader, int32_t epoch,
+                          struct raft_snapshot_id id)
+{
+    struct fetch_response_partition_data partition;
+
+    fetch_response_partition_data_init(&partition);
+    partition.current_leader.leader_id = leader;
+    partition.current_leader.leader_epoch = epoch;
+    partition.snapshot_id.end_offset = id.end_offset;
+    partition.snapshot_id.epoch = id.epoch;
+    answer_fetch(f, &partition);
+}
+
+/* The leader's log parts from ours where `common` ends. */
+static void name_divergence(struct follower *f, int32_t leader, int32_t epoch,
+                            struct raft_snapshot_id common)
+{
+    struct fetch_response_partition_data partition;
+
+    fetch_response_partition_data_init(&partition);
+    partition.current_leader.leader_id = leader;
+    partition.current_leader.leader_epoch = epoch;
+    partition.diverging_epoch.end_offset = common.end_offset;
+    partition.diverging_epoch.epoch = common.epoch;
+    answer_fetch(f, &partition);
 }
 
 /* All of it in one piece. */
@@ -186,6 +206,15 @@ static void begin_answered(struct raft_request *r)
     assert_int_equal(r->error, KERR_NONE);
 }
 
+static struct raft_request begin_of(int32_t leader, int32_t epoch)
+{
+    return (struct raft_request){.type = RAFT_ASKED_BEGIN,
+                                 .sender = {.id = leader},
+                                 .voter = {.id = RAFT_NO_NODE},
+                                 .epoch = epoch,
+                                 .done = begin_answered};
+}
+
 /* ---- what is known of elections from before ---- */
 
 static void remember_leader(struct follower *f, int32_t leader, int32_t epoch)
@@ -210,18 +239,129 @@ static void leave_a_log(struct follower *f)
     single_stop(f->single, true);
 }
 
+/* ---- a flush that takes its time ---- */
+
+/* Follows 200 in epoch 2 with a log that begins anew at 20, behind a snapshot that was fetched
+ * before a kill: there is nothing in it to be flushed, so the leader is asked at once, and a flush
+ * is under way all the same, for names that may not be durable. The answer is that flush, which the
+ * pool does not get to before it is given back. */
+static struct test_queue start_with_a_flush_under_way(struct follower *f)
+{
+    struct single *s = f->single;
+    struct test_queue flush;
+
+    write_snapshot(f, s->directory, (struct raft_snapshot_id){20, 2}, "state");
+    remember_leader(f, 200, 2);
+    single_start(s);
+    flush = s->loop.jobs;
+    assert_int_equal(flush.count, 1);
+    s->loop.jobs = (struct test_queue){0};
+    test_loop_run(&s->loop, 0);
+    assert_int_equal(raft_node_start_offset(s->node), 20);
+    return flush;
+}
+
+static void flush_ends(struct single *s, struct test_queue flush)
+{
+    assert_int_equal(s->loop.jobs.count, 0);
+    s->loop.jobs = flush;
+    test_loop_run(&s->loop, 0);
+}
+
+static bool asks(const struct follower *f)
+{
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        if (f->asked[i])
+            return true;
+    return false;
+}
+
 /* ---- tests ---- */
+
+static void answer_that_has_the_log_cut_under_a_flush_is_asked_for_again(void **state)
+{
+    static const struct raft_snapshot_id common = {20, 2};
+    struct follower *f = *state;
+    struct single *s = f->single;
+    struct test_queue flush = start_with_a_flush_under_way(f);
+
+    name_divergence(f, 200, 2, common);
+    test_loop_run(&s->loop, 0);
+    assert_false(asks(f));
+    test_loop_run(&s->loop, 20); /* its backoff */
+    name_divergence(f, 200, 2, common);
+    test_loop_run(&s->loop, 0);
+    assert_false(asks(f));
+    flush_ends(s, flush);
+    test_loop_run(&s->loop, 20);
+    name_divergence(f, 200, 2, common);
+    assert_true(asks(f)); /* the cut is done, and what follows is asked for */
+}
+
+static void log_begins_anew_when_the_flush_under_way_has_ended(void **state)
+{
+    static const struct raft_snapshot_id id = {30, 2};
+    struct follower *f = *state;
+    struct single *s = f->single;
+    struct test_queue flush = start_with_a_flush_under_way(f);
+
+    name_snapshot(f, 200, 2, id);
+    hand_over_snapshot(f, 200, 2, id, "later");
+    test_loop_run(&s->loop, 0);
+    assert_int_equal(raft_node_end_offset(s->node), 20);
+    assert_null(strstr(s->told, "later"));
+    flush_ends(s, flush);
+    assert_int_equal(raft_node_start_offset(s->node), 30);
+    assert_int_equal(raft_node_end_offset(s->node), 30);
+    assert_non_null(strstr(s->told, "{30-2 later } "));
+}
+
+/* Else it would bar the next leader's for as long as the flush takes. */
+static void snapshot_that_nobody_wants_any_more_waits_for_no_flush(void **state)
+{
+    static const struct raft_snapshot_id old = {30, 2}, next = {32, 3};
+    struct follower *f = *state;
+    struct single *s = f->single;
+    struct raft_request begin = begin_of(300, 3);
+    struct test_queue flush = start_with_a_flush_under_way(f);
+
+    name_snapshot(f, 200, 2, old);
+    hand_over_snapshot(f, 200, 2, old, "old");
+    test_loop_run(&s->loop, 0);
+    raft_node_request(s->node, &begin);
+    test_loop_run(&s->loop, 0);
+    name_snapshot(f, 300, 3, next);
+    hand_over_snapshot(f, 300, 3, next, "next");
+    test_loop_run(&s->loop, 0);
+    assert_int_equal(raft_node_end_offset(s->node), 20);
+    flush_ends(s, flush);
+    assert_int_equal(raft_node_end_offset(s->node), 32);
+    assert_non_null(strstr(s->told, "{32-3 next } "));
+    assert_null(strstr(s->told, "old"));
+}
+
+static void node_stops_while_a_snapshot_waits_for_a_flush(void **state)
+{
+    static const struct raft_snapshot_id id = {30, 2};
+    struct follower *f = *state;
+    struct single *s = f->single;
+    struct test_queue flush = start_with_a_flush_under_way(f);
+
+    name_snapshot(f, 200, 2, id);
+    hand_over_snapshot(f, 200, 2, id, "later");
+    test_loop_run(&s->loop, 0);
+    s->loop.jobs = flush;
+    single_stop(s, false);
+    single_start(s); /* with the snapshot, which is there whole */
+    assert_int_equal(raft_node_start_offset(s->node), 30);
+}
 
 static void snapshot_of_the_next_leader_counts_though_it_ends_before_that_of_the_last(void **state)
 {
     static const struct raft_snapshot_id longer = {10, 1}, shorter = {5, 1};
     struct follower *f = *state;
     struct single *s = f->single;
-    struct raft_request begin = {.type = RAFT_ASKED_BEGIN,
-                                 .sender = {.id = 300},
-                                 .voter = {.id = RAFT_NO_NODE},
-                                 .epoch = 2,
-                                 .done = begin_answered};
+    struct raft_request begin = begin_of(300, 2);
     struct raft_snapshot_id found[SNAPSHOTS_MAX];
     size_t count;
 
@@ -292,6 +432,10 @@ static void log_of_leaders_before_a_fetched_snapshot_begins_anew_at_the_next_sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FOLLOWER_TEST(answer_that_has_the_log_cut_under_a_flush_is_asked_for_again),
+        FOLLOWER_TEST(log_begins_anew_when_the_flush_under_way_has_ended),
+        FOLLOWER_TEST(snapshot_that_nobody_wants_any_more_waits_for_no_flush),
+        FOLLOWER_TEST(node_stops_while_a_snapshot_waits_for_a_flush),
         FOLLOWER_TEST(snapshot_of_the_next_leader_counts_though_it_ends_before_that_of_the_last),
         FOLLOWER_TEST(who_stands_when_a_snapshot_is_in_place_has_the_log_behind_it),
         FOLLOWER_TEST(log_of_leaders_before_a_fetched_snapshot_begins_anew_at_the_next_start),
