@@ -304,6 +304,9 @@ static struct status complete_epochs(struct log *l, int32_t checkpointed, int64_
                              NULL);
     if (!status_failed(st))
         st = segment_walk_begin(&w, s, from.position, s->size, NULL);
+    /* index entries name last offsets: this one may be of a batch before that one */
+    while (!status_failed(st) && w.head && record_batch_base_offset(w.head) < walked_from)
+        st = segment_walk_next(&w);
     if (status_failed(st) || !w.head || record_batch_leader_epoch(w.head) <= checkpointed)
         return st;
     epoch_cache_truncate_from_end(&l->epochs, walked_from);

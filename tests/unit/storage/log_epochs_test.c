@@ -16,15 +16,16 @@
 struct story {
     struct log_world w;
     int32_t epoch_of[OFFSETS_MAX]; /* of what was written there last; -1: nothing */
+    bool ends[OFFSETS_MAX + 1];    /* a batch ends before it */
     int64_t committed;             /* what is below is never written anew with another epoch */
+    int64_t flushed;               /* when it last died */
     int32_t newest;                /* no leader has had a higher epoch */
 };
 
 static void story_begin(struct story *s, int32_t segment_bytes)
 {
+    *s = (struct story){0};
     memset(s->epoch_of, 0xff, sizeof s->epoch_of);
-    s->committed = 0;
-    s->newest = 0;
     world_begin(&s->w);
     s->w.config.segment_bytes = segment_bytes;
     s->w.recovery_point = s->w.high_watermark = s->w.log_start_offset = 0;
@@ -48,8 +49,10 @@ static struct status follow(struct story *s, int32_t epoch)
                 break;
     }
     batch = world_batch(&s->w, count, 10, s->w.now_ms);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         s->epoch_of[offset + i] = epoch;
+        s->ends[offset + i + 1] = i + 1 == count;
+    }
     record_batch_set_base_offset(batch.data, offset);
     record_batch_set_leader_epoch(batch.data, epoch);
     return log_append_as_follower(s->w.log, batch, LOG_ORIGIN_CLIENT, &out);
@@ -92,8 +95,15 @@ static void check_epochs(struct story *s)
     }
 }
 
+static void note_flushed(struct story *s)
+{
+    if (s->w.log)
+        s->flushed = log_flushed_end_offset(s->w.log);
+}
+
 static void die(struct story *s, enum log_trust trust)
 {
+    note_flushed(s);
     files_sim_heal(s->w.files);
     if (trust == LOG_TRUST_OTHER_BOOT)
         files_sim_crash_losing_all(s->w.files);
@@ -308,11 +318,254 @@ static void each_failing_call_leaves_epochs_that_are_right(void **state)
                     ;
 }
 
+/* ---- any history ---- */
+
+static uint64_t pick(struct story *s, uint64_t below)
+{
+    return world_random(&s->w, below);
+}
+
+/* The epoch of a leader to come: sometimes a new one, which may be older than those that were
+ * cut. */
+static int32_t next_epoch(struct story *s)
+{
+    const int64_t end = log_end_offset(s->w.log);
+    int32_t epoch = end > 0 ? s->epoch_of[end - 1] : 0;
+
+    if (pick(s, 4) == 0)
+        epoch += 1 + (int32_t)pick(s, 3);
+    if (epoch > s->newest)
+        s->newest = epoch;
+    return epoch;
+}
+
+static void commit(struct story *s)
+{
+    const int64_t end = log_end_offset(s->w.log);
+    int64_t to = s->committed;
+
+    if (end > to)
+        to += (int64_t)pick(s, (uint64_t)(end - to) + 1);
+    while (to > s->committed && !s->ends[to])
+        to--;
+    s->committed = to;
+}
+
+/* One of the two ways of the flusher. */
+static struct status flush(struct story *s)
+{
+    struct log_flush f = {0};
+    struct status st;
+
+    if (pick(s, 2) || !log_flush_begin(s->w.log, &f))
+        return world_try_flush(&s->w);
+    st = log_flush_write(&f);
+    if (!status_failed(st))
+        st = s->w.files->ops->sync_filesystem(s->w.files, "data");
+    log_flush_end(s->w.log, &f, st);
+    return st;
+}
+
+static struct status cut(struct story *s)
+{
+    const int64_t end = log_end_offset(s->w.log), start = log_start_offset(s->w.log);
+    const int64_t least = s->committed > start ? s->committed : start;
+
+    if (end <= least)
+        return STATUS_OK;
+    return log_truncate_to(s->w.log, least + (int64_t)pick(s, (uint64_t)(end - least)));
+}
+
+static struct status empty(struct story *s)
+{
+    const int64_t end = log_end_offset(s->w.log), anew = end + (int64_t)pick(s, 20);
+    struct status st;
+
+    for (int64_t i = end; i < anew; i++)
+        s->epoch_of[i] = end > 0 ? s->epoch_of[end - 1] : 0;
+    st = log_truncate_fully(s->w.log, anew);
+    if (!status_failed(st))
+        s->committed = anew;
+    return st;
+}
+
+static struct status raise_start(struct story *s)
+{
+    const int64_t start = log_start_offset(s->w.log), end = log_end_offset(s->w.log);
+    const int64_t committed = s->committed < end ? s->committed : end;
+
+    if (committed <= start)
+        return STATUS_OK;
+    return log_raise_start_offset(s->w.log,
+                                  start + 1 + (int64_t)pick(s, (uint64_t)(committed - start)));
+}
+
+static struct status retain(struct story *s)
+{
+    const int64_t end = log_end_offset(s->w.log);
+    struct log_garbage *g;
+
+    s->w.now_ms += (int64_t)pick(s, 2000);
+    (void)log_maintain(s->w.log, s->committed < end ? s->committed : end, s->w.now_ms);
+    g = log_take_garbage(s->w.log, s->w.now_ms + (int64_t)pick(s, 2) * 100000);
+    return g ? log_garbage_run(g) : log_offline_reason(s->w.log);
+}
+
+static struct status act(struct story *s)
+{
+    switch (pick(s, 16)) {
+    case 0:
+    case 1:
+        return flush(s);
+    case 2:
+        checkpoint(s);
+        return STATUS_OK;
+    case 3:
+        return cut(s);
+    case 4:
+        return pick(s, 6) ? STATUS_OK : empty(s);
+    case 5:
+        return raise_start(s);
+    case 6:
+        return retain(s);
+    case 7:
+    case 8:
+        commit(s);
+        return STATUS_OK;
+    default:
+        return follow(s, next_epoch(s));
+    }
+}
+
+/* After a failed sync, which stands for the end of the process here, memory is not to be trusted:
+ * then it is the machine. */
+static enum log_trust die_somehow(struct story *s, enum log_trust trust)
+{
+    if (files_sim_pretends(s->w.files, "data"))
+        trust = LOG_TRUST_OTHER_BOOT;
+    die(s, trust);
+    return trust;
+}
+
+/* All file calls fail from a certain one on, as if the process had ended there: often in the middle
+ * of something. */
+static enum log_trust live(struct story *s)
+{
+    struct status st = STATUS_OK;
+
+    if (pick(s, 2))
+        files_sim_fail(s->w.files, &(struct files_fault){.call = FILES_CALL_ANY,
+                                                         .after = pick(s, 600),
+                                                         .sys_errno = EIO,
+                                                         .partial = true});
+    for (uint64_t n = pick(s, 60); n > 0 && !status_failed(st); n--)
+        st = act(s);
+    files_sim_heal(s->w.files);
+    if (!status_failed(st))
+        check_epochs(s);
+    switch (pick(s, 4)) {
+    case 0:
+        if (status_failed(st))
+            break;
+        checkpoint(s);
+        world_close(&s->w, true);
+        return LOG_TRUST_CLEAN;
+    case 1:
+        note_flushed(s);
+        files_sim_crash(s->w.files, pick(s, UINT64_MAX));
+        world_close(&s->w, false);
+        return LOG_TRUST_OTHER_BOOT;
+    case 2:
+        die(s, LOG_TRUST_OTHER_BOOT);
+        return LOG_TRUST_OTHER_BOOT;
+    }
+    return die_somehow(s, LOG_TRUST_SAME_BOOT);
+}
+
+/* A cut that was not synced yet when the process died the machine may undo, with all that was
+ * appended since: what was not flushed is what the batches say, and may be other than what is
+ * committed. */
+static void believe_the_tail(struct story *s)
+{
+    const int64_t end = log_end_offset(s->w.log);
+    int64_t next = log_start_offset(s->w.log);
+
+    if (next < s->flushed)
+        next = s->flushed;
+    while (next < end) {
+        struct log_slice slice = world_read(&s->w, next, INT64_MAX, 1, true);
+        uint8_t head[RECORD_BATCH_HEADER_BYTES];
+
+        assert_false(status_failed(log_slice_read(&slice, 0, head, sizeof head, NULL)));
+        log_slice_release(&slice);
+        for (; next <= record_batch_last_offset(head); next++) {
+            if (s->epoch_of[next] != record_batch_leader_epoch(head) && next < s->committed)
+                s->committed = next;
+            s->epoch_of[next] = record_batch_leader_epoch(head);
+        }
+        s->ends[next] = true;
+    }
+}
+
+/* A start that may end in the middle in its turn, as often as not with the machine. */
+static void start_again(struct story *s, enum log_trust trust)
+{
+    while (pick(s, 2)) {
+        bool opened;
+
+        files_sim_fail(s->w.files, &(struct files_fault){.call = FILES_CALL_ANY,
+                                                         .after = pick(s, 80),
+                                                         .sys_errno = EIO,
+                                                         .partial = true});
+        opened = !status_failed(world_try_open(&s->w, trust));
+        files_sim_heal(s->w.files);
+        if (opened && trust == LOG_TRUST_OTHER_BOOT)
+            believe_the_tail(s);
+        if (opened)
+            check_epochs(s);
+        if (pick(s, 2))
+            trust = LOG_TRUST_OTHER_BOOT;
+        else if (trust == LOG_TRUST_CLEAN)
+            trust = LOG_TRUST_SAME_BOOT;
+        trust = die_somehow(s, trust);
+    }
+    world_open(&s->w, trust);
+    if (trust == LOG_TRUST_OTHER_BOOT)
+        believe_the_tail(s);
+    /* What the machine lost is not always to be had from others. */
+    if (s->committed > log_end_offset(s->w.log) && pick(s, 2)) {
+        s->committed = log_end_offset(s->w.log);
+        checkpoint(s);
+    }
+    check_epochs(s);
+}
+
+static void epochs_are_right_after_any_history(void **state)
+{
+    (void)state;
+
+    for (uint64_t seed = 1; seed <= 1500; seed++) {
+        static struct story s;
+
+        story_begin(&s, 500 + (int32_t)(seed % 7) * 300);
+        s.w.random = seed * 0x9e3779b97f4a7c15u;
+        s.w.config.index_interval_bytes = (int32_t)pick(&s, 500);
+        s.w.config.retention_bytes = pick(&s, 2) ? -1 : (int64_t)pick(&s, 6000);
+        s.w.page_cache_is_enough = pick(&s, 2);
+        world_close(&s.w, true);
+        world_open(&s.w, LOG_TRUST_CLEAN);
+        for (int life = 0; life < 6; life++)
+            start_again(&s, live(&s));
+        world_end(&s.w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kill_leaves_epochs_that_are_right),
         cmocka_unit_test(each_failing_call_leaves_epochs_that_are_right),
+        cmocka_unit_test(epochs_are_right_after_any_history),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
