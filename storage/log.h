@@ -298,8 +298,8 @@ struct status log_raise_start_offset(struct log *l, int64_t offset);
  * below high_watermark: renames them to .deleted and forgets them. Their files are removed by
  * log_take_garbage after file.delete.delay.ms. True when something changed. Reads nothing from the
  * disk: a segment whose age is not known yet stays, with all behind it; see log_ages_begin.
- * Segments wait while a compaction is under way, and while the name of the one behind them is not
- * durable: log_names_wanted says after it that a flush would help. */
+ * Segments wait while a compaction is under way, and while they and the name of the one behind them
+ * are not flushed: log_names_wanted says after it that a flush would help. */
 bool log_maintain(struct log *l, int64_t high_watermark, int64_t now_ms);
 bool log_names_wanted(const struct log *l);
 /* Retention by time goes by a segment's largest timestamp, which after a start is in its time

@@ -192,14 +192,17 @@ static enum expiry settled_expiry(const struct log *l, size_t index, int64_t hig
 }
 
 /* A crash may keep the renaming of this one and lose the next one's making, and the log would end
- * where this one began: its offsets would be given out again. */
+ * where this one began: its offsets would be given out again. And before a flush has come up to the
+ * next one this one's batches may be all that tells of an epoch. */
 static enum expiry segment_expiry(const struct log *l, size_t index, int64_t high_watermark,
                                   int64_t now_ms, int64_t *excess)
 {
     const enum expiry e = settled_expiry(l, index, high_watermark, now_ms, excess);
-    const bool is_last = index + 1 == l->segment_count;
+    const struct segment *next = index + 1 < l->segment_count ? l->segments[index + 1] : NULL;
 
-    return e == EXPIRY_GOES && !is_last && l->segments[index + 1]->names_new ? EXPIRY_WAITS : e;
+    if (e != EXPIRY_GOES || !next)
+        return e;
+    return next->names_new || next->base_offset > l->flushed_end ? EXPIRY_WAITS : EXPIRY_GOES;
 }
 
 /* How many of the oldest segments go; *next is what is known of the one behind them. */

@@ -318,6 +318,42 @@ static void each_failing_call_leaves_epochs_that_are_right(void **state)
                     ;
 }
 
+/* ---- what is not flushed ---- */
+
+/* Before a flush only the batches tell where an epoch began; retention asks for one. */
+static void segments_that_alone_tell_of_an_epoch_wait_for_a_flush(void **state)
+{
+    static struct story s;
+    (void)state;
+
+    story_begin(&s, 1000);
+    s.newest = 7;
+    follow_until(&s, 3, 20);
+    world_flush(&s.w);
+    s.committed = 20;
+    checkpoint(&s);
+    follow_until(&s, 4, 60);
+    follow_until(&s, 6, 120);
+    s.committed = 120;
+    s.w.config.retention_bytes = 500;
+    while (!log_names_wanted(s.w.log) && log_maintain(s.w.log, 120, s.w.now_ms))
+        ;
+    assert_true(log_names_wanted(s.w.log));
+    assert_true(log_start_offset(s.w.log) <= 20);
+    die(&s, LOG_TRUST_SAME_BOOT);
+    world_open(&s.w, LOG_TRUST_SAME_BOOT);
+    check_epochs(&s);
+    world_flush(&s.w);
+    assert_true(log_maintain(s.w.log, 120, s.w.now_ms));
+    assert_true(log_start_offset(s.w.log) > 60);
+    assert_false(log_names_wanted(s.w.log));
+    checkpoint(&s);
+    die(&s, LOG_TRUST_OTHER_BOOT);
+    world_open(&s.w, LOG_TRUST_OTHER_BOOT);
+    check_epochs(&s);
+    world_end(&s.w);
+}
+
 /* ---- any history ---- */
 
 static uint64_t pick(struct story *s, uint64_t below)
@@ -565,6 +601,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kill_leaves_epochs_that_are_right),
         cmocka_unit_test(each_failing_call_leaves_epochs_that_are_right),
+        cmocka_unit_test(segments_that_alone_tell_of_an_epoch_wait_for_a_flush),
         cmocka_unit_test(epochs_are_right_after_any_history),
     };
 
