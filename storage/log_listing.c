@@ -446,6 +446,10 @@ static struct status tidy_leftovers(struct log_listing *l, struct files *files,
     struct status st = finish_swaps(&before, files, directory);
 
     *l = (struct log_listing){0};
+    /* A kill may have left renames that a crash would undo, of older segments and not of younger
+     * ones: the .deleted files stay until it cannot. */
+    if (!status_failed(st))
+        st = files->ops->sync_directory(files, directory);
     if (!status_failed(st))
         st = remove_leftovers(&before, files, directory); /* a renamed .swap is gone already */
     if (!status_failed(st))

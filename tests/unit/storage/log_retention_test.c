@@ -80,8 +80,8 @@ static void old_segments_go_by_size_and_their_files_after_the_delay(void **state
 }
 
 /* The machine dies with some of the renames on its disk and not others, before or after files were
- * removed. What was flushed is there, and without a gap: recovery must not take one for the end of
- * the log. */
+ * removed: by the process that renamed them, or by the start of the next one. What was flushed is
+ * there, and without a gap: recovery must not take one for the end of the log. */
 static void a_deletion_undone_by_halves_loses_nothing_behind_it(void **state)
 {
     (void)state;
@@ -99,9 +99,15 @@ static void a_deletion_undone_by_halves_loses_nothing_behind_it(void **state)
         w.config.retention_bytes = 20 * 1024;
         assert_true(log_maintain(w.log, end, w.now_ms));
         start = log_start_offset(w.log);
-        g = seed % 2 ? log_take_garbage(w.log, w.now_ms + w.config.file_delete_delay_ms) : NULL;
+        g = seed % 3 == 1 ? log_take_garbage(w.log, w.now_ms + w.config.file_delete_delay_ms)
+                          : NULL;
         if (g)
             assert_false(status_failed(log_garbage_run(g)));
+        if (seed % 3 == 2) {
+            files_sim_kill(w.files);
+            world_close(&w, false);
+            world_open(&w, LOG_TRUST_SAME_BOOT);
+        }
         files_sim_crash(w.files, seed);
         world_close(&w, false);
         world_open(&w, LOG_TRUST_OTHER_BOOT);
@@ -773,8 +779,8 @@ static void epochs_of_a_log_that_is_gone_are_not_those_of_the_next(void **state)
     end = follow(&w, 3, follow(&w, 2, 0));
     world_flush(&w);
     world_close(&w, false);
-    assert_false(status_failed(
-        w.files->ops->remove(w.files, LOG_DIRECTORY "/00000000000000000000.log")));
+    assert_false(
+        status_failed(w.files->ops->remove(w.files, LOG_DIRECTORY "/00000000000000000000.log")));
     w.log_start_offset = end;
     world_open(&w, LOG_TRUST_SAME_BOOT);
     end = follow(&w, 7, end);
@@ -837,8 +843,8 @@ static void damaged_segment_below_the_log_start_costs_only_the_memory_of_epochs(
     (void)state;
 
     delete_what_was_not_flushed(&w);
-    assert_false(status_failed(w.files->ops->open(
-        w.files, LOG_DIRECTORY "/00000000000000000000.log", FILE_WRITE, &f)));
+    assert_false(status_failed(
+        w.files->ops->open(w.files, LOG_DIRECTORY "/00000000000000000000.log", FILE_WRITE, &f)));
     assert_false(status_failed(w.files->ops->write(w.files, f, &part, 1, 8)));
     w.files->ops->close(w.files, f);
     world_open(&w, LOG_TRUST_SAME_BOOT);
