@@ -16,7 +16,8 @@
 
 struct file {
     struct sim_inode *inode;
-    uint64_t process; /* that opened it; only it may use it */
+    uint64_t process;      /* that opened it; only it may use it */
+    uint64_t failed_syncs; /* of the inode: what it knows of */
     bool writable;
     char path[]; /* as opened, for faults */
 };
@@ -111,6 +112,7 @@ static struct file *handle_create(struct files_sim *s, struct sim_inode *inode, 
     CHECK(f != NULL);
     f->inode = inode;
     f->process = s->process;
+    f->failed_syncs = inode->failed_syncs;
     f->writable = writable;
     strcpy(f->path, path);
     sim_hold(&s->disk, inode);
@@ -263,15 +265,20 @@ static struct status sim_file_truncate(struct files *fs, struct file *f, int64_t
     return leave(s, error, "truncate a file");
 }
 
+/* Of bytes that another one's sync failed to write, Linux tells each handle once that was open
+ * then. */
 static struct status sim_file_sync(struct files *fs, struct file *f)
 {
     struct files_sim *s = sim(fs);
     int error = enter_with(s, FILES_CALL_SYNC, f);
 
-    if (!error)
+    if (!error) {
         sim_sync(f->inode);
-    else if (f->process == s->process)
+        error = f->failed_syncs != f->inode->failed_syncs ? EIO : 0;
+    } else if (f->process == s->process) {
         sim_fail_sync(f->inode);
+    }
+    f->failed_syncs = f->inode->failed_syncs;
     return leave(s, error, "sync a file");
 }
 
@@ -484,11 +491,13 @@ static struct status sim_file_sync_filesystem(struct files *fs, const char *path
 
     if (!error)
         error = missing;
+    if (!error && directory->sync_failed_by == s->process)
+        error = EIO; /* as files_real: what it failed to write is not known */
     if (!error) {
         sim_sync_names(&s->disk, NULL);
         sim_each_file(s->disk.root, sync_one, NULL);
     } else if (directory) {
-        /* Of files elsewhere on the file system Linux tells those who sync them. */
+        directory->sync_failed_by = s->process;
         sim_each_file(directory, fail_one, NULL);
     }
     return leave(s, error, "sync a file system");

@@ -69,8 +69,9 @@ struct files_fault {
 };
 
 /* Faults add up; the first that matches counts. A failed sync leaves its file's dirty bytes dropped
- * or kept by the next crash, and marked clean as Linux does: a later sync does not bring them
- * back. */
+ * or kept by the next crash, and marked clean as Linux does: a later sync does not bring them back,
+ * but fails, once for each other handle that was open then. Once a sync of a file system has
+ * failed, all further ones of the process do, as those of files_real. */
 void files_sim_fail(struct files *fs, const struct files_fault *fault);
 void files_sim_heal(struct files *fs); /* no more faults */
 

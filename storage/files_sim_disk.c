@@ -528,10 +528,14 @@ static void take_sector_from_disk(struct sim_extent *x, size_t sector)
 
 void sim_fail_sync(struct sim_inode *i)
 {
+    bool failed = false;
+
     for (size_t index = i->dirty_from; index < i->dirty_end; index++) {
+        failed = failed || i->extents[index].dirty;
         i->extents[index].doomed |= i->extents[index].dirty;
         i->extents[index].dirty = 0;
     }
+    i->failed_syncs += failed;
 }
 
 void sim_drop_cached(struct sim_disk *d, struct sim_inode *i)

@@ -42,7 +42,9 @@ struct sim_inode {
     size_t dirty_from, dirty_end; /* extents outside are clean */
     int64_t size;
     int64_t disk_size;
+    uint64_t failed_syncs; /* that left doomed sectors */
     /* a directory's */
+    uint64_t sync_failed_by; /* the process whose sync of the file system at it failed; 0: none */
     struct sim_entry *entries;
 };
 

@@ -411,6 +411,36 @@ static void what_a_failed_sync_left_in_memory_goes_with_it(void **state)
     files_sim_free(fs);
 }
 
+static void a_failed_sync_is_told_to_each_handle_of_the_file(void **state)
+{
+    struct files *fs = files_sim_create(NULL);
+    const struct files_fault once = {
+        .call = FILES_CALL_SYNC_FILESYSTEM, .times = 1, .sys_errno = EIO};
+    struct file *dirty, *clean, *late;
+    (void)state;
+
+    ok(fs->ops->make_directory(fs, "/d"));
+    put_durably(fs, "/d/clean", "old");
+    clean = open_file(fs, "/d/clean");
+    dirty = open_file(fs, "/d/dirty");
+    write_at(fs, dirty, "new", 0);
+    files_sim_fail(fs, &once);
+    fails(fs->ops->sync_filesystem(fs, "/d"), EIO);
+    fails(fs->ops->sync_filesystem(fs, "/d"), EIO);
+    late = open_file(fs, "/d/dirty");
+    ok(fs->ops->sync(fs, late));
+    ok(fs->ops->sync(fs, clean));
+    fails(fs->ops->sync(fs, dirty), EIO);
+    ok(fs->ops->sync(fs, dirty));
+    assert_true(files_sim_pretends(fs, "/d"));
+    fs->ops->close(fs, dirty);
+    fs->ops->close(fs, clean);
+    fs->ops->close(fs, late);
+    files_sim_kill(fs);
+    ok(fs->ops->sync_filesystem(fs, "/d"));
+    files_sim_free(fs);
+}
+
 static void faults_hit_the_calls_they_name(void **state)
 {
     struct files *fs = files_sim_create(NULL);
@@ -616,6 +646,7 @@ int main(void)
         cmocka_unit_test(a_crash_never_reorders_changes_of_one_name),
         cmocka_unit_test(a_failed_sync_is_not_made_good_by_the_next),
         cmocka_unit_test(what_a_failed_sync_left_in_memory_goes_with_it),
+        cmocka_unit_test(a_failed_sync_is_told_to_each_handle_of_the_file),
         cmocka_unit_test(faults_hit_the_calls_they_name),
         cmocka_unit_test(a_full_disk_takes_a_part_and_then_nothing),
         cmocka_unit_test(a_partial_write_fails_half_way),
