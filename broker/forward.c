@@ -159,7 +159,9 @@ static void attempt(struct forward *f)
         return;
     }
     f->asking = true;
-    f->request = (struct transport_request){.answered = answered, .api_key = ENVELOPE_REQUEST_KEY};
+    /* The controller answers once it has committed, for which it may need our fetches. */
+    f->request = (struct transport_request){
+        .answered = answered, .api_key = ENVELOPE_REQUEST_KEY, .patient = true};
     transport_send(n->env.peers, &controller, &f->request, writer_take(&w),
                    left_us < ATTEMPT_US ? left_us : ATTEMPT_US);
 }

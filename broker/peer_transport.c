@@ -35,6 +35,7 @@ struct call {
     struct link *link;                 /* NULL: waits for one */
     struct transport_request *request; /* NULL: cancelled, or answered */
     int16_t api_key, api_version;
+    bool patient;
     struct bytes_mut body; /* owned */
     bool waiting;          /* in the peer's list */
     struct event deadline;
@@ -579,6 +580,29 @@ static void peer_close_abandoned(struct peer *p)
         link_close(l, status_error(KERR_NETWORK_EXCEPTION, "its request was cancelled"));
 }
 
+static bool patient_may_start(const struct peer *p)
+{
+    size_t count = 0;
+    const struct link *l;
+
+    DL_FOREACH(p->links, l)
+    count += l->call && l->call->patient;
+    return count < PEER_PATIENT_LINKS_MAX;
+}
+
+/* Who gets the next link: the first that waits, or that may start. NULL: nobody. */
+static struct call *peer_next(struct peer *p)
+{
+    struct call *c;
+
+    if (p->waiting && p->waiting->patient && !patient_may_start(p))
+        peer_close_abandoned(p);
+    if (patient_may_start(p))
+        return p->waiting;
+    DL_SEARCH_SCALAR(p->waiting, c, patient, false);
+    return c;
+}
+
 /* Gives waiting calls their links. What fails at once comes back here: it is held off. */
 static void peer_pump(struct peer *p)
 {
@@ -587,7 +611,7 @@ static void peer_pump(struct peer *p)
     if (p->held)
         return;
     p->held = true;
-    while ((c = p->waiting)) {
+    while ((c = peer_next(p))) {
         struct link *l;
 
         DL_SEARCH_SCALAR(p->links, l, state, LINK_IDLE);
@@ -641,6 +665,7 @@ static void peer_send(struct transport *base, const struct transport_node *node,
                        .request = r,
                        .api_key = r->api_key,
                        .api_version = r->api_version,
+                       .patient = r->patient,
                        .body = body};
     r->link = c;
     event_assign(&c->deadline, t->args.events, -1, 0, on_deadline, c);

@@ -5,6 +5,7 @@
  * ids, connections, TLS, ApiVersions and retries of the connection are the implementation's. A
  * request to our own node id is delivered by the same path, without a socket. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,8 @@ struct transport_request {
     void (*answered)(struct transport_request *r, struct status result, struct bytes body);
     int16_t api_key;
     int16_t api_version;
+    bool patient; /* one of any number, that the node may take long to answer: others do not wait
+                   * for it */
 };
 
 struct transport_ops {

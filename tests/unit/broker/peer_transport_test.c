@@ -355,6 +355,49 @@ static void links_to_one_node_are_bounded_and_requests_wait_their_turn(void **st
     world_end(&w);
 }
 
+/* Clients' requests wait at the controller for what it commits, and it commits by our fetches. */
+static void patient_requests_leave_links_to_the_others(void **state)
+{
+    struct world w = world_new();
+    struct asked patient[PEER_PATIENT_LINKS_MAX + 2] = {0};
+    struct asked other = {0}, next = {0};
+    int fds[PEER_PATIENT_LINKS_MAX], fd, next_fd;
+    char said[64];
+    (void)state;
+
+    for (size_t i = 0; i < PEER_PATIENT_LINKS_MAX + 2; i++) {
+        patient[i].request.patient = true;
+        ask(&w, &patient[i], "patient");
+    }
+    for (size_t i = 0; i < PEER_PATIENT_LINKS_MAX; i++) {
+        fds[i] = accept_link(&w);
+        greet(&w, fds[i]);
+        read_request(&w, fds[i], said, sizeof said);
+    }
+    for (int i = 0; i < 50; i++)
+        turn(&w);
+    assert_int_equal(accept(w.listener, NULL, NULL), -1);
+    ask(&w, &other, "now"); /* those who wait came before it */
+    fd = accept_link(&w);
+    expect_request(&w, fd, "now", "x");
+    wait_answered(&w, &other);
+    for (int i = 0; i < 50; i++)
+        turn(&w);
+    assert_int_equal(recv(fd, said, 1, MSG_DONTWAIT), -1); /* nor do they take its link */
+    /* What was cancelled makes room. */
+    transport_cancel(peer_transport_base(w.transport), &patient[0].request);
+    ask(&w, &next, "next");
+    expect_request(&w, fd, "patient", NULL);
+    next_fd = accept_link(&w);
+    expect_request(&w, next_fd, "next", "x");
+    wait_answered(&w, &next);
+    for (size_t i = 0; i < PEER_PATIENT_LINKS_MAX; i++)
+        close(fds[i]);
+    close(fd);
+    close(next_fd);
+    world_end(&w);
+}
+
 static void refused_connection_is_told_with_its_errno(void **state)
 {
     struct world w = world_new();
@@ -741,6 +784,7 @@ int main(void)
         cmocka_unit_test(next_request_takes_the_same_link_without_another_greeting),
         cmocka_unit_test(request_that_waits_holds_up_no_other_one),
         cmocka_unit_test(links_to_one_node_are_bounded_and_requests_wait_their_turn),
+        cmocka_unit_test(patient_requests_leave_links_to_the_others),
         cmocka_unit_test(refused_connection_is_told_with_its_errno),
         cmocka_unit_test(silent_node_costs_the_time_out_and_its_link),
         cmocka_unit_test(version_the_node_does_not_speak_is_not_sent),
