@@ -25,6 +25,7 @@ struct flush_work {
     char *directory;  /* owned */
     bool sync_directory;
     bool sync_parent;          /* and partition.metadata */
+    bool epochs_alone;         /* compaction may have taken what they could be made from */
     struct bytes_mut epochs;   /* data NULL: nothing to write */
     struct bytes_mut snapshot; /* likewise */
     int64_t snapshot_offset;
@@ -97,6 +98,7 @@ static void take_small_files(struct log *l, struct flush_work *w)
     l->directory_new = false;
     if (l->epochs.dirty) {
         epoch_cache_encode(&l->epochs, l->end_offset, &w->epochs);
+        w->epochs_alone = l->config->cleanup_compact || l->cleaned_offset > 0;
         l->epochs.dirty = epoch_cache_epoch_of(&l->epochs, l->end_offset - 1) !=
                           epoch_cache_latest(&l->epochs);
     }
@@ -188,7 +190,21 @@ static struct status join_path(char out[SEGMENT_PATH_BYTES], const char *directo
                                                   : STATUS_OK;
 }
 
-/* With `sync` durable when it returns, else for a sync of the whole file system that follows. */
+static struct status sync_path(struct files *files, const char *path)
+{
+    struct file *f;
+    struct status st = files->ops->open(files, path, FILE_WRITE, &f);
+
+    if (status_failed(st))
+        return st.sys_errno == ENOENT ? STATUS_OK : st;
+    st = files->ops->sync(files, f);
+    files->ops->close(files, f);
+    return st;
+}
+
+/* With `sync` durable when it returns, else for a sync of the whole file system that follows. Some
+ * file systems keep the rename and lose the content when the machine crashes before that: epochs
+ * that batches may not tell any more are synced here. */
 static struct status write_epochs(struct flush_work *w, bool sync)
 {
     char path[SEGMENT_PATH_BYTES], temporary[SEGMENT_PATH_BYTES];
@@ -205,6 +221,8 @@ static struct status write_epochs(struct flush_work *w, bool sync)
     if (sync)
         return files_replace(w->files, path, text);
     st = log_write_file(w->files, temporary, text);
+    if (!status_failed(st) && w->epochs_alone)
+        st = sync_path(w->files, temporary);
     if (!status_failed(st))
         st = w->files->ops->rename(w->files, temporary, path);
     return st;
@@ -259,18 +277,6 @@ static struct status sync_segment(struct segment *s, bool sealed)
         st = sync_index(s->files, &s->times.file);
     if (!status_failed(st))
         st = sync_index(s->files, &s->txns.file);
-    return st;
-}
-
-static struct status sync_path(struct files *files, const char *path)
-{
-    struct file *f;
-    struct status st = files->ops->open(files, path, FILE_WRITE, &f);
-
-    if (status_failed(st))
-        return st.sys_errno == ENOENT ? STATUS_OK : st;
-    st = files->ops->sync(files, f);
-    files->ops->close(files, f);
     return st;
 }
 

@@ -719,6 +719,46 @@ static void epochs_above_the_log_start_are_what_the_checkpoint_says(void **state
     }
 }
 
+/* A flush that is to end in a sync of the whole file system, and the machine crashes before that:
+ * the old checkpoint is there or the new one. */
+static void epochs_of_compacted_batches_survive_a_flush_that_is_cut_short(void **state)
+{
+    (void)state;
+
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct compaction_world c;
+        struct log_flush f = {0};
+        int64_t second, end;
+        int32_t epoch;
+
+        open_world(&c);
+        c.w.leader_epoch = 3;
+        for (int i = 0; i < 10; i++)
+            keyed_put(&c, 1, c.next_value++);
+        second = log_end_offset(c.w.log);
+        c.w.leader_epoch = 5;
+        for (int i = 0; i < 100; i++)
+            keyed_put(&c, i % 3, c.next_value++);
+        keyed_roll(&c, 4);
+        world_flush(&c.w);
+        compact_all(&c);
+        assert_int_equal(value_at(&c, second), -1);
+        c.w.recovery_point = log_recovery_point(c.w.log);
+        c.w.leader_epoch = 6;
+        keyed_put(&c, 4, c.next_value++);
+        assert_true(log_flush_begin(c.w.log, &f));
+        assert_false(status_failed(log_flush_write(&f)));
+        files_sim_crash(c.w.files, seed);
+        log_flush_end(c.w.log, &f, status_errno(EIO, "sync of the file system"));
+        world_close(&c.w, false);
+        world_open(&c.w, LOG_TRUST_OTHER_BOOT);
+        assert_true(log_end_of_past_epoch(c.w.log, 3, &epoch, &end));
+        assert_int_equal(epoch, 3);
+        assert_int_equal(end, second);
+        compaction_end(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -740,6 +780,7 @@ int main(void)
         cmocka_unit_test(holes_of_former_compaction_are_no_lost_ends),
         cmocka_unit_test(epochs_begin_where_they_did_after_their_first_batches_are_compacted),
         cmocka_unit_test(epochs_above_the_log_start_are_what_the_checkpoint_says),
+        cmocka_unit_test(epochs_of_compacted_batches_survive_a_flush_that_is_cut_short),
         cmocka_unit_test(times_are_those_of_the_records_that_stayed),
     };
 
