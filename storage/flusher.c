@@ -55,6 +55,23 @@ static void timer_fired(struct timer *t)
         start_round(f);
 }
 
+/* Twice when epochs are to take their place, which is rare: leaders have changed. */
+static struct status sync_filesystem(struct flusher *f)
+{
+    struct status st = f->files->ops->sync_filesystem(f->files, f->directory);
+    bool placed = false;
+
+    for (size_t i = 0; i < f->round_count && !status_failed(st); i++) {
+        struct flusher_round *r = &f->round[i];
+
+        if (!status_failed(r->result))
+            r->result = log_flush_place(&r->flush, true, &placed);
+    }
+    if (placed && !status_failed(st))
+        st = f->files->ops->sync_filesystem(f->files, f->directory);
+    return st;
+}
+
 static void run_round(struct job *j)
 {
     struct flusher *f = CONTAINER_OF(j, struct flusher, job);
@@ -65,9 +82,7 @@ static void run_round(struct job *j)
 
         r->result = f->filesystem ? log_flush_write(&r->flush) : log_flush_run(&r->flush);
     }
-    f->filesystem_result = STATUS_OK;
-    if (f->filesystem)
-        f->filesystem_result = f->files->ops->sync_filesystem(f->files, f->directory);
+    f->filesystem_result = f->filesystem ? sync_filesystem(f) : STATUS_OK;
     f->sync_us = clock_monotonic_us(f->loop->clock) - started_us;
 }
 

@@ -399,6 +399,14 @@ static void log_free(struct log *l)
     free(l);
 }
 
+static struct status flush_unsynced(struct log_flush *f)
+{
+    bool placed;
+    struct status st = log_flush_write(f);
+
+    return status_failed(st) ? st : log_flush_place(f, false, &placed);
+}
+
 /* Leaves the files as Apache Kafka leaves them; `sync`: durable. */
 static struct status settle(struct log *l, bool sync)
 {
@@ -414,7 +422,7 @@ static struct status settle(struct log *l, bool sync)
     if (status_failed(st))
         return log_go_offline(l, st);
     if (log_flush_begin_closing(l, &flush))
-        log_flush_end(l, &flush, sync ? log_flush_run(&flush) : log_flush_write(&flush));
+        log_flush_end(l, &flush, sync ? log_flush_run(&flush) : flush_unsynced(&flush));
     l->unsettled = status_failed(l->failure);
     return l->failure;
 }

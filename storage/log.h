@@ -171,6 +171,10 @@ struct status log_flush_run(struct log_flush *f);
 /* [pool] Instead of log_flush_run, when the caller then syncs the whole file system: only writes
  * what is kept beside the segments (epochs, producer snapshot). */
 struct status log_flush_write(struct log_flush *f);
+/* [pool] After that, and the sync: what may take its name only once it is on the disk does (epochs
+ * of a compacted log); when *placed was set by it, the file system is to be synced again. `durable`
+ * false: nothing was synced yet, and that file is first. */
+struct status log_flush_place(struct log_flush *f, bool durable, bool *placed);
 /* A range of the newest segment that the kernel is to start writing, ahead of a flush that is to
  * come. */
 struct log_write_out {

@@ -99,8 +99,8 @@ static void take_small_files(struct log *l, struct flush_work *w)
     if (l->epochs.dirty) {
         epoch_cache_encode(&l->epochs, l->end_offset, &w->epochs);
         w->epochs_alone = l->config->cleanup_compact || l->cleaned_offset > 0;
-        l->epochs.dirty = epoch_cache_epoch_of(&l->epochs, l->end_offset - 1) !=
-                          epoch_cache_latest(&l->epochs);
+        l->epochs.dirty =
+            epoch_cache_epoch_of(&l->epochs, l->end_offset - 1) != epoch_cache_latest(&l->epochs);
     }
     if (l->snapshot_size_bytes >= SNAPSHOT_DISTANCE_BYTES && l->snapshot_offset != l->end_offset) {
         producer_snapshot_encode(&l->producers, &w->snapshot);
@@ -202,28 +202,41 @@ static struct status sync_path(struct files *files, const char *path)
     return st;
 }
 
-/* With `sync` durable when it returns, else for a sync of the whole file system that follows. Some
- * file systems keep the rename and lose the content when the machine crashes before that: epochs
- * that batches may not tell any more are synced here. */
-static struct status write_epochs(struct flush_work *w, bool sync)
+static struct status epoch_paths(const struct flush_work *w, char path[SEGMENT_PATH_BYTES],
+                                 char temporary[SEGMENT_PATH_BYTES])
+{
+    struct status st = join_path(path, w->directory, "leader-epoch-checkpoint");
+
+    return status_failed(st) ? st
+                             : join_path(temporary, w->directory, "leader-epoch-checkpoint.tmp");
+}
+
+static struct status replace_epochs(struct flush_work *w)
 {
     char path[SEGMENT_PATH_BYTES], temporary[SEGMENT_PATH_BYTES];
-    const struct bytes text = {w->epochs.data, w->epochs.size};
     struct status st;
 
     if (!w->epochs.data)
         return STATUS_OK;
-    st = join_path(path, w->directory, "leader-epoch-checkpoint");
+    st = epoch_paths(w, path, temporary);
+    return status_failed(st)
+               ? st
+               : files_replace(w->files, path, (struct bytes){w->epochs.data, w->epochs.size});
+}
+
+/* Some file systems keep a rename and lose the content when the machine crashes before it is
+ * synced: epochs that batches may not tell any more wait (log_flush_place). */
+static struct status write_epochs(struct flush_work *w)
+{
+    char path[SEGMENT_PATH_BYTES], temporary[SEGMENT_PATH_BYTES];
+    struct status st;
+
+    if (!w->epochs.data)
+        return STATUS_OK;
+    st = epoch_paths(w, path, temporary);
     if (!status_failed(st))
-        st = join_path(temporary, w->directory, "leader-epoch-checkpoint.tmp");
-    if (status_failed(st))
-        return st;
-    if (sync)
-        return files_replace(w->files, path, text);
-    st = log_write_file(w->files, temporary, text);
-    if (!status_failed(st) && w->epochs_alone)
-        st = sync_path(w->files, temporary);
-    if (!status_failed(st))
+        st = log_write_file(w->files, temporary, (struct bytes){w->epochs.data, w->epochs.size});
+    if (!status_failed(st) && !w->epochs_alone)
         st = w->files->ops->rename(w->files, temporary, path);
     return st;
 }
@@ -248,9 +261,26 @@ static struct status write_snapshot(struct flush_work *w)
 struct status log_flush_write(struct log_flush *f)
 {
     struct flush_work *w = f->impl;
-    struct status st = write_epochs(w, false);
+    struct status st = write_epochs(w);
 
     return status_failed(st) ? st : write_snapshot(w);
+}
+
+struct status log_flush_place(struct log_flush *f, bool durable, bool *placed)
+{
+    char path[SEGMENT_PATH_BYTES], temporary[SEGMENT_PATH_BYTES];
+    struct flush_work *w = f->impl;
+    struct status st;
+
+    if (!w->epochs.data || !w->epochs_alone)
+        return STATUS_OK;
+    *placed = true;
+    st = epoch_paths(w, path, temporary);
+    if (!status_failed(st) && !durable)
+        st = sync_path(w->files, temporary);
+    if (!status_failed(st))
+        st = w->files->ops->rename(w->files, temporary, path);
+    return st;
 }
 
 static struct status sync_index(struct files *files, struct index_file *x)
@@ -316,7 +346,7 @@ struct status log_flush_run(struct log_flush *f)
     for (size_t i = 0; i < w->segment_count && !status_failed(st); i++)
         st = sync_segment(w->segments[i], w->last_sealed || i + 1 < w->segment_count);
     if (!status_failed(st))
-        st = write_epochs(w, true);
+        st = replace_epochs(w);
     if (!status_failed(st))
         st = sync_snapshot(w);
     if (!status_failed(st) && w->sync_directory)

@@ -107,7 +107,13 @@ void __wrap_raft_core_step(struct raft_core *c, const struct raft_event *ev, int
 
 struct status __wrap_log_flush_run(struct log_flush *f)
 {
-    return planted == SIM_PLANT_FSYNC ? log_flush_write(f) : __real_log_flush_run(f);
+    bool placed;
+    struct status st;
+
+    if (planted != SIM_PLANT_FSYNC)
+        return __real_log_flush_run(f);
+    st = log_flush_write(f);
+    return status_failed(st) ? st : log_flush_place(f, true, &placed);
 }
 
 bool __wrap_reassignment_complete(struct reassignment *r, struct id_list *isr, struct arena *a)

@@ -217,23 +217,27 @@ static void requests_from_the_callback_start_the_next_round(void **state)
     end(&f);
 }
 
-/* Many files: one sync of the file system makes all of it durable. */
-static void many_dirty_logs_take_one_sync_of_the_file_system(void **state)
+/* Many files: one sync of the file system makes all of it durable; two, where epochs of compacted
+ * logs take their place. */
+static void dirty_logs_are_synced_with_their_file_system(bool compacted)
 {
     struct flush_world f;
     struct flusher_stats stats;
-    uint64_t syncs;
-    (void)state;
+    uint64_t syncs, filesystem_syncs;
 
     begin(&f, 1000);
     for (int i = 0; i < LOGS; i++)
         append_and_request(&f, i);
+    f.w.config.cleanup_compact = compacted; /* from now on: these records have no keys */
     syncs = files_sim_calls(f.w.files, FILES_CALL_SYNC);
+    filesystem_syncs = files_sim_calls(f.w.files, FILES_CALL_SYNC_FILESYSTEM);
     test_loop_run(&f.loop, 20);
     flusher_stats(f.flusher, &stats);
     assert_int_equal(stats.rounds, 1);
     assert_int_equal(stats.filesystem_syncs, 1);
     assert_int_equal(files_sim_calls(f.w.files, FILES_CALL_SYNC), syncs);
+    assert_int_equal(files_sim_calls(f.w.files, FILES_CALL_SYNC_FILESYSTEM) - filesystem_syncs,
+                     compacted ? 2 : 1);
     for (int i = 0; i < LOGS; i++) {
         char path[64];
 
@@ -244,6 +248,18 @@ static void many_dirty_logs_take_one_sync_of_the_file_system(void **state)
         assert_true(files_sim_is_durable(f.w.files, path));
     }
     end(&f);
+}
+
+static void many_dirty_logs_take_one_sync_of_the_file_system(void **state)
+{
+    (void)state;
+    dirty_logs_are_synced_with_their_file_system(false);
+}
+
+static void epochs_of_many_compacted_logs_take_one_more(void **state)
+{
+    (void)state;
+    dirty_logs_are_synced_with_their_file_system(true);
 }
 
 /* log.flush.before.ack=false: nobody waits, so a round waits for company; unless somebody does
@@ -351,6 +367,7 @@ int main(void)
         cmocka_unit_test(writing_begins_before_the_round_that_waits),
         cmocka_unit_test(log_is_closed_while_its_writing_begins),
         cmocka_unit_test(many_dirty_logs_take_one_sync_of_the_file_system),
+        cmocka_unit_test(epochs_of_many_compacted_logs_take_one_more),
         cmocka_unit_test(lazy_requests_wait_for_company),
         cmocka_unit_test(failed_sync_hits_only_its_log),
         cmocka_unit_test(failed_sync_of_the_file_system_hits_all_of_the_round),

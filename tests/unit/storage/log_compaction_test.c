@@ -729,6 +729,7 @@ static void epochs_of_compacted_batches_survive_a_flush_that_is_cut_short(void *
         struct compaction_world c;
         struct log_flush f = {0};
         int64_t second, end;
+        bool placed = false;
         int32_t epoch;
 
         open_world(&c);
@@ -748,6 +749,13 @@ static void epochs_of_compacted_batches_survive_a_flush_that_is_cut_short(void *
         keyed_put(&c, 4, c.next_value++);
         assert_true(log_flush_begin(c.w.log, &f));
         assert_false(status_failed(log_flush_write(&f)));
+        if (seed % 3 == 1) /* as a clean stop */
+            assert_false(status_failed(log_flush_place(&f, false, &placed)));
+        if (seed % 3 == 2) { /* as the flusher */
+            assert_false(status_failed(c.w.files->ops->sync_filesystem(c.w.files, LOG_DIRECTORY)));
+            assert_false(status_failed(log_flush_place(&f, true, &placed)));
+        }
+        assert_int_equal(placed, seed % 3 > 0);
         files_sim_crash(c.w.files, seed);
         log_flush_end(c.w.log, &f, status_errno(EIO, "sync of the file system"));
         world_close(&c.w, false);

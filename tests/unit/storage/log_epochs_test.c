@@ -186,8 +186,8 @@ static void lose_the_files(struct story *s)
     world_flush(&s->w);
     s->committed = 160;
     checkpoint(s);
-    assert_false(status_failed(s->w.files->ops->remove(
-        s->w.files, LOG_DIRECTORY "/00000000000000000120.log")));
+    assert_false(status_failed(
+        s->w.files->ops->remove(s->w.files, LOG_DIRECTORY "/00000000000000000120.log")));
     assert_false(status_failed(s->w.files->ops->sync_directory(s->w.files, LOG_DIRECTORY)));
     s->w.log_start_offset = 160;
 }
@@ -313,8 +313,8 @@ static void each_failing_call_leaves_epochs_that_are_right(void **state)
     for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++)
         for (int trust = LOG_TRUST_SAME_BOOT; trust <= LOG_TRUST_OTHER_BOOT; trust++)
             for (int e = 0; e < 2; e++)
-                for (uint64_t n = 0;
-                     survives(&deeds[i], n, true, errors[e], (enum log_trust)trust); n++)
+                for (uint64_t n = 0; survives(&deeds[i], n, true, errors[e], (enum log_trust)trust);
+                     n++)
                     ;
 }
 
@@ -391,12 +391,17 @@ static void commit(struct story *s)
 static struct status flush(struct story *s)
 {
     struct log_flush f = {0};
+    bool placed = false;
     struct status st;
 
     if (pick(s, 2) || !log_flush_begin(s->w.log, &f))
         return world_try_flush(&s->w);
     st = log_flush_write(&f);
     if (!status_failed(st))
+        st = s->w.files->ops->sync_filesystem(s->w.files, "data");
+    if (!status_failed(st))
+        st = log_flush_place(&f, true, &placed);
+    if (placed && !status_failed(st))
         st = s->w.files->ops->sync_filesystem(s->w.files, "data");
     log_flush_end(s->w.log, &f, st);
     return st;
