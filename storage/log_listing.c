@@ -225,12 +225,15 @@ struct status log_listing_withdraw(struct files *files, const char *directory, i
     return status_failed(st) ? st : files->ops->sync_directory(files, directory);
 }
 
-/* The new beginning may be there already, but nothing in it. */
+/* The new beginning may be there already, but nothing in it. A kill may have left the mark in the
+ * page cache only: it is made durable before the first file goes, here too. */
 static struct status begin_anew(struct log_listing *l, struct files *files, const char *directory)
 {
     const int64_t offset = l->anew;
-    struct status st = remove_name(files, directory, "leader-epoch-checkpoint");
+    struct status st = files->ops->sync_directory(files, directory);
 
+    if (!status_failed(st))
+        st = remove_name(files, directory, "leader-epoch-checkpoint");
     for (size_t i = 0; i < l->segment_count && !status_failed(st); i++)
         st = remove_segment_files(files, directory, l->segments[i].base_offset);
     for (size_t i = 0; i < l->leftover_count && !status_failed(st); i++)
@@ -443,13 +446,13 @@ static struct status tidy_leftovers(struct log_listing *l, struct files *files,
                                     const char *directory)
 {
     struct log_listing before = *l;
-    struct status st = finish_swaps(&before, files, directory);
+    /* A kill may have left names that a crash would take back: of older .deleted segments and not
+     * of younger ones, or of a .swap file whose segments have gone. */
+    struct status st = files->ops->sync_directory(files, directory);
 
-    *l = (struct log_listing){0};
-    /* A kill may have left renames that a crash would undo, of older segments and not of younger
-     * ones: the .deleted files stay until it cannot. */
     if (!status_failed(st))
-        st = files->ops->sync_directory(files, directory);
+        st = finish_swaps(&before, files, directory);
+    *l = (struct log_listing){0};
     if (!status_failed(st))
         st = remove_leftovers(&before, files, directory); /* a renamed .swap is gone already */
     if (!status_failed(st))

@@ -578,7 +578,7 @@ static void any_history_keeps_what_was_flushed(void **state)
         for (int life = 0; life < 6; life++) {
             world_open(&h.w, trust);
             check_history(&h, trust);
-            for (uint64_t n = world_random(&h.w, 60); n > 0; n--)
+            for (uint64_t n = world_random(&h.w, world_random(&h.w, 3) ? 60 : 2); n > 0; n--)
                 act(&h);
             hold_nothing(&h);
             assert_int_equal(world_read_all(&h.w, log_start_offset(h.w.log)),
@@ -631,9 +631,11 @@ static void cold_reads_are_located_in_the_pool(void **state)
 
 #define EMPTIED_RECORDS 40
 
-/* The process dies (or the machine, and what is not synced is lost) after `calls` calls of run.
- * True: that was before the end. */
-static bool dies_within(struct log_world *w, uint64_t calls, bool machine,
+/* Of the process, or of the machine: what is not synced is lost then, or some of it. */
+enum death { DEATH_KILL, DEATH_LOSING_ALL, DEATH_LOSING_SOME };
+
+/* Dies after `calls` calls of run. True: that was before the end. */
+static bool dies_within(struct log_world *w, uint64_t calls, enum death death,
                         bool (*run)(struct log_world *w))
 {
     bool died;
@@ -644,10 +646,12 @@ static bool dies_within(struct log_world *w, uint64_t calls, bool machine,
     if (w->log)
         world_close(w, false);
     files_sim_heal(w->files);
-    if (machine)
+    if (death == DEATH_KILL)
+        files_sim_kill(w->files);
+    else if (death == DEATH_LOSING_ALL)
         files_sim_crash_losing_all(w->files);
     else
-        files_sim_kill(w->files);
+        files_sim_crash(w->files, ++w->random);
     return died;
 }
 
@@ -673,16 +677,21 @@ static void is_whole_or_empty(struct log_world *w, bool died)
     assert_int_equal(world_append(w, 1, 10), EMPTIED_RECORDS);
 }
 
-static void emptied_log_is_whole_or_empty_after_a_kill(void **state)
+static void emptied_log_is_whole_or_empty_after_any_death(void **state)
 {
+    static const enum death deaths[][2] = {{DEATH_KILL, DEATH_KILL},
+                                           {DEATH_LOSING_ALL, DEATH_LOSING_ALL},
+                                           {DEATH_KILL, DEATH_LOSING_SOME},
+                                           {DEATH_LOSING_SOME, DEATH_LOSING_SOME}};
     (void)state;
-    for (int machine = 0; machine < 2; machine++) {
+
+    for (size_t i = 0; i < sizeof deaths / sizeof deaths[0]; i++) {
         bool died = true;
 
         for (uint64_t calls = 0; died; calls++) {
             bool died_again = true;
 
-            for (uint64_t more = 0; died_again; more += 3) {
+            for (uint64_t more = 0; died_again; more += deaths[i][1] == DEATH_LOSING_SOME ? 1 : 3) {
                 struct log_world w;
 
                 world_begin(&w);
@@ -692,8 +701,9 @@ static void emptied_log_is_whole_or_empty_after_a_kill(void **state)
                     world_append(&w, 1, 100);
                 world_flush(&w);
                 w.recovery_point = w.high_watermark = EMPTIED_RECORDS;
-                died = dies_within(&w, calls, machine, empties);
-                died_again = dies_within(&w, more, machine, opens);
+                w.random = 1000 * calls + 2 * more;
+                died = dies_within(&w, calls, deaths[i][0], empties);
+                died_again = dies_within(&w, more, deaths[i][1], opens);
                 world_open(&w, LOG_TRUST_OTHER_BOOT);
                 is_whole_or_empty(&w, died);
                 world_end(&w);
@@ -733,7 +743,7 @@ int main(void)
         cmocka_unit_test(seeded_crashes_keep_what_was_flushed),
         cmocka_unit_test(any_history_keeps_what_was_flushed),
         cmocka_unit_test(cold_reads_are_located_in_the_pool),
-        cmocka_unit_test(emptied_log_is_whole_or_empty_after_a_kill),
+        cmocka_unit_test(emptied_log_is_whole_or_empty_after_any_death),
         cmocka_unit_test(marks_that_are_left_empty_the_log_once),
     };
 
