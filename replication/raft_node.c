@@ -282,6 +282,15 @@ static struct status init_core(struct raft_node *n, const struct raft_node_args 
     return STATUS_OK;
 }
 
+/* A kill may have left a vote or a snapshot under its name in the page cache only: what is built
+ * upon either from now on would outlive it. */
+static struct status sync_names(const struct raft_node *n)
+{
+    const struct status st = n->files->ops->sync_directory(n->files, n->directory);
+
+    return st.sys_errno == ENOENT ? STATUS_OK : st;
+}
+
 struct status raft_node_open(const struct raft_node_args *args, struct raft_node **out,
                              struct log_recovery_report *report)
 {
@@ -295,6 +304,8 @@ struct status raft_node_open(const struct raft_node_args *args, struct raft_node
     /* who joins a quorum may have nothing yet */
     if (!status_failed(st) && args->bootstrap_count > 0)
         st = files_make_directories(n->files, n->directory);
+    if (!status_failed(st))
+        st = sync_names(n);
     if (!status_failed(st))
         st = open_snapshot(n);
     if (!status_failed(st))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replication/quorum_state.h"
 #include "storage/files_sim.h"
 
 /* What the state machine has heard of over all runs: value i was committed at some offset. */
@@ -186,6 +187,57 @@ static void each_file_call_may_fail(void **state)
         }
 }
 
+static struct raft_election election_in_file(struct single *s)
+{
+    struct raft_election e;
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/" QUORUM_STATE_FILE, s->directory);
+    assert_int_equal(quorum_state_read(s->files, path, &e).code, KERR_NONE);
+    return e;
+}
+
+/* A kill at any call may leave a vote or a snapshot under its name in the page cache only. Once a
+ * start has read it, it is there after a crash of the machine too. */
+static void what_a_start_goes_by_outlives_the_machine(void **state)
+{
+    bool died = true;
+    (void)state;
+
+    for (uint64_t at = 0; died; at++) {
+        struct files *files = files_sim_create(NULL);
+        struct single *s = single_new(files);
+        struct single_snapshot call;
+        struct raft_snapshot_id snapshot;
+        struct raft_election election;
+        uint64_t calls;
+
+        s->args.segment_bytes = 400;
+        s->args.retention_bytes = 500;
+        assert_int_equal(single_format(s, (const char *const[]){"feature"}, 1).code, KERR_NONE);
+        calls = files_sim_calls(files, FILES_CALL_ANY);
+        files_sim_fail(
+            files, &(struct files_fault){.call = FILES_CALL_ANY, .after = at, .sys_errno = EIO});
+        live_with_a_snapshot(s, &call);
+        died = files_sim_calls(files, FILES_CALL_ANY) - calls > at;
+        files_sim_heal(files);
+        files_sim_kill(files);
+        assert_int_equal(single_open(s).code, KERR_NONE);
+        snapshot = raft_node_latest_snapshot(s->node);
+        election = election_in_file(s);
+        raft_node_close(s->node, false);
+        files_sim_crash_losing_all(files);
+        assert_int_equal(single_open(s).code, KERR_NONE);
+        assert_int_equal(raft_node_latest_snapshot(s->node).end_offset, snapshot.end_offset);
+        assert_int_equal(election_in_file(s).epoch, election.epoch);
+        assert_int_equal(election_in_file(s).voted.id, election.voted.id);
+        raft_node_close(s->node, false);
+        s->node = NULL;
+        single_free(s);
+        files_sim_free(files);
+    }
+}
+
 static void full_disk_stops_the_node_with_its_reason(void **state)
 {
     struct files *files = files_sim_create(NULL);
@@ -335,6 +387,7 @@ int main(void)
         cmocka_unit_test(committed_records_survive_crashes),
         cmocka_unit_test(crash_while_formatting_leaves_all_or_nothing),
         cmocka_unit_test(each_file_call_may_fail),
+        cmocka_unit_test(what_a_start_goes_by_outlives_the_machine),
         cmocka_unit_test(full_disk_stops_the_node_with_its_reason),
         cmocka_unit_test(voter_change_that_cannot_be_written_is_sent_to_another_leader),
         cmocka_unit_test(nothing_of_an_epoch_leaves_before_the_epoch_is_durable),
