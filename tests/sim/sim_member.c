@@ -348,8 +348,9 @@ void sim_member_saw_state(struct sim_member *m, struct str state)
 static void act(struct sim_member *m)
 {
     const bool watches = m->task == SIM_MEMBER_GO && !m->present && !sim_group_over(m->group);
+    const bool works = m->present && (m->leaving || sim_group_subscribes(m->group));
 
-    if (!(watches || (m->present && sim_group_subscribes(m->group))) || !connect(m))
+    if (!(watches || works) || !connect(m))
         return;
     if (m->coordinator < 0)
         find(m);
