@@ -140,15 +140,22 @@ static void answer_fetch(struct follower *f, struct fetch_response_partition_dat
     answer(f, FETCH_RESPONSE_KEY, &w);
 }
 
-/* The leader's log begins behind the snapshot. */
-static void name_snapshot(struct follower *f, int32_t leader, int32_t epoch,
-                          struct raft_snapshot_id id)
+static struct fetch_response_partition_data led_by(int32_t leader, int32_t epoch)
 {
     struct fetch_response_partition_data partition;
 
     fetch_response_partition_data_init(&partition);
     partition.current_leader.leader_id = leader;
     partition.current_leader.leader_epoch = epoch;
+    return partition;
+}
+
+/* The leader's log begins behind the snapshot. */
+static void name_snapshot(struct follower *f, int32_t leader, int32_t epoch,
+                          struct raft_snapshot_id id)
+{
+    struct fetch_response_partition_data partition = led_by(leader, epoch);
+
     partition.snapshot_id.end_offset = id.end_offset;
     partition.snapshot_id.epoch = id.epoch;
     answer_fetch(f, &partition);
@@ -158,11 +165,8 @@ static void name_snapshot(struct follower *f, int32_t leader, int32_t epoch,
 static void name_divergence(struct follower *f, int32_t leader, int32_t epoch,
                             struct raft_snapshot_id common)
 {
-    struct fetch_response_partition_data partition;
+    struct fetch_response_partition_data partition = led_by(leader, epoch);
 
-    fetch_response_partition_data_init(&partition);
-    partition.current_leader.leader_id = leader;
-    partition.current_leader.leader_epoch = epoch;
     partition.diverging_epoch.end_offset = common.end_offset;
     partition.diverging_epoch.epoch = common.epoch;
     answer_fetch(f, &partition);

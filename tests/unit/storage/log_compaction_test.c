@@ -630,6 +630,20 @@ static void holes_of_former_compaction_are_no_lost_ends(void **state)
     compaction_end(&c);
 }
 
+/* Epoch 5, whose first batches compaction takes. */
+static void begin_an_epoch_and_compact_its_beginning(struct compaction_world *c)
+{
+    const int64_t start = log_end_offset(c->w.log);
+
+    c->w.leader_epoch = 5;
+    for (int i = 0; i < 100; i++)
+        keyed_put(c, i % 3, c->next_value++);
+    keyed_roll(c, 4);
+    world_flush(&c->w);
+    compact_all(c);
+    assert_int_equal(value_at(c, start), -1);
+}
+
 /* Where an epoch began no batch may tell any more: a start after a kill keeps what the checkpoint
  * says of it, though it walks over all behind the recovery point for an epoch that is not saved. */
 static void epochs_begin_where_they_did_after_their_first_batches_are_compacted(void **state)
@@ -646,13 +660,7 @@ static void epochs_begin_where_they_did_after_their_first_batches_are_compacted(
     world_flush(&c.w);
     c.w.recovery_point = log_recovery_point(c.w.log);
     second = log_end_offset(c.w.log);
-    c.w.leader_epoch = 5;
-    for (int i = 0; i < 100; i++)
-        keyed_put(&c, i % 3, c.next_value++);
-    keyed_roll(&c, 4);
-    world_flush(&c.w);
-    compact_all(&c);
-    assert_int_equal(value_at(&c, second), -1);
+    begin_an_epoch_and_compact_its_beginning(&c);
     third = log_end_offset(c.w.log);
     c.w.leader_epoch = 6;
     c.w.now_ms += 100;
@@ -737,13 +745,7 @@ static void epochs_of_compacted_batches_survive_a_flush_that_is_cut_short(void *
         for (int i = 0; i < 10; i++)
             keyed_put(&c, 1, c.next_value++);
         second = log_end_offset(c.w.log);
-        c.w.leader_epoch = 5;
-        for (int i = 0; i < 100; i++)
-            keyed_put(&c, i % 3, c.next_value++);
-        keyed_roll(&c, 4);
-        world_flush(&c.w);
-        compact_all(&c);
-        assert_int_equal(value_at(&c, second), -1);
+        begin_an_epoch_and_compact_its_beginning(&c);
         c.w.recovery_point = log_recovery_point(c.w.log);
         c.w.leader_epoch = 6;
         keyed_put(&c, 4, c.next_value++);
