@@ -37,7 +37,8 @@ struct call {
     int16_t api_key, api_version;
     bool patient;
     struct bytes_mut body; /* owned */
-    bool waiting;          /* in the peer's list */
+    bool waiting;          /* in one of the peer's lists */
+    uint64_t turn;         /* since when, among those of its peer */
     struct event deadline;
     struct task answered; /* failures are told from the loop, never from within send */
     struct status result;
@@ -70,7 +71,8 @@ struct peer {
     uint16_t port;
     struct link *links;
     size_t link_count;
-    struct call *waiting; /* in order */
+    struct call *waiting[2]; /* in order; [true]: the patient ones */
+    uint64_t turns;
     bool held; /* peer_pump is at work, or an answer is looked at: nothing starts, the peer stays */
     bool known; /* the versions below */
     int16_t version_min[API_KEY_COUNT], version_max[API_KEY_COUNT];
@@ -131,7 +133,7 @@ static void call_fail(struct call *c, struct status why)
 /* Out of the queue of its peer. */
 static void call_take(struct call *c)
 {
-    DL_DELETE(c->peer->waiting, c);
+    DL_DELETE(c->peer->waiting[c->patient], c);
     c->waiting = false;
 }
 
@@ -546,7 +548,7 @@ static void link_free(struct link *l)
 
 static void peer_maybe_forget(struct peer *p)
 {
-    if (p->links || p->waiting || p->held)
+    if (p->links || p->waiting[false] || p->waiting[true] || p->held)
         return;
     DL_DELETE(p->transport->peers, p);
     free(p);
@@ -593,14 +595,12 @@ static bool patient_may_start(const struct peer *p)
 /* Who gets the next link: the first that waits, or that may start. NULL: nobody. */
 static struct call *peer_next(struct peer *p)
 {
-    struct call *c;
+    struct call *other = p->waiting[false], *patient = p->waiting[true];
+    const bool patient_first = patient && (!other || patient->turn < other->turn);
 
-    if (p->waiting && p->waiting->patient && !patient_may_start(p))
+    if (patient_first && !patient_may_start(p))
         peer_close_abandoned(p);
-    if (patient_may_start(p))
-        return p->waiting;
-    DL_SEARCH_SCALAR(p->waiting, c, patient, false);
-    return c;
+    return patient_first && patient_may_start(p) ? patient : other;
 }
 
 /* Gives waiting calls their links. What fails at once comes back here: it is held off. */
@@ -675,7 +675,8 @@ static void peer_send(struct transport *base, const struct transport_node *node,
     }
     event_add(&c->deadline, &timeout);
     c->peer = peer_of(t, node);
-    DL_APPEND(c->peer->waiting, c);
+    c->turn = c->peer->turns++;
+    DL_APPEND(c->peer->waiting[c->patient], c);
     c->waiting = true;
     peer_pump(c->peer);
 }
@@ -722,12 +723,13 @@ void peer_transport_free(struct peer_transport *t)
         return;
     DL_FOREACH_SAFE(t->peers, p, next)
     {
-        while (p->waiting) {
-            struct call *c = p->waiting;
+        for (int patient = 0; patient < 2; patient++)
+            while (p->waiting[patient]) {
+                struct call *c = p->waiting[patient];
 
-            DL_DELETE(p->waiting, c);
-            call_free(c);
-        }
+                call_take(c);
+                call_free(c);
+            }
         while (p->links) {
             if (p->links->call)
                 call_free(p->links->call);
