@@ -317,20 +317,50 @@ static void failed_sync_hits_only_its_log(void **state)
     end(&f);
 }
 
+/* `after` syncs of the file system that go well. */
+static void failed_sync_of_the_file_system_hits_all(uint64_t after)
+{
+    struct flush_world f;
+
+    begin(&f, 1000);
+    files_sim_fail(f.w.files, &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM,
+                                                    .after = after,
+                                                    .times = 1,
+                                                    .sys_errno = EIO});
+    for (int i = 0; i < LOGS; i++)
+        append_and_request(&f, i);
+    f.w.config.cleanup_compact = after > 0; /* epochs take their place before the second one */
+    test_loop_run(&f.loop, 10);
+    for (int i = 0; i < LOGS; i++)
+        assert_true(log_offline(f.partitions[i].entry.log));
+    end(&f);
+}
+
 static void failed_sync_of_the_file_system_hits_all_of_the_round(void **state)
+{
+    (void)state;
+    failed_sync_of_the_file_system_hits_all(0);
+    failed_sync_of_the_file_system_hits_all(1);
+}
+
+static void epochs_that_cannot_take_their_place_cost_only_their_log(void **state)
 {
     struct flush_world f;
     (void)state;
 
     begin(&f, 1000);
-    files_sim_fail(
-        f.w.files,
-        &(struct files_fault){.call = FILES_CALL_SYNC_FILESYSTEM, .times = 1, .sys_errno = EIO});
+    files_sim_fail(f.w.files, &(struct files_fault){.call = FILES_CALL_RENAME,
+                                                    .prefix = "data/t-1/leader-epoch-checkpoint",
+                                                    .times = 1,
+                                                    .sys_errno = EIO});
     for (int i = 0; i < LOGS; i++)
         append_and_request(&f, i);
+    f.w.config.cleanup_compact = true;
     test_loop_run(&f.loop, 10);
-    for (int i = 0; i < LOGS; i++)
-        assert_true(log_offline(f.partitions[i].entry.log));
+    for (int i = 0; i < LOGS; i++) {
+        assert_int_equal(log_offline(f.partitions[i].entry.log), i == 1);
+        assert_int_equal(flushed_end(&f, i), i == 1 ? 0 : 2);
+    }
     end(&f);
 }
 
@@ -371,6 +401,7 @@ int main(void)
         cmocka_unit_test(lazy_requests_wait_for_company),
         cmocka_unit_test(failed_sync_hits_only_its_log),
         cmocka_unit_test(failed_sync_of_the_file_system_hits_all_of_the_round),
+        cmocka_unit_test(epochs_that_cannot_take_their_place_cost_only_their_log),
         cmocka_unit_test(removed_entries_are_left_alone),
     };
 
